@@ -1,0 +1,196 @@
+/**
+ * The interfaces through which the parts of the agent meet.
+ *
+ * Shell folders do not import one another: each takes what it needs as one of these, and
+ * `agent.ts` passes it in. Sizes are in bytes, times in milliseconds, fuel in executed
+ * instructions.
+ *
+ * @module
+ */
+import type { ErrorCode } from "./error.ts";
+
+/** Time. Wall time may jump; monotonic time does not. */
+export interface Clock {
+  /** Milliseconds since 1970, UTC. */
+  wallMs(): number;
+  /** Milliseconds since some fixed point; never goes back. */
+  monotonicMs(): number;
+  /** Resolves after `ms`; rejects with the signal's reason when it is aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** Unpredictable bytes. */
+export interface Random {
+  bytes(length: number): Uint8Array;
+}
+
+/** One change of a {@link Store}. */
+export type StoreOp =
+  | { readonly put: string; readonly value: Uint8Array }
+  | { readonly delete: string };
+
+/**
+ * Ordered durable map from text keys (`kind/name/…`) to bytes.
+ *
+ * A `write` is all or nothing, and durable when it returns: it survives a killed process and a
+ * power cut. Throws RealmError `corrupt` when the file is not readable as a store.
+ */
+export interface Store {
+  get(key: string): Uint8Array | undefined;
+  /** Every pair whose key starts with `prefix`, in byte order of the keys. */
+  scan(prefix: string): Iterable<readonly [string, Uint8Array]>;
+  write(ops: readonly StoreOp[]): void;
+  close(): void;
+}
+
+/**
+ * Immutable bytes named by their sha256, in lower-case hex.
+ *
+ * `get` verifies: bytes that no longer match throw RealmError `corrupt` and are set aside.
+ */
+export interface Blobs {
+  /** Stores the bytes and returns their name. Storing twice is storing once. */
+  put(bytes: Uint8Array): Promise<string>;
+  get(digest: string): Promise<Uint8Array | undefined>;
+  has(digest: string): Promise<boolean>;
+  delete(digest: string): Promise<void>;
+  list(): AsyncIterable<string>;
+}
+
+/** A folder of the host that a guest sees. `hostPath` is absolute and exists. */
+export interface Mount {
+  readonly hostPath: string;
+  readonly guestPath: string;
+  readonly writable: boolean;
+}
+
+/**
+ * What one instance may reach. Everything that is not here is denied when called, with an
+ * ordinary error where the interface has one.
+ */
+export interface Grants {
+  readonly args: readonly string[];
+  readonly env: readonly (readonly [string, string])[];
+  readonly mounts: readonly Mount[];
+  /** The wall clock and a fine monotonic clock; without it both are frozen or coarse. */
+  readonly clock: boolean;
+  /** `wasi:random/random`; insecure random is always there. */
+  readonly random: boolean;
+  /** Standard streams; without it they are closed and empty. */
+  readonly stdio: boolean;
+}
+
+/** What one instance may use. A missing number is no limit. */
+export interface Limits {
+  /** Sum over all linear memories and tables of the instance. */
+  readonly memoryBytesMax: number;
+  /** Refill rate of a bucket that holds one second; an empty bucket throttles. */
+  readonly fuelPerSec?: number;
+  /** Fuel for the whole life of the instance; past it the guest traps with `out-of-fuel`. */
+  readonly fuelMax?: number;
+  /** The longest slice of running time between two returns to the host. */
+  readonly epochTimeoutMs?: number;
+  /** Time for the whole run, sleeps included; past it the guest traps with `timeout`. */
+  readonly timeoutMs?: number;
+}
+
+/** What an instance has used so far. Counters only grow, except `memoryBytes`. */
+export interface Usage {
+  readonly fuelUsed: number;
+  readonly memoryBytes: number;
+  readonly memoryBytesPeak: number;
+  /** Time the guest executed, without host calls and throttle sleeps. */
+  readonly runningMs: number;
+  readonly throttledMs: number;
+  /** How often the guest was made to pause: throttled, or to let a neighbour run. */
+  readonly preemptions: number;
+  /** Growths of memories or tables that the limit refused. */
+  readonly refusedGrowths: number;
+}
+
+/** How a guest ended. */
+export type Exit =
+  | { readonly kind: "exit"; readonly status: number }
+  | {
+    readonly kind: "trap";
+    /** `trap`, a limit's code, or `failed` when the host was at fault. */
+    readonly code: ErrorCode;
+    readonly message: string;
+    readonly hint?: string;
+    /** Innermost frame first: `module!function+0xoffset`. */
+    readonly backtrace: readonly string[];
+  }
+  | { readonly kind: "stopped" };
+
+/** A line a component wrote, or that realm says about it. */
+export interface LogLine {
+  readonly wallMs: number;
+  readonly stream: "stdout" | "stderr" | "realm";
+  readonly text: string;
+}
+
+/** Standard streams of one instance. Writes that do not resolve push back on the guest. */
+export interface Stdio {
+  /** The next bytes of standard input, `null` at its end. At most one call is pending. */
+  read(): Promise<Uint8Array | null>;
+  write(stream: "stdout" | "stderr", bytes: Uint8Array): Promise<void> | void;
+  /** Which of the streams are terminals. */
+  readonly terminal: {
+    readonly stdin: boolean;
+    readonly stdout: boolean;
+    readonly stderr: boolean;
+  };
+}
+
+/** What a component is, told from its bytes. */
+export type World = "wasi:cli/command" | "wasi:http/proxy";
+
+/** A component that is ready to start: transpiled, metered and compiled. */
+export interface Prepared {
+  /** sha256 of the component's bytes. */
+  readonly digest: string;
+  readonly worlds: readonly World[];
+}
+
+/** How to start an instance. */
+export interface StartOptions {
+  readonly world: World;
+  readonly grants: Grants;
+  readonly limits: Limits;
+  readonly stdio: Stdio;
+  /** Lines that realm itself says about the instance: denied calls, traps. */
+  readonly notice: (text: string) => void;
+  /** Request handlers: requests in flight at once; more wait or are refused by the proxy. */
+  readonly maxConcurrency?: number;
+  /** Request handlers: a fresh instance for each request. */
+  readonly instancePerRequest?: boolean;
+}
+
+/** A running component. */
+export interface Replica {
+  /** Resolves once, when it ended; never rejects. */
+  readonly exited: Promise<Exit>;
+  /** Read from the running instance. */
+  usage(): Usage;
+  /** What is enforced, read from the running instance. */
+  limits(): Limits;
+  /** Traps the guest at its next fuel check; `exited` then resolves with `stopped`. */
+  stop(): Promise<void>;
+  /**
+   * Request handlers only. Resolves with the head of the response; its body streams. Rejects with
+   * the RealmError of the trap when the guest ended before it answered.
+   */
+  handle(request: Request): Promise<Response>;
+}
+
+/** Runs components. */
+export interface Engine {
+  /**
+   * Identifies, checks, transpiles, meters and compiles; from the cache where it can.
+   *
+   * Throws RealmError `invalid-module`, `unsupported` or `unknown-import`.
+   */
+  prepare(bytes: Uint8Array): Promise<Prepared>;
+  start(prepared: Prepared, options: StartOptions): Promise<Replica>;
+  close(): Promise<void>;
+}
