@@ -77,7 +77,9 @@ export function fingerprint(key: Uint8Array): string {
 
 /** Whether two byte strings are equal. Not in constant time: for public values. */
 export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 function base58(bytes: Uint8Array): string {
