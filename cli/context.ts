@@ -1,0 +1,221 @@
+/**
+ * What a command is given: the process it runs in, the flags that every command has, and the
+ * ways to print.
+ *
+ * `Shell` is the process (folder, environment, standard streams, signals) as a value, so that a
+ * test can pass its own; only {@link systemShell} touches the real one. `Context` adds the global
+ * flags. Results go to standard output, everything else to standard error.
+ *
+ * @module
+ */
+import * as path from "node:path";
+import { RealmError } from "../agent/kernel/error.ts";
+import { type Column, formatTable } from "./output.ts";
+
+/** A standard stream that is written to. */
+export type OutputStream = "stdout" | "stderr";
+
+/** The process that a command runs in. */
+export interface Shell {
+  /** Absolute path of the current folder. */
+  readonly cwd: string;
+  env(name: string): string | undefined;
+  /** Which of the streams are terminals. */
+  readonly terminal: Readonly<Record<"stdin" | OutputStream, boolean>>;
+  /** Width of the terminal in columns; 80 where there is none. */
+  readonly columns: number;
+  /** Writes all of it before it returns. */
+  write(stream: OutputStream, data: string | Uint8Array): void;
+  /** The next line of standard input without its line feed; `null` at the end. */
+  readLine(): Promise<string | null>;
+  /** Aborted at the first SIGINT or SIGTERM; from then on a second one ends the process. */
+  interrupted(): AbortSignal;
+}
+
+/** The flags that every command takes. */
+export interface GlobalFlags {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+  readonly data?: string;
+  readonly node?: string;
+}
+
+/** What a command gets beside its own flags and arguments. */
+export class Context {
+  constructor(readonly shell: Shell, readonly flags: GlobalFlags) {}
+
+  /** Print one JSON document, or one line per event, in place of text. */
+  get json(): boolean {
+    return this.flags.json;
+  }
+
+  /** The node that the command asks; the one of this machine when not set. */
+  get node(): string | undefined {
+    return this.flags.node;
+  }
+
+  /**
+   * Absolute path of the data folder: `--data`, else `$REALM_HOME`, else `~/.realm`.
+   *
+   * It may not exist. Throws RealmError `usage` when there is no home folder to put it in.
+   */
+  get dataFolder(): string {
+    const given = this.flags.data ?? nonEmpty(this.shell.env("REALM_HOME"));
+    if (given !== undefined) return this.resolve(given);
+    const home = nonEmpty(this.shell.env("HOME")) ?? nonEmpty(this.shell.env("USERPROFILE"));
+    if (home === undefined) {
+      throw new RealmError("usage", "Cannot find the data folder: HOME is not set, wanted a path", {
+        hint: "Name the folder with --data DIR or REALM_HOME",
+      });
+    }
+    return path.join(home, ".realm");
+  }
+
+  /** The absolute path of what the user named, relative to the current folder. */
+  resolve(name: string): string {
+    return path.resolve(this.shell.cwd, name);
+  }
+
+  /** Prints the result: `value` as one JSON document with `--json`, else the text. */
+  print(value: unknown, text: () => string): void {
+    const output = this.json ? JSON.stringify(value, null, 2) : text();
+    if (output !== "") this.shell.write("stdout", ensureLine(output));
+  }
+
+  /** Prints one of many results as they come: `value` as one line of JSON, else the text. */
+  printLine(value: unknown, text: () => string): void {
+    this.shell.write("stdout", ensureLine(this.json ? JSON.stringify(value) : text()));
+  }
+
+  /** Prints `rows`: as a JSON array with `--json`, else as a table with these columns. */
+  printTable<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): void {
+    this.print(rows, () => formatTable(rows, columns));
+  }
+
+  /** Tells the user what happens, on standard error; nothing with `--quiet`. */
+  note(text: string): void {
+    if (!this.flags.quiet) this.shell.write("stderr", ensureLine(text));
+  }
+
+  /** A detail for those who ask with `--verbose`, on standard error. */
+  detail(text: string): void {
+    if (this.flags.verbose && !this.flags.quiet) this.shell.write("stderr", ensureLine(text));
+  }
+
+  /** Whether escape sequences may be written to the stream: a terminal, and no `NO_COLOR`. */
+  colour(stream: OutputStream): boolean {
+    return hasColour(this.shell, stream);
+  }
+
+  /**
+   * Asks a yes-or-no question on the terminal; no answer is no.
+   *
+   * Throws RealmError `usage` when standard input is not a terminal or `--json` is on: nothing is
+   * ever asked where nobody can answer. `flag` is what answers it beforehand, such as `--yes`.
+   */
+  async confirm(question: string, flag: string): Promise<boolean> {
+    if (this.json || !this.shell.terminal.stdin || !this.shell.terminal.stderr) {
+      throw new RealmError(
+        "usage",
+        `Cannot ask "${question}": there is no terminal to answer on, wanted ${flag}`,
+        { hint: `Add ${flag} to go on without being asked` },
+      );
+    }
+    this.shell.write("stderr", `${question} [y/N] `);
+    const answer = await this.shell.readLine();
+    return /^\s*y(es)?\s*$/i.test(answer ?? "");
+  }
+}
+
+/** Whether the stream is a terminal whose user wants colour (https://no-color.org). */
+export function hasColour(shell: Shell, stream: OutputStream): boolean {
+  return shell.terminal[stream] && nonEmpty(shell.env("NO_COLOR")) === undefined &&
+    shell.env("TERM") !== "dumb";
+}
+
+/** The real process. */
+export function systemShell(): Shell {
+  const streams = { stdout: Deno.stdout, stderr: Deno.stderr };
+  const encoder = new TextEncoder();
+  const lines = lineReader(Deno.stdin.readable);
+  let interruption: AbortController | undefined;
+  return {
+    get cwd() {
+      return Deno.cwd();
+    },
+    env: (name) => Deno.env.get(name),
+    terminal: {
+      stdin: Deno.stdin.isTerminal(),
+      stdout: Deno.stdout.isTerminal(),
+      stderr: Deno.stderr.isTerminal(),
+    },
+    get columns() {
+      try {
+        return Deno.consoleSize().columns;
+      } catch { // not a terminal
+        return 80;
+      }
+    },
+    write(stream, data) {
+      let rest = typeof data === "string" ? encoder.encode(data) : data;
+      try {
+        while (rest.length > 0) rest = rest.subarray(streams[stream].writeSync(rest));
+      } catch (error) {
+        // The reader is gone (`realm logs | head`): end as a program ended by SIGPIPE would.
+        if (error instanceof Deno.errors.BrokenPipe) Deno.exit(141);
+        throw error;
+      }
+    },
+    readLine: lines,
+    interrupted() {
+      if (interruption !== undefined) return interruption.signal;
+      const controller = interruption = new AbortController();
+      const signals: [Deno.Signal, number][] = Deno.build.os === "windows"
+        ? [["SIGINT", 130]]
+        : [["SIGINT", 130], ["SIGTERM", 143]];
+      for (const [name, status] of signals) {
+        Deno.addSignalListener(name, () => {
+          if (controller.signal.aborted) Deno.exit(status);
+          controller.abort(new RealmError("failed", `Stopped: ${name}`));
+        });
+      }
+      return controller.signal;
+    },
+  };
+}
+
+/** Reads the stream a line at a time; nothing is read before the first call. */
+function lineReader(stream: ReadableStream<Uint8Array>): () => Promise<string | null> {
+  let reader: ReadableStreamDefaultReader<string> | undefined;
+  let buffered = "";
+  return async () => {
+    // The cast: the types of TextDecoderStream and of streams of bytes differ in BufferSource.
+    reader ??= stream.pipeThrough(
+      new TextDecoderStream() as unknown as TransformStream<Uint8Array, string>,
+    ).getReader();
+    while (true) {
+      const end = buffered.indexOf("\n");
+      if (end >= 0) {
+        const line = buffered.slice(0, end).replace(/\r$/, "");
+        buffered = buffered.slice(end + 1);
+        return line;
+      }
+      const { done, value } = await reader.read();
+      if (done) {
+        const rest = buffered;
+        buffered = "";
+        return rest === "" ? null : rest;
+      }
+      buffered += value;
+    }
+  };
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}
+
+function ensureLine(text: string): string {
+  return text.endsWith("\n") ? text : `${text}\n`;
+}

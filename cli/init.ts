@@ -1,0 +1,178 @@
+/**
+ * `realm init`: the keys of a new realm and a manifest to start from.
+ *
+ * @module
+ */
+import * as path from "node:path";
+import { RealmError } from "../agent/kernel/error.ts";
+import { command } from "./command.ts";
+import type { Context } from "./context.ts";
+import { OWNER_KEY_FILE } from "./key.ts";
+import { optional, Wanted } from "./parameters.ts";
+
+/** Name of the recovery key's file in the data folder, until the owner takes it away. */
+export const RECOVERY_KEY_FILE = "recovery.key";
+/** Name of the manifest in the current folder. */
+export const MANIFEST_FILE = "realm.toml";
+
+/** Names of realms are labels, as in a host name. */
+const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+export const init = command({
+  brief: "Make the keys of a new realm and a commented realm.toml",
+  description: "Makes an owner key and a recovery key in the data folder, and a commented " +
+    "realm.toml in the current folder. Nothing that exists is changed.",
+  flags: {
+    name: optional("Name of the realm (default: that of the current folder)", "NAME", parseName),
+  },
+  async run(context, flags) {
+    const { fingerprint, formatPublicKey } = await import("../agent/kernel/key.ts");
+    const { readKeyFile } = await import("./key_file.ts");
+    const folder = context.dataFolder;
+    const ownerFile = path.join(folder, OWNER_KEY_FILE);
+    const recoveryFile = path.join(folder, RECOVERY_KEY_FILE);
+    const name = flags.name ?? labelOf(path.basename(context.shell.cwd));
+
+    await makePrivateFolder(folder);
+    const madeKeys = !await exists(ownerFile);
+    if (madeKeys) await makeKeys(name, ownerFile, recoveryFile);
+    const { publicKey } = await readKeyFile(ownerFile);
+    const owner = formatPublicKey(publicKey);
+    const manifest = context.resolve(MANIFEST_FILE);
+    const madeManifest = await makeManifest(manifest, manifestTemplate(name, owner));
+
+    const result = {
+      name,
+      owner,
+      fingerprint: fingerprint(publicKey),
+      ownerKeyFile: ownerFile,
+      ...(madeKeys ? { recoveryKeyFile: recoveryFile } : {}),
+      manifest,
+      made: { keys: madeKeys, manifest: madeManifest },
+    };
+    context.print(result, () =>
+      `${madeKeys ? "made" : "kept"}   ${ownerFile}\n` +
+      (madeKeys ? `made   ${recoveryFile}\n` : "") +
+      `${madeManifest ? "made" : "kept"}   ${manifest}\n` +
+      `owner  ${owner}\n`);
+    advise(context, result.made, recoveryFile);
+  },
+});
+
+function advise(
+  context: Context,
+  made: { keys: boolean; manifest: boolean },
+  recoveryFile: string,
+): void {
+  if (made.keys) {
+    context.note(
+      `Move ${recoveryFile} to a place that is not connected to anything, and keep it there: ` +
+        "only it can replace a lost or stolen owner key",
+    );
+  }
+  if (!made.manifest) {
+    context.note(`${MANIFEST_FILE} was there already and is unchanged: see to its [owner] pubkey`);
+  }
+}
+
+/** Makes both keys; the owner's comes last, so that its file means that all is there. */
+async function makeKeys(name: string, ownerFile: string, recoveryFile: string): Promise<void> {
+  const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+  const { keyPairOf } = await import("../agent/kernel/verify.ts");
+  const { writeKeyFile } = await import("./key_file.ts");
+  if (await exists(recoveryFile)) {
+    throw new RealmError(
+      "refused",
+      `Cannot make keys: ${recoveryFile} is there without ${OWNER_KEY_FILE}, wanted neither`,
+      { hint: "Move it away if it is of another realm, or name another folder with --data" },
+    );
+  }
+  const newKeys = () => keyPairOf(crypto.getRandomValues(new Uint8Array(32)), webCryptoBackend());
+  await writeKeyFile(
+    recoveryFile,
+    await newKeys(),
+    `recovery key of the realm "${name}"\n` +
+      "Keep it offline: only it can replace the owner key, and whoever has it can do so",
+  );
+  await writeKeyFile(
+    ownerFile,
+    await newKeys(),
+    `owner key of the realm "${name}"\nKeep it secret: whoever has it owns the realm`,
+  );
+}
+
+/** Makes the folder, readable by its owner alone; one that is there must be that already. */
+async function makePrivateFolder(folder: string): Promise<void> {
+  const { fileError } = await import("./key_file.ts");
+  try {
+    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+    const { mode, isDirectory } = await Deno.stat(folder);
+    if (isDirectory && mode !== null && (mode & 0o077) !== 0) await Deno.chmod(folder, 0o700);
+  } catch (error) {
+    throw fileError("write", folder, error);
+  }
+}
+
+/** Writes the manifest unless there is one; whether it did. */
+async function makeManifest(file: string, text: string): Promise<boolean> {
+  const { writeNewFile } = await import("./key_file.ts");
+  if (await exists(file)) return false;
+  await writeNewFile(file, new TextEncoder().encode(text), 0o644);
+  return true;
+}
+
+async function exists(file: string): Promise<boolean> {
+  try {
+    await Deno.lstat(file);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    const { fileError } = await import("./key_file.ts");
+    throw fileError("read", file, error);
+  }
+}
+
+function parseName(text: string): string {
+  if (!NAME.test(text)) throw new Wanted("1 to 63 of a-z, 0-9 and -, as in a host name");
+  return text;
+}
+
+/** The nearest valid name to that of a folder. */
+function labelOf(folder: string): string {
+  const label = folder.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 63)
+    .replace(/^-+|-+$/g, "");
+  return label === "" ? "realm" : label;
+}
+
+/** A manifest that is valid as it is, and shows by comments what can be added. */
+export function manifestTemplate(name: string, owner: string): string {
+  return `# The manifest of the realm "${name}". Change it, then: realm plan realm.toml, realm apply realm.toml
+# Every key is described in docs/manifest.md.
+
+[owner]
+pubkey = "${owner}"
+
+[realm]
+name = "${name}"
+
+# The machines. Tags are yours to choose; routes and placements may name them.
+# [nodes."laptop"]
+# tags = ["dev"]
+
+# A component: where its bytes come from, and all that it may do. Nothing is given unless written.
+# [components.hello]
+# source = "file:./hello.wasm"          # or https://…; realm apply pins its sha256
+# world = "wasi:http/proxy"             # or "wasi:cli/command"
+# memory_max_mb = 64                    # default 128
+# fuel_per_sec = 100_000_000            # default 1_000_000_000
+# epoch_timeout_ms = 100                # default 1_000
+# env = { GREETING = "hello" }
+# clock = true                          # default false: frozen wall clock, coarse timers
+# random = true                         # default false: insecure random only
+# mounts = [{ volume = "hello-data", guest = "/data" }]
+
+# Which requests reach it, by node or tag. The longest path wins; "/..." is the rest of the path.
+# [routing]
+# "laptop" = [{ path = "/hello/...", component = "hello", replicas = 2, strip_prefix = true }]
+`;
+}
