@@ -106,6 +106,8 @@ export interface Usage {
   readonly preemptions: number;
   /** Growths of memories or tables that the limit refused. */
   readonly refusedGrowths: number;
+  /** Instances of the replica that trapped and were thrown away. */
+  readonly traps: number;
 }
 
 /** How a guest ended. */

@@ -1,0 +1,17 @@
+/**
+ * Builds the engine with its cache on disk; shared by the agent and by `realm run` and `serve`,
+ * which need nothing else of it.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { WorkerEngine } from "./runtime/engine.ts";
+import { DiskCache } from "./store/disk_cache.ts";
+
+/** An engine whose cache is in `dataFolder`. */
+export function createEngine(
+  dataFolder: string,
+  options: { warmWorkers?: number } = {},
+): WorkerEngine {
+  return new WorkerEngine({ cache: new DiskCache(join(dataFolder, "cache")), ...options });
+}

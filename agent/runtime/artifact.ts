@@ -1,0 +1,34 @@
+/**
+ * What the transpiler makes of a component, and its form in the cache.
+ *
+ * @module
+ */
+import { decode, encode } from "@ipld/dag-cbor";
+import type { World } from "../kernel/ports.ts";
+
+/**
+ * Names everything that shapes an artifact besides the component: raise it with each change of
+ * the transpiler, its options, the reduction of its glue, the rewriter or the adapter.
+ */
+export const TOOLCHAIN = "realm-1 jco-transpile-0.12.1 adapter-48";
+
+/** A component, ready to be compiled and instantiated. */
+export interface Artifact {
+  readonly worlds: readonly World[];
+  /** What jco's glue was reduced to; see `glue.ts`. */
+  readonly glue: string;
+  /** Metered core modules by the name that the glue asks for. */
+  readonly modules: Readonly<Record<string, Uint8Array>>;
+  /** What all core modules have before they run. */
+  readonly memoryPagesMin: number;
+  readonly tableElementsMin: number;
+}
+
+export function encodeArtifact(artifact: Artifact): Uint8Array {
+  return encode(artifact);
+}
+
+/** Inverse of {@link encodeArtifact}; for bytes whose digest was checked. */
+export function decodeArtifact(bytes: Uint8Array): Artifact {
+  return decode(bytes);
+}

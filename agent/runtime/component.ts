@@ -1,0 +1,225 @@
+/**
+ * Tells from its bytes what a WebAssembly file is: a component or a core module, what it imports
+ * and exports at the top, and which world it fits.
+ *
+ * Reads the section framing and the import and export sections of the component binary format
+ * (https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md); everything
+ * deeper is validated by the transpiler and the engine. Throws RealmError `invalid-module`.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import type { World } from "../kernel/ports.ts";
+
+/** An interface or function at the border of a component. */
+export interface ExternName {
+  /** `wasi:cli/run`, without version. */
+  readonly name: string;
+  /** `0.2.3`, where the name has one. */
+  readonly version: string | undefined;
+}
+
+/** What a file is. */
+export interface Identity {
+  readonly kind: "component" | "module";
+  readonly imports: readonly ExternName[];
+  readonly exports: readonly ExternName[];
+  /** The worlds of ours that it can be started as. */
+  readonly worlds: readonly World[];
+}
+
+const MAGIC = [0x00, 0x61, 0x73, 0x6d];
+
+function bad(why: string, hint?: string): RealmError {
+  return new RealmError(
+    "invalid-module",
+    `Cannot read the WebAssembly file: ${why}`,
+    hint === undefined ? {} : { hint },
+  );
+}
+
+/** A cursor over bytes that refuses to read past its end. */
+class Cursor {
+  constructor(readonly bytes: Uint8Array, public at = 0, readonly end = bytes.length) {}
+
+  byte(): number {
+    if (this.at >= this.end) throw bad(`it ends in the middle, at byte ${this.at}`);
+    return this.bytes[this.at++]!;
+  }
+
+  u32(): number {
+    let value = 0;
+    for (let shift = 0; shift < 35; shift += 7) {
+      const b = this.byte();
+      value += (b & 0x7f) * 2 ** shift;
+      if (b < 0x80) {
+        if (value > 0xffff_ffff) break;
+        return value;
+      }
+    }
+    throw bad(`number out of range at byte ${this.at}`);
+  }
+
+  name(): string {
+    const length = this.u32();
+    if (length > this.end - this.at) throw bad(`name too long at byte ${this.at}`);
+    const text = this.bytes.subarray(this.at, this.at + length);
+    this.at += length;
+    try {
+      return new TextDecoder("utf-8", { fatal: true }).decode(text);
+    } catch {
+      throw bad(`name that is not UTF-8 at byte ${this.at - length}`);
+    }
+  }
+
+  sub(length: number): Cursor {
+    if (length > this.end - this.at) throw bad(`section past the end at byte ${this.at}`);
+    const c = new Cursor(this.bytes, this.at, this.at + length);
+    this.at += length;
+    return c;
+  }
+}
+
+function externName(full: string): ExternName {
+  const at = full.lastIndexOf("@");
+  return at < 0
+    ? { name: full, version: undefined }
+    : { name: full.slice(0, at), version: full.slice(at + 1) };
+}
+
+/** `importname'`/`exportname'`: 0x00 and 0x01 plain, 0x02 followed by a version suffix. */
+function componentName(c: Cursor): ExternName {
+  const form = c.byte();
+  if (form > 0x02) throw bad(`unknown form of name 0x${form.toString(16)} at byte ${c.at - 1}`);
+  const name = c.name();
+  if (form === 0x02) { for (let n = c.u32(); n > 0; n--) c.name(); }
+  return externName(name);
+}
+
+function externType(c: Cursor): void {
+  const sort = c.byte();
+  switch (sort) {
+    case 0x00:
+      if (c.byte() !== 0x11) throw bad(`unknown core sort at byte ${c.at - 1}`);
+      c.u32();
+      return;
+    case 0x01:
+    case 0x04:
+    case 0x05:
+      c.u32();
+      return;
+    case 0x02: {
+      const bound = c.byte();
+      if (bound === 0x00) c.u32();
+      else c.at = c.end; // a value type: values are not in any of our worlds
+      return;
+    }
+    case 0x03:
+      if (c.byte() === 0x00) c.u32();
+      return;
+    default:
+      throw bad(`unknown sort 0x${sort.toString(16)} at byte ${c.at - 1}`);
+  }
+}
+
+function* componentImports(c: Cursor): Iterable<ExternName> {
+  for (let n = c.u32(); n > 0; n--) {
+    const name = componentName(c);
+    externType(c);
+    yield name;
+  }
+}
+
+function* componentExports(c: Cursor): Iterable<ExternName> {
+  for (let n = c.u32(); n > 0; n--) {
+    const name = componentName(c);
+    if (c.byte() === 0x00 && c.byte() !== 0x11) throw bad(`unknown core sort at byte ${c.at - 1}`);
+    c.u32();
+    if (c.byte() === 0x01) externType(c);
+    yield name;
+  }
+}
+
+function moduleLimits(c: Cursor): void {
+  const flags = c.byte();
+  c.u32();
+  if (flags & 1) c.u32();
+}
+
+function* moduleImports(c: Cursor): Iterable<ExternName> {
+  for (let n = c.u32(); n > 0; n--) {
+    const name = c.name();
+    c.name();
+    yield { name, version: undefined };
+    const kind = c.byte();
+    if (kind === 0) c.u32();
+    else if (kind === 1) {
+      const type = c.byte();
+      if (type === 0x63 || type === 0x64) c.u32();
+      moduleLimits(c);
+    } else if (kind === 2) moduleLimits(c);
+    else if (kind === 3) {
+      const type = c.byte();
+      if (type === 0x63 || type === 0x64) c.u32();
+      c.byte();
+    } else if (kind === 4) {
+      c.byte();
+      c.u32();
+    } else throw bad(`unknown kind of import at byte ${c.at - 1}`);
+  }
+}
+
+function* moduleExports(c: Cursor): Iterable<ExternName> {
+  for (let n = c.u32(); n > 0; n--) {
+    yield { name: c.name(), version: undefined };
+    c.byte();
+    c.u32();
+  }
+}
+
+function unique(names: readonly ExternName[]): ExternName[] {
+  const seen = new Map(names.map((n) => [`${n.name}@${n.version}`, n]));
+  return [...seen.values()];
+}
+
+function has(names: readonly ExternName[], name: string): boolean {
+  return names.some((n) =>
+    n.name === name && (n.version === undefined || /^0\.2\./.test(n.version))
+  );
+}
+
+/** Reads the border of a component or core module. */
+export function identify(bytes: Uint8Array): Identity {
+  if (bytes.length < 8 || MAGIC.some((b, i) => bytes[i] !== b)) {
+    throw bad(
+      "it does not start with \\0asm",
+      "Give a .wasm component or a module built for WASI 0.1",
+    );
+  }
+  const version = bytes[4]! | bytes[5]! << 8;
+  const layer = bytes[6]! | bytes[7]! << 8;
+  const kind = layer === 1 ? "component" : layer === 0 ? "module" : undefined;
+  if (
+    kind === undefined || (kind === "module" && version !== 1) ||
+    (kind === "component" && version !== 0x0d)
+  ) {
+    throw bad(`version ${version} of layer ${layer}, wanted a component (13) or a module (1)`);
+  }
+  const imports: ExternName[] = [];
+  const exports: ExternName[] = [];
+  const c = new Cursor(bytes, 8);
+  while (c.at < c.end) {
+    const id = c.byte();
+    const section = c.sub(c.u32());
+    if (kind === "component" && id === 10) imports.push(...componentImports(section));
+    else if (kind === "component" && id === 11) exports.push(...componentExports(section));
+    else if (kind === "module" && id === 2) imports.push(...moduleImports(section));
+    else if (kind === "module" && id === 7) exports.push(...moduleExports(section));
+  }
+  const worlds: World[] = [];
+  if (kind === "component") {
+    if (has(exports, "wasi:cli/run")) worlds.push("wasi:cli/command");
+    if (has(exports, "wasi:http/incoming-handler")) worlds.push("wasi:http/proxy");
+  } else if (has(exports, "_start")) worlds.push("wasi:cli/command");
+  return { kind, imports: unique(imports), exports: unique(exports), worlds };
+}

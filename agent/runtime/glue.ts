@@ -1,0 +1,160 @@
+/**
+ * Makes jco's generated JavaScript fit for many instances in one Worker.
+ *
+ * jco-transpile 0.12 books every call between guest and host as an asynchronous task, also where
+ * nothing is asynchronous: about 6 µs a call. Components of WASI 0.2 need none of it, so the
+ * synchronous output is reduced to what lifts and lowers values, and blocking is done at the
+ * border instead: a blocking import is lowered with JSPI by the function `lower` that the loader
+ * passes in. The reduction is textual and closed: the version of jco is pinned, and output in
+ * which anything is not as expected is refused, never run half-changed.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+
+/** The end (exclusive) of the bracketed text that opens at `open`, skipping string literals. */
+function closing(source: string, open: number): number {
+  let depth = 0;
+  for (let i = open; i < source.length; i++) {
+    const c = source[i]!;
+    if (c === "'" || c === '"' || c === "`") {
+      for (i++; i < source.length && source[i] !== c; i++) if (source[i] === "\\") i++;
+    } else if (c === "(" || c === "{" || c === "[") depth++;
+    else if (c === ")" || c === "}" || c === "]") {
+      if (--depth === 0) return i + 1;
+    }
+  }
+  throw changed("unbalanced brackets");
+}
+
+function changed(what: string): RealmError {
+  return new RealmError("failed", `Cannot use the output of the transpiler: ${what}`);
+}
+
+/** Replaces each bracketed expression that starts with `head` (which ends in its bracket). */
+function replaceEach(source: string, head: string, replace: (text: string) => string): string {
+  const parts: string[] = [];
+  let from = 0;
+  for (let at = source.indexOf(head); at >= 0; at = source.indexOf(head, from)) {
+    const end = closing(source, at + head.length - 1);
+    parts.push(source.slice(from, at), replace(source.slice(at, end)));
+    from = end;
+  }
+  parts.push(source.slice(from));
+  return parts.join("");
+}
+
+const TASK_CREATION =
+  /let parentTask;\s+let task;\s+let subtask;\s+const createTask = [\s\S]*?const started = task\.enterSync\(\);/g;
+const IMPORT_ERROR =
+  /getOrCreateAsyncState\(\d+\)\.markTrapped\(err\);\s+task\.setErrored\(err\);\s+task\.reject\(err\);\s+task\.exit\(\);\s+throw err;/g;
+const TASK_END = /^ *task\.(resolve\(\[.*\]\)|exit\(\));$/gm;
+const LOWERING =
+  /let trampoline(\d+) = _trampoline\1\.manuallyAsync \? new WebAssembly\.Suspending\(/g;
+
+/**
+ * Reduces the synchronous output of jco to the body of a function of `lower` that returns
+ * `instantiate(getCoreModule, imports, instantiateCore)`.
+ *
+ * `lower(name, call)` gets every host function as `interface@version#jsName` and returns what the
+ * core module is given in its place.
+ */
+export function reduceGlue(source: string): string {
+  let js = replaceEach(source, "_debugLog(", () => "void 0");
+  const start = js.indexOf("const _trampoline");
+  const split = start < 0 ? js.length : start;
+  const head = js.slice(0, split);
+  let body = js.slice(split);
+
+  // The bodies of imported functions. Exports keep their task: it is made once a call, not once
+  // an import, and ends before the call returns.
+  const functions: string[] = [];
+  let from = 0;
+  for (const match of body.matchAll(/const _trampoline\d+ = function\([^)]*\) \{/g)) {
+    const open = match.index + match[0].length - 1;
+    const end = closing(body, open);
+    let text = body.slice(match.index, end);
+    text = text.replace(TASK_CREATION, "");
+    text = replaceEach(text, "_withGlobalCurrentTaskMeta({", (call) => {
+      const fn = /fn: \(\) => ([\s\S]*?),\s*\}$/.exec(call);
+      if (!fn) throw changed("a host call has another form");
+      return `((${fn[1]})`; // the closing bracket of the call remains
+    });
+    text = text.replace(IMPORT_ERROR, "throw err;").replace(TASK_END, "");
+    if (/\btask\b|parentTask|createNewCurrentTask/.test(text)) {
+      throw changed("a host call keeps a task");
+    }
+    functions.push(body.slice(from, match.index), text);
+    from = end;
+  }
+  functions.push(body.slice(from));
+  body = functions.join("");
+
+  // What core modules are given: the function itself behind the canonical ABI's check that the
+  // instance may be left, instead of a chain of tasks.
+  const names = new Map<string, string>();
+  for (const m of body.matchAll(/_trampoline(\d+)\.fnName = '([^']*)';/g)) names.set(m[1]!, m[2]!);
+  const parts: string[] = [];
+  from = 0;
+  for (const match of body.matchAll(LOWERING)) {
+    const index = match[1]!;
+    const name = names.get(index);
+    if (name === undefined) throw changed(`host function ${index} has no name`);
+    const suspending = closing(body, match.index + match[0].length - 1);
+    const otherwise = /^\s*:\s*_lowerImportBackwardsCompat\.bind\(/.exec(body.slice(suspending));
+    if (!otherwise) throw changed("a lowered import has another form");
+    const component = /componentIdx: (\d+)/.exec(body.slice(match.index, suspending))?.[1] ?? "0";
+    const end = closing(body, suspending + otherwise[0].length - 1);
+    parts.push(
+      body.slice(from, match.index),
+      `let trampoline${index} = $lower(${
+        JSON.stringify(name)
+      }, _guardMayLeave(${component}, _trampoline${index}))`,
+    );
+    from = end;
+  }
+  parts.push(body.slice(from));
+  js = head + parts.join("");
+  if (/manuallyAsync \?|: _lowerImportBackwardsCompat\.bind/.test(js)) {
+    throw changed("an import is lowered in another form");
+  }
+
+  const utilities = js.search(/^export const _util = \{/m);
+  if (utilities >= 0) js = js.slice(0, utilities);
+  if (!/^export function instantiate/m.test(js)) throw changed("there is no instantiate function");
+  return js
+    .replace(/^export function instantiate/m, "return function instantiate")
+    .replaceAll("!globalThis?.process?.env?.JCO_DEBUG", "true")
+    .replaceAll("import.meta.url", "''");
+}
+
+/** What the glue gives a core module in place of a host function. */
+export type Lower = (
+  name: string,
+  call: (...args: unknown[]) => unknown,
+) => ((...args: unknown[]) => unknown) | object;
+
+/** A component's exports by name: functions or instances of them. */
+export type ComponentExports = Record<string, Record<string, (...args: unknown[]) => unknown>>;
+
+/** The function in jco's output. Resolves when every core module is instantiated. */
+export type Instantiate = (
+  getCoreModule: (name: string) => WebAssembly.Module,
+  imports: Record<string, object>,
+  instantiateCore: (
+    module: WebAssembly.Module,
+    imports: Record<string, Record<string, unknown>>,
+  ) => { exports: Record<string, unknown> },
+) => ComponentExports | Promise<ComponentExports>;
+
+/**
+ * Compiles reduced glue once; call the result for each instance.
+ *
+ * `new Function` because a compiled program cannot import `blob:` modules in a Worker that has no
+ * permissions, and `data:` modules take ten times as long. The glue sees neither Deno, process nor
+ * fetch.
+ */
+export function compileGlue(reduced: string): (lower: Lower) => Instantiate {
+  const make = new Function("$lower", "process", "Deno", "fetch", reduced);
+  return (lower) => make(lower, undefined, undefined, undefined);
+}

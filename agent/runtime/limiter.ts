@@ -1,0 +1,314 @@
+/**
+ * The host's side of metering: hands out fuel in slices to the instances of a replica, and decides
+ * at every fuel check whether the guest goes on, pauses or ends.
+ *
+ * Fuel is in executed instructions, memory in bytes, time in milliseconds. The guest's side is
+ * written by `meter/`. A guest that a limit ended cannot go on: what it caught does not matter, the
+ * next check traps again.
+ *
+ * @module
+ */
+import type { ErrorCode } from "../kernel/error.ts";
+import type { Limits } from "../kernel/ports.ts";
+import { END, type Ledger } from "./ledger.ts";
+
+/** Fuel between two checks with the host: about 50 µs of optimised code, under 10 ms of any. */
+const SLICE = 65_536;
+/** A guest that shares its Worker lets the others run after this time. */
+const TURN_MS = 8;
+/** Tables are counted at what V8 needs for an element and its dispatch entry. */
+export const TABLE_ELEMENT_BYTES = 32;
+export const PAGE_BYTES = 65_536;
+/** Bytes of call depth: V8 gives a thread 984 KiB, and a frame's price is an upper bound. */
+const STACK_BYTES = 640 * 1024;
+/**
+ * Fuel per millisecond below which a guest did not get the processor. Baseline code executes
+ * several hundred thousand; a slice counts as exceeded only by a guest that really ran.
+ */
+const FUEL_PER_MS_RUNNING = 20_000;
+/** Past this many times the limit, a slice is exceeded however little fuel was used in it. */
+const SLICE_PATIENCE = 20;
+
+/** Why an instance ended before its code did. */
+export type Ended =
+  | { readonly kind: "exit"; readonly status: number }
+  | { readonly kind: "stopped" }
+  | { readonly kind: "limit"; readonly code: ErrorCode; readonly message: string };
+
+/**
+ * Fuel per second of one replica: a bucket of at most one second, shared by its instances.
+ *
+ * Who finds it empty waits in line, and is served a little at a time, so that a guest that spins
+ * does not keep the bucket from a neighbour that needs little.
+ */
+export class FuelBucket {
+  #tokens: number;
+  #at: number;
+  readonly #line: (() => void)[] = [];
+  #timer: number | undefined;
+
+  constructor(readonly perSec: number, readonly now: () => number) {
+    this.#tokens = perSec;
+    this.#at = now();
+  }
+
+  #refill(): void {
+    const now = this.now();
+    this.#tokens = Math.min(this.perSec, this.#tokens + (now - this.#at) * this.perSec / 1000);
+    this.#at = now;
+  }
+
+  /** Takes what was used; the bucket may go below zero. */
+  take(fuel: number): void {
+    this.#tokens -= fuel;
+  }
+
+  /** What may be used now without waiting; 0 when others are in line. */
+  available(): number {
+    if (this.#line.length > 0) return 0;
+    this.#refill();
+    return Math.max(0, this.#tokens);
+  }
+
+  /** Time until the bucket holds something again. */
+  emptyForMs(): number {
+    this.#refill();
+    return this.#tokens > 0 ? 0 : Math.max(1, (1 - this.#tokens) * 1000 / this.perSec);
+  }
+
+  /** Resolves in turn, when there is fuel. */
+  wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#line.push(resolve);
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#line.length === 0) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#refill();
+      if (this.#tokens > 0) this.#line.shift()?.();
+      this.#schedule();
+    }, Math.min(1000, this.emptyForMs()));
+  }
+
+  /** Lets everybody in line go, because the replica ends. */
+  release(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const go of this.#line.splice(0)) go();
+  }
+}
+
+/** What {@link Limiter} needs from its surroundings. */
+export interface LimiterInit {
+  readonly limits: Limits;
+  readonly ledger: Ledger;
+  readonly bucket: FuelBucket | undefined;
+  readonly now: () => number;
+  /** Whether other instances live in this Worker: then the guest takes turns and never blocks it. */
+  readonly shared: () => boolean;
+}
+
+/** Enforces the limits of one instance. */
+export class Limiter {
+  readonly fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
+  readonly stack = new WebAssembly.Global({ value: "i32", mutable: true }, STACK_BYTES);
+  #ended: Ended | undefined;
+  /** The value of `fuel` when it was last settled. */
+  #granted = 0;
+  #fuelUsed = 0;
+  #memoryBytes = 0;
+  #refusedGrowths = 0;
+  /** Since the guest last returned to the host or waited in it. */
+  #sliceMs = 0;
+  #sliceFuel = 0;
+  /** Since the guest last let its neighbours run. */
+  #turnMs = 0;
+  #runningSince: number | undefined;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(readonly init: LimiterInit) {}
+
+  /** Set once; why the instance must not run on. */
+  get ended(): Ended | undefined {
+    return this.#ended;
+  }
+
+  /** Waits for `promise`, or until the instance ends: then the result is undefined. */
+  untilEnded<T>(promise: Promise<T>): Promise<T | undefined> {
+    // Not Promise.race with one long promise: that keeps every race's reactions for ever.
+    if (this.#ended) return Promise.resolve(undefined);
+    return new Promise((resolve, reject) => {
+      const wake = () => resolve(undefined);
+      this.#waiting.add(wake);
+      promise.then(resolve, reject).finally(() => this.#waiting.delete(wake));
+    });
+  }
+
+  /** Whether a call found no depth left; the rewriter leaves this mark. */
+  get stackExhausted(): boolean {
+    return this.stack.value < 0;
+  }
+
+  get fuelUsed(): number {
+    return this.#fuelUsed;
+  }
+
+  get refusedGrowths(): number {
+    return this.#refusedGrowths;
+  }
+
+  /** Ends the instance at its next fuel check. The first reason stays. */
+  end(reason: Ended): void {
+    if (this.#ended) return;
+    this.#settle();
+    this.#ended = reason;
+    this.fuel.value = this.#granted = -1;
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
+  }
+
+  /** The guest starts to run: a call into it, or it is resumed. */
+  enter(): void {
+    this.#runningSince = this.init.now();
+  }
+
+  /** The guest stops running: it returned, waits, or is in a host call that takes time. */
+  leave(): void {
+    this.#settle();
+    this.#runningSince = undefined;
+  }
+
+  /** A return to the host: a new slice begins. Turns, too, since others could run. */
+  newSlice(): void {
+    this.#sliceMs = this.#sliceFuel = this.#turnMs = 0;
+  }
+
+  /** Books fuel and time since the last call. */
+  #settle(): void {
+    const used = this.#granted - this.fuel.value;
+    this.#granted = this.fuel.value;
+    if (used !== 0) {
+      this.#fuelUsed += used;
+      this.#sliceFuel += used;
+      this.init.bucket?.take(used);
+      this.init.ledger.add("fuelUsed", used);
+    }
+    if (this.#runningSince !== undefined) {
+      const now = this.init.now();
+      const ms = now - this.#runningSince;
+      this.#runningSince = now;
+      this.#sliceMs += ms;
+      this.#turnMs += ms;
+      this.init.ledger.add("runningMs", ms);
+    }
+  }
+
+  #limit(code: ErrorCode, message: string): void {
+    this.end({ kind: "limit", code, message });
+  }
+
+  #check(): void {
+    const { limits, ledger } = this.init;
+    const ending = ledger.ending;
+    if (ending === END.stop) this.end({ kind: "stopped" });
+    else if (ending === END.timeout) {
+      this.#limit("timeout", `it did not end within ${limits.timeoutMs} ms`);
+    }
+    if (limits.fuelMax !== undefined && this.#fuelUsed > limits.fuelMax) {
+      this.#limit("out-of-fuel", `it used its ${limits.fuelMax} fuel`);
+    }
+    const epoch = limits.epochTimeoutMs;
+    if (
+      epoch !== undefined && this.#sliceMs > epoch &&
+      (this.#sliceFuel > epoch * FUEL_PER_MS_RUNNING || this.#sliceMs > epoch * SLICE_PATIENCE)
+    ) {
+      this.#limit(
+        "epoch-timeout",
+        `it ran ${
+          Math.round(this.#sliceMs)
+        } ms without returning to the host, the limit is ${epoch} ms`,
+      );
+    }
+  }
+
+  #grant(fuel: number): 0 {
+    const left = (this.init.limits.fuelMax ?? Infinity) - this.#fuelUsed;
+    this.fuel.value = this.#granted = Math.max(0, Math.floor(Math.min(SLICE, fuel, left)));
+    return 0;
+  }
+
+  /** A fuel check that found none left: 0 go on, 1 trap, 2 pause first. */
+  readonly tick = (): 0 | 1 | 2 => {
+    this.#settle();
+    if (!this.#ended) this.#check();
+    if (this.#ended) return 1;
+    const available = this.init.bucket?.available() ?? Infinity;
+    if (available < 1) return 2;
+    if (this.#turnMs > TURN_MS && this.init.shared()) return 2;
+    return this.#grant(available);
+  };
+
+  /** Pauses the guest, which has to be suspendable: for fuel, else for one turn of the others. */
+  readonly pause = async (): Promise<0 | 1> => {
+    const { bucket, ledger, now } = this.init;
+    this.leave();
+    ledger.add("preemptions", 1);
+    const from = now();
+    if (bucket && bucket.available() < 1) {
+      await this.untilEnded(bucket.wait());
+      ledger.add("throttledMs", now() - from);
+    } else {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    this.#turnMs = 0;
+    this.enter();
+    this.#check();
+    return this.#ended ? 1 : this.#grant(bucket ? Math.max(1, bucket.available()) : Infinity);
+  };
+
+  /**
+   * The guest cannot be suspended here (a start function, `cabi_realloc`, post-return): it goes
+   * into debt, at most one second of fuel. A Worker of its own sleeps, a shared one traps.
+   */
+  readonly debt = (): 0 | 1 => {
+    const { bucket, ledger, shared } = this.init;
+    const owedMs = bucket?.emptyForMs() ?? 0;
+    if (owedMs > 1000) {
+      if (shared()) {
+        this.#limit("out-of-fuel", "it owes a second of fuel where it cannot be paused");
+        return 1;
+      }
+      this.leave();
+      ledger.block(owedMs);
+      ledger.add("throttledMs", owedMs);
+      this.enter();
+      this.#check();
+      if (this.#ended) return 1;
+    }
+    return this.#grant(SLICE);
+  };
+
+  /** Asks for pages (kind 0) or table elements (kind 1); fewer than 0 gives back. 0 is allowed. */
+  readonly grow = (kind: number, units: number): 0 | 1 => {
+    const bytes = units * (kind === 0 ? PAGE_BYTES : TABLE_ELEMENT_BYTES);
+    if (bytes > 0 && this.#memoryBytes + bytes > this.init.limits.memoryBytesMax) {
+      this.#refusedGrowths++;
+      this.init.ledger.add("refusedGrowths", 1);
+      return 1;
+    }
+    this.#memoryBytes += bytes;
+    this.init.ledger.addMemory(bytes);
+    return 0;
+  };
+
+  /** Gives everything back when the instance is thrown away. */
+  dispose(): void {
+    this.leave();
+    this.init.ledger.addMemory(-this.#memoryBytes);
+    this.#memoryBytes = 0;
+  }
+}

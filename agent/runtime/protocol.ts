@@ -1,0 +1,96 @@
+/**
+ * The messages between the engine and the Worker that hosts one replica.
+ *
+ * Both sides send arrays of messages: a turn of the event loop is one `postMessage`. Bodies and
+ * standard streams flow against credit, so that neither side buffers without bound.
+ *
+ * @module
+ */
+import type { RealmError } from "../kernel/error.ts";
+import type { Exit, Grants, Limits, World } from "../kernel/ports.ts";
+
+/** What the Worker starts from. */
+export interface Start {
+  readonly type: "start";
+  readonly world: World;
+  readonly grants: Grants;
+  readonly limits: Limits;
+  readonly ledger: SharedArrayBuffer;
+  /** One lock per mount, shared with every other Worker that has the same folder. */
+  readonly locks: readonly SharedArrayBuffer[];
+  readonly terminal: {
+    readonly stdin: boolean;
+    readonly stdout: boolean;
+    readonly stderr: boolean;
+  };
+  readonly maxConcurrency: number;
+  readonly instancePerRequest: boolean;
+  readonly glue: string;
+  readonly modules: Readonly<Record<string, WebAssembly.Module>>;
+  readonly memoryPagesMin: number;
+  readonly tableElementsMin: number;
+}
+
+export type Header = readonly [name: string, value: Uint8Array | string];
+
+export interface RequestHead {
+  readonly method: string;
+  readonly scheme: string;
+  readonly authority: string;
+  readonly pathWithQuery: string;
+  readonly headers: readonly Header[];
+}
+
+/** From the engine. */
+export type ToWorker =
+  | Start
+  | { readonly type: "stdin"; readonly bytes: Uint8Array | null }
+  /** Bytes of standard output that were taken. */
+  | { readonly type: "taken"; readonly bytes: number }
+  | {
+    readonly type: "request";
+    readonly id: number;
+    readonly head: RequestHead;
+    readonly hasBody: boolean;
+  }
+  | {
+    readonly type: "request-body";
+    readonly id: number;
+    readonly bytes: Uint8Array | null;
+    readonly failed?: boolean;
+  }
+  /** The reader of a response wants more. */
+  | { readonly type: "pull"; readonly id: number }
+  | { readonly type: "cancel"; readonly id: number }
+  /** The ledger's flag is set: wake what sleeps. */
+  | { readonly type: "end" };
+
+/** From the Worker. */
+export type FromWorker =
+  | { readonly type: "ready" }
+  | { readonly type: "started" }
+  | { readonly type: "read-stdin" }
+  | { readonly type: "output"; readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array }
+  | { readonly type: "notice"; readonly text: string }
+  | { readonly type: "want-body"; readonly id: number }
+  | {
+    readonly type: "response";
+    readonly id: number;
+    readonly status: number;
+    readonly headers: readonly (readonly [string, string])[];
+    /** What of the body is there already; `end` when that is all. */
+    readonly body: Uint8Array | null;
+    readonly end: boolean;
+  }
+  | {
+    readonly type: "response-body";
+    readonly id: number;
+    readonly bytes: Uint8Array | null;
+    readonly failed?: string;
+  }
+  | {
+    readonly type: "failed";
+    readonly id: number;
+    readonly error: ReturnType<RealmError["toJSON"]>;
+  }
+  | { readonly type: "exit"; readonly exit: Exit };

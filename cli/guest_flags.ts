@@ -1,0 +1,137 @@
+/**
+ * The grants and limits that `realm run` and `realm serve` take as flags.
+ *
+ * @module
+ */
+import { RealmError } from "../agent/kernel/error.ts";
+import type { Grants, Limits, Mount } from "../agent/kernel/ports.ts";
+import type { Context } from "./context.ts";
+import type { FlagValues } from "./command.ts";
+import {
+  optional,
+  parseAssignment,
+  parseChoices,
+  parseDuration,
+  parseInteger,
+  parseText,
+  repeated,
+  toggle,
+  Wanted,
+} from "./parameters.ts";
+
+const MIB = 1024 * 1024;
+const MEMORY_MAX_MB = 4096;
+
+/** `HOST::GUEST`, or `HOST::GUEST:ro`; `HOST` alone is seen under the same name. */
+function parseDir(text: string): { host: string; guest: string; writable: boolean } {
+  const match = /^(.+?)(?:::(.+?))?(:ro)?$/.exec(text);
+  if (!match) throw new Wanted("HOST::GUEST or HOST::GUEST:ro");
+  const host = match[1]!;
+  return { host, guest: match[2] ?? host, writable: match[3] === undefined };
+}
+
+export const GUEST_FLAGS = {
+  dir: repeated("Folder of the host that the guest sees", "HOST::GUEST[:ro]", parseDir),
+  env: repeated("Environment variable", "K=V", parseAssignment),
+  envInherit: repeated("Environment variable passed on", "NAME", parseText),
+  deny: repeated(
+    "What not to give",
+    "clock,random,stdio",
+    parseChoices("clock", "random", "stdio"),
+  ),
+  net: repeated("Outbound connections", "SCHEME://HOST[:PORT]", parseText),
+  dns: repeated("Name lookup", "NAME", parseText),
+  netPrivate: repeated("Private addresses that names may lead to", "CIDR", parseText),
+  netLoopback: repeated("Port of this machine", "PORT", parseText),
+  listen: repeated("Socket to listen on", "HOST:PORT", parseText),
+  secret: repeated("Secret from a file", "NAME=FILE", parseText),
+  keyvalue: optional("Folder of a key-value store", "DIR", parseText),
+  memoryMaxMb: optional(
+    `Memory and tables, in MiB (default ${MEMORY_MAX_MB})`,
+    "N",
+    parseInteger(1),
+  ),
+  fuelPerSec: optional("Fuel per second; less throttles", "N", parseInteger(1000)),
+  fuel: optional("Fuel in all; past it the guest ends", "N", parseInteger(1)),
+  epochTimeoutMs: optional("Longest run without returning to the host", "N", parseInteger(1)),
+  timeout: optional("Time for the whole run", "DURATION", parseDuration),
+  stats: toggle("Print what was used, at the end, to standard error"),
+} as const;
+
+type GuestFlags = FlagValues<typeof GUEST_FLAGS>;
+
+/** Flags whose grant comes with a later version. */
+const LATER = ["net", "dns", "netPrivate", "netLoopback", "listen", "secret", "keyvalue"] as const;
+
+/**
+ * The grants that the flags give. Throws RealmError `unsupported` for what realm cannot give yet,
+ * `not-found` when a folder is not there.
+ */
+export function grantsOf(context: Context, flags: GuestFlags, args: readonly string[]): Grants {
+  for (const name of LATER) {
+    const value = flags[name];
+    if (value === undefined || value.length === 0) continue;
+    const flag = `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+    throw new RealmError("unsupported", `Cannot grant ${flag} ${value}: not supported yet`, {
+      hint: `Leave ${flag} out: the guest is told access-denied`,
+    });
+  }
+  const denied = new Set(flags.deny.flat());
+  const env = [...flags.env];
+  for (const name of flags.envInherit) {
+    const value = context.shell.env(name);
+    if (value !== undefined) env.push([name, value]);
+  }
+  return {
+    args,
+    env,
+    mounts: flags.dir.map((dir) => mountOf(context, dir)),
+    clock: !denied.has("clock"),
+    random: !denied.has("random"),
+    stdio: !denied.has("stdio"),
+  };
+}
+
+function mountOf(
+  context: Context,
+  { host, guest, writable }: { host: string; guest: string; writable: boolean },
+): Mount {
+  const path = context.resolve(host);
+  let real: string;
+  try {
+    real = Deno.realPathSync(path);
+    if (!Deno.statSync(real).isDirectory) throw new Deno.errors.NotADirectory(`${path} is a file`);
+  } catch (error) {
+    throw new RealmError(
+      "not-found",
+      `Cannot mount "${path}": ${(error as Error).message}, wanted a folder`,
+      { hint: "Make the folder, or name another with --dir HOST::GUEST", cause: error },
+    );
+  }
+  return { hostPath: real, guestPath: guest, writable };
+}
+
+/** The limits that the flags set: memory always, the others where given. */
+export function limitsOf(flags: GuestFlags): Limits {
+  return {
+    memoryBytesMax: (flags.memoryMaxMb ?? MEMORY_MAX_MB) * MIB,
+    ...(flags.fuelPerSec === undefined ? {} : { fuelPerSec: flags.fuelPerSec }),
+    ...(flags.fuel === undefined ? {} : { fuelMax: flags.fuel }),
+    ...(flags.epochTimeoutMs === undefined ? {} : { epochTimeoutMs: flags.epochTimeoutMs }),
+    ...(flags.timeout === undefined ? {} : { timeoutMs: flags.timeout }),
+  };
+}
+
+/** Reads a component's file. Throws RealmError `not-found`. */
+export async function readComponent(context: Context, file: string): Promise<Uint8Array> {
+  const path = context.resolve(file);
+  try {
+    return await Deno.readFile(path);
+  } catch (error) {
+    throw new RealmError(
+      "not-found",
+      `Cannot read "${path}": ${(error as Error).message.replace(/ \(os error \d+\).*$/, "")}`,
+      { hint: "Give the path of a .wasm file", cause: error },
+    );
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * `realm run FILE.wasm`: a command component or a WASI 0.1 module, here and now.
+ *
+ * @module
+ */
+import { RealmError } from "../agent/kernel/error.ts";
+import type { Exit, Stdio, Usage } from "../agent/kernel/ports.ts";
+import { command } from "./command.ts";
+import type { Context } from "./context.ts";
+import { grantsOf, GUEST_FLAGS, limitsOf, readComponent } from "./guest_flags.ts";
+import { argument, parseText } from "./parameters.ts";
+
+/** The streams of this process, for a guest. */
+export function systemStdio(context: Context): Stdio {
+  const buffer = new Uint8Array(65_536);
+  return {
+    terminal: context.shell.terminal,
+    async read() {
+      const length = await Deno.stdin.read(buffer);
+      return length === null ? null : buffer.slice(0, length);
+    },
+    write: (stream, bytes) => context.shell.write(stream, bytes),
+  };
+}
+
+/** What `--stats` prints. */
+export function formatUsage(usage: Usage): string {
+  const ms = (value: number) => `${Math.round(value)} ms`;
+  return [
+    `fuel       ${usage.fuelUsed}`,
+    `memory     ${(usage.memoryBytesPeak / 1048576).toFixed(1)} MiB at most`,
+    `running    ${ms(usage.runningMs)}`,
+    `throttled  ${ms(usage.throttledMs)}`,
+  ].join("\n");
+}
+
+/** The status of a guest's own exit; throws the RealmError of every other end. */
+export function statusOf(exit: Exit, file: string): number {
+  if (exit.kind === "exit") return exit.status;
+  if (exit.kind === "stopped") {
+    throw new RealmError("failed", `Cannot run ${file} further: it was stopped`);
+  }
+  const trace = exit.backtrace.slice(0, 16).map((frame) => `\n    at ${frame}`).join("");
+  throw new RealmError(
+    exit.code,
+    `Cannot run ${file} further: ${exit.message}${trace}`,
+    exit.hint === undefined ? {} : { hint: exit.hint },
+  );
+}
+
+export const run = command({
+  brief: "Run a component or a WASI 0.1 module here and now",
+  description:
+    "Standard streams, arguments, clocks and random are given unless --deny; everything else only when granted. The exit status is the guest's own, else 101 trap, 102 out of fuel, 103 epoch timeout, 104 memory limit, 105 time-out, 106 unknown import.",
+  flags: GUEST_FLAGS,
+  args: [argument("Component or module", "FILE.wasm", parseText)],
+  rest: argument("Arguments of the guest", "ARGS", (text) => text),
+  passThrough: true,
+  async run(context, flags, file, ...args) {
+    const { createEngine } = await import("../agent/local_engine.ts");
+    const bytes = await readComponent(context, file);
+    const grants = grantsOf(context, flags, [file.split("/").at(-1)!, ...args]);
+    const engine = createEngine(context.dataFolder, {
+      warmWorkers: grants.mounts.length === 0 ? 1 : 0,
+    });
+    try {
+      const prepared = await engine.prepare(bytes);
+      const replica = await engine.start(prepared, {
+        world: "wasi:cli/command",
+        grants,
+        limits: limitsOf(flags),
+        stdio: systemStdio(context),
+        notice: (text) => context.note(`realm: ${text}`),
+      });
+      const signal = context.shell.interrupted();
+      signal.addEventListener("abort", () => replica.stop(), { once: true });
+      const exit = await replica.exited;
+      if (flags.stats) context.shell.write("stderr", `${formatUsage(replica.usage())}\n`);
+      if (signal.aborted) throw signal.reason;
+      return statusOf(exit, file);
+    } finally {
+      await engine.close();
+    }
+  },
+});
