@@ -1,0 +1,227 @@
+import assert from "node:assert/strict";
+import * as path from "node:path";
+import { createHash } from "node:crypto";
+
+const SCRIPT = path.resolve(import.meta.dirname!, "..", "install.sh");
+
+interface Machine {
+  /** A home folder of its own, which is all that the installer may touch. */
+  readonly home: string;
+  /** Writes an executable that answers `--version`, with its digest beside it; its path. */
+  build(name: string, version: string): Promise<string>;
+  install(args: string[], env?: Record<string, string>): Promise<Result>;
+}
+
+interface Result {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function onMachine(test: (machine: Machine) => Promise<void>): Promise<void> {
+  const home = await Deno.makeTempDir({ prefix: "realm-install-" });
+  try {
+    await test({
+      home,
+      async build(name, version) {
+        const file = path.join(home, name);
+        const text = `#!/bin/sh\necho "realm ${version}"\n`;
+        await Deno.writeTextFile(file, text, { mode: 0o755 });
+        await Deno.writeTextFile(`${file}.sha256`, `${sha256(text)}  ${name}\n`);
+        return file;
+      },
+      async install(args, env = {}) {
+        const { code, stdout, stderr } = await new Deno.Command("sh", {
+          args: [SCRIPT, ...args],
+          clearEnv: true,
+          env: { HOME: home, PATH: Deno.env.get("PATH")!, ...env },
+        }).output();
+        const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+        return { status: code, stdout: text(stdout), stderr: text(stderr) };
+      },
+    });
+  } finally {
+    await Deno.chmod(home, 0o755);
+    await Deno.remove(home, { recursive: true });
+  }
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** What the installer left in the folder, hidden files too. */
+function files(folder: string): string[] {
+  try {
+    return Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** Puts a program of this name first in the search path; gives the path. */
+async function withFake(home: string, name: string, script: string): Promise<string> {
+  await Deno.mkdir(path.join(home, "fake"), { recursive: true });
+  await Deno.writeTextFile(path.join(home, "fake", name), `#!/bin/sh\n${script}\n`, {
+    mode: 0o755,
+  });
+  return `${home}/fake:${Deno.env.get("PATH")}`;
+}
+
+Deno.test("install.sh installs a local build and says what PATH lacks", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    const file = await build("realm-built", "1.0.0");
+    const { status, stdout, stderr } = await install(["--from", file]);
+    assert.equal(status, 0, stderr);
+    assert.equal(stdout, `installed realm 1.0.0 to ${home}/.local/bin/realm\n`);
+    assert.match(stderr, /hint: .*\/\.local\/bin is not on your PATH/);
+    assert.deepEqual(files(`${home}/.local/bin`), ["realm"]);
+    assert.equal(((await Deno.stat(`${home}/.local/bin/realm`)).mode ?? 0) & 0o777, 0o755);
+
+    const quiet = await install(["--from", file], {
+      PATH: `${home}/.local/bin:${Deno.env.get("PATH")}`,
+    });
+    assert.equal(quiet.stderr, "");
+  });
+});
+
+Deno.test("install.sh replaces what is there, and uninstalls it", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    const prefix = `${home}/my programs`;
+    const old = await build("old", "1.0.0");
+    await install(["--from", old, "--prefix", prefix]);
+    const { stdout } = await install(["--from", await build("new", "2.0.0"), "--prefix", prefix]);
+    assert.match(stdout, /^installed realm 2\.0\.0/);
+    assert.deepEqual(files(`${prefix}/bin`), ["realm"]);
+
+    assert.equal((await install(["--uninstall", "--prefix", prefix])).status, 0);
+    assert.deepEqual(files(`${prefix}/bin`), []);
+    const again = await install(["--uninstall", "--prefix", prefix]);
+    assert.equal(again.status, 1);
+    assert.match(again.stderr, /^error: Cannot uninstall .*: it is not there\n$/);
+  });
+});
+
+Deno.test("install.sh refuses a wrong digest and keeps what was installed", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    await install(["--from", await build("good", "1.0.0")]);
+    const bad = await build("bad", "6.6.6");
+    await Deno.writeTextFile(`${bad}.sha256`, `${sha256("another")}  bad\n`);
+    const refused = await install(["--from", bad]);
+    assert.equal(refused.status, 3);
+    assert.match(
+      refused.stderr,
+      new RegExp(`its sha256 is [0-9a-f]{64}, wanted ${sha256("another")}`),
+    );
+    assert.match(await Deno.readTextFile(`${home}/.local/bin/realm`), /1\.0\.0/);
+    assert.deepEqual(files(`${home}/.local/bin`), ["realm"], "no temporary file is left");
+
+    for (const digest of ["abc", "z".repeat(64), sha256("x") + "0"]) {
+      const { status, stderr } = await install(["--from", bad, "--sha256", digest]);
+      assert.equal(status, 3, digest);
+      assert.match(stderr, /is not a sha256/);
+    }
+    const right = sha256(await Deno.readTextFile(bad)).toUpperCase();
+    assert.equal((await install(["--from", bad, "--sha256", right])).status, 0);
+  });
+});
+
+Deno.test("install.sh refuses what it cannot verify, find or run", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    const file = await build("realm-built", "1.0.0");
+    await Deno.remove(`${file}.sha256`);
+    const cases: [args: string[], status: number, message: RegExp][] = [
+      [["--from", file], 1, /Cannot verify .*\.sha256 is not there\nhint: .*--sha256/],
+      [["--from", `${home}/absent`], 1, /there is no such file/],
+      [["--from"], 2, /Cannot read --from/],
+      [["--form", file], 2, /Cannot read --form: not an option/],
+      [[], 2, /no address of releases/],
+      [["--from", file, "--prefix", "/proc/nowhere"], 1, /Cannot make the folder/],
+    ];
+    for (const [args, status, message] of cases) {
+      const result = await install(args);
+      assert.equal(result.status, status, args.join(" "));
+      assert.match(result.stderr, message);
+    }
+    await Deno.writeTextFile(file, "not for this machine");
+    const foreign = await install(["--from", file, "--sha256", sha256("not for this machine")]);
+    assert.equal(foreign.status, 1);
+    assert.match(foreign.stderr, /it does not run on this machine/);
+    assert.deepEqual(files(`${home}/.local/bin`), []);
+  });
+});
+
+Deno.test("install.sh downloads the release for this machine", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    const file = await build("release", "3.0.0");
+    const asked: string[] = [];
+    const server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      async (request) => {
+        const { pathname } = new URL(request.url);
+        asked.push(pathname);
+        if (pathname.startsWith("/moved/")) {
+          return Response.redirect(new URL("/r/x.bin", request.url));
+        }
+        if (pathname.includes("aarch64")) return new Response("gone", { status: 404 });
+        const suffix = pathname.endsWith(".sha256") ? ".sha256" : "";
+        return new Response(await Deno.readFile(file + suffix));
+      },
+    );
+    try {
+      const url = `http://127.0.0.1:${server.addr.port}`;
+      const uname = (os: string, arch: string) =>
+        withFake(home, "uname", `[ "$1" = -s ] && echo ${os} || echo ${arch}`);
+
+      const PATH = await uname("Darwin", "x86_64");
+      const { status, stdout, stderr } = await install(["--releases", `${url}/r/`], { PATH });
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^installed realm 3\.0\.0/);
+      assert.deepEqual(asked, [
+        "/r/realm-x86_64-apple-darwin",
+        "/r/realm-x86_64-apple-darwin.sha256",
+      ]);
+
+      const digest = sha256(await Deno.readTextFile(file));
+      const env = { PATH: await uname("Linux", "amd64"), REALM_RELEASES: `${url}/moved` };
+      assert.equal((await install(["--sha256", digest], env)).status, 0);
+      assert.ok(asked.includes("/moved/realm-x86_64-unknown-linux-gnu"));
+
+      const missing = await install([], {
+        PATH: await uname("Linux", "arm64"),
+        REALM_RELEASES: `${url}/r`,
+      });
+      assert.equal(missing.status, 1);
+      assert.match(missing.stderr, /Cannot download .*\/r\/realm-aarch64-unknown-linux-gnu\n/);
+
+      const unknown = [["Linux", "riscv64", /riscv64: wanted x86_64 or aarch64/], [
+        "MINGW64_NT",
+        "x86_64",
+        /MINGW64_NT: wanted Linux or Darwin\nhint: .*windows/,
+      ]] as const;
+      for (const [os, arch, message] of unknown) {
+        const result = await install([], { PATH: await uname(os, arch), REALM_RELEASES: url });
+        assert.equal(result.status, 1);
+        assert.match(result.stderr, message);
+      }
+    } finally {
+      await server.shutdown();
+    }
+  });
+});
+
+Deno.test("install.sh does nothing when its download broke off", async () => {
+  await onMachine(async ({ home, build }) => {
+    const file = await build("realm-built", "1.0.0");
+    const script = await Deno.readTextFile(SCRIPT);
+    const half = `${home}/half.sh`;
+    await Deno.writeTextFile(half, script.slice(0, script.lastIndexOf('main "$@"')));
+    const { code } = await new Deno.Command("sh", {
+      args: [half, "--from", file],
+      clearEnv: true,
+      env: { HOME: home, PATH: Deno.env.get("PATH")! },
+    }).output();
+    assert.equal(code, 0);
+    assert.deepEqual(files(`${home}/.local`), []);
+  });
+});
