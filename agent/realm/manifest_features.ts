@@ -1,0 +1,89 @@
+/**
+ * What a manifest uses that this version does not do yet.
+ *
+ * Every key of the contract parses and validates; `realm apply` and agents refuse a manifest for
+ * which {@link unsupportedFeatures} is not empty, rather than run it without what it asks for.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import { formatList, pathOf, quote } from "./config.ts";
+import { type ComponentSpec, lineOf, type Manifest, sourceScheme } from "./manifest.ts";
+
+/** A use of something that comes later. */
+export interface UnsupportedFeature {
+  /** `components.auth.listen` */
+  readonly path: string;
+  readonly line: number;
+  /** `listening sockets` */
+  readonly feature: string;
+}
+
+const SOURCES = ["file", "http", "https"];
+
+/** For each key of a component: whether it is used, and what it is. */
+const COMPONENT_FEATURES: readonly {
+  readonly key: string;
+  readonly isUsed: (component: ComponentSpec) => boolean;
+  readonly feature: string;
+}[] = [
+  {
+    key: "source",
+    isUsed: (c) => !SOURCES.includes(sourceScheme(c.source)),
+    feature: `a source other than ${SOURCES.map((s) => `${s}:`).join(", ")}`,
+  },
+  {
+    key: "allowed_outbound",
+    isUsed: (c) => c.allowedOutbound.length > 0,
+    feature: "outbound network",
+  },
+  {
+    key: "private_outbound",
+    isUsed: (c) => c.privateOutbound.length > 0,
+    feature: "outbound network",
+  },
+  { key: "loopback", isUsed: (c) => c.loopback.length > 0, feature: "ports of the host" },
+  { key: "dns", isUsed: (c) => c.dns === true || c.dns.length > 0, feature: "name lookup" },
+  { key: "listen", isUsed: (c) => c.listen.length > 0, feature: "listening sockets" },
+  { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
+  { key: "keyvalue", isUsed: (c) => c.keyvalue, feature: "key-value stores" },
+  { key: "isolation", isUsed: (c) => c.isolation === "process", feature: "process isolation" },
+  { key: "health", isUsed: (c) => c.health !== undefined, feature: "health checks" },
+  { key: "placement", isUsed: (c) => c.placement !== undefined, feature: "placement" },
+];
+
+/** Every such use, in the order of the file. */
+export function unsupportedFeatures(manifest: Manifest): UnsupportedFeature[] {
+  const found: UnsupportedFeature[] = [];
+  const add = (path: string, feature: string) =>
+    found.push({ path, line: lineOf(manifest, path), feature });
+
+  if (manifest.realm.exec.length > 0) add("realm.exec", "host commands");
+  if (manifest.realm.operators.length > 0) add("realm.operators", "operators");
+  for (const [name, component] of manifest.components) {
+    for (const { key, isUsed, feature } of COMPONENT_FEATURES) {
+      if (isUsed(component)) add(`${pathOf("components", name)}.${key}`, feature);
+    }
+  }
+  for (const route of manifest.routes) {
+    if (manifest.components.get(route.component)?.world === "wasi:cli/command") {
+      add(`${route.key}.component`, "routes to wasi:cli/command");
+    }
+    if (route.maxSurge !== undefined) add(`${route.key}.max_surge`, "rollouts");
+    if (route.maxUnavailable !== undefined) add(`${route.key}.max_unavailable`, "rollouts");
+  }
+  for (const name of manifest.secrets.keys()) add(pathOf("secrets", name), "secrets");
+  return found.sort((a, b) => a.line - b.line);
+}
+
+/** Throws RealmError `unsupported` that lists every use, when there is one. */
+export function requireSupported(manifest: Manifest, file = "realm.toml"): void {
+  const found = unsupportedFeatures(manifest);
+  if (found.length === 0) return;
+  const lines = found.map(({ line, path, feature }) =>
+    `line ${line}: ${path}: ${feature} not supported yet`
+  );
+  throw new RealmError("unsupported", `Cannot apply manifest ${quote(file)}:${formatList(lines)}`, {
+    hint: "Remove these keys until a later version",
+  });
+}
