@@ -91,6 +91,17 @@ export function parseManifest(text: string, file = "realm.toml"): Manifest {
   return { ...manifest, warnings: warningsOf(manifest) };
 }
 
+/** The text of a manifest's bytes; bytes that are not UTF-8 throw RealmError `invalid-config`. */
+export function decodeManifest(bytes: Uint8Array, file = "realm.toml"): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new RealmError("invalid-config", `Cannot read manifest ${quote(file)}: not UTF-8`, {
+      cause,
+    });
+  }
+}
+
 /** The names of the nodes that a target means. */
 export function nodesOf(target: Target, nodes: ReadonlyMap<string, NodeSpec>): string[] {
   if (target.kind === "node") return nodes.has(target.name) ? [target.name] : [];
