@@ -44,11 +44,14 @@ export type Ended =
 export class FuelBucket {
   #tokens: number;
   #at: number;
-  readonly #line: (() => void)[] = [];
+  readonly #line: ((fuel: number) => void)[] = [];
   #timer: number | undefined;
+  /** The least that is given out: 10 ms of fuel, at most a slice. */
+  readonly #portion: number;
 
   constructor(readonly perSec: number, readonly now: () => number) {
     this.#tokens = perSec;
+    this.#portion = Math.min(SLICE, perSec / 100);
     this.#at = now();
   }
 
@@ -67,17 +70,17 @@ export class FuelBucket {
   available(): number {
     if (this.#line.length > 0) return 0;
     this.#refill();
-    return Math.max(0, this.#tokens);
+    return this.#tokens < this.#portion ? 0 : this.#tokens;
   }
 
-  /** Time until the bucket holds something again. */
+  /** Time until the bucket holds enough again. */
   emptyForMs(): number {
     this.#refill();
-    return this.#tokens > 0 ? 0 : Math.max(1, (1 - this.#tokens) * 1000 / this.perSec);
+    return Math.max(0, (this.#portion - this.#tokens) * 1000 / this.perSec);
   }
 
-  /** Resolves in turn, when there is fuel. */
-  wait(): Promise<void> {
+  /** Resolves in turn, when there is fuel, with what may be used of it. */
+  wait(): Promise<number> {
     return new Promise((resolve) => {
       this.#line.push(resolve);
       this.#schedule();
@@ -88,17 +91,16 @@ export class FuelBucket {
     if (this.#timer !== undefined || this.#line.length === 0) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#refill();
-      if (this.#tokens > 0) this.#line.shift()?.();
+      if (this.emptyForMs() === 0) this.#line.shift()?.(this.#portion);
       this.#schedule();
-    }, Math.min(1000, this.emptyForMs()));
+    }, Math.min(1000, Math.ceil(this.emptyForMs())));
   }
 
   /** Lets everybody in line go, because the replica ends. */
   release(): void {
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const go of this.#line.splice(0)) go();
+    for (const go of this.#line.splice(0)) go(0);
   }
 }
 
@@ -128,6 +130,8 @@ export class Limiter {
   /** Since the guest last let its neighbours run. */
   #turnMs = 0;
   #runningSince: number | undefined;
+  /** Whether the last check found the bucket empty. */
+  #throttled = false;
   readonly #waiting = new Set<() => void>();
 
   constructor(readonly init: LimiterInit) {}
@@ -247,7 +251,8 @@ export class Limiter {
     if (!this.#ended) this.#check();
     if (this.#ended) return 1;
     const available = this.init.bucket?.available() ?? Infinity;
-    if (available < 1) return 2;
+    this.#throttled = available === 0;
+    if (this.#throttled) return 2;
     if (this.#turnMs > TURN_MS && this.init.shared()) return 2;
     return this.#grant(available);
   };
@@ -257,9 +262,10 @@ export class Limiter {
     const { bucket, ledger, now } = this.init;
     this.leave();
     ledger.add("preemptions", 1);
-    const from = now();
-    if (bucket && bucket.available() < 1) {
-      await this.untilEnded(bucket.wait());
+    let fuel: number | undefined = SLICE;
+    if (bucket && this.#throttled) {
+      const from = now();
+      fuel = await this.untilEnded(bucket.wait());
       ledger.add("throttledMs", now() - from);
     } else {
       await new Promise((resolve) => setTimeout(resolve, 0));
@@ -267,7 +273,7 @@ export class Limiter {
     this.#turnMs = 0;
     this.enter();
     this.#check();
-    return this.#ended ? 1 : this.#grant(bucket ? Math.max(1, bucket.available()) : Infinity);
+    return this.#ended ? 1 : this.#grant(fuel ?? 0);
   };
 
   /**

@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import type { Limits } from "../kernel/ports.ts";
+import { END, Ledger } from "./ledger.ts";
+import { FuelBucket, Limiter } from "./limiter.ts";
+import { meter } from "./meter/meter.ts";
+import { jspi, refuelFunction } from "./pause.ts";
+
+const MIB = 1024 * 1024;
+const CEILING = { memoryPagesMax: 65_536, tableElementsMax: 1_000_000 };
+
+// deno-fmt-ignore
+const GUEST = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00,
+  0x01, 0x0a, 0x02, 0x60, 0x01, 0x7f, 0x01, 0x7f, 0x60, 0x01, 0x7f, 0x00,
+  0x03, 0x03, 0x02, 0x00, 0x01,
+  0x05, 0x03, 0x01, 0x00, 0x01, // one memory of at least a page
+  0x07, 0x0f, 0x02, 0x04, 0x67, 0x72, 0x6f, 0x77, 0x00, 0x00, 0x04, 0x73, 0x70, 0x69, 0x6e, 0x00, 0x01,
+  0x0a, 0x17, 0x02,
+  0x06, 0x00, 0x20, 0x00, 0x40, 0x00, 0x0b, // grow(pages): memory.grow
+  0x0e, 0x00, 0x03, 0x40, 0x20, 0x00, 0x41, 0x01, 0x6b, 0x22, 0x00, 0x0d, 0x00, 0x0b, 0x0b, // spin(n): 5 a turn
+].slice());
+
+/** An instance of GUEST under limits, on real time. */
+function guest(limits: Partial<Limits>, options: { shared?: boolean } = {}) {
+  const ledger = new Ledger();
+  const now = () => performance.now();
+  const all: Limits = { memoryBytesMax: 4 * MIB, ...limits };
+  ledger.setLimits(all);
+  const bucket = all.fuelPerSec === undefined ? undefined : new FuelBucket(all.fuelPerSec, now);
+  const limiter = new Limiter({
+    limits: all,
+    ledger,
+    bucket,
+    now,
+    shared: () => options.shared ?? false,
+  });
+  const metered = meter(GUEST, CEILING);
+  assert.equal(limiter.grow(0, metered.memoryPagesMin), 0);
+  const { exports } = new WebAssembly.Instance(
+    new WebAssembly.Module(metered.bytes as BufferSource),
+    {
+      realm: {
+        fuel: limiter.fuel,
+        stack: limiter.stack,
+        refuel: refuelFunction(limiter),
+        grow: limiter.grow,
+      },
+    },
+  );
+  const call = (name: string) => async (argument: number) => {
+    limiter.newSlice();
+    limiter.enter();
+    try {
+      return await jspi.promising(exports[name] as (n: number) => number)(argument);
+    } finally {
+      limiter.leave();
+    }
+  };
+  return { ledger, limiter, bucket, spin: call("spin"), grow: call("grow"), exports };
+}
+
+Deno.test("Limiter counts every instruction once", async () => {
+  const g = guest({});
+  await g.spin(1);
+  const one = g.limiter.fuelUsed;
+  await g.spin(1_000_001);
+  assert.equal(g.limiter.fuelUsed - 2 * one, 5_000_000);
+  assert.equal(g.ledger.usage().fuelUsed, g.limiter.fuelUsed);
+});
+
+Deno.test("Limiter ends a guest that used its fuel, and keeps it ended", async () => {
+  const g = guest({ fuelMax: 1_000_000 });
+  await assert.rejects(g.spin(0), WebAssembly.RuntimeError);
+  assert.deepEqual(g.limiter.ended?.kind === "limit" && g.limiter.ended.code, "out-of-fuel");
+  assert.ok(
+    g.limiter.fuelUsed > 1_000_000 && g.limiter.fuelUsed < 1_000_100,
+    `${g.limiter.fuelUsed}`,
+  );
+  await assert.rejects(g.spin(1));
+});
+
+Deno.test("Limiter ends a slice that is too long, not one that was interrupted by the host", async () => {
+  const g = guest({ epochTimeoutMs: 30 });
+  await assert.rejects(g.spin(0), WebAssembly.RuntimeError);
+  assert.equal(g.limiter.ended?.kind === "limit" && g.limiter.ended.code, "epoch-timeout");
+  const patient = guest({ epochTimeoutMs: 30 });
+  for (let i = 0; i < 10; i++) await patient.spin(100_000);
+  assert.equal(patient.limiter.ended, undefined);
+});
+
+Deno.test("Limiter stops a spinning guest by the flag in shared memory", async () => {
+  const g = guest({}, { shared: true }); // takes turns, so that this thread can set the flag
+  setTimeout(() => g.ledger.end(END.stop), 20);
+  await assert.rejects(g.spin(0));
+  assert.deepEqual(g.limiter.ended, { kind: "stopped" });
+});
+
+Deno.test("Limiter throttles to the rate and books the time", async () => {
+  const g = guest({ fuelPerSec: 10_000_000 });
+  g.bucket!.take(10_000_000); // start with an empty bucket
+  const from = performance.now();
+  await g.spin(400_000); // 2 million
+  const ms = performance.now() - from;
+  assert.ok(ms > 150, `2 million at 10 million a second took ${ms} ms`);
+  const { throttledMs, runningMs, preemptions } = g.ledger.usage();
+  assert.ok(throttledMs > 100 && runningMs < ms && preemptions > 0);
+});
+
+Deno.test("Limiter lets a neighbour with little to do pass one that spins", async () => {
+  const ledger = new Ledger();
+  const bucket = new FuelBucket(20_000_000, () => performance.now());
+  bucket.take(20_000_000);
+  const turns: string[] = [];
+  const consumer = async (name: string, rounds: number) => {
+    for (let i = 0; i < rounds; i++) {
+      await bucket.wait();
+      bucket.take(100_000);
+      turns.push(name);
+    }
+  };
+  await Promise.all([consumer("spin", 6), consumer("small", 2)]);
+  assert.ok(turns.indexOf("small") <= 1 && turns.lastIndexOf("small") <= 4, turns.join());
+  assert.equal(ledger.usage().fuelUsed, 0);
+});
+
+Deno.test("Limiter goes into debt where the guest cannot be paused", () => {
+  const g = guest({ fuelPerSec: 10_000_000 });
+  g.bucket!.take(10_000_000);
+  g.limiter.enter();
+  (g.exports.spin as (n: number) => void)(100_000); // not through JSPI
+  g.limiter.leave();
+  assert.equal(g.limiter.fuelUsed >= 500_000, true);
+  const shared = guest({ fuelPerSec: 1_000_000 }, { shared: true });
+  shared.bucket!.take(3_000_000);
+  shared.limiter.enter();
+  assert.throws(
+    () => (shared.exports.spin as (n: number) => void)(1_000_000),
+    WebAssembly.RuntimeError,
+  );
+});
+
+Deno.test("Limiter bounds memory over everything the instance grows", async () => {
+  const g = guest({ memoryBytesMax: MIB });
+  assert.equal(await g.grow(15), 1);
+  assert.equal(await g.grow(1), 0xffff_ffff | 0);
+  assert.equal(g.limiter.grow(1, 1), 1, "a table element does not fit either");
+  assert.equal(g.limiter.refusedGrowths, 2);
+  assert.equal(g.ledger.usage().memoryBytesPeak, MIB);
+  g.limiter.dispose();
+  assert.equal(g.ledger.usage().memoryBytes, 0);
+});
+
+Deno.test("Limiter wakes what waits when the instance ends", async () => {
+  const g = guest({});
+  const waiting = g.limiter.untilEnded(new Promise<string>(() => {}));
+  g.limiter.end({ kind: "stopped" });
+  assert.equal(await waiting, undefined);
+  assert.equal(await g.limiter.untilEnded(new Promise(() => {})), undefined);
+});
