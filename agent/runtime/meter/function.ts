@@ -1,0 +1,315 @@
+/**
+ * Writes one function with its metering: charges and checks of fuel, depth of the call stack,
+ * renumbered indices, and calls in place of bulk and growing instructions.
+ *
+ * *Fuel.* The counter lives in the imported global "fuel" and, while a function works with it, in
+ * a local. Where several ways join, both must agree on which of the two holds the truth: the local
+ * in functions with loops, so that loops do not touch memory, the global in others. Before
+ * anything that leaves the function (call, throw, return) the global holds it.
+ *
+ * *Stack.* A function that calls takes its frame from the global "stack" at its entry, keeps the
+ * rest in a local, and gives the frame back at every way out. A handler sets the global from the
+ * local again: what the throwing callees had taken is given back there.
+ *
+ * @module
+ */
+import type { Writer } from "./binary.ts";
+import { type Body, FLAG, PLACE } from "./body.ts";
+import type { Module } from "./module.ts";
+import { OP } from "./opcodes.ts";
+import type { Routines } from "./routines.ts";
+
+/** Bytes that every call takes besides its locals and operands. */
+const CALL_BYTES = 64;
+/** Functions that call nothing take from the stack only when their frame is larger. */
+const LEAF_FRAME_BYTES_MAX = 1024;
+/** Functions that call nothing and cost less are charged, and checked by their callers. */
+const LEAF_UNITS_MAX = 64;
+
+const VOID = 0x40;
+const I32 = 0x7f;
+const I32_LT_S = 0x48;
+const I32_ADD = 0x6a;
+const I32_SUB = 0x6b;
+const I32_OR = 0x72;
+
+/** Where the number of units left is to be found. */
+const GLOBAL = 0;
+const BOTH = 1;
+const LOCAL = 2;
+
+/** How an index of the module is written in the rewritten one. */
+export interface Indices {
+  functionIndex(index: number): number;
+  globalIndex(index: number): number;
+}
+
+/** Writes the functions of one module. */
+export class FunctionEmitter {
+  #w!: Writer;
+  #body!: Body;
+  /** Where the truth is now, and where it must be when ways join. */
+  #truth = GLOBAL;
+  #joined = GLOBAL;
+  #fuelLocal = -1;
+  #stackLocal = -1;
+  #frameBytes = 0;
+  /** The body is in a block of its own, and every way out leads through that block's end. */
+  #wrapped = false;
+  #truths = new Uint8Array(256);
+
+  constructor(
+    readonly module: Module,
+    readonly indices: Indices,
+    readonly routines: Routines,
+  ) {}
+
+  /** Writes the locals and code of the decoded function to `w`. */
+  emit(body: Body, functionIndex: number, w: Writer): void {
+    this.#w = w;
+    this.#body = body;
+    const leaf = body.calls + body.tailCalls === 0;
+    const checksEntry = !leaf || body.units > LEAF_UNITS_MAX;
+    if (checksEntry) body.flags[0]! |= FLAG.CHECK;
+    // A single charge is cheapest on the global itself.
+    const onlyEntry = !checksEntry && body.loops === 0 && body.units === body.cost[0];
+    this.#fuelLocal = onlyEntry ? -1 : body.locals;
+    const bare = body.frameBytes + (onlyEntry ? 0 : 8);
+    const pays = body.calls > 0 || bare > LEAF_FRAME_BYTES_MAX;
+    this.#stackLocal = pays ? body.locals + (onlyEntry ? 0 : 1) : -1;
+    this.#frameBytes = CALL_BYTES + bare + (pays ? 8 : 0);
+    this.#joined = body.loops > 0 && body.tryTables === 0 ? LOCAL : GLOBAL;
+    this.#truth = GLOBAL;
+    const cleansUp = pays || this.#joined === LOCAL;
+    this.#wrapped = cleansUp && (body.labelTargeted || body.returns > 1);
+    if (this.#truths.length < body.events) this.#truths = new Uint8Array(body.opcode.length);
+
+    const ours = (onlyEntry ? 0 : 1) + (pays ? 1 : 0);
+    w.u32(body.localGroups + (ours > 0 ? 1 : 0));
+    w.copy(this.module.bytes, body.localsStart, body.codeStart);
+    if (ours > 0) w.u8(ours, I32);
+
+    this.#entry(functionIndex);
+    let copied = body.codeStart;
+    for (let e = 1; e < body.events; e++) {
+      w.copy(this.module.bytes, copied, body.start[e]!);
+      copied = body.end[e]!;
+      this.#event(e);
+    }
+  }
+
+  #entry(functionIndex: number): void {
+    const w = this.#w;
+    const check = (this.#body.flags[0]! & FLAG.CHECK) !== 0;
+    if (this.#stackLocal < 0) {
+      this.#charge(0);
+    } else {
+      const { fuel, stack } = this.routines.imports;
+      w.op(OP.GLOBAL_GET, stack).u8(OP.I32_CONST).s32(this.#frameBytes).u8(I32_SUB);
+      w.op(OP.LOCAL_TEE, this.#stackLocal).op(OP.GLOBAL_SET, stack);
+      if (check) {
+        // Fuel and stack share one test: the sign of either.
+        w.op(OP.GLOBAL_GET, fuel).u8(OP.I32_CONST).s32(this.#body.cost[0]!).u8(I32_SUB);
+        w.op(OP.LOCAL_TEE, this.#fuelLocal).op(OP.LOCAL_GET, this.#stackLocal);
+        w.u8(I32_OR, OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
+        w.op(OP.LOCAL_GET, this.#fuelLocal).op(OP.GLOBAL_SET, fuel);
+        w.op(OP.CALL, this.routines.enter());
+        w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal).u8(OP.END);
+        this.#truth = LOCAL;
+      } else {
+        w.op(OP.LOCAL_GET, this.#stackLocal).u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
+        w.op(OP.CALL, this.routines.enter()).u8(OP.END);
+        this.#charge(0);
+      }
+    }
+    if (this.#wrapped) {
+      const type = this.module.types[this.module.functions[functionIndex]!]!;
+      w.u8(OP.BLOCK);
+      if (type.results === 0) w.u8(VOID);
+      else if (type.results === 1) {
+        w.copy(this.module.bytes, type.resultBytes.start, type.resultBytes.end);
+      } else w.s32(this.routines.type([], [type.resultBytes], type.results));
+    }
+  }
+
+  /** Charges what belongs to the event, and checks if it asks for it. */
+  #charge(e: number): void {
+    const w = this.#w;
+    const { fuel } = this.routines.imports;
+    const units = this.#body.cost[e]!;
+    const check = (this.#body.flags[e]! & FLAG.CHECK) !== 0;
+    if (units === 0 && !check) return;
+    const local = this.#fuelLocal;
+    if (local < 0) {
+      w.op(OP.GLOBAL_GET, fuel).u8(OP.I32_CONST).s32(units).u8(I32_SUB).op(OP.GLOBAL_SET, fuel);
+      return;
+    }
+    if (this.#truth === GLOBAL) w.op(OP.GLOBAL_GET, fuel);
+    else w.op(OP.LOCAL_GET, local);
+    if (units > 0) w.u8(OP.I32_CONST).s32(units).u8(I32_SUB);
+    this.#truth = LOCAL;
+    if (!check) {
+      w.op(OP.LOCAL_SET, local);
+      return;
+    }
+    w.op(OP.LOCAL_TEE, local).u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
+    w.op(OP.LOCAL_GET, local).op(OP.GLOBAL_SET, fuel).op(OP.CALL, this.routines.pause());
+    w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, local).u8(OP.END);
+  }
+
+  /** Makes the global hold the truth. */
+  #spill(): void {
+    if (this.#truth !== LOCAL) return;
+    this.#w.op(OP.LOCAL_GET, this.#fuelLocal).op(OP.GLOBAL_SET, this.routines.imports.fuel);
+    this.#truth = BOTH;
+  }
+
+  /** Makes the truth be where ways that join expect it. */
+  #agree(): void {
+    if (this.#joined === GLOBAL) this.#spill();
+    else if (this.#truth === GLOBAL) {
+      this.#w.op(OP.GLOBAL_GET, this.routines.imports.fuel).op(OP.LOCAL_SET, this.#fuelLocal);
+      this.#truth = BOTH;
+    }
+  }
+
+  /** Gives the frame back. */
+  #leave(): void {
+    if (this.#stackLocal < 0) return;
+    this.#w.op(OP.LOCAL_GET, this.#stackLocal).u8(OP.I32_CONST).s32(this.#frameBytes);
+    this.#w.u8(I32_ADD).op(OP.GLOBAL_SET, this.routines.imports.stack);
+  }
+
+  /** Behind a caught exception: gives back what the callees had taken. */
+  #recover(): void {
+    if (this.#stackLocal < 0) return;
+    this.#w.op(OP.LOCAL_GET, this.#stackLocal).op(OP.GLOBAL_SET, this.routines.imports.stack);
+  }
+
+  #event(e: number): void {
+    const body = this.#body;
+    const w = this.#w;
+    const op = body.opcode[e]!;
+    const flags = body.flags[e]!;
+    const live = !(flags & FLAG.DEAD);
+    const a = body.a[e]!;
+    switch (op) {
+      case PLACE:
+        break;
+      case OP.GLOBAL_GET:
+      case OP.GLOBAL_SET:
+        w.op(op, this.indices.globalIndex(a));
+        return;
+      case OP.REF_FUNC:
+        w.op(op, this.indices.functionIndex(a));
+        return;
+      case OP.CALL:
+        if (live) this.#spill();
+        w.op(op, this.indices.functionIndex(a));
+        this.#truth = GLOBAL;
+        break;
+      case OP.CALL_INDIRECT:
+      case OP.CALL_REF:
+        if (live) this.#spill();
+        this.#original(e);
+        this.#truth = GLOBAL;
+        break;
+      case OP.RETURN_CALL:
+      case OP.RETURN_CALL_INDIRECT:
+      case OP.RETURN_CALL_REF:
+        if (live) {
+          this.#spill();
+          this.#leave();
+        }
+        if (op === OP.RETURN_CALL) w.op(op, this.indices.functionIndex(a));
+        else this.#original(e);
+        return;
+      case OP.RETURN:
+        if (!live) this.#original(e);
+        else if (this.#wrapped) {
+          this.#agree();
+          w.op(OP.BR, a);
+        } else {
+          this.#spill();
+          this.#leave();
+          w.u8(OP.RETURN);
+        }
+        return;
+      case OP.THROW:
+      case OP.RETHROW:
+      case OP.THROW_REF:
+        if (live) this.#spill();
+        this.#original(e);
+        return;
+      case OP.LOOP:
+        if (live && flags & FLAG.JOIN) this.#agree();
+        this.#original(e);
+        if (flags & FLAG.JOIN) this.#truth = this.#joined;
+        if (flags & FLAG.CAUGHT) this.#recover();
+        break;
+      case OP.IF:
+        if (live && !(flags & FLAG.HAS_ELSE)) this.#agree();
+        this.#original(e);
+        this.#truths[e] = this.#truth;
+        break;
+      case OP.ELSE:
+        // DEAD says that the arm before is; the arm behind lives when its `if` does.
+        if (live) this.#agree();
+        this.#original(e);
+        this.#truth = this.#truths[a]!;
+        break;
+      case OP.CATCH:
+      case OP.CATCH_ALL:
+        if (live) this.#agree();
+        this.#original(e);
+        this.#truth = GLOBAL;
+        this.#recover();
+        break;
+      case OP.END:
+      case OP.DELEGATE:
+        if (e === body.events - 1) {
+          this.#exit(live);
+          return;
+        }
+        if (live && flags & FLAG.JOIN) this.#agree();
+        this.#original(e);
+        if (flags & FLAG.JOIN) this.#truth = this.#joined;
+        if (flags & FLAG.CAUGHT) this.#recover();
+        break;
+      case OP.BR:
+      case OP.BR_IF:
+      case OP.BR_TABLE:
+      case OP.BR_ON_NULL:
+      case OP.BR_ON_NON_NULL:
+        if (live) this.#agree();
+        this.#original(e);
+        break;
+      default:
+        // Bulk and growing instructions.
+        if (live) this.#spill();
+        w.op(OP.CALL, this.routines.forInstruction(op, a, body.b[e]!));
+        this.#truth = GLOBAL;
+        return;
+    }
+    this.#charge(e);
+  }
+
+  /** The end of the function. `live` tells whether control falls through to it. */
+  #exit(live: boolean): void {
+    const w = this.#w;
+    if (this.#wrapped) {
+      if (live) this.#agree();
+      w.u8(OP.END);
+      this.#truth = this.#joined;
+    }
+    if (live || this.#wrapped) {
+      this.#spill();
+      this.#leave();
+    }
+    w.u8(OP.END);
+  }
+
+  #original(e: number): void {
+    this.#w.copy(this.module.bytes, this.#body.start[e]!, this.#body.end[e]!);
+  }
+}

@@ -1,0 +1,396 @@
+/**
+ * Rewrites a WebAssembly core module so that what it may use is limited and counted.
+ *
+ * The rewritten module has four more imports, at the end of the imports of their kinds. The host
+ * gives the same four to all core modules of one component instance, so that one budget spans
+ * them, and start functions are metered from their first instruction:
+ *
+ * | import | meaning |
+ * | --- | --- |
+ * | `"realm" "fuel"`: global (mut i32) | Units left in this slice. The host adds to it. |
+ * | `"realm" "stack"`: global (mut i32) | Bytes of call depth left. {@link STACK_EXHAUSTED} when a call found too few and trapped. |
+ * | `"realm" "refuel"`: func () -> i32 | Called when a check finds "fuel" below zero. 0: go on, whatever "fuel" is then. Else the guest traps, and no handler of its can catch it. |
+ * | `"realm" "grow"`: func (kind: i32, units: i32) -> i32 | Asks for `units` more pages (kind 0) or table elements (kind 1); 0 allows. A negative number gives back what could not be used; its result is ignored. |
+ *
+ * *Fuel.* Every executed instruction costs one unit; `nop`, `block`, `loop`, `else`, `end` and the
+ * brackets of exception handlers are free. `memory.fill`, `copy` and `init` cost one more for each
+ * 16 bytes begun, `table.fill`, `copy` and `init` for each element; growing that is allowed costs 64
+ * per page or one per element. Units are charged before what they pay for, a stretch of straight
+ * code at a time; so where a trap, or an exception of the host, cuts one short, its rest is paid
+ * too. "fuel" is exact whenever the guest calls out or has returned. Checks are at the entries of
+ * functions, at loop heads, and between chunks of bulk operations; only functions that call
+ * nothing and cost at most 64 have none.
+ *
+ * *Stack.* A call costs `64 + 8 * (parameters + locals + operands at their highest)` bytes, 16 each
+ * for vectors, locals of the rewriter included. Functions that call nothing and need less than a
+ * KiB are free. What a call took is given back when it returns, and by handlers of exceptions in
+ * the module. When an exception or trap leaves the guest, or when it is suspended and another
+ * stack enters it, the host restores "stack" to what it was at its own call.
+ *
+ * *Sizes.* Declared maxima of memories and tables are lowered. Minima are not asked for by "grow":
+ * the host charges {@link Metered} before it instantiates.
+ *
+ * Not supported, and refused: threads, garbage-collected types, 64-bit indices, stack switching,
+ * custom page sizes, and anything else that is not known here.
+ *
+ * @module
+ */
+import { RealmError } from "../../kernel/error.ts";
+import { Reader, Writer } from "./binary.ts";
+import { BodyDecoder } from "./body.ts";
+import { FunctionEmitter } from "./function.ts";
+import {
+  copyExpression,
+  decodeModule,
+  type Module,
+  readReferenceType,
+  type Renumbering,
+  RESERVED_MODULE,
+  SECTION,
+  SECTION_ORDER,
+  type SizeLimits,
+} from "./module.ts";
+import { type Imports, Routines } from "./routines.ts";
+
+export { STACK_EXHAUSTED } from "./routines.ts";
+
+/** Upper bounds for what a module declares, each for a single memory or table. */
+export interface MeterOptions {
+  /** Pages of 64 KiB. */
+  readonly memoryPagesMax: number;
+  readonly tableElementsMax: number;
+}
+
+/** A rewritten module and what it takes when it is instantiated. */
+export interface Metered {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Sum of the minima of the memories that the module defines, in pages of 64 KiB. */
+  readonly memoryPagesMin: number;
+  /** Sum of the minima of the tables that the module defines. */
+  readonly tableElementsMin: number;
+}
+
+/** Imports that are added, by kind. */
+const ADDED = 2;
+/** Bytes that V8 takes for one function. */
+const FUNCTION_BYTES_MAX = 7_654_321;
+const KIND_FUNCTION = 0;
+const KIND_GLOBAL = 3;
+const I32 = 0x7f;
+const MUTABLE = 1;
+
+/**
+ * Rewrites a core module as the module's description says.
+ *
+ * Takes time and memory linear in the length of the module. Throws RealmError `invalid-module`,
+ * `unsupported`, or `memory-limit` when a minimum is above its bound. The engine still validates
+ * the result: types of operands are not checked here.
+ */
+export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
+  const m = decodeModule(bytes);
+  const indices: Renumbering = {
+    functionIndex: (i) => i < m.importedFunctions ? i : i + ADDED,
+    globalIndex: (i) => i < m.importedGlobals ? i : i + ADDED,
+  };
+  const imports: Imports = {
+    fuel: m.importedGlobals,
+    stack: m.importedGlobals + 1,
+    refuel: m.importedFunctions,
+    grow: m.importedFunctions + 1,
+  };
+  const routines = new Routines(m, imports, m.functions.length + ADDED);
+  const refuelType = routines.type([], [I32]);
+  const growType = routines.type([I32, I32], [I32]);
+
+  // Code is written first: it decides which types and functions are appended.
+  const code = writeCode(m, indices, routines);
+  const sections: Record<number, () => Writer | undefined> = {
+    [SECTION.TYPE]: () => writeTypes(m, routines),
+    [SECTION.IMPORT]: () => writeImports(m, refuelType, growType),
+    [SECTION.FUNCTION]: () => writeFunctions(m, routines),
+    [SECTION.TABLE]: () => writeTables(m, options.tableElementsMax, indices),
+    [SECTION.MEMORY]: () => writeMemories(m, options.memoryPagesMax),
+    [SECTION.GLOBAL]: () => writeGlobals(m, indices),
+    [SECTION.EXPORT]: () => writeExports(m, indices),
+    [SECTION.START]: () => writeStart(m, indices),
+    [SECTION.ELEMENT]: () => writeElements(m, indices),
+    [SECTION.CODE]: () => code,
+    [SECTION.DATA]: () => writeData(m, indices),
+  };
+  const out = new Writer(bytes.length + code.length + 1024).copy(bytes, 0, 8);
+  for (const id of SECTION_ORDER) {
+    const write = sections[id];
+    const content = write ? write() : sectionOf(m, id);
+    if (content instanceof Writer) out.u8(id).appendSized(content);
+  }
+  const names = writeNames(m, indices, routines);
+  if (names) out.u8(SECTION.CUSTOM).appendSized(names);
+  const sum = (defined: readonly SizeLimits[]) => defined.reduce((n, item) => n + item.min, 0);
+  return {
+    bytes: out.bytes(),
+    memoryPagesMin: sum(m.memories.slice(m.importedMemories)),
+    tableElementsMin: sum(m.tables.slice(m.importedTables)),
+  };
+}
+
+/** A copy of a section as it is, if it is there. */
+function sectionOf(m: Module, id: number): Writer | undefined {
+  const range = m.sections.get(id);
+  return range && new Writer(range.end - range.start).copy(m.bytes, range.start, range.end);
+}
+
+/** A reader of a section, behind its count. */
+function open(m: Module, id: number): { r: Reader; count: number } | undefined {
+  const range = m.sections.get(id);
+  if (!range) return undefined;
+  const r = new Reader(m.bytes, range.start, range.end);
+  return { r, count: r.u32() };
+}
+
+/** Copies a vector section and puts `added` items, already encoded, behind its own. */
+function extend(m: Module, id: number, count: number, added: number): Writer {
+  const section = open(m, id);
+  const w = new Writer().u32(count + added);
+  if (section) w.copy(m.bytes, section.r.at, section.r.end);
+  return w;
+}
+
+function writeTypes(m: Module, routines: Routines): Writer {
+  const w = extend(m, SECTION.TYPE, m.types.length, routines.types.length);
+  for (const type of routines.types) w.copy(type);
+  return w;
+}
+
+function writeImports(m: Module, refuelType: number, growType: number): Writer {
+  const count = open(m, SECTION.IMPORT)?.count ?? 0;
+  const w = extend(m, SECTION.IMPORT, count, 2 * ADDED);
+  for (const name of ["fuel", "stack"]) {
+    w.name(RESERVED_MODULE).name(name).u8(KIND_GLOBAL, I32, MUTABLE);
+  }
+  w.name(RESERVED_MODULE).name("refuel").op(KIND_FUNCTION, refuelType);
+  w.name(RESERVED_MODULE).name("grow").op(KIND_FUNCTION, growType);
+  return w;
+}
+
+function writeFunctions(m: Module, routines: Routines): Writer {
+  const count = m.functions.length - m.importedFunctions;
+  const w = extend(m, SECTION.FUNCTION, count, routines.routines.length);
+  for (const routine of routines.routines) w.u32(routine.type);
+  return w;
+}
+
+function writeLimits(w: Writer, limits: SizeLimits, max: number, kind: string): void {
+  if (limits.min > max) {
+    throw new RealmError(
+      "memory-limit",
+      `Cannot meter module: ${kind} of ${limits.min}, at most ${max} are allowed`,
+    );
+  }
+  w.u8(1).u32(limits.min).u32(Math.min(limits.max ?? max, max));
+}
+
+function writeTables(m: Module, elementsMax: number, indices: Renumbering): Writer | undefined {
+  const tables = m.tables.slice(m.importedTables);
+  if (tables.length === 0) return sectionOf(m, SECTION.TABLE);
+  const w = new Writer().u32(tables.length);
+  for (const table of tables) {
+    if (table.init) w.u8(0x40, 0);
+    w.copy(m.bytes, table.type.start, table.type.end);
+    writeLimits(w, table, Math.min(elementsMax, 0xffffffff), "table elements");
+    if (table.init) {
+      copyExpression(new Reader(m.bytes, table.init.start, table.init.end), m, w, indices);
+    }
+  }
+  return w;
+}
+
+function writeMemories(m: Module, pagesMax: number): Writer | undefined {
+  const memories = m.memories.slice(m.importedMemories);
+  if (memories.length === 0) return sectionOf(m, SECTION.MEMORY);
+  const w = new Writer().u32(memories.length);
+  for (const memory of memories) writeLimits(w, memory, Math.min(pagesMax, 65536), "memory pages");
+  return w;
+}
+
+function writeGlobals(m: Module, indices: Renumbering): Writer | undefined {
+  const section = open(m, SECTION.GLOBAL);
+  if (!section) return undefined;
+  const { r, count } = section;
+  const w = new Writer().u32(count);
+  for (let i = 0; i < count; i++) {
+    const start = r.at;
+    skipValueType(r, m);
+    r.skip(1);
+    w.copy(m.bytes, start, r.at);
+    copyExpression(r, m, w, indices);
+  }
+  return w;
+}
+
+/** The types of globals were checked when the module was decoded. */
+function skipValueType(r: Reader, m: Module): void {
+  const byte = r.bytes[r.at]!;
+  if (byte >= 0x7b && byte <= 0x7f) r.skip(1);
+  else readReferenceType(r, m.types.length);
+}
+
+function writeExports(m: Module, indices: Renumbering): Writer | undefined {
+  const range = m.sections.get(SECTION.EXPORT);
+  if (!range) return undefined;
+  const r = new Reader(m.bytes, range.start, range.end);
+  const count = r.count("exports");
+  const w = new Writer(range.end - range.start).u32(count);
+  const spaces = [m.functions, m.tables, m.memories, m.globals, m.tags];
+  for (let i = 0; i < count; i++) {
+    const start = r.at;
+    r.skip(r.u32());
+    const at = r.at;
+    const kind = r.u8();
+    const space = spaces[kind];
+    if (!space) throw r.invalid(`export kind ${kind}`, "0 to 4 was expected", at);
+    w.copy(m.bytes, start, r.at);
+    const index = r.index("export", space.length);
+    if (kind === KIND_FUNCTION) w.u32(indices.functionIndex(index));
+    else if (kind === KIND_GLOBAL) w.u32(indices.globalIndex(index));
+    else w.u32(index);
+  }
+  requireEnd(r, "exports");
+  return w;
+}
+
+function writeStart(m: Module, indices: Renumbering): Writer | undefined {
+  const range = m.sections.get(SECTION.START);
+  if (!range) return undefined;
+  const r = new Reader(m.bytes, range.start, range.end);
+  const index = r.index("function", m.functions.length);
+  requireEnd(r, "start function");
+  return new Writer().u32(indices.functionIndex(index));
+}
+
+function writeElements(m: Module, indices: Renumbering): Writer | undefined {
+  const section = open(m, SECTION.ELEMENT);
+  if (!section) return undefined;
+  const { r, count } = section;
+  const w = new Writer(r.end - r.at).u32(count);
+  for (let i = 0; i < count; i++) {
+    const start = r.at;
+    const flags = r.u32();
+    if (flags > 7) throw r.invalid(`element segment flags ${flags}`, "0 to 7 was expected", start);
+    const passive = (flags & 1) !== 0,
+      explicit = (flags & 2) !== 0,
+      expressions = (flags & 4) !== 0;
+    if (!passive && explicit) r.index("table", m.tables.length);
+    w.copy(m.bytes, start, r.at);
+    if (!passive) copyExpression(r, m, w, indices);
+    const typeAt = r.at;
+    if (passive || explicit) {
+      if (expressions) readReferenceType(r, m.types.length);
+      else if (r.u8() !== 0) throw r.invalid("element kind", "0 was expected", typeAt);
+    }
+    w.copy(m.bytes, typeAt, r.at);
+    const elements = r.count("elements");
+    w.u32(elements);
+    for (let j = 0; j < elements; j++) {
+      if (expressions) copyExpression(r, m, w, indices);
+      else w.u32(indices.functionIndex(r.index("function", m.functions.length)));
+    }
+  }
+  requireEnd(r, "element segments");
+  return w;
+}
+
+function writeData(m: Module, indices: Renumbering): Writer | undefined {
+  const range = m.sections.get(SECTION.DATA);
+  if (!range) return undefined;
+  const r = new Reader(m.bytes, range.start, range.end);
+  const count = r.count("data segments");
+  const w = new Writer(range.end - range.start).u32(count);
+  for (let i = 0; i < count; i++) {
+    const start = r.at;
+    const flags = r.u32();
+    if (flags > 2) throw r.invalid(`data segment flags ${flags}`, "0 to 2 was expected", start);
+    if (flags === 2) r.index("memory", m.memories.length);
+    w.copy(m.bytes, start, r.at);
+    if (flags !== 1) copyExpression(r, m, w, indices);
+    const content = r.at;
+    r.skip(r.u32());
+    w.copy(m.bytes, content, r.at);
+  }
+  requireEnd(r, "data segments");
+  return w;
+}
+
+function requireEnd(r: Reader, of: string): void {
+  if (r.at !== r.end) throw r.invalid(`${r.end - r.at} more bytes`, `the section of ${of} ended`);
+}
+
+function writeCode(m: Module, indices: Renumbering, routines: Routines): Writer {
+  const range = m.sections.get(SECTION.CODE);
+  const defined = m.functions.length - m.importedFunctions;
+  const r = new Reader(m.bytes, range?.start ?? 0, range?.end ?? 0);
+  const count = range ? r.count("function bodies") : 0;
+  if (count !== defined) throw r.invalid(`${count} function bodies`, `${defined} were declared`);
+  const functions = new Writer(2 * (r.end - r.at) + 64);
+  const decoder = new BodyDecoder(m, r);
+  const emitter = new FunctionEmitter(m, indices, routines);
+  const body = new Writer(4096);
+  for (let i = 0; i < count; i++) {
+    const index = m.importedFunctions + i;
+    const length = r.u32();
+    const end = r.at + length;
+    if (end > range!.end) throw r.invalid(`function of ${length} bytes`, "the section is shorter");
+    const start = r.at;
+    r.end = end;
+    r.functionIndex = index;
+    emitter.emit(decoder.decode(index), index, body.clear());
+    if (body.length > FUNCTION_BYTES_MAX) {
+      throw r.unsupported(`function of ${length} bytes`, "it is too large when metered", start);
+    }
+    functions.appendSized(body);
+    r.functionIndex = -1;
+    r.end = range!.end;
+  }
+  if (range) requireEnd(r, "function bodies");
+  const w = new Writer(functions.length + 64).u32(count + routines.routines.length).append(
+    functions,
+  );
+  for (const routine of routines.routines) w.u32(routine.body.length).copy(routine.body);
+  return w;
+}
+
+/**
+ * The `name` section with the names of the module and of its functions, for backtraces. Absent when
+ * the module has none, or one that cannot be read: engines ignore those.
+ */
+function writeNames(m: Module, indices: Renumbering, routines: Routines): Writer | undefined {
+  if (!m.names) return undefined;
+  const MODULE = 0, FUNCTIONS = 1;
+  const r = new Reader(m.bytes, m.names.start, m.names.end);
+  const w = new Writer(m.names.end - m.names.start + 64).name("name");
+  try {
+    while (r.at < r.end) {
+      const id = r.u8();
+      const length = r.u32();
+      const start = r.at;
+      r.skip(length);
+      if (id === MODULE) w.u8(id).u32(length).copy(m.bytes, start, r.at);
+      if (id !== FUNCTIONS) continue;
+      const inside = new Reader(m.bytes, start, r.at);
+      const count = inside.count("names");
+      const names = new Writer(length + 64).u32(count + routines.routines.length);
+      for (let i = 0; i < count; i++) {
+        names.u32(indices.functionIndex(inside.index("function", m.functions.length)));
+        const at = inside.at;
+        inside.skip(inside.u32());
+        names.copy(m.bytes, at, inside.at);
+      }
+      for (const [i, routine] of routines.routines.entries()) {
+        names.u32(routines.firstFunction + i).name(routine.name);
+      }
+      w.u8(id).appendSized(names);
+    }
+  } catch {
+    return undefined;
+  }
+  return w;
+}

@@ -1,0 +1,241 @@
+import assert from "node:assert/strict";
+import { RealmError } from "../../kernel/error.ts";
+import { meter, STACK_EXHAUSTED } from "./meter.ts";
+import { assemble, OPTIONS, run, TestHost } from "./test_host.ts";
+
+/** Runs `act`, and gives the units it used. */
+function unitsOf(host: TestHost, act: () => unknown): number {
+  const before = host.used;
+  act();
+  return host.used - before;
+}
+
+Deno.test("meter() charges one unit per executed instruction", async () => {
+  const { host, exports } = await run(`(module
+    (func (export "straight") (param i32) (result i32) nop (i32.add (local.get 0) (i32.const 1)))
+    (func (export "choose") (param i32) (result i32)
+      (if (result i32) (local.get 0) (then (i32.const 1)) (else (i32.add (i32.const 1) (i32.const 2)))))
+    (func (export "sum") (param $n i32) (result i32) (local $sum i32)
+      (block (loop
+        (br_if 1 (i32.eqz (local.get $n)))
+        (local.set $sum (i32.add (local.get $sum) (local.get $n)))
+        (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+        (br 0)))
+      (local.get $sum)))`);
+  assert.equal(unitsOf(host, () => assert.equal(exports.straight(1), 2)), 3);
+  assert.equal(unitsOf(host, () => assert.equal(exports.choose(1), 1)), 3);
+  assert.equal(unitsOf(host, () => assert.equal(exports.choose(0), 3)), 5);
+  // Each round 12 with its branch back, and at the end 3 and the result.
+  assert.equal(unitsOf(host, () => assert.equal(exports.sum(10), 55)), 10 * 12 + 3 + 1);
+});
+
+Deno.test("meter() stops an endless loop, in spite of catch_all", async () => {
+  for (
+    const handler of [
+      `try loop br 0 end catch_all end`,
+      `(block (try_table (catch_all 0) (loop (br 0))))`,
+    ]
+  ) {
+    const host = new TestHost(1000, 100_000);
+    const { exports } = await run(`(module (func (export "f") (loop ${handler} (br 0))))`, {
+      host,
+    });
+    assert.throws(() => exports.f(), WebAssembly.RuntimeError);
+    assert.ok(host.used > 100_000 && host.used < 110_000, `${host.used}`);
+  }
+});
+
+Deno.test("meter() meters the start function", async () => {
+  const host = new TestHost(1000, 100_000);
+  await assert.rejects(
+    run(`(module (start 0) (func (loop (br 0))))`, { host }),
+    WebAssembly.RuntimeError,
+  );
+  assert.ok(host.refuels > 50);
+});
+
+Deno.test("meter() traps recursion when the stack is used up, and marks it", async () => {
+  for (const call of ["call 0", "(call_indirect (type 0) (i32.const 0))"]) {
+    const { host, exports } = await run(
+      `(module (type (func)) (table 1 funcref) (elem (i32.const 0) 0)
+      (func (export "f") ${call} nop))`,
+    );
+    assert.throws(() => exports.f(), WebAssembly.RuntimeError);
+    assert.equal(host.stack.value, STACK_EXHAUSTED);
+    assert.throws(() => exports.f(), WebAssembly.RuntimeError);
+    assert.equal(host.stack.value, STACK_EXHAUSTED);
+  }
+});
+
+Deno.test("meter() charges large frames more and gives every frame back", async () => {
+  const host = new TestHost();
+  const depths: number[] = [];
+  const imports = { env: { seen: () => depths.push(host.stack.value) } };
+  const { exports } = await run(
+    `(module
+    (import "env" "seen" (func $seen))
+    (func (export "small") (call $seen))
+    (func (export "large") (local ${"i64 ".repeat(1000)}) (call $seen))
+    (func $tail (export "tail") (param i32) (call $seen)
+      (if (local.get 0) (then (return_call $tail (i32.sub (local.get 0) (i32.const 1))))))
+    (func (export "returns") (param i32) (result i32 i32)
+      (call $seen)
+      (if (i32.eq (local.get 0) (i32.const 1)) (then (return (i32.const 1) (i32.const 2))))
+      (if (i32.eq (local.get 0) (i32.const 2)) (then (br 1 (i32.const 3) (i32.const 4))))
+      (br_if 0 (i32.const 5) (i32.const 6) (i32.eq (local.get 0) (i32.const 3)))
+      (br_table 0 0 (i32.const 0))))`,
+    { imports, host },
+  );
+  const start = host.stack.value;
+  exports.small();
+  exports.large();
+  assert.ok(start - depths[0]! < 128, `${start - depths[0]!}`);
+  assert.ok(start - depths[1]! > 8000);
+  depths.length = 0;
+  exports.tail(1000);
+  assert.equal(new Set(depths).size, 1);
+  for (const [i, results] of [[1, [1, 2]], [2, [3, 4]], [3, [5, 6]], [4, [5, 6]]] as const) {
+    assert.deepEqual(exports.returns(i), results);
+  }
+  assert.equal(host.stack.value, start);
+});
+
+Deno.test("meter() gives back the frames that an exception went through", async () => {
+  const deep = `(tag $t (param i32))
+    (func $deep (param i32) (if (i32.eqz (local.get 0)) (then (throw $t (i32.const 7))))
+      (call $deep (i32.sub (local.get 0) (i32.const 1))))`;
+  for (
+    const f of [
+      `(func (export "f") (result i32)
+        try (result i32) i32.const 50 call $deep i32.const 0 catch $t end)`,
+      `(func (export "f") (result i32)
+        (block (result i32) (try_table (catch $t 0) (call $deep (i32.const 50))) (i32.const 0)))`,
+      `(func (export "f") (result i32)
+        (try_table (catch $t 0) (call $deep (i32.const 50))) (i32.const 0))`,
+      `(func (export "f") (result i32) (local $n i32)
+        (loop
+          (if (i32.eq (local.get $n) (i32.const 100)) (then (return (i32.const 7))))
+          (local.set $n (i32.add (local.get $n) (i32.const 1)))
+          (try_table (catch_all 0) (call $deep (i32.const 50))))
+        (i32.const 0))`,
+    ]
+  ) {
+    const { host, exports } = await run(`(module ${deep} ${f})`);
+    const start = host.stack.value;
+    for (let i = 0; i < 1000; i++) assert.equal(exports.f(), 7);
+    assert.equal(host.stack.value, start);
+  }
+});
+
+Deno.test("meter() stops inside one fill of 128 MiB", async () => {
+  const host = new TestHost(10_000, 1_000_000);
+  const { exports } = await run(
+    `(module (memory 2048)
+    (func (export "f") (memory.fill (i32.const 0) (i32.const 1) (i32.const 134217728))))`,
+    { host },
+  );
+  assert.throws(() => exports.f(), WebAssembly.RuntimeError);
+  assert.ok(host.used < 1_020_000, `${host.used}`);
+});
+
+Deno.test("meter() asks before growth, charges it, and gives back what failed", async () => {
+  const { host, exports, metered } = await run(`(module (memory 1 5) (table 1 5 funcref)
+    (func (export "memory") (param i32) (result i32) (memory.grow (local.get 0)))
+    (func (export "table") (param i32) (result i32) (table.grow (ref.null func) (local.get 0))))`);
+  assert.deepEqual([metered.memoryPagesMin, metered.tableElementsMin], [1, 1]);
+  assert.equal(unitsOf(host, () => assert.equal(exports.memory(0), 1)), 2);
+  assert.deepEqual(host.asked, []);
+  assert.equal(unitsOf(host, () => assert.equal(exports.memory(2), 1)), 2 + 128);
+  assert.equal(unitsOf(host, () => assert.equal(exports.table(3), 1)), 3 + 3);
+  assert.deepEqual(host.asked.splice(0), [[0, 2], [1, 3]]);
+  assert.equal(exports.memory(3), -1);
+  assert.equal(exports.table(3), -1);
+  assert.deepEqual(host.asked.splice(0), [[0, 3], [0, -3], [1, 3], [1, -3]]);
+  assert.equal(exports.memory(-1), -1);
+  assert.equal(exports.table(-1), -1);
+  assert.deepEqual(host.asked, []);
+  host.allowed = false;
+  assert.equal(unitsOf(host, () => assert.equal(exports.memory(1), -1)), 2);
+  assert.equal(unitsOf(host, () => assert.equal(exports.table(1), -1)), 3);
+});
+
+Deno.test("meter() lowers declared maxima and refuses larger minima", async () => {
+  const { exports } = await run(`(module (memory (export "m") 1) (table (export "t") 1 funcref))`, {
+    options: { memoryPagesMax: 2, tableElementsMax: 3 },
+  });
+  assert.equal(exports.m.grow(1), 1);
+  assert.throws(() => exports.m.grow(1), RangeError);
+  assert.equal(exports.t.grow(2), 1);
+  assert.throws(() => exports.t.grow(1), RangeError);
+  for (const wat of [`(module (memory 3))`, `(module (table 4 funcref))`]) {
+    const bytes = await assemble(wat);
+    assert.throws(
+      () => meter(bytes, { memoryPagesMax: 2, tableElementsMax: 3 }),
+      (e) => e instanceof RealmError && e.code === "memory-limit",
+    );
+  }
+});
+
+Deno.test("meter() renumbers functions and globals wherever they are named", async () => {
+  const other = await WebAssembly.instantiate(
+    await assemble(`(module (func (export "r") (result i32) (i32.const 9)))`),
+  );
+  const { exports } = await run(
+    `(module
+    (type $i (func (result i32)))
+    (import "env" "f" (func $imported (result i32)))
+    (import "env" "g" (global $base i32))
+    (import "env" "r" (global $fromEnv funcref))
+    (global $own (mut i32) (i32.add (global.get $base) (i32.const 1)))
+    (global $ref funcref (ref.func $seven))
+    (table 4 funcref)
+    (table $init 1 funcref (ref.func $seven))
+    (elem (i32.const 0) func $seven $imported)
+    (elem (i32.const 2) funcref (ref.func $seven) (global.get $fromEnv))
+    (func $seven (result i32) (i32.const 7))
+    (func $start (global.set $own (i32.add (global.get $own) (call $imported))))
+    (start $start)
+    (func (export "table") (param i32) (result i32) (call_indirect (type $i) (local.get 0)))
+    (func (export "init") (result i32) (call_indirect $init (type $i) (i32.const 0)))
+    (func (export "refFunc") (result funcref) (ref.func $seven))
+    (export "own" (global $own)) (export "ref" (global $ref)) (export "seven" (func $seven)))`,
+    { imports: { env: { f: () => 30, g: 4, r: other.instance.exports.r! } } },
+  );
+  assert.equal(exports.own.value, 35);
+  assert.deepEqual([0, 1, 2, 3].map((i) => exports.table(i)), [7, 30, 7, 9]);
+  assert.equal(exports.init(), 7);
+  assert.equal(exports.ref.value, exports.seven);
+  assert.equal(exports.refFunc(), exports.seven);
+});
+
+Deno.test("meter() keeps the names of functions in backtraces", async () => {
+  const { exports } = await run(
+    `(module (func $inner unreachable) (func $outer (export "f") (call $inner)))`,
+  );
+  assert.throws(() => exports.f(), (e: Error) => /inner[^]*outer/.test(e.stack!));
+});
+
+Deno.test("meter() refuses what it does not support, and says where", async () => {
+  const refused: [string, RegExp][] = [
+    [`(module (memory 1 1 shared))`, /threads/],
+    [`(module (memory i64 1))`, /64-bit/],
+    [`(module (table i64 1 funcref))`, /64-bit/],
+    [`(module (memory 1 (pagesize 1)))`, /page/],
+    [`(module (type (struct)))`, /garbage-collected/],
+    [`(module (func (drop (ref.i31 (i32.const 1)))))`, /garbage-collected.*/],
+    [
+      `(module (memory 1) (func nop nop (drop (i32.atomic.load (i32.const 0)))))`,
+      /byte \d+ in function 0.*threads/,
+    ],
+    [`(module (import "realm" "fuel" (global i32)))`, /reserved/],
+    [`(module (func (param anyref)))`, /garbage-collected/],
+  ];
+  for (const [wat, wanted] of refused) {
+    const bytes = await assemble(wat);
+    assert.throws(
+      () => meter(bytes, OPTIONS),
+      (e) => e instanceof RealmError && e.code === "unsupported" && wanted.test(e.message),
+      wat,
+    );
+  }
+});
