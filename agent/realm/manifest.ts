@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { RealmError } from "../kernel/error.ts";
 import {
   complain,
   parentPath,
