@@ -1,0 +1,284 @@
+/**
+ * The control API: what a command, the dashboard or the web page may ask of an agent.
+ *
+ * One table of shapes, used by server and client alike. Sizes are in bytes, fuel in instructions;
+ * points in time are milliseconds since 1970 in fields that end in `AtMs` or `wallMs`. Requests
+ * with unknown keys are refused; unknown keys in answers are dropped, so that an older client
+ * talks to a newer agent. Claiming an agent for an owner is not here on purpose: that is done on
+ * the machine itself, when the agent starts.
+ *
+ * | request | answer |
+ * | --- | --- |
+ * | `GET /v1/status` | {@link Status} |
+ * | `GET /v1/manifest` | `{ current: CurrentManifest or null }` |
+ * | `POST /v1/plan` {@link ManifestRequest} | {@link PlanAnswer} |
+ * | `POST /v1/apply` {@link ManifestRequest} | {@link ApplyAnswer} |
+ * | `HEAD`, `PUT /v1/blobs/DIGEST` | 200 or 404, 201 |
+ * | `GET /v1/components/NAME/logs?follow&tail&since&replica` | server-sent {@link LogEvent}s |
+ * | `POST /v1/components/NAME/restart` | {@link RestartAnswer} |
+ * | `PUT`, `DELETE /v1/components/NAME/scale` {@link ScaleRequest} | {@link ScaleAnswer} |
+ * | `GET /metrics` | Prometheus text |
+ *
+ * Errors are `{ "error": { code, message, hint? } }`, see `kernel/error.ts`.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { type ErrorCode, EXIT_STATUS } from "../kernel/error.ts";
+import type { Blobs } from "../kernel/ports.ts";
+import { SHA256_HEX } from "../kernel/sha256.ts";
+
+/** Largest blob that can be uploaded. */
+export const BLOB_BYTES_MAX = 256 * 1024 * 1024;
+/** Largest JSON body of a request; a manifest travels in it as base64. */
+export const JSON_BYTES_MAX = 4 * 1024 * 1024;
+/** Most lines that a log request may ask to see again. */
+export const LOG_TAIL_MAX = 100_000;
+/** Most replicas that a component may be scaled to. */
+export const REPLICAS_MAX = 1_000;
+
+const count = z.int().nonnegative();
+const atMs = z.number().nonnegative();
+const digest = z.string().regex(SHA256_HEX, "wanted 64 lower-case hex digits");
+const errorCode = z.enum(Object.keys(EXIT_STATUS) as [ErrorCode, ...ErrorCode[]]);
+
+/** Where a replica is in its life. */
+export const replicaState = z.enum(["starting", "running", "backoff", "stopped", "failed"]);
+
+/** {@link Limits} of the ports. */
+export const limits = z.object({
+  memoryBytesMax: count,
+  fuelPerSec: count.optional(),
+  fuelMax: count.optional(),
+  epochTimeoutMs: z.number().positive().optional(),
+  timeoutMs: z.number().positive().optional(),
+});
+
+/** {@link Usage} of the ports. */
+export const usage = z.object({
+  fuelUsed: z.number().nonnegative(),
+  memoryBytes: count,
+  memoryBytesPeak: count,
+  runningMs: z.number().nonnegative(),
+  throttledMs: z.number().nonnegative(),
+  preemptions: count,
+  refusedGrowths: count,
+  traps: count,
+});
+
+/** {@link Exit} of the ports. */
+export const exit = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("exit"), status: z.int() }),
+  z.object({
+    kind: z.literal("trap"),
+    code: errorCode,
+    message: z.string(),
+    hint: z.string().optional(),
+    backtrace: z.array(z.string()).readonly(),
+  }),
+  z.object({ kind: z.literal("stopped") }),
+]);
+
+/** One replica of a component, as the node that runs it sees it. */
+export const replicaStatus = z.object({
+  component: z.string(),
+  index: count,
+  node: z.string(),
+  state: replicaState,
+  digest,
+  /** How often it was started again since the agent started. */
+  restarts: count,
+  startedAtMs: atMs.nullable(),
+  /** When it will be started again; only in `backoff`. */
+  retryAtMs: atMs.nullable(),
+  /** Read from the running instance; `null` while there is none. */
+  limits: limits.nullable(),
+  usage: usage.nullable(),
+  /** How the instance before this one ended. */
+  lastExit: z.object({ atMs, exit }).nullable(),
+});
+
+/** Why the agent did not take a manifest that it was given. */
+export const refusedManifest = z.object({
+  atMs,
+  version: count.nullable(),
+  code: errorCode,
+  message: z.string(),
+});
+
+/** The whole state of one agent. */
+export const status = z.object({
+  node: z.object({
+    name: z.string(),
+    /** The node's own public key. */
+    key: z.string(),
+    /** `null`: unclaimed, the agent obeys nothing. */
+    owner: z.string().nullable(),
+    realm: z.string().nullable(),
+    /** Version of the program. */
+    program: z.string(),
+    startedAtMs: atMs,
+    dataFolder: z.string(),
+  }),
+  manifest: z.object({ version: count, sha256: digest, appliedAtMs: atMs }).nullable(),
+  /** Newest first, bounded by the agent. */
+  refused: z.array(refusedManifest).readonly(),
+  /** Where the proxy listens, as a URL. */
+  proxy: z.string().nullable(),
+  components: z.array(z.object({
+    name: z.string(),
+    world: z.string(),
+    digest,
+    /** Replicas wanted on this node, overrides included. */
+    replicas: count,
+    /** Set by `scale`; `null` when the manifest decides. */
+    scaledTo: count.nullable(),
+  })).readonly(),
+  replicas: z.array(replicaStatus).readonly(),
+  routes: z.array(z.object({
+    host: z.string().nullable(),
+    path: z.string(),
+    component: z.string(),
+    /** Node name or `tag:NAME`. */
+    placement: z.string(),
+    replicas: count,
+    /** Per cent of the traffic of this path. */
+    weight: z.number().min(0).max(100),
+    stripPrefix: z.boolean(),
+  })).readonly(),
+});
+
+/** A manifest as it was signed: the bytes in base64, the signature file as its text. */
+export const manifestRequest = z.strictObject({
+  manifest: z.base64(),
+  /** `realm.toml.sig`; a plan can do without. */
+  signature: z.string().max(1024 * 1024).optional(),
+});
+
+/** The manifest in force. */
+export const currentManifest = z.object({
+  version: count,
+  manifest: z.base64(),
+  signature: z.string(),
+});
+export const manifestAnswer = z.object({ current: currentManifest.nullable() });
+
+/** One difference; `from` is `null` for what is new, `to` for what goes. */
+export const change = z.object({
+  /** Dotted path in the manifest, such as `components.auth.memory_max_mb`. */
+  path: z.string(),
+  from: z.string().nullable(),
+  to: z.string().nullable(),
+});
+
+/** What applying a manifest would do. */
+export const planAnswer = z.object({
+  /** `null`: nothing was applied yet. */
+  currentVersion: count.nullable(),
+  changes: z.array(change).readonly(),
+  /** What this node's policy does not allow; not empty: apply will be refused. */
+  violations: z.array(z.string()).readonly(),
+  /** Digests of components that the agent has not got and that must be uploaded first. */
+  missing: z.array(digest).readonly(),
+});
+
+export const applyAnswer = z.object({ version: count, changes: z.array(change).readonly() });
+export const restartAnswer = z.object({ restarted: count });
+export const scaleRequest = z.strictObject({ replicas: z.int().min(0).max(REPLICAS_MAX) });
+/** `replicas` is what is now wanted on the node. */
+export const scaleAnswer = z.object({ replicas: count, scaledTo: count.nullable() });
+
+const flag = z.enum(["", "0", "1", "false", "true"]).transform((v) => v !== "0" && v !== "false");
+const wholeNumber = z.string().regex(/^\d{1,15}$/, "wanted a whole number").transform(Number);
+
+/** Query of a log request. */
+export const logQuery = z.strictObject({
+  follow: flag.default(false),
+  tail: wholeNumber.pipe(z.number().max(LOG_TAIL_MAX)).optional(),
+  /** Milliseconds since 1970. */
+  since: wholeNumber.optional(),
+  replica: wholeNumber.optional(),
+});
+
+/** What a log request streams. */
+export const logEvent = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("line"),
+    /** `null`: said about the component as a whole. */
+    replica: count.nullable(),
+    wallMs: z.number(),
+    stream: z.enum(["stdout", "stderr", "realm"]),
+    text: z.string(),
+  }),
+  /** The reader was too slow: so many lines were overwritten before it came to them. */
+  z.object({ kind: z.literal("missed"), lines: z.int().positive() }),
+]);
+
+export type ReplicaState = z.infer<typeof replicaState>;
+export type ReplicaStatus = z.infer<typeof replicaStatus>;
+export type RefusedManifest = z.infer<typeof refusedManifest>;
+export type Status = z.infer<typeof status>;
+export type ManifestRequest = z.infer<typeof manifestRequest>;
+export type Change = z.infer<typeof change>;
+export type PlanAnswer = z.infer<typeof planAnswer>;
+export type ApplyAnswer = z.infer<typeof applyAnswer>;
+export type RestartAnswer = z.infer<typeof restartAnswer>;
+export type ScaleRequest = z.infer<typeof scaleRequest>;
+export type ScaleAnswer = z.infer<typeof scaleAnswer>;
+export type LogEvent = z.infer<typeof logEvent>;
+
+/** A manifest and what its owner signed; {@link ManifestRequest} is its form on the wire. */
+export interface SignedManifest {
+  /** The bytes of `realm.toml` as written. */
+  readonly manifest: Uint8Array;
+  /** The text of `realm.toml.sig`. */
+  readonly signature?: string;
+}
+
+/** The manifest in force. */
+export interface CurrentManifest extends SignedManifest {
+  readonly version: number;
+  readonly signature: string;
+}
+
+/** What is asked of a component's log. */
+export interface LogOptions {
+  readonly component: string;
+  /** Go on with new lines until the reader leaves. */
+  readonly follow?: boolean;
+  /** Only the last so many of the lines that are there. */
+  readonly tail?: number;
+  /** Only lines from this wall time on. */
+  readonly sinceMs?: number;
+  /** Only lines of this replica, and those about the component as a whole. */
+  readonly replica?: number;
+}
+
+type Awaitable<T> = T | Promise<T>;
+
+/**
+ * What the agent answers; the composition root builds it.
+ *
+ * Every method may throw a RealmError, which reaches the caller as it is: `not-found` for a
+ * component that is not in the manifest, the codes of `kernel/error.ts` for a refused manifest.
+ * Anything else that is thrown is a bug: the caller sees `failed`, the agent's log the stack.
+ */
+export interface ControlApi {
+  status(): Awaitable<Status>;
+  manifest(): Awaitable<CurrentManifest | null>;
+  plan(request: SignedManifest): Awaitable<PlanAnswer>;
+  /** The blobs that the manifest names were uploaded before. */
+  apply(request: SignedManifest & { readonly signature: string }): Awaitable<ApplyAnswer>;
+  readonly blobs: Pick<Blobs, "has" | "put">;
+  /**
+   * The lines that are there and, with `follow`, those to come. Not reading slows nobody: what was
+   * overwritten meanwhile comes as one `missed`. The signal ends the stream.
+   */
+  logs(options: LogOptions, signal: AbortSignal): Awaitable<AsyncIterable<LogEvent>>;
+  /** Stops every replica and starts it again; returns how many. */
+  restart(component: string): Awaitable<RestartAnswer>;
+  /** `null` gives the number back to the manifest. */
+  scale(component: string, replicas: number | null): Awaitable<ScaleAnswer>;
+  /** Prometheus text format 0.0.4. */
+  metrics(): Awaitable<string>;
+}

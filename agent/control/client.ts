@@ -1,0 +1,273 @@
+/**
+ * Asks an agent over its control socket.
+ *
+ * Answers are checked against the shapes of `api.ts`; an error of the agent arrives as the
+ * RealmError that it threw there, and no agent as `unreachable`.
+ *
+ * @module
+ */
+import type { z } from "zod";
+import { RealmError } from "../kernel/error.ts";
+import { sha256Hex } from "../kernel/sha256.ts";
+import {
+  type ApplyAnswer,
+  applyAnswer,
+  type CurrentManifest,
+  type LogEvent,
+  logEvent,
+  type LogOptions,
+  manifestAnswer,
+  type PlanAnswer,
+  planAnswer,
+  type RestartAnswer,
+  restartAnswer,
+  type ScaleAnswer,
+  scaleAnswer,
+  type SignedManifest,
+  type Status,
+  status,
+} from "./api.ts";
+import { readEvents } from "./sse.ts";
+import { socketTarget } from "./socket.ts";
+
+/** How long the agent may take to answer, in milliseconds. */
+export interface ClientOptions {
+  /** For everything but the next; 10 s. */
+  readonly timeoutMs?: number;
+  /** For uploads, `plan` and `apply`, which may compile components; 5 min. */
+  readonly longTimeoutMs?: number;
+}
+
+/** The calls of the control API, one method each. All of them may throw `unreachable`. */
+export interface ControlClient {
+  status(): Promise<Status>;
+  /** `null`: nothing was applied yet. */
+  manifest(): Promise<CurrentManifest | null>;
+  plan(request: SignedManifest): Promise<PlanAnswer>;
+  apply(request: SignedManifest & { readonly signature: string }): Promise<ApplyAnswer>;
+  hasBlob(digest: string): Promise<boolean>;
+  /** Uploads the bytes unless the agent has them, and returns their digest. */
+  putBlob(bytes: Uint8Array): Promise<string>;
+  /**
+   * Lines and gaps, in order. Ends when all is told; with `follow`, when the signal is aborted or
+   * the loop is left. Throws `unreachable` when the agent goes away in between.
+   */
+  logs(options: LogOptions, signal?: AbortSignal): AsyncGenerator<LogEvent, void, undefined>;
+  restart(component: string): Promise<RestartAnswer>;
+  /** `null` gives the number back to the manifest. */
+  scale(component: string, replicas: number | null): Promise<ScaleAnswer>;
+  metrics(): Promise<string>;
+  /** Lets go of the connections; a log that is being read ends with `unreachable`. */
+  close(): void;
+}
+
+/** A client of the agent whose socket is at `path`. Connects with the first call. */
+export function connectControl(path: string, options: ClientOptions = {}): ControlClient {
+  return new SocketClient(path, options);
+}
+
+class SocketClient implements ControlClient {
+  readonly #path: string;
+  readonly #http: Deno.HttpClient;
+  readonly #timeoutMs: number;
+  readonly #longTimeoutMs: number;
+
+  constructor(path: string, { timeoutMs = 10_000, longTimeoutMs = 300_000 }: ClientOptions) {
+    this.#path = path;
+    this.#timeoutMs = timeoutMs;
+    this.#longTimeoutMs = longTimeoutMs;
+    this.#http = Deno.createHttpClient({ proxy: { transport: "unix", path: socketTarget(path) } });
+  }
+
+  async status(): Promise<Status> {
+    return await this.#json(status, "/v1/status");
+  }
+
+  async manifest(): Promise<CurrentManifest | null> {
+    const { current } = await this.#json(manifestAnswer, "/v1/manifest");
+    return current && { ...current, manifest: Uint8Array.fromBase64(current.manifest) };
+  }
+
+  async plan(request: SignedManifest): Promise<PlanAnswer> {
+    return await this.#json(planAnswer, "/v1/plan", manifestInit(request), this.#longTimeoutMs);
+  }
+
+  async apply(request: SignedManifest & { readonly signature: string }): Promise<ApplyAnswer> {
+    return await this.#json(applyAnswer, "/v1/apply", manifestInit(request), this.#longTimeoutMs);
+  }
+
+  async hasBlob(digest: string): Promise<boolean> {
+    const response = await this.#fetch(`/v1/blobs/${encodeURIComponent(digest)}`, {
+      method: "HEAD",
+    });
+    await response.body?.cancel();
+    if (response.ok) return true;
+    if (response.status === 404) return false;
+    // The answer to HEAD has no body that could say more.
+    throw new RealmError("failed", `Cannot look up blob ${digest}: HTTP ${response.status}`);
+  }
+
+  async putBlob(bytes: Uint8Array): Promise<string> {
+    const digest = await sha256Hex(bytes);
+    if (await this.hasBlob(digest)) return digest;
+    const response = await this.#fetch(
+      `/v1/blobs/${digest}`,
+      { method: "PUT", body: bytes as Uint8Array<ArrayBuffer> },
+      this.#longTimeoutMs,
+    );
+    await this.#text(response);
+    return digest;
+  }
+
+  async *logs(
+    options: LogOptions,
+    signal?: AbortSignal,
+  ): AsyncGenerator<LogEvent, void, undefined> {
+    const query = new URLSearchParams();
+    if (options.follow) query.set("follow", "1");
+    if (options.tail !== undefined) query.set("tail", String(options.tail));
+    if (options.sinceMs !== undefined) query.set("since", String(options.sinceMs));
+    if (options.replica !== undefined) query.set("replica", String(options.replica));
+    const leave = new AbortController();
+    try {
+      const any = signal ? AbortSignal.any([signal, leave.signal]) : leave.signal;
+      const response = await this.#fetch(
+        `${componentPath(options.component)}/logs?${query}`,
+        { signal: any },
+        this.#timeoutMs,
+      );
+      if (!response.ok) await this.#text(response);
+      for await (const { event, data } of readEvents(response.body!)) {
+        if (event === "end") return;
+        if (event === "error") throw RealmError.fromJSON(parseJson(data));
+        yield this.#check(logEvent, parseJson(data), "/logs");
+      }
+      throw this.#unreachable(new Error("the stream of lines broke off"));
+    } catch (error) {
+      if (signal?.aborted) return;
+      throw error instanceof RealmError ? error : this.#unreachable(error);
+    } finally {
+      leave.abort();
+    }
+  }
+
+  async restart(component: string): Promise<RestartAnswer> {
+    const path = `${componentPath(component)}/restart`;
+    return await this.#json(restartAnswer, path, { method: "POST" });
+  }
+
+  async scale(component: string, replicas: number | null): Promise<ScaleAnswer> {
+    const path = `${componentPath(component)}/scale`;
+    const init = replicas === null
+      ? { method: "DELETE" }
+      : { method: "PUT", body: JSON.stringify({ replicas }) };
+    return await this.#json(scaleAnswer, path, init);
+  }
+
+  async metrics(): Promise<string> {
+    return await this.#text(await this.#fetch("/metrics"));
+  }
+
+  close(): void {
+    this.#http.close();
+  }
+
+  async #json<S extends z.ZodType>(
+    schema: S,
+    path: string,
+    init?: RequestInit,
+    timeoutMs?: number,
+  ): Promise<z.infer<S>> {
+    const text = await this.#text(await this.#fetch(path, init, timeoutMs));
+    return this.#check(schema, parseJson(text), path);
+  }
+
+  /** The body of a good answer. Throws the error that a bad one carries. */
+  async #text(response: Response): Promise<string> {
+    let text: string;
+    try {
+      text = await response.text();
+    } catch (error) {
+      throw this.#unreachable(error);
+    }
+    if (response.ok) return text;
+    const body = parseJson(text) as { error?: unknown } | null | undefined;
+    if (typeof body?.error === "object") throw RealmError.fromJSON(body.error);
+    throw new RealmError(
+      "failed",
+      `Cannot understand the agent at "${this.#path}": HTTP ${response.status}`,
+    );
+  }
+
+  #check<S extends z.ZodType>(schema: S, value: unknown, path: string): z.infer<S> {
+    const result = schema.safeParse(value);
+    if (result.success) return result.data;
+    const issue = result.error.issues[0]!;
+    throw new RealmError(
+      "failed",
+      `Cannot understand the agent's answer to ${path}: ${issue.path.join(".")}: ${issue.message}`,
+      { hint: "The agent may be of another version; compare realm --version with realm status" },
+    );
+  }
+
+  /** Sends the request; the time-out is for the head of the answer where its body is a stream. */
+  async #fetch(
+    path: string,
+    init: RequestInit = {},
+    timeoutMs: number = this.#timeoutMs,
+  ): Promise<Response> {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), timeoutMs);
+    const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
+    try {
+      // The host is never resolved: the client goes to the socket.
+      return await fetch(`http://agent${path}`, { ...init, signal, client: this.#http });
+    } catch (error) {
+      if (late.signal.aborted) {
+        throw new RealmError(
+          "unreachable",
+          `Cannot reach the agent at "${this.#path}": no answer within ${timeoutMs} ms`,
+          { hint: "Look at the agent's own output; it may be overloaded", cause: error },
+        );
+      }
+      throw this.#unreachable(error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #unreachable(cause: unknown): RealmError {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    if (/os error 13\)/.test(reason)) {
+      return new RealmError(
+        "unreachable",
+        `Cannot reach the agent at "${this.#path}": permission denied`,
+        { hint: "Run this as the user that runs the agent", cause },
+      );
+    }
+    const gone = /os error (2|61|111)\)/.test(reason);
+    return new RealmError(
+      "unreachable",
+      `Cannot reach the agent at "${this.#path}": ${gone ? "no agent is running" : reason}`,
+      { hint: "Run realm agent", cause },
+    );
+  }
+}
+
+function componentPath(component: string): string {
+  return `/v1/components/${encodeURIComponent(component)}`;
+}
+
+function manifestInit(request: SignedManifest): RequestInit {
+  const { manifest, signature } = request;
+  return { method: "POST", body: JSON.stringify({ manifest: manifest.toBase64(), signature }) };
+}
+
+/** The value, or `undefined` where the text is not JSON. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
