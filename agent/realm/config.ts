@@ -117,7 +117,8 @@ export function text(wanted?: (value: string) => string | undefined): Check<stri
     if (node.kind !== "string") {
       return wrong(report, node, path, `is ${shown(node)}, wanted a string`);
     }
-    const want = wanted?.(node.value);
+    // An unpaired surrogate has no UTF-8: it could be neither signed nor given to a guest.
+    const want = node.value.isWellFormed() ? wanted?.(node.value) : "well-formed Unicode";
     if (want !== undefined) return wrong(report, node, path, `is ${shown(node)}, wanted ${want}`);
     return node.value;
   };
