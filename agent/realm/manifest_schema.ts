@@ -204,7 +204,8 @@ function isPlainAbsolutePath(value: string): boolean {
     value.slice(1).split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }
 
-const absolutePath = text((value) =>
+/** An absolute path in its one spelling. */
+export const absolutePath = text((value) =>
   isPlainAbsolutePath(value) ? undefined : "an absolute path without ., .., // and a last /"
 );
 
