@@ -1,0 +1,133 @@
+/**
+ * What one instance's WASI host is given, and what it counts.
+ *
+ * Everything a guest can reach hangs off one {@link WasiInstance}; nothing in this folder keeps
+ * state of its own, so that instances that share a Worker cannot see or exhaust one another.
+ *
+ * @module
+ */
+import type { Grants, Random, Stdio } from "../../kernel/ports.ts";
+import { type GrantName, GRANTS } from "./grants.ts";
+
+/** Live handles of one kind (descriptors, pollables, streams, …) that an instance may hold. */
+export const HANDLES_MAX = 1024;
+
+/** The clocks of the machine; `clocks.ts` decides what of them a guest sees. */
+export interface WasiClock {
+  /** Nanoseconds since 1970, UTC. */
+  wallNs(): bigint;
+  /** Nanoseconds since some fixed point; never goes back. */
+  monotonicNs(): bigint;
+  /** Resolves after `ms`; rejects when the signal is aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** What an instance may reach and how it tells the engine what happened. */
+export interface WasiContext {
+  readonly grants: Grants;
+  readonly stdio: Stdio;
+  /** A call that no grant allows; told once per (grant, interface). `grant` is readable text. */
+  denied(call: string, grant: string): void;
+  /** Ends the guest with this status, so that a guest that catches the exception still ends. */
+  exit(status: number): never;
+  /** Ends the guest with a trap that it cannot survive. */
+  trap(message: string): never;
+  readonly clock: WasiClock;
+  readonly random: Random;
+  /** Held around each step "resolve a path and act on it" on the mount with this index. */
+  lock<T>(mountIndex: number, act: () => T): T;
+  /**
+   * Makes a symbolic link, where the Worker itself may not: Deno wants permission for the whole
+   * file system before it makes one. The path is resolved and the target is checked already, and
+   * the lock of the mount is held. Left out: `Deno.symlinkSync`.
+   */
+  symlink?(target: string, hostPath: string): void;
+  /** Every call of the guest, after it was answered; `allowed` is false when it was denied. */
+  trace?(call: string, allowed: boolean): void;
+}
+
+/** One instance: its context, its live handles, and how it ended. */
+export class WasiInstance {
+  #end: { error: unknown } | undefined;
+  #closed = false;
+  #handles = new Map<string, number>();
+  #noticed = new Set<string>();
+  #closing = new Set<() => void>();
+  /** Set while a guest's call was denied; `resource.ts` reads and clears it for the trace. */
+  callDenied = false;
+
+  constructor(readonly ctx: WasiContext) {}
+
+  /** Throws what ended the instance, when something did: an ended guest gets no more answers. */
+  checkRunning(): void {
+    if (this.#end !== undefined) throw this.#end.error;
+    if (this.#closed) throw new Error("The instance is closed");
+  }
+
+  get hasEnded(): boolean {
+    return this.#end !== undefined || this.#closed;
+  }
+
+  /** Counts one more live handle; traps past {@link HANDLES_MAX}. */
+  take(kind: string): void {
+    const live = this.#handles.get(kind) ?? 0;
+    if (live >= HANDLES_MAX) {
+      this.trap(`Cannot open another ${kind}: ${live} are open, the most is ${HANDLES_MAX}`);
+    }
+    this.#handles.set(kind, live + 1);
+  }
+
+  /** One live handle less. */
+  give(kind: string): void {
+    this.#handles.set(kind, (this.#handles.get(kind) ?? 1) - 1);
+  }
+
+  /** How many handles of a kind are live. */
+  live(kind: string): number {
+    return this.#handles.get(kind) ?? 0;
+  }
+
+  /** Ends the guest for wrong use of the interface. */
+  trap(message: string): never {
+    return this.#finish(() => this.ctx.trap(message));
+  }
+
+  /** Ends the guest with a status. */
+  exit(status: number): never {
+    return this.#finish(() => this.ctx.exit(status));
+  }
+
+  #finish(end: () => never): never {
+    this.checkRunning();
+    try {
+      end();
+    } catch (error) {
+      this.#end = { error };
+      throw error;
+    }
+    throw new Error("The context returned from a call that ends the guest");
+  }
+
+  /** Records a denied call; the first per (grant, interface) becomes a notice. */
+  deny(call: string, grant: GrantName): void {
+    this.callDenied = true;
+    const key = `${grant} ${call.split("#")[0]}`;
+    if (this.#noticed.has(key)) return;
+    this.#noticed.add(key);
+    this.ctx.denied(call, GRANTS[grant].allowedBy);
+  }
+
+  /** Runs `act` when the instance is closed; the answer takes it back. */
+  onClose(act: () => void): () => void {
+    this.#closing.add(act);
+    return () => this.#closing.delete(act);
+  }
+
+  /** Gives back what the instance still holds: files, timers, waits. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const act of this.#closing) act();
+    this.#closing.clear();
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The interfaces that link and answer nothing but "denied" for now: `wasi:sockets` and the pinned
+ * drafts of `wasi:keyvalue`, `wasi:config` and `wasi:logging`.
+ *
+ * What makes a handle (a socket, a bucket) fails with the ordinary error of its interface, so the
+ * methods of those resources can only be reached with a handle that the guest does not have.
+ *
+ * @see https://github.com/WebAssembly/wasi-sockets/tree/v0.2.12/wit
+ * @module
+ */
+import type { WasiInstance } from "./context.ts";
+import type { GrantName } from "./grants.ts";
+import { type IoError } from "./io.ts";
+import { guardResource, Resource } from "./resource.ts";
+
+/** Resource `network`: there is one, and nothing can be done with it. */
+export class Network extends Resource {
+  constructor(host: WasiInstance) {
+    super(host, "network");
+  }
+}
+guardResource("wasi:sockets/network", "network", Network);
+
+/** Resources without instances, and their methods. */
+const UNREACHABLE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  "wasi:sockets/ip-name-lookup": {
+    "resolve-address-stream": "resolve-next-address subscribe",
+  },
+  "wasi:sockets/tcp": {
+    "tcp-socket":
+      "start-bind finish-bind start-connect finish-connect start-listen finish-listen " +
+      "accept local-address remote-address is-listening address-family set-listen-backlog-size " +
+      "keep-alive-enabled set-keep-alive-enabled keep-alive-idle-time set-keep-alive-idle-time " +
+      "keep-alive-interval set-keep-alive-interval keep-alive-count set-keep-alive-count " +
+      "hop-limit set-hop-limit receive-buffer-size set-receive-buffer-size send-buffer-size " +
+      "set-send-buffer-size subscribe shutdown",
+  },
+  "wasi:sockets/udp": {
+    "udp-socket": "start-bind finish-bind stream local-address remote-address address-family " +
+      "unicast-hop-limit set-unicast-hop-limit receive-buffer-size set-receive-buffer-size " +
+      "send-buffer-size set-send-buffer-size subscribe",
+    "incoming-datagram-stream": "receive subscribe",
+    "outgoing-datagram-stream": "check-send send subscribe",
+  },
+  "wasi:keyvalue/store": { bucket: "get set delete exists list-keys" },
+  "wasi:keyvalue/atomics": { cas: "current" },
+};
+
+function pascal(kebab: string): string {
+  return kebab.replace(/(^|-)(\w)/g, (_, _dash, letter: string) => letter.toUpperCase());
+}
+
+function camel(kebab: string): string {
+  return kebab.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function unreachableResource(iface: string, resource: string, methods: string): typeof Resource {
+  abstract class Unreachable extends Resource {}
+  for (const method of methods.split(" ")) {
+    Object.defineProperty(Unreachable.prototype, camel(method), {
+      writable: true,
+      configurable: true,
+      value: () => {
+        throw new TypeError(`Cannot call ${iface}#[method]${resource}.${method}: invalid handle`);
+      },
+    });
+  }
+  if (resource === "cas") {
+    Object.defineProperty(Unreachable, "new", { value: denyStore(iface, "[static]cas.new") });
+  }
+  return Unreachable;
+}
+
+/** The error of `wasi:keyvalue`, and the notice. */
+function denyStore(iface: string, name: string) {
+  return (host: WasiInstance): never => {
+    host.deny(`${iface}#${name}`, "keyvalue");
+    throw { tag: "access-denied" };
+  };
+}
+
+/** Resource classes by interface: [name in WIT, class]. */
+export const DENIED_RESOURCES: Readonly<Record<string, readonly [string, typeof Resource][]>> =
+  Object.fromEntries(
+    Object.entries(UNREACHABLE).map(([iface, resources]) => [
+      iface,
+      Object.entries(resources).map(([resource, methods]) =>
+        [resource, unreachableResource(iface, resource, methods)] as const
+      ),
+    ]),
+  ) as never;
+
+/** The name of a resource's class in the glue. */
+export const classNameOf = pascal;
+
+const LEVELS = new Set(["trace", "debug", "info", "warn", "error", "critical"]);
+/** Bytes of one line that `wasi:logging` writes. */
+const LOG_LINE_BYTES_MAX = 16_384;
+/** What ends a line or moves the cursor. */
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\x00-\x08\x0a-\x1f\x7f]/g;
+
+/** The functions of the denied interfaces. `writeStderr` takes the lines of `wasi:logging`. */
+export function createDenied(host: WasiInstance, writeStderr: (bytes: Uint8Array) => void) {
+  const socket = (call: string, grant: GrantName) => (): never => {
+    host.deny(call, grant);
+    throw "access-denied";
+  };
+  const store = (iface: string, names: string) =>
+    Object.fromEntries(
+      names.split(" ").map((name) => [
+        camel(name),
+        () => denyStore(iface, name)(host),
+      ]),
+    );
+  return {
+    "wasi:sockets/network": { networkErrorCode: (_error: IoError) => undefined },
+    "wasi:sockets/instance-network": { instanceNetwork: () => new Network(host) },
+    "wasi:sockets/ip-name-lookup": {
+      resolveAddresses: socket("wasi:sockets/ip-name-lookup#resolve-addresses", "dns"),
+    },
+    "wasi:sockets/tcp": {},
+    "wasi:sockets/tcp-create-socket": {
+      createTcpSocket: socket("wasi:sockets/tcp-create-socket#create-tcp-socket", "outbound"),
+    },
+    "wasi:sockets/udp": {},
+    "wasi:sockets/udp-create-socket": {
+      createUdpSocket: socket("wasi:sockets/udp-create-socket#create-udp-socket", "outbound"),
+    },
+    "wasi:keyvalue/store": store("wasi:keyvalue/store", "open"),
+    "wasi:keyvalue/atomics": store("wasi:keyvalue/atomics", "increment swap"),
+    "wasi:keyvalue/batch": store("wasi:keyvalue/batch", "get-many set-many delete-many"),
+    "wasi:config/store": { get: () => undefined, getAll: () => [] },
+    "wasi:config/runtime": { get: () => undefined, getAll: () => [] },
+    "wasi:logging/logging": {
+      log: (level: string, context: string, message: string) => {
+        const name = LEVELS.has(level) ? level.toUpperCase() : "INFO";
+        const text = `${name} ${context === "" ? "" : `${context}: `}${message}`;
+        const line = text.slice(0, LOG_LINE_BYTES_MAX).replace(CONTROLS, " ");
+        writeStderr(new TextEncoder().encode(`${line}\n`));
+      },
+    },
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * Which grant opens which WASI interface, and which interfaces there are.
+ *
+ * Every WASI import links, granted or not; these tables are what `realm inspect` prints and what a
+ * notice about a denied call names.
+ *
+ * @module
+ */
+
+/** A grant: how the command line and the manifest write it, and what it gives. */
+export interface Grant {
+  /** Option of `realm run` and `realm serve`. */
+  readonly flag: string;
+  /** Key in a component's table of `realm.toml`. */
+  readonly manifest: string;
+  readonly gives: string;
+  /** The words of a notice. */
+  readonly allowedBy: string;
+}
+
+function grant(flag: string, manifest: string, gives: string): Grant {
+  return { flag, manifest, gives, allowedBy: `${manifest} in realm.toml, or ${flag}` };
+}
+
+/** Every grant that an interface may need. */
+export const GRANTS = {
+  stdio: grant("no --deny stdio", "stdio", "standard input, output and error"),
+  arguments: grant("ARGS…", "args", "arguments"),
+  environment: grant("--env K=V", "env", "environment variables"),
+  clock: grant("no --deny clock", "clock = true", "the wall clock and a fine monotonic clock"),
+  random: grant("no --deny random", "random = true", "unpredictable random bytes"),
+  mounts: grant("--dir HOST::GUEST[:ro]", "mounts", "files of the host"),
+  outbound: grant(
+    "--net SCHEME://HOST[:PORT]",
+    "allowed_outbound",
+    "connections to named hosts",
+  ),
+  dns: grant("--dns NAME", "dns", "name lookup"),
+  keyvalue: grant("--keyvalue DIR", "keyvalue = true", "a private key-value store"),
+} as const satisfies Record<string, Grant>;
+
+/** A key of {@link GRANTS}. */
+export type GrantName = keyof typeof GRANTS;
+
+/** The grant that an interface needs to be of use; `null`: it is always there. */
+export const GRANT_OF_INTERFACE: Readonly<Record<string, GrantName | null>> = {
+  "wasi:cli/environment": "environment",
+  "wasi:cli/exit": null,
+  "wasi:cli/stdin": "stdio",
+  "wasi:cli/stdout": "stdio",
+  "wasi:cli/stderr": "stdio",
+  "wasi:cli/terminal-input": null,
+  "wasi:cli/terminal-output": null,
+  "wasi:cli/terminal-stdin": "stdio",
+  "wasi:cli/terminal-stdout": "stdio",
+  "wasi:cli/terminal-stderr": "stdio",
+  "wasi:clocks/monotonic-clock": "clock",
+  "wasi:clocks/wall-clock": "clock",
+  "wasi:clocks/timezone": null,
+  "wasi:filesystem/preopens": "mounts",
+  "wasi:filesystem/types": "mounts",
+  "wasi:http/types": null,
+  "wasi:http/outgoing-handler": "outbound",
+  "wasi:io/error": null,
+  "wasi:io/poll": null,
+  "wasi:io/streams": null,
+  "wasi:random/random": "random",
+  "wasi:random/insecure": null,
+  "wasi:random/insecure-seed": null,
+  "wasi:sockets/network": null,
+  "wasi:sockets/instance-network": null,
+  "wasi:sockets/ip-name-lookup": "dns",
+  "wasi:sockets/tcp": "outbound",
+  "wasi:sockets/tcp-create-socket": "outbound",
+  "wasi:sockets/udp": "outbound",
+  "wasi:sockets/udp-create-socket": "outbound",
+  "wasi:keyvalue/store": "keyvalue",
+  "wasi:keyvalue/atomics": "keyvalue",
+  "wasi:keyvalue/batch": "keyvalue",
+  "wasi:config/store": null,
+  "wasi:config/runtime": null,
+  "wasi:logging/logging": "stdio",
+};
+
+/** The versions of each package that are answered; drafts are pinned. */
+const VERSIONS: Readonly<Record<string, RegExp>> = {
+  "wasi:keyvalue": /^0\.2\.0-draft2?$/,
+  "wasi:config": /^0\.2\.0-(draft|rc\.1)$/,
+  "wasi:logging": /^0\.1\.0-draft$/,
+};
+const STABLE = /^0\.2\.\d+$/;
+
+/**
+ * Whether an import of this interface links.
+ *
+ * `version` is what stands behind the `@`, `undefined` where there is none. Everything of WASI
+ * 0.2 is compatible upwards: a component built for 0.2.0 or 0.2.12 gets the same host.
+ */
+export function isProvided(interfaceName: string, version: string | undefined): boolean {
+  if (!Object.hasOwn(GRANT_OF_INTERFACE, interfaceName)) return false;
+  const packageName = interfaceName.slice(0, interfaceName.indexOf("/"));
+  const pinned = VERSIONS[packageName];
+  if (version === undefined) return pinned !== undefined && packageName === "wasi:logging";
+  return (pinned ?? STABLE).test(version);
+}

@@ -1,0 +1,400 @@
+/**
+ * `wasi:http`: messages of `types`, and an `outgoing-handler` that no grant opens yet.
+ *
+ * A request enters through {@link HttpHost.createIncomingRequest}, its response leaves through
+ * {@link HttpHost.createResponseOutparam}.
+ *
+ * @see https://github.com/WebAssembly/wasi-http/tree/v0.2.12/wit
+ * @module
+ */
+import type { WasiInstance } from "./context.ts";
+import {
+  type BodyReader,
+  type BodySource,
+  EMPTY_BODY,
+  type HttpErrorCode,
+  IncomingBody,
+  OutgoingBody,
+} from "./http_body.ts";
+import {
+  contentLength,
+  type FieldList,
+  Fields,
+  receivedFields,
+  takeFields,
+} from "./http_fields.ts";
+import { type IoError, Pollable, type Readiness } from "./io.ts";
+import { guardResource, Resource } from "./resource.ts";
+
+/** `method`. */
+export interface Method {
+  readonly tag: string;
+  readonly val?: string;
+}
+
+/** `scheme`. */
+export interface Scheme {
+  readonly tag: string;
+  readonly val?: string;
+}
+
+/** The head of a request as it came in. */
+export interface RequestHead {
+  /** As on the wire: `GET`, `POST`, … */
+  readonly method: string;
+  /** `http` or `https`. */
+  readonly scheme: string;
+  readonly authority: string;
+  /** Begins with a slash. */
+  readonly pathWithQuery: string;
+  readonly headers: FieldList;
+}
+
+/** What the guest answered: a response whose body is pulled, or the code of its failure. */
+export type ResponseResult =
+  | { readonly status: number; readonly headers: FieldList; readonly body: BodyReader }
+  | { readonly error: HttpErrorCode };
+
+const METHODS = new Set([
+  "get",
+  "head",
+  "post",
+  "put",
+  "delete",
+  "connect",
+  "options",
+  "trace",
+  "patch",
+]);
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const SCHEME = /^[A-Za-z][A-Za-z0-9+\-.]{0,63}$/;
+const AUTHORITY = /^[^\s/?#@\\]+$/;
+const PATH = /^[/?][\x21\x22\x24-\x7e\u0080-\uffff]*$/;
+
+/** Resource `incoming-request`. */
+export class IncomingRequest extends Resource {
+  readonly head: RequestHead;
+  #source: BodySource | null;
+  #consumed = false;
+
+  constructor(host: WasiInstance, head: RequestHead, body: BodySource | null) {
+    super(host, "incoming-request");
+    this.head = head;
+    this.#source = body;
+  }
+
+  protected override released(): void {
+    if (!this.#consumed) this.#source?.cancel?.();
+  }
+
+  method(): Method {
+    const lower = this.head.method.toLowerCase();
+    const isKnown = this.head.method === lower.toUpperCase() && METHODS.has(lower);
+    return isKnown ? { tag: lower } : { tag: "other", val: this.head.method };
+  }
+
+  pathWithQuery(): string | undefined {
+    return this.head.pathWithQuery;
+  }
+
+  scheme(): Scheme | undefined {
+    const upper = this.head.scheme.toUpperCase();
+    return upper === "HTTP" || upper === "HTTPS"
+      ? { tag: upper }
+      : { tag: "other", val: this.head.scheme };
+  }
+
+  authority(): string | undefined {
+    return this.head.authority;
+  }
+
+  headers(): Fields {
+    return receivedFields(this.host, this.head.headers);
+  }
+
+  consume(): IncomingBody {
+    if (this.#consumed) throw undefined;
+    this.#consumed = true;
+    return new IncomingBody(this.host, this.#source);
+  }
+}
+
+/** Resource `outgoing-request`. */
+export class OutgoingRequest extends Resource {
+  #headers: FieldList;
+  #method: Method = { tag: "get" };
+  #pathWithQuery: string | undefined;
+  #scheme: Scheme | undefined;
+  #authority: string | undefined;
+  #hasBody = false;
+
+  constructor(host: WasiInstance, headers: Fields) {
+    super(host, "outgoing-request");
+    this.#headers = takeFields(headers);
+  }
+
+  body(): OutgoingBody {
+    const length = contentLength(this.#headers);
+    if (this.#hasBody || length === null) throw undefined;
+    this.#hasBody = true;
+    return new OutgoingBody(this.host, length, "HTTP-request-body-size");
+  }
+
+  method(): Method {
+    return this.#method;
+  }
+
+  setMethod(method: Method): void {
+    if (method.tag === "other" && !TOKEN.test(method.val ?? "")) throw undefined;
+    this.#method = method;
+  }
+
+  pathWithQuery(): string | undefined {
+    return this.#pathWithQuery;
+  }
+
+  setPathWithQuery(path: string | undefined): void {
+    if (path !== undefined && path !== "" && !PATH.test(path)) throw undefined;
+    this.#pathWithQuery = path;
+  }
+
+  scheme(): Scheme | undefined {
+    return this.#scheme;
+  }
+
+  setScheme(scheme: Scheme | undefined): void {
+    if (scheme?.tag === "other" && !SCHEME.test(scheme.val ?? "")) throw undefined;
+    this.#scheme = scheme;
+  }
+
+  authority(): string | undefined {
+    return this.#authority;
+  }
+
+  setAuthority(authority: string | undefined): void {
+    if (authority !== undefined && !AUTHORITY.test(authority)) throw undefined;
+    this.#authority = authority;
+  }
+
+  headers(): Fields {
+    return new Fields(this.host, this.#headers, true);
+  }
+}
+
+/** Resource `request-options`: times in nanoseconds. */
+export class RequestOptions extends Resource {
+  #connect: bigint | undefined;
+  #firstByte: bigint | undefined;
+  #betweenBytes: bigint | undefined;
+
+  constructor(host: WasiInstance) {
+    super(host, "request-options");
+  }
+
+  connectTimeout(): bigint | undefined {
+    return this.#connect;
+  }
+
+  setConnectTimeout(ns: bigint | undefined): void {
+    this.#connect = ns;
+  }
+
+  firstByteTimeout(): bigint | undefined {
+    return this.#firstByte;
+  }
+
+  setFirstByteTimeout(ns: bigint | undefined): void {
+    this.#firstByte = ns;
+  }
+
+  betweenBytesTimeout(): bigint | undefined {
+    return this.#betweenBytes;
+  }
+
+  setBetweenBytesTimeout(ns: bigint | undefined): void {
+    this.#betweenBytes = ns;
+  }
+}
+
+/** Resource `outgoing-response`. */
+export class OutgoingResponse extends Resource {
+  readonly fields: FieldList;
+  #status = 200;
+  #outgoing: BodyReader | undefined;
+
+  constructor(host: WasiInstance, headers: Fields) {
+    super(host, "outgoing-response");
+    this.fields = takeFields(headers);
+  }
+
+  statusCode(): number {
+    return this.#status;
+  }
+
+  setStatusCode(status: number): void {
+    if (status < 100 || status > 999) throw undefined;
+    this.#status = status;
+  }
+
+  headers(): Fields {
+    return new Fields(this.host, this.fields, true);
+  }
+
+  body(): OutgoingBody {
+    const length = contentLength(this.fields);
+    if (this.#outgoing !== undefined || length === null) throw undefined;
+    const body = new OutgoingBody(this.host, length, "HTTP-response-body-size");
+    this.#outgoing = body.outgoing;
+    return body;
+  }
+
+  /** Status, headers and body, on their way out. */
+  get result(): ResponseResult {
+    return { status: this.#status, headers: this.fields, body: this.#outgoing ?? EMPTY_BODY };
+  }
+}
+
+/** Resource `response-outparam`: the way of the one response. */
+export class ResponseOutparam extends Resource {
+  #onResponse: (response: ResponseResult) => void;
+  #set = false;
+
+  constructor(host: WasiInstance, onResponse: (response: ResponseResult) => void) {
+    super(host, "response-outparam");
+    this.#onResponse = onResponse;
+  }
+
+  protected override released(): void {
+    if (this.#set) return;
+    const error = { tag: "internal-error", val: "the guest never set a response" };
+    this.#onResponse({ error });
+  }
+
+  sendInformational(_status: number, _headers: Fields): void {
+    this.host.trap("Cannot send an informational response: not supported");
+  }
+
+  static set(
+    host: WasiInstance,
+    param: ResponseOutparam,
+    response:
+      | { readonly tag: "ok"; readonly val: OutgoingResponse }
+      | { readonly tag: "err"; readonly val: HttpErrorCode },
+  ): void {
+    if (param.#set) host.trap("Cannot set a response: it is set already");
+    param.#set = true;
+    param[Symbol.dispose]();
+    if (response.tag === "err") return param.#onResponse({ error: response.val });
+    const { result } = response.val;
+    response.val[Symbol.dispose]();
+    param.#onResponse(result);
+  }
+}
+
+/** Resource `incoming-response`: comes with the first grant of outbound requests. */
+export class IncomingResponse extends Resource {
+  readonly code: number;
+  #headers: FieldList;
+  #source: BodySource | null;
+  #consumed = false;
+
+  constructor(host: WasiInstance, code: number, headers: FieldList, body: BodySource | null) {
+    super(host, "incoming-response");
+    this.code = code;
+    this.#headers = headers;
+    this.#source = body;
+  }
+
+  status(): number {
+    return this.code;
+  }
+
+  headers(): Fields {
+    return receivedFields(this.host, this.#headers);
+  }
+
+  consume(): IncomingBody {
+    if (this.#consumed) throw undefined;
+    this.#consumed = true;
+    return new IncomingBody(this.host, this.#source);
+  }
+}
+
+/** `option<result<result<incoming-response, error-code>>>` as the glue lowers it. */
+export type FutureResponseResult =
+  | { tag: "ok"; val: { tag: "ok"; val: IncomingResponse } | { tag: "err"; val: HttpErrorCode } }
+  | { tag: "err"; val: undefined };
+
+/** Resource `future-incoming-response`. */
+export class FutureIncomingResponse extends Resource {
+  #readiness: Readiness;
+  #take: () => IncomingResponse | HttpErrorCode;
+  #taken = false;
+
+  constructor(
+    host: WasiInstance,
+    readiness: Readiness,
+    take: () => IncomingResponse | HttpErrorCode,
+  ) {
+    super(host, "future-incoming-response");
+    this.#readiness = readiness;
+    this.#take = take;
+  }
+
+  subscribe(): Pollable {
+    return new Pollable(this.host, this.#readiness, this);
+  }
+
+  get(): FutureResponseResult | undefined {
+    if (this.#taken) return { tag: "err", val: undefined };
+    if (!this.#readiness.ready()) return undefined;
+    this.#taken = true;
+    const val = this.#take();
+    return val instanceof IncomingResponse
+      ? { tag: "ok", val: { tag: "ok", val } }
+      : { tag: "ok", val: { tag: "err", val } };
+  }
+}
+
+guardResource("wasi:http/types", "incoming-request", IncomingRequest);
+guardResource("wasi:http/types", "outgoing-request", OutgoingRequest);
+guardResource("wasi:http/types", "request-options", RequestOptions);
+guardResource("wasi:http/types", "outgoing-response", OutgoingResponse);
+guardResource("wasi:http/types", "response-outparam", ResponseOutparam);
+guardResource("wasi:http/types", "incoming-response", IncomingResponse);
+guardResource("wasi:http/types", "future-incoming-response", FutureIncomingResponse);
+
+/** How the engine hands requests to a `wasi:http/incoming-handler`. */
+export interface HttpHost {
+  /** The first argument of `handle`. `body` is `null` for a request without one. */
+  createIncomingRequest(head: RequestHead, body: BodySource | null): IncomingRequest;
+  /**
+   * The second argument of `handle`.
+   *
+   * `onResponse` is called once: with what the guest set, or with an error when it dropped the
+   * parameter. A guest that traps calls nothing.
+   */
+  createResponseOutparam(onResponse: (response: ResponseResult) => void): ResponseOutparam;
+}
+
+/** The functions of `wasi:http`, by interface, and the host's side. */
+export function createHttp(host: WasiInstance) {
+  return {
+    types: {
+      httpErrorCode: (error: IoError): HttpErrorCode | undefined => error.init.http,
+    },
+    outgoingHandler: {
+      handle: (request: OutgoingRequest, options: RequestOptions | undefined): never => {
+        request[Symbol.dispose]();
+        options?.[Symbol.dispose]();
+        host.deny("wasi:http/outgoing-handler#handle", "outbound");
+        throw { tag: "HTTP-request-denied" } satisfies HttpErrorCode;
+      },
+    },
+    host: {
+      createIncomingRequest: (head, body) => new IncomingRequest(host, head, body),
+      createResponseOutparam: (onResponse) => new ResponseOutparam(host, onResponse),
+    } satisfies HttpHost,
+  };
+}

@@ -1,0 +1,149 @@
+/**
+ * How host objects become component-model resources and functions in the form of jco's glue.
+ *
+ * The glue wants one class per resource, tests what it gets with `instanceof`, makes
+ * `Object.create(Class.prototype)` for a handle it does not know, calls `Symbol.dispose` when the
+ * guest drops an owned handle, lowers a thrown value as the `err` of a `result` unless it is an
+ * `Error`, and lets an `Error` through as it is. A guest can catch a foreign exception, so an
+ * `Error` that leaves the host has to end the instance first: that is what the guards do.
+ *
+ * @see https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md
+ * @module
+ */
+import type { WasiInstance } from "./context.ts";
+
+// deno-lint-ignore ban-types
+type AnyFunction = Function;
+type Call = (...args: unknown[]) => unknown;
+
+/**
+ * Something a guest holds a handle of.
+ *
+ * A child (a pollable of a stream, a stream of a body) keeps its parent: dropping the parent first
+ * is a trap, as in wasmtime's resource table.
+ */
+export abstract class Resource {
+  readonly host: WasiInstance;
+  readonly #kind: string;
+  readonly #parent: Resource | undefined;
+  #children = 0;
+  #open = true;
+
+  constructor(host: WasiInstance, kind: string, parent?: Resource) {
+    host.take(kind);
+    this.host = host;
+    this.#kind = kind;
+    this.#parent = parent;
+    if (parent !== undefined) parent.#children++;
+  }
+
+  /** The guest's handle is gone: dropped, or given to the host. */
+  [Symbol.dispose](): void {
+    if (!this.#open || this.host.hasEnded) return;
+    if (this.#children > 0) {
+      this.host.trap(`Cannot drop ${this.#kind}: ${this.#children} of its children are alive`);
+    }
+    this.#open = false;
+    if (this.#parent !== undefined) this.#parent.#children--;
+    this.host.give(this.#kind);
+    this.released();
+  }
+
+  /** What a kind does when it is dropped. */
+  protected released(): void {}
+}
+
+/** Methods of resources that are the host's own. */
+const OWN_METHODS = new Set(["constructor", "released"]);
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** A failure of the host ends the guest; an error of the interface goes on to it. */
+function failed(host: WasiInstance, call: string, error: unknown): never {
+  if (host.hasEnded || !(error instanceof Error)) throw error;
+  return host.trap(`Cannot answer ${call}: ${error.message}`);
+}
+
+function answer(host: WasiInstance, call: string, act: () => unknown): unknown {
+  host.checkRunning();
+  host.callDenied = false;
+  try {
+    const result = act();
+    return result instanceof Promise ? result.catch((error) => failed(host, call, error)) : result;
+  } catch (error) {
+    return failed(host, call, error);
+  } finally {
+    host.ctx.trace?.(call, !host.callDenied);
+  }
+}
+
+/**
+ * Wraps the methods of a resource class in guards; once, when its file is loaded.
+ *
+ * Every public method of such a class is one of its WIT resource, in camel case; what belongs to
+ * the host is private, a field, or `released`.
+ */
+// deno-lint-ignore no-explicit-any
+export function guardResource(iface: string, resource: string, type: { prototype: any }): void {
+  for (const name of Object.getOwnPropertyNames(type.prototype)) {
+    const method = Object.getOwnPropertyDescriptor(type.prototype, name)?.value;
+    if (OWN_METHODS.has(name) || typeof method !== "function") continue;
+    const call = `${iface}#[method]${resource}.${kebab(name)}`;
+    type.prototype[name] = function (this: Resource, ...args: unknown[]) {
+      // What the glue made for a handle that the guest does not hold.
+      if (this.host === undefined) throw new TypeError(`Cannot call ${call}: invalid handle`);
+      return answer(this.host, call, () => method.apply(this, args));
+    };
+  }
+}
+
+/**
+ * A resource class as one instance sees it.
+ *
+ * Constructor and static functions get the instance as their first argument. The prototype is
+ * shared: whoever replaces a method on it does so for every instance.
+ */
+export function bindResource(
+  host: WasiInstance,
+  iface: string,
+  resource: string,
+  type: AnyFunction & { prototype: object },
+): object {
+  const construct = type as unknown as new (...args: unknown[]) => object;
+  const bound = function (...args: unknown[]) {
+    return answer(
+      host,
+      `${iface}#[constructor]${resource}`,
+      () => new construct(host, ...args),
+    );
+  };
+  bound.prototype = type.prototype;
+  Object.defineProperty(bound, Symbol.hasInstance, {
+    value: (value: unknown) => value instanceof construct,
+  });
+  for (const name of Object.getOwnPropertyNames(type)) {
+    const method = Object.getOwnPropertyDescriptor(type, name)?.value;
+    if (name === "prototype" || typeof method !== "function") continue;
+    const call = `${iface}#[static]${resource}.${kebab(name)}`;
+    Object.defineProperty(bound, name, {
+      value: (...args: unknown[]) => answer(host, call, () => method.call(type, host, ...args)),
+    });
+  }
+  return bound;
+}
+
+/** The functions of an interface, guarded. */
+export function bindFunctions(
+  host: WasiInstance,
+  iface: string,
+  functions: Record<string, AnyFunction>,
+): Record<string, Call> {
+  return Object.fromEntries(
+    Object.entries(functions).map(([name, act]) => {
+      const call = `${iface}#${kebab(name)}`;
+      return [name, (...args: unknown[]) => answer(host, call, () => act(...args))];
+    }),
+  );
+}
