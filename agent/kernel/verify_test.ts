@@ -53,6 +53,20 @@ Deno.test("verify() is needed: the backends alone disagree", async () => {
   assert.ok(acceptedButRefused.includes("small-order A, the identity: S·B = R for every message"));
 });
 
+Deno.test("verify() refuses bad encodings before any backend runs", async () => {
+  const needsBackend = /^ordinary|^mixed-order|not on the curve/;
+  for (const { name, publicKey, message, signature } of EDGE_VECTORS) {
+    let isAsked = false;
+    const yes = { ...nodeBackend(), verify: () => isAsked = true };
+    const answer = await verify(publicKey, message, signature, yes);
+    assert.deepEqual(
+      [answer, isAsked],
+      needsBackend.test(name) ? [true, true] : [false, false],
+      name,
+    );
+  }
+});
+
 Deno.test("verify() refuses wrong lengths without asking the backend", async () => {
   const silent = { ...nodeBackend(), verify: () => assert.fail("asked") };
   const sizes = [[31, 64], [33, 64], [32, 63], [32, 65], [0, 0]] as const;
