@@ -1,0 +1,98 @@
+/**
+ * States of an agent for tests.
+ *
+ * @module
+ */
+import type { ReplicaStatus, Status } from "./view_model.ts";
+
+/** Wall time at which these states are looked at. */
+export const NOW_MS = Date.UTC(2026, 10, 22, 12, 0, 0);
+
+export const DIGEST = "ab".repeat(32);
+const KEY = "ed25519:9XRCk5JnAzMNb6PrwFWy2D8VvEuTpQsGqHhZoYdLc3Ba";
+const MIB = 2 ** 20;
+
+/** A replica that has been running for a minute, but for what is given. */
+export function fakeReplica(
+  component: string,
+  index: number,
+  but: Partial<ReplicaStatus> = {},
+): ReplicaStatus {
+  return {
+    component,
+    index,
+    node: "bm-01",
+    state: "running",
+    digest: DIGEST,
+    restarts: 0,
+    startedAtMs: NOW_MS - 60_000,
+    retryAtMs: null,
+    limits: { memoryBytesMax: 64 * MIB, fuelPerSec: 5_000_000, epochTimeoutMs: 100 },
+    usage: {
+      fuelUsed: 10_000_000,
+      memoryBytes: 24 * MIB,
+      memoryBytesPeak: 32 * MIB,
+      runningMs: 1_000,
+      throttledMs: 0,
+      preemptions: 3,
+      refusedGrowths: 0,
+      traps: 0,
+    },
+    lastExit: null,
+    ...but,
+  };
+}
+
+/** A replica that trapped and is about to be started again. */
+export function fallenReplica(component: string, index: number): ReplicaStatus {
+  return fakeReplica(component, index, {
+    state: "backoff",
+    restarts: 3,
+    startedAtMs: null,
+    retryAtMs: NOW_MS + 4_000,
+    usage: null,
+    limits: null,
+    lastExit: {
+      atMs: NOW_MS - 1_000,
+      exit: {
+        kind: "trap",
+        code: "epoch-timeout",
+        message: "ran for 100 ms without a return to the host",
+        backtrace: [],
+      },
+    },
+  });
+}
+
+/** An agent with `auth` twice and `orders` once, but for what is given. */
+export function fakeStatus(but: Partial<Status> = {}): Status {
+  return {
+    node: {
+      name: "bm-01",
+      key: KEY,
+      owner: KEY,
+      realm: "shop",
+      program: "0.1.0",
+      startedAtMs: NOW_MS - 3_600_000,
+      dataFolder: "/home/ada/.realm",
+    },
+    manifest: { version: 3, sha256: DIGEST, appliedAtMs: NOW_MS - 300_000 },
+    refused: [],
+    proxy: "http://127.0.0.1:8080",
+    components: [
+      { name: "auth", world: "wasi:http/proxy", digest: DIGEST, replicas: 2, scaledTo: null },
+      { name: "orders", world: "wasi:cli/command", digest: DIGEST, replicas: 1, scaledTo: null },
+    ],
+    replicas: [fakeReplica("auth", 0), fakeReplica("auth", 1), fakeReplica("orders", 0)],
+    routes: [{
+      host: null,
+      path: "/auth/...",
+      component: "auth",
+      placement: "bm-01",
+      replicas: 2,
+      weight: 100,
+      stripPrefix: false,
+    }],
+    ...but,
+  };
+}
