@@ -30,9 +30,11 @@ import {
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { init } from "./init.ts";
+import { inspect } from "./inspect.ts";
 import { key } from "./key.ts";
 import { formatError } from "./output.ts";
 import { argument, Wanted } from "./parameters.ts";
+import { run as runGuest } from "./run.ts";
 import { VERSION } from "./version.ts";
 
 /** Prints what may come next on a command line; the completion scripts call it. */
@@ -54,6 +56,8 @@ const complete = command({
 
 /** Every command, by name. */
 export const COMMANDS: RouteMap<Invocation> = commands("Run WebAssembly under hard limits", {
+  run: runGuest,
+  inspect,
   init,
   key,
   completions,

@@ -10,7 +10,7 @@ import type { World } from "../kernel/ports.ts";
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the reduction of its glue, the rewriter or the adapter.
  */
-export const TOOLCHAIN = "realm-1 jco-transpile-0.12.1 adapter-48";
+export const TOOLCHAIN = "realm-2 jco-transpile-0.12.1 adapter-48";
 
 /** A component, ready to be compiled and instantiated. */
 export interface Artifact {
@@ -22,6 +22,8 @@ export interface Artifact {
   /** What all core modules have before they run. */
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
+  /** It was a WASI 0.1 module. */
+  readonly adapted: boolean;
 }
 
 export function encodeArtifact(artifact: Artifact): Uint8Array {

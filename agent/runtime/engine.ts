@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { dirname } from "node:path";
 import { RealmError } from "../kernel/error.ts";
 import type {
   Engine,
@@ -16,7 +17,13 @@ import type {
 } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import { END, Ledger } from "./ledger.ts";
-import type { FromWorker, RequestHead, Start, ToWorker } from "./protocol.ts";
+import {
+  type FromWorker,
+  type RequestHead,
+  type Start,
+  SYMLINK_RESULTS,
+  type ToWorker,
+} from "./protocol.ts";
 import { type Artifact, decodeArtifact, TOOLCHAIN } from "./artifact.ts";
 
 /** Where artifacts are kept between runs; `get` answers only what was put, unharmed. */
@@ -80,8 +87,9 @@ class Transpiler {
   }
 
   #start(): Worker {
-    // It runs no guest code. It reads the transpiler's own modules and the WASI 0.1 adapter.
-    const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true });
+    // It runs no guest code. It reads the transpiler's own modules and the WASI 0.1 adapter; the
+    // WASI shim that the transpiler itself stands on lists the environment when it is loaded.
+    const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env: true });
     worker.onmessage = (event) => {
       const { id, artifact, error } = event.data as {
         id: number;
@@ -191,13 +199,14 @@ export class WorkerEngine implements Engine {
       this.#locks.set(hostPath, lock);
       return lock;
     });
-    const { glue, memoryPagesMin, tableElementsMin } = artifact;
+    const { glue, memoryPagesMin, tableElementsMin, adapted } = artifact;
     const replica = new WorkerReplica(worker, options, {
       locks,
       glue,
       modules,
       memoryPagesMin,
       tableElementsMin,
+      adapted,
     });
     this.#replicas.add(replica);
     replica.exited.then(() => this.#replicas.delete(replica));
@@ -234,6 +243,7 @@ class WorkerReplica implements Replica {
   /** Resolves when the guest runs or its first instance is ready. */
   readonly started: Promise<void>;
   readonly #ledger = new Ledger();
+  readonly #answer = new Int32Array(new SharedArrayBuffer(8));
   readonly #exit = Promise.withResolvers<Exit>();
   readonly #started = Promise.withResolvers<void>();
   readonly #flights = new Map<number, Flight>();
@@ -245,7 +255,10 @@ class WorkerReplica implements Replica {
   constructor(
     readonly worker: Worker,
     readonly options: StartOptions,
-    artifact: Pick<Start, "locks" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin">,
+    artifact: Pick<
+      Start,
+      "locks" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin" | "adapted"
+    >,
   ) {
     this.exited = this.#exit.promise;
     this.started = this.#started.promise;
@@ -271,6 +284,7 @@ class WorkerReplica implements Replica {
       ledger: this.#ledger.buffer,
       maxConcurrency: options.maxConcurrency ?? 64,
       instancePerRequest: options.instancePerRequest ?? false,
+      answer: this.#answer.buffer,
       ...artifact,
     });
     if (limits.timeoutMs !== undefined) {
@@ -365,6 +379,8 @@ class WorkerReplica implements Replica {
         flight.pulled?.();
         return;
       }
+      case "symlink":
+        return this.#symlink(message.target, message.hostPath);
       case "want-body":
         return this.#readBody(message.id);
       case "failed": {
@@ -374,6 +390,24 @@ class WorkerReplica implements Replica {
         return;
       }
     }
+  }
+
+  /** On behalf of a guest, whose Worker holds the lock of the mount and waits. */
+  #symlink(target: string, hostPath: string): void {
+    let result: typeof SYMLINK_RESULTS[number] = "ok";
+    try {
+      const folder = Deno.realPathSync(dirname(hostPath));
+      const inside = this.options.grants.mounts.some((m) =>
+        m.writable && (folder === m.hostPath || folder.startsWith(`${m.hostPath}/`))
+      );
+      if (inside) Deno.symlinkSync(target, hostPath);
+      else result = "PermissionDenied";
+    } catch (error) {
+      const name = (error as Error).name as typeof result;
+      result = SYMLINK_RESULTS.includes(name) ? name : "Other";
+    }
+    Atomics.store(this.#answer, 0, SYMLINK_RESULTS.indexOf(result));
+    Atomics.notify(this.#answer, 0);
   }
 
   #output(stream: "stdout" | "stderr", bytes: Uint8Array): void {

@@ -29,9 +29,23 @@ export interface Start {
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
+  readonly adapted: boolean;
+  /** Two words for {@link FromWorker} `symlink`: 0 pending, else an index of SYMLINK_RESULTS. */
+  readonly answer: SharedArrayBuffer;
 }
 
-export type Header = readonly [name: string, value: Uint8Array | string];
+/** What came of a `symlink`; the Worker throws the error of that name. */
+export const SYMLINK_RESULTS = [
+  "pending",
+  "ok",
+  "AlreadyExists",
+  "NotFound",
+  "PermissionDenied",
+  "Other",
+] as const;
+
+/** Each character of a value is a byte. */
+export type Header = readonly [name: string, value: string];
 
 export interface RequestHead {
   readonly method: string;
@@ -72,12 +86,17 @@ export type FromWorker =
   | { readonly type: "read-stdin" }
   | { readonly type: "output"; readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array }
   | { readonly type: "notice"; readonly text: string }
+  /**
+   * Make a symbolic link, which Deno allows nobody with a narrowed permission. The path was
+   * resolved; the Worker blocks until the answer is in shared memory.
+   */
+  | { readonly type: "symlink"; readonly target: string; readonly hostPath: string }
   | { readonly type: "want-body"; readonly id: number }
   | {
     readonly type: "response";
     readonly id: number;
     readonly status: number;
-    readonly headers: readonly (readonly [string, string])[];
+    readonly headers: readonly Header[];
     /** What of the body is there already; `end` when that is all. */
     readonly body: Uint8Array | null;
     readonly end: boolean;

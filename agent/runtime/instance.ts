@@ -1,0 +1,241 @@
+/**
+ * One instance of a component: its core modules linked with metering and with a WASI host of its
+ * own, and the calls into it.
+ *
+ * The glue is synchronous. A host function that has to wait throws its promise through the glue to
+ * the border of the core module; there JSPI suspends the guest, and afterwards the same lowered
+ * call is made again and finds the result. So only calls that wait cost anything.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import type { ComponentExports, Instantiate, Lower } from "./glue.ts";
+import type { Limiter } from "./limiter.ts";
+import { jspi, refuelFunction } from "./pause.ts";
+import { GuestEnded } from "./trap.ts";
+import { SUSPENDING_IMPORTS } from "./wasi/host.ts";
+
+/** What an instance is made of; the modules and the glue are shared by all of a replica. */
+export interface InstanceInit {
+  readonly modules: Readonly<Record<string, WebAssembly.Module>>;
+  readonly glue: (lower: Lower) => Instantiate;
+  readonly memoryPagesMin: number;
+  readonly tableElementsMin: number;
+  /** Set for a WASI 0.1 module: takes the status that the adapter would reduce to 0 or 1. */
+  readonly procExit: ((status: number) => never) | undefined;
+  readonly limiter: Limiter;
+  /** The imports of `createWasi`. */
+  readonly wasi: Record<string, object>;
+  /** Called when the guest is about to wait. */
+  readonly onWait: () => void;
+}
+
+/** A host function's promise on its way to the border of the core module. */
+class WouldWait extends Error {
+  constructor(readonly promise: Promise<unknown>) {
+    super("would wait");
+  }
+}
+
+type Settled = { readonly value: unknown } | { readonly error: unknown };
+
+/** The result with which the lowered call in progress is made again. */
+let settled: Settled | undefined;
+
+type Method = (this: unknown, ...args: unknown[]) => unknown;
+
+const waitable = new WeakSet<Method>();
+
+/** Turns a method that may return a promise into one for the synchronous glue. */
+function makeWaitable(method: Method): Method {
+  if (waitable.has(method)) return method;
+  const wrapped: Method = function (...args) {
+    if (settled) {
+      const result = settled;
+      settled = undefined;
+      if ("error" in result) throw result.error;
+      return result.value;
+    }
+    const result = method.apply(this, args);
+    if (result instanceof Promise) throw new WouldWait(result);
+    return result;
+  };
+  waitable.add(wrapped);
+  return wrapped;
+}
+
+const camel = (kebab: string) => kebab.replace(/-(\w)/g, (_, c: string) => c.toUpperCase());
+
+/** `interface#jsName` of every host function that may wait. */
+const WAITING = new Map(SUSPENDING_IMPORTS.map((full) => {
+  const [iface, fn] = full.split("#") as [string, string];
+  const m = /^\[method\]([^.]+)\.(.+)$/.exec(fn);
+  const resource = m ? camel(m[1]!) : undefined;
+  const name = camel(m ? m[2]! : fn);
+  const className = resource && resource[0]!.toUpperCase() + resource.slice(1);
+  return [`${iface}#${name}`, { iface, className, name }];
+}));
+
+/** Replaces the waiting functions of a WASI host. */
+function prepareWasi(wasi: Record<string, object>): Record<string, object> {
+  const imports = { ...wasi };
+  for (const { iface, className, name } of WAITING.values()) {
+    const host = imports[iface] as Record<string, unknown> | undefined;
+    if (!host) continue;
+    if (className === undefined) {
+      imports[iface] = { ...imports[iface], [name]: makeWaitable(host[name] as Method) };
+    } else {
+      const prototype = (host[className] as { prototype: Record<string, Method> }).prototype;
+      prototype[name] = makeWaitable(prototype[name]!);
+    }
+  }
+  return imports;
+}
+
+/** A lowered function whose host side may wait. */
+function lowerWaiting(
+  call: (...args: unknown[]) => unknown,
+  limiter: Limiter,
+  onWait: () => void,
+): object {
+  const attempt = (args: unknown[], result: Settled | undefined): unknown => {
+    settled = result;
+    try {
+      return call(...args);
+    } catch (error) {
+      if (!(error instanceof WouldWait)) throw error;
+      return wait(error.promise, args);
+    } finally {
+      settled = undefined;
+    }
+  };
+  const wait = async (promise: Promise<unknown>, args: unknown[]): Promise<unknown> => {
+    limiter.leave();
+    limiter.newSlice();
+    onWait();
+    let result: Settled;
+    try {
+      result = { value: await limiter.untilEnded(promise) };
+    } catch (error) {
+      result = { error };
+    }
+    limiter.enter();
+    if (limiter.ended) throw new GuestEnded();
+    return attempt(args, result);
+  };
+  return new jspi.Suspending((...args: unknown[]) => attempt(args, undefined));
+}
+
+const ENTRY = /^wasi:(cli\/run|http\/incoming-handler)@0\.2\.\d+#(run|handle)$/;
+
+/** A live instance. After a trap it must be thrown away. */
+export class Instance {
+  private constructor(
+    readonly init: InstanceInit,
+    readonly exports: ComponentExports,
+    /** Where the glue leaves the call into the core module, arguments lowered. */
+    readonly entry: { call?: () => Promise<unknown> },
+  ) {}
+
+  /**
+   * Links and instantiates. Throws RealmError `memory-limit` when the initial memories and tables
+   * do not fit, and whatever a start function throws.
+   */
+  static async create(init: InstanceInit): Promise<Instance> {
+    const { limiter } = init;
+    if (
+      limiter.grow(0, init.memoryPagesMin) !== 0 || limiter.grow(1, init.tableElementsMin) !== 0
+    ) {
+      throw new RealmError(
+        "memory-limit",
+        `Cannot start the component: it begins with ${init.memoryPagesMin} pages of 64 KiB and ${init.tableElementsMin} table elements, more than its limit of ${limiter.init.limits.memoryBytesMax} bytes`,
+        { hint: "Raise memory_max_mb (--memory-max-mb)" },
+      );
+    }
+    const realm = {
+      fuel: limiter.fuel,
+      stack: limiter.stack,
+      refuel: refuelFunction(limiter),
+      grow: limiter.grow,
+    };
+    const entry: { call?: () => Promise<unknown> } = {};
+    const lower: Lower = (name, call) => {
+      const key = name.replace(/@[^#]*/, "");
+      if (WAITING.has(key)) return lowerWaiting(call, limiter, init.onWait);
+      if (!key.startsWith("wasi:filesystem/")) return call;
+      // Disk time is not the guest's running time; other host calls are too short to count.
+      return (...args) => {
+        limiter.leave();
+        try {
+          return call(...args);
+        } finally {
+          limiter.enter();
+        }
+      };
+    };
+    const link = (module: WebAssembly.Module, imports: Record<string, Record<string, unknown>>) => {
+      const all: Record<string, Record<string, unknown>> = { ...imports, realm };
+      const wasi01 = all.wasi_snapshot_preview1;
+      if (init.procExit && wasi01?.proc_exit) {
+        all.wasi_snapshot_preview1 = { ...wasi01, proc_exit: init.procExit };
+      }
+      limiter.enter(); // for the module's start function
+      try {
+        return new WebAssembly.Instance(module, all as WebAssembly.Imports);
+      } finally {
+        limiter.leave();
+      }
+    };
+    const exports = await init.glue(lower)(
+      (name) => init.modules[name]!,
+      prepareWasi(init.wasi),
+      (module, imports) => {
+        const core = link(module, imports);
+        const exports: Record<string, unknown> = { ...core.exports };
+        for (const [name, f] of Object.entries(core.exports)) {
+          // The glue lowers the arguments and calls this; the real call is made outside of it,
+          // where the guest may be suspended.
+          if (ENTRY.test(name) && typeof f === "function") {
+            const start = jspi.promising(f as (...args: unknown[]) => unknown);
+            exports[name] = (...args: unknown[]) => {
+              entry.call = () => start(...args);
+              return 0;
+            };
+          }
+        }
+        return { exports };
+      },
+    );
+    return new Instance(init, exports, entry);
+  }
+
+  /** Runs `wasi:cli/run`: 0 for ok, 1 for err. */
+  async run(): Promise<number> {
+    const ok = await this.#enter("wasi:cli/run", "run", []);
+    return ok === 0 ? 0 : 1;
+  }
+
+  /** Hands a request to `wasi:http/incoming-handler`; resolves when the guest's code is done. */
+  async handle(request: object, outparam: object): Promise<void> {
+    await this.#enter("wasi:http/incoming-handler", "handle", [request, outparam]);
+  }
+
+  async #enter(iface: string, name: string, args: unknown[]): Promise<unknown> {
+    const key = Object.keys(this.exports).find((k) => k.startsWith(`${iface}@`));
+    if (key === undefined) {
+      throw new RealmError("unsupported", `Cannot call ${iface}: the component does not export it`);
+    }
+    const { limiter } = this.init;
+    limiter.newSlice();
+    this.exports[key]![name]!(...args);
+    const call = this.entry.call;
+    if (!call) throw new RealmError("failed", `Cannot call ${iface}: the glue did not`);
+    delete this.entry.call;
+    limiter.enter();
+    try {
+      return await call();
+    } finally {
+      limiter.leave();
+    }
+  }
+}

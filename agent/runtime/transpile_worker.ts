@@ -1,0 +1,32 @@
+/**
+ * The Worker in which components are transpiled: `{id, bytes}` in, `{id, artifact | error}` out,
+ * the artifact encoded.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import { encodeArtifact } from "./artifact.ts";
+import { transpile } from "./transpile.ts";
+
+const scope = self as unknown as {
+  onmessage: (event: MessageEvent) => void;
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+};
+
+const ADAPTER = new URL("./adapter/wasi_snapshot_preview1.command.bin", import.meta.url);
+let adapter: Uint8Array | undefined;
+
+scope.onmessage = async (event) => {
+  const { id, bytes } = event.data as { id: number; bytes: Uint8Array };
+  try {
+    adapter ??= await Deno.readFile(ADAPTER);
+    const artifact = encodeArtifact(await transpile(bytes, adapter));
+    scope.postMessage({ id, artifact }, [artifact.buffer as ArrayBuffer]);
+  } catch (error) {
+    const known = error instanceof RealmError ? error : new RealmError(
+      "failed",
+      `Cannot transpile the component: ${error instanceof Error ? error.stack : error}`,
+    );
+    scope.postMessage({ id, error: known.toJSON() });
+  }
+};

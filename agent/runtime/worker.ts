@@ -1,0 +1,500 @@
+/**
+ * The Worker that hosts one replica: a command, or a request handler with as many instances as
+ * requests are in flight. Holds no permission beyond the replica's mounts.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import type { Exit } from "../kernel/ports.ts";
+import { compileGlue } from "./glue.ts";
+import { Instance } from "./instance.ts";
+import { Ledger } from "./ledger.ts";
+import { FuelBucket, Limiter } from "./limiter.ts";
+import {
+  type FromWorker,
+  type RequestHead,
+  type Start,
+  SYMLINK_RESULTS,
+  type ToWorker,
+} from "./protocol.ts";
+import { exitOf, GuestEnded } from "./trap.ts";
+import { createWasi, type ResponseResult, type WasiContext, type WasiHost } from "./wasi/host.ts";
+
+const scope = self as unknown as {
+  onmessage: (event: MessageEvent) => void;
+  postMessage(message: unknown): void;
+};
+
+/** Output that the agent has not taken yet; past it the guest waits. */
+const OUTPUT_BYTES_MAX = 256 * 1024;
+/** Requests beyond `maxConcurrency` that wait here; the proxy keeps the real queue. */
+const REQUESTS_WAITING_MAX = 1024;
+
+const now = () => performance.now();
+const clock: WasiContext["clock"] = {
+  wallNs: () => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6)),
+  monotonicNs: () => BigInt(Math.round(performance.now() * 1e6)),
+  sleep: (ms, signal) =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const abort = () => {
+        clearTimeout(timer);
+        reject(signal!.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener("abort", abort);
+        resolve();
+      }, Math.min(ms, 0x7fff_ffff));
+      signal?.addEventListener("abort", abort, { once: true });
+    }),
+};
+const random = {
+  bytes(length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    for (let i = 0; i < length; i += 65_536) crypto.getRandomValues(bytes.subarray(i, i + 65_536));
+    return bytes;
+  },
+};
+
+/** A mutex in shared memory: path resolution and what follows are one step for all Workers. */
+class Lock {
+  readonly #word: Int32Array;
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.#word = new Int32Array(buffer);
+  }
+
+  hold<T>(act: () => T): T {
+    while (Atomics.compareExchange(this.#word, 0, 0, 1) !== 0) Atomics.wait(this.#word, 0, 1, 10);
+    try {
+      return act();
+    } finally {
+      Atomics.store(this.#word, 0, 0);
+      Atomics.notify(this.#word, 0, 1);
+    }
+  }
+}
+
+/** Messages of a turn, sent together. */
+class Outbox {
+  #messages: FromWorker[] = [];
+
+  add(message: FromWorker): void {
+    this.#messages.push(message);
+    if (this.#messages.length === 1) queueMicrotask(() => this.flush());
+  }
+
+  /** Sends at once: the guest may run on without ever ending this turn. */
+  flush(): void {
+    if (this.#messages.length === 0) return;
+    const messages = this.#messages;
+    this.#messages = [];
+    scope.postMessage(messages);
+  }
+}
+
+/** A request on its way through the replica. */
+interface Flight {
+  readonly id: number;
+  readonly head: RequestHead;
+  readonly hasBody: boolean;
+  body?: PromiseWithResolvers<Uint8Array | null>;
+  pull?: () => void;
+  limiter?: Limiter;
+  answered: boolean;
+  /** The head of the response was sent and its body flows. */
+  streaming: boolean;
+  cancelled: boolean;
+}
+
+/** An instance with what belongs to it alone. */
+interface Live {
+  readonly instance: Instance;
+  readonly limiter: Limiter;
+  readonly wasi: WasiHost;
+}
+
+class ReplicaHost {
+  readonly #ledger: Ledger;
+  readonly #bucket: FuelBucket | undefined;
+  readonly #glue: ReturnType<typeof compileGlue>;
+  readonly #locks: readonly Lock[];
+  readonly #outbox = new Outbox();
+  readonly #noticed = new Set<string>();
+  readonly #live = new Set<Live>();
+  readonly #idle: Live[] = [];
+  readonly #waiting: Flight[] = [];
+  readonly #flights = new Map<number, Flight>();
+  #stdin: PromiseWithResolvers<Uint8Array | null> | undefined;
+  #untaken = 0;
+  #writable: PromiseWithResolvers<void> | undefined;
+
+  constructor(readonly start: Start) {
+    this.#ledger = new Ledger(start.ledger);
+    this.#ledger.setLimits(start.limits);
+    const { fuelPerSec } = start.limits;
+    this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
+    this.#glue = compileGlue(start.glue);
+    this.#locks = start.locks.map((buffer) => new Lock(buffer));
+  }
+
+  receive(message: ToWorker): void {
+    switch (message.type) {
+      case "stdin":
+        this.#stdin?.resolve(message.bytes);
+        this.#stdin = undefined;
+        return;
+      case "taken":
+        this.#untaken -= message.bytes;
+        if (this.#untaken <= OUTPUT_BYTES_MAX / 2) {
+          this.#writable?.resolve();
+          this.#writable = undefined;
+        }
+        return;
+      case "request": {
+        const { id, head, hasBody } = message;
+        const flight = { id, head, hasBody, answered: false, streaming: false, cancelled: false };
+        this.#flights.set(id, flight);
+        this.#dispatch(flight);
+        return;
+      }
+      case "request-body": {
+        const body = this.#flights.get(message.id)?.body;
+        if (message.failed) body?.reject(new Error("the client went away"));
+        else body?.resolve(message.bytes);
+        return;
+      }
+      case "pull":
+        this.#flights.get(message.id)?.pull?.();
+        return;
+      case "cancel": {
+        const flight = this.#flights.get(message.id);
+        if (!flight) return;
+        this.#flights.delete(message.id);
+        flight.cancelled = true;
+        flight.pull?.();
+        flight.body?.reject(new Error("the request was cancelled"));
+        flight.limiter?.end({ kind: "stopped" });
+        return;
+      }
+      case "end":
+        for (const { limiter } of this.#live) limiter.tick();
+        this.#bucket?.release();
+        if (this.#live.size === 0 || this.start.world === "wasi:http/proxy") {
+          this.#exit({ kind: "stopped" });
+        }
+        return;
+    }
+  }
+
+  /** Runs the command to its end. */
+  async runCommand(): Promise<void> {
+    let exit: Exit;
+    let limiter: Limiter | undefined;
+    try {
+      const live = await this.#create((l) => limiter = l);
+      this.#outbox.add({ type: "started" });
+      this.#outbox.flush();
+      try {
+        exit = { kind: "exit", status: await live.instance.run() };
+        if (limiter?.ended) exit = exitOf(undefined, limiter);
+      } finally {
+        live.wasi.close();
+      }
+    } catch (error) {
+      exit = limiter ? exitOf(error, limiter) : hostFault(error);
+    }
+    limiter?.dispose();
+    this.#exit(exit);
+  }
+
+  /** Makes the first instance, so that a handler that cannot start is known at once. */
+  async openHandler(): Promise<void> {
+    let limiter: Limiter | undefined;
+    try {
+      this.#idle.push(await this.#create((l) => limiter = l));
+      this.#outbox.add({ type: "started" });
+    } catch (error) {
+      this.#exit(limiter ? exitOf(error, limiter) : hostFault(error));
+    }
+  }
+
+  #exit(exit: Exit): void {
+    this.#outbox.add({ type: "exit", exit });
+    this.#outbox.flush();
+  }
+
+  #notice(text: string): void {
+    this.#outbox.add({ type: "notice", text });
+    this.#outbox.flush();
+  }
+
+  async #create(made: (limiter: Limiter) => void): Promise<Live> {
+    const { start } = this;
+    const limiter = new Limiter({
+      limits: start.limits,
+      ledger: this.#ledger,
+      bucket: this.#bucket,
+      now,
+      shared: () => this.#live.size > 1,
+    });
+    made(limiter);
+    const context = this.#context(limiter);
+    const wasi = createWasi(context);
+    const live: { instance?: Instance; limiter: Limiter; wasi: WasiHost } = { limiter, wasi };
+    this.#live.add(live as Live);
+    try {
+      live.instance = await Instance.create({
+        modules: start.modules,
+        glue: this.#glue,
+        memoryPagesMin: start.memoryPagesMin,
+        tableElementsMin: start.tableElementsMin,
+        procExit: start.adapted ? (status) => context.exit(status) : undefined,
+        limiter,
+        wasi: wasi.imports,
+        onWait: () => this.#outbox.flush(),
+      });
+    } catch (error) {
+      this.#live.delete(live as Live);
+      wasi.close();
+      throw error;
+    }
+    return live as Live;
+  }
+
+  #context(limiter: Limiter): WasiContext {
+    return {
+      grants: this.start.grants,
+      clock,
+      random,
+      stdio: {
+        terminal: this.start.terminal,
+        read: () => {
+          this.#outbox.add({ type: "read-stdin" });
+          this.#outbox.flush();
+          return (this.#stdin ??= Promise.withResolvers()).promise;
+        },
+        write: (stream, bytes) => {
+          this.#outbox.add({ type: "output", stream, bytes: bytes.slice() });
+          this.#outbox.flush();
+          this.#untaken += bytes.length;
+          if (this.#untaken <= OUTPUT_BYTES_MAX) return;
+          return (this.#writable ??= Promise.withResolvers()).promise;
+        },
+      },
+      denied: (call, grant) => {
+        const key = `${call.split("#")[0]} ${grant}`;
+        if (this.#noticed.has(key)) return;
+        this.#noticed.add(key);
+        this.#notice(`denied: ${call} needs ${grant}`);
+      },
+      exit: (status) => {
+        limiter.end({ kind: "exit", status });
+        throw new GuestEnded("exit");
+      },
+      trap: (message) => {
+        limiter.end({ kind: "limit", code: "trap", message });
+        throw new GuestEnded(message);
+      },
+      lock: (mountIndex, act) => this.#locks[mountIndex]!.hold(act),
+      symlink: (target, hostPath) => this.#symlink(target, hostPath),
+    };
+  }
+
+  #symlink(target: string, hostPath: string): void {
+    const answer = new Int32Array(this.start.answer);
+    Atomics.store(answer, 0, 0);
+    this.#outbox.add({ type: "symlink", target, hostPath });
+    this.#outbox.flush();
+    Atomics.wait(answer, 0, 0);
+    const result = SYMLINK_RESULTS[Atomics.load(answer, 0)]!;
+    if (result === "ok") return;
+    const message = `Cannot link ${hostPath}: ${result}`;
+    throw result === "Other" || result === "pending"
+      ? new Error(message)
+      : new Deno.errors[result](message);
+  }
+
+  // ---- requests ----
+
+  #dispatch(flight: Flight): void {
+    const busy = this.#live.size - this.#idle.length;
+    if (busy >= this.start.maxConcurrency) {
+      if (this.#waiting.length >= REQUESTS_WAITING_MAX) {
+        return this.#fail(
+          flight,
+          new RealmError("limit-exceeded", "Cannot take the request: too many are waiting"),
+        );
+      }
+      this.#waiting.push(flight);
+      return;
+    }
+    this.#serve(flight);
+  }
+
+  async #serve(flight: Flight): Promise<void> {
+    let live = this.start.instancePerRequest ? undefined : this.#idle.pop();
+    let limiter: Limiter | undefined = live?.limiter;
+    try {
+      live ??= await this.#create((l) => limiter = l);
+      flight.limiter = live.limiter;
+      if (!flight.cancelled) await this.#handle(flight, live);
+      if (live.limiter.ended) throw new GuestEnded();
+      if (this.start.instancePerRequest) this.#discard(live);
+      else this.#idle.push(live);
+    } catch (error) {
+      if (live) this.#discard(live);
+      else limiter?.dispose();
+      const exit = limiter ? exitOf(error, limiter) : hostFault(error);
+      if (!flight.cancelled) this.#trapped(flight, exit);
+    }
+    if (!flight.streaming) this.#flights.delete(flight.id);
+    const next = this.#waiting.shift();
+    if (next) this.#serve(next);
+  }
+
+  async #handle(flight: Flight, live: Live): Promise<void> {
+    const { http } = live.wasi;
+    const request = http.createIncomingRequest(
+      { ...flight.head, headers: flight.head.headers.map(([n, v]) => [n, bytesOf(v)] as const) },
+      flight.hasBody ? { read: () => this.#readBody(flight) } : null,
+    );
+    const answered = Promise.withResolvers<void>();
+    const outparam = http.createResponseOutparam((response) => {
+      this.#answer(flight, response).finally(answered.resolve);
+    });
+    await live.instance.handle(request, outparam);
+    if (!flight.answered) {
+      throw new RealmError("trap", "it returned without a response");
+    }
+    await answered.promise;
+  }
+
+  #readBody(flight: Flight): Promise<Uint8Array | null> {
+    flight.body = Promise.withResolvers();
+    this.#outbox.add({ type: "want-body", id: flight.id });
+    return flight.body.promise;
+  }
+
+  /** Sends the response: head and body in one message when the body is there already. */
+  async #answer(flight: Flight, response: ResponseResult): Promise<void> {
+    flight.answered = true;
+    const { id } = flight;
+    if ("error" in response) {
+      const { tag, val } = response.error;
+      const reason = typeof val === "string" ? `${tag}: ${val}` : tag;
+      return this.#fail(flight, new RealmError("trap", `it answered with the error ${reason}`));
+    }
+    const { status, body } = response;
+    const headers = response.headers.map(([name, value]) => [name, latin1(value)] as const);
+    try {
+      const first = await body.read();
+      let next = first === null ? null : body.read();
+      // A guest that is about to finish its body gets head and body sent as one message.
+      const second = next && await settledNow(next);
+      if (second === null) next = null;
+      if (flight.cancelled) return body.cancel();
+      const end = next === null;
+      flight.streaming = !end;
+      this.#outbox.add({ type: "response", id, status, headers, body: first, end });
+      while (next !== null) {
+        this.#outbox.flush();
+        await this.#pulled(flight);
+        if (flight.cancelled) return body.cancel();
+        const bytes: Uint8Array | null = await next;
+        this.#outbox.add({ type: "response-body", id, bytes });
+        next = bytes && body.read();
+      }
+    } catch (error) {
+      const failed = error instanceof Error
+        ? error.message
+        : String((error as { tag?: unknown })?.tag);
+      this.#fail(flight, new RealmError("trap", `its response body failed: ${failed}`));
+    } finally {
+      if (flight.streaming) this.#flights.delete(id);
+    }
+  }
+
+  #pulled(flight: Flight): Promise<void> {
+    return new Promise((resolve) => {
+      flight.pull = resolve;
+      if (flight.cancelled) resolve();
+    });
+  }
+
+  #trapped(flight: Flight, exit: Exit): void {
+    if (exit.kind === "trap") {
+      this.#ledger.add("traps", 1);
+      this.#notice(
+        `${exit.code}: ${exit.message}${
+          exit.backtrace.length
+            ? `\n${exit.backtrace.slice(0, 16).map((f) => `  at ${f}`).join("\n")}`
+            : ""
+        }`,
+      );
+      this.#fail(flight, new RealmError(exit.code, exit.message));
+    } else {
+      const how = exit.kind === "exit" ? `it exited with ${exit.status}` : "it was stopped";
+      this.#fail(flight, new RealmError("failed", `Cannot handle the request: ${how}`));
+    }
+  }
+
+  #fail(flight: Flight, error: RealmError): void {
+    if (flight.streaming) {
+      this.#outbox.add({
+        type: "response-body",
+        id: flight.id,
+        bytes: null,
+        failed: error.message,
+      });
+    } else this.#outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
+    flight.answered = true;
+    this.#flights.delete(flight.id);
+  }
+
+  #discard(live: Live): void {
+    this.#live.delete(live);
+    live.limiter.dispose();
+    live.wasi.close();
+  }
+}
+
+/** Header values travel as strings of which each character is a byte (Fetch: byte sequences). */
+function bytesOf(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+function latin1(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}
+
+/** What the promise resolved with, if it did within this turn. */
+function settledNow<T>(promise: Promise<T>): Promise<T | undefined> {
+  return Promise.race([promise, Promise.resolve().then().then().then(() => undefined)]);
+}
+
+function hostFault(error: unknown): Exit {
+  const known = error instanceof RealmError;
+  return {
+    kind: "trap",
+    code: known ? error.code : "failed",
+    message: error instanceof Error ? error.message : String(error),
+    backtrace: [],
+  };
+}
+
+let host: ReplicaHost | undefined;
+
+scope.onmessage = (event) => {
+  for (const message of event.data as ToWorker[]) {
+    if (message.type === "start") {
+      host = new ReplicaHost(message);
+      if (message.world === "wasi:cli/command") host.runCommand();
+      else host.openHandler();
+    } else host?.receive(message);
+  }
+};

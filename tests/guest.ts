@@ -1,0 +1,117 @@
+/**
+ * Runs a fixture in the real engine and tells everything that came of it.
+ *
+ * @module
+ */
+import { createEngine } from "../agent/local_engine.ts";
+import type { Exit, Grants, Limits, Usage } from "../agent/kernel/ports.ts";
+import type { WorkerEngine } from "../agent/runtime/engine.ts";
+
+const MIB = 1024 * 1024;
+
+/** Where artifacts of fixtures are kept between test runs. */
+export const CACHE_FOLDER = new URL("../.cache/engine", import.meta.url).pathname;
+
+export interface GuestOptions {
+  readonly args?: readonly string[];
+  readonly stdin?: string | Uint8Array;
+  readonly grants?: Partial<Grants>;
+  readonly limits?: Partial<Limits>;
+  /** Ends the guest after so many milliseconds; `stopMs` then tells how long that took. */
+  readonly stopAfterMs?: number;
+  /** Refuses to take output for ever once so many bytes came. */
+  readonly outputBytesMax?: number;
+}
+
+export interface GuestResult {
+  readonly exit: Exit;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly notices: readonly string[];
+  readonly usage: Usage;
+  readonly stopMs: number;
+}
+
+export const NO_GRANTS: Grants = {
+  args: [],
+  env: [],
+  mounts: [],
+  clock: true,
+  random: true,
+  stdio: true,
+};
+
+/** The bytes of `fixtures/NAME.wasm`. */
+export function fixture(name: string): Promise<Uint8Array> {
+  return Deno.readFile(new URL(`../fixtures/${name}.wasm`, import.meta.url));
+}
+
+/** Runs `test` with an engine that is closed afterwards. */
+export async function withEngine<T>(test: (engine: WorkerEngine) => Promise<T>): Promise<T> {
+  const engine = createEngine(CACHE_FOLDER);
+  try {
+    return await test(engine);
+  } finally {
+    await engine.close();
+  }
+}
+
+/** Runs a command to its end. */
+export async function runGuest(
+  engine: WorkerEngine,
+  name: string,
+  options: GuestOptions = {},
+): Promise<GuestResult> {
+  const { args = [], stdin = "", stopAfterMs, outputBytesMax = Infinity } = options;
+  const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
+  const notices: string[] = [];
+  let input: Uint8Array | null = typeof stdin === "string"
+    ? new TextEncoder().encode(stdin)
+    : stdin;
+  let written = 0;
+  const replica = await engine.start(await engine.prepare(await fixture(name)), {
+    world: "wasi:cli/command",
+    grants: { ...NO_GRANTS, args: [name, ...args], ...options.grants },
+    limits: { memoryBytesMax: 256 * MIB, ...options.limits },
+    stdio: {
+      terminal: { stdin: false, stdout: false, stderr: false },
+      read: () => {
+        const bytes = input?.length ? input : null;
+        input = null;
+        return Promise.resolve(bytes);
+      },
+      write: (stream, bytes) => {
+        output[stream].push(bytes);
+        written += bytes.length;
+        if (written > outputBytesMax) return new Promise(() => {});
+      },
+    },
+    notice: (text) => notices.push(text),
+  });
+  let stopMs = 0;
+  if (stopAfterMs !== undefined) {
+    await new Promise((resolve) => setTimeout(resolve, stopAfterMs));
+    const from = performance.now();
+    await replica.stop();
+    stopMs = performance.now() - from;
+  }
+  const exit = await replica.exited;
+  const text = (chunks: Uint8Array[]) => chunks.map((c) => new TextDecoder().decode(c)).join("");
+  return {
+    exit,
+    stdout: text(output.stdout),
+    stderr: text(output.stderr),
+    notices,
+    usage: replica.usage(),
+    stopMs,
+  };
+}
+
+/** The code of a trap; the kind of every other end. */
+export function endOf(exit: Exit): string {
+  return exit.kind === "trap"
+    ? exit.code
+    : exit.kind === "exit"
+    ? `exit ${exit.status}`
+    : exit.kind;
+}
