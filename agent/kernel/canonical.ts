@@ -92,8 +92,11 @@ export function isCanonicalCid(cid: CID): boolean {
     cid.multihash.digest.length === 32;
 }
 
-/** The sha256 of bytes, in lower-case hex. For small inputs: components are hashed by the shell. */
-export function sha256Hex(bytes: Uint8Array): string {
+/**
+ * The sha256 of bytes, in lower-case hex, at once. For small inputs of pure code: `sha256.ts` is
+ * many times faster for components and other blobs.
+ */
+export function sha256HexSync(bytes: Uint8Array): string {
   return Array.from(sha256(bytes), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 

@@ -8,7 +8,7 @@ import {
   DEPTH_MAX,
   encodeCanonical,
   isCanonicalCid,
-  sha256Hex,
+  sha256HexSync,
   signedBytes,
 } from "./canonical.ts";
 import { RealmError } from "./error.ts";
@@ -133,9 +133,9 @@ Deno.test("cidOf() is the CID of the dag-cbor specification's fixtures", () => {
   assert.ok(!isCanonicalCid(CID.createV1(0x55, cid.multihash)));
 });
 
-Deno.test("sha256Hex() and signedBytes() are what their names say", () => {
+Deno.test("sha256HexSync() and signedBytes() are what their names say", () => {
   const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-  assert.equal(sha256Hex(new Uint8Array()), empty);
+  assert.equal(sha256HexSync(new Uint8Array()), empty);
   const signed = signedBytes("realm/event/1", Uint8Array.of(7));
   assert.deepEqual(signed, new TextEncoder().encode("realm/event/1\0\x07"));
 });

@@ -20,7 +20,7 @@
  * @module
  */
 import { sha256 } from "@noble/hashes/sha2.js";
-import { encodeCanonical, sha256Hex } from "../kernel/canonical.ts";
+import { encodeCanonical, sha256HexSync } from "../kernel/canonical.ts";
 import type { World } from "../kernel/ports.ts";
 import { type ComponentSpec, type Manifest, nodesOf, type Target } from "./manifest.ts";
 
@@ -184,7 +184,7 @@ function restartsOf(component: string, node: string, overrides: Overrides): numb
  * check or time-outs, which are read from the manifest while it runs.
  */
 export function revisionOf(spec: ComponentSpec, digest: string, restarts: number): string {
-  return sha256Hex(encodeCanonical({
+  return sha256HexSync(encodeCanonical({
     digest,
     restarts,
     world: spec.world,

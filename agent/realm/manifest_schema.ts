@@ -8,6 +8,7 @@
  */
 import type { World } from "../kernel/ports.ts";
 import { publicKeyProblem } from "../kernel/key.ts";
+import { SHA256_HEX } from "../kernel/sha256.ts";
 import {
   boolean,
   byKind,
@@ -287,7 +288,7 @@ const dns: Check<readonly string[] | true> = (node, path, report) => {
 
 const component = table<ComponentSpec>({
   source: required(source),
-  sha256: optional(matching(/^[0-9a-f]{64}$/, "64 digits of lower-case hex")),
+  sha256: optional(matching(SHA256_HEX, "64 digits of lower-case hex")),
   world: required(oneOf("wasi:cli/command", "wasi:http/proxy")),
   allowedOutbound: withDefault(list(outbound, { unique: true }), []),
   privateOutbound: withDefault(list(cidr, { unique: true }), []),

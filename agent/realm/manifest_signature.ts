@@ -17,11 +17,12 @@ import {
   CID,
   encodeCanonical,
   isCanonicalCid,
-  sha256Hex,
+  sha256HexSync,
   signedBytes,
 } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
 import { formatPublicKey, parsePublicKey } from "../kernel/key.ts";
+import { SHA256_HEX } from "../kernel/sha256.ts";
 import { SIGNATURE_BYTES, type SignatureBackend, type Signer, verify } from "../kernel/verify.ts";
 import { decodeManifest, isComponentName, type Manifest, parseManifest } from "./manifest.ts";
 
@@ -53,7 +54,6 @@ export interface VerifiedManifest {
 /** Bytes of a signature line; longer ones are not read. */
 const LINE_LENGTH_MAX = 512 * 1024;
 const PARENTS_MAX = 16;
-const HEX_DIGEST = /^[0-9a-f]{64}$/;
 
 /** Signs a manifest. `version` and `digests` are the caller's to get right. */
 export async function signManifest(
@@ -67,7 +67,7 @@ export async function signManifest(
 ): Promise<ManifestSignature> {
   const claim: ManifestClaim = {
     version,
-    sha256: sha256Hex(manifestBytes),
+    sha256: sha256HexSync(manifestBytes),
     digests: sortedDigests(digests),
     parents,
     key: formatPublicKey(signer.publicKey),
@@ -144,7 +144,7 @@ export async function verifyManifest(
       { hint: "Run realm apply again" },
     );
   }
-  const sha256 = sha256Hex(manifestBytes);
+  const sha256 = sha256HexSync(manifestBytes);
   if (sha256 !== signature.sha256) {
     throw refuse(
       "digest-mismatch",
@@ -208,12 +208,12 @@ function signatureOf(json: unknown): ManifestSignature {
   if (typeof version !== "number" || !Number.isSafeInteger(version) || version < 1) {
     throw malformed(`version is ${JSON.stringify(version)}, wanted a whole number from 1`);
   }
-  if (typeof sha256 !== "string" || !HEX_DIGEST.test(sha256)) {
+  if (typeof sha256 !== "string" || !SHA256_HEX.test(sha256)) {
     throw malformed("sha256 is not 64 digits of lower-case hex");
   }
   if (!isObject(digests)) throw malformed("digests is not an object");
   const entries = Object.entries(digests).map(([name, digest]) => {
-    if (!isComponentName(name) || typeof digest !== "string" || !HEX_DIGEST.test(digest)) {
+    if (!isComponentName(name) || typeof digest !== "string" || !SHA256_HEX.test(digest)) {
       throw malformed(`digests.${JSON.stringify(name)} is not a component with its sha256`);
     }
     return [name, digest] as const;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { sha256Hex } from "../kernel/canonical.ts";
+import { sha256HexSync } from "../kernel/canonical.ts";
 import { keyOf as fileKey } from "./config.ts";
 import type { Overrides } from "./desired.ts";
 import {
@@ -158,7 +158,7 @@ function componentFields(spec: ComponentSpec, digest: string | undefined): Value
 }
 
 function secretFields(value: string): Values {
-  return new Map([["value", `sha256:${sha256Hex(new TextEncoder().encode(value))}`]]);
+  return new Map([["value", `sha256:${sha256HexSync(new TextEncoder().encode(value))}`]]);
 }
 
 /** A route is the same one while its target, host, path and component are. */
