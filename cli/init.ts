@@ -7,7 +7,7 @@ import * as path from "node:path";
 import { RealmError } from "../agent/kernel/error.ts";
 import { command } from "./command.ts";
 import type { Context } from "./context.ts";
-import { OWNER_KEY_FILE } from "./key.ts";
+import { GENESIS_FILE, OWNER_KEY_FILE } from "./key.ts";
 import { optional, Wanted } from "./parameters.ts";
 
 /** Name of the recovery key's file in the data folder, until the owner takes it away. */
@@ -27,17 +27,19 @@ export const init = command({
   },
   async run(context, flags) {
     const { fingerprint, formatPublicKey } = await import("../agent/kernel/key.ts");
-    const { readKeyFile } = await import("./key_file.ts");
+    const { readGenesis, readKeyFile } = await import("./key_file.ts");
     const folder = context.dataFolder;
     const ownerFile = path.join(folder, OWNER_KEY_FILE);
     const recoveryFile = path.join(folder, RECOVERY_KEY_FILE);
+    const genesisFile = path.join(folder, GENESIS_FILE);
     const name = flags.name ?? labelOf(path.basename(context.shell.cwd));
 
     await makePrivateFolder(folder);
     const madeKeys = !await exists(ownerFile);
-    if (madeKeys) await makeKeys(name, ownerFile, recoveryFile);
+    if (madeKeys) await makeKeys(name, { ownerFile, recoveryFile, genesisFile });
     const { publicKey } = await readKeyFile(ownerFile);
     const owner = formatPublicKey(publicKey);
+    const topic = (await readGenesis(genesisFile)).id.toString();
     const manifest = context.resolve(MANIFEST_FILE);
     const madeManifest = await makeManifest(manifest, manifestTemplate(name, owner));
 
@@ -45,6 +47,7 @@ export const init = command({
       name,
       owner,
       fingerprint: fingerprint(publicKey),
+      topic,
       ownerKeyFile: ownerFile,
       ...(madeKeys ? { recoveryKeyFile: recoveryFile } : {}),
       manifest,
@@ -53,8 +56,10 @@ export const init = command({
     context.print(result, () =>
       `${madeKeys ? "made" : "kept"}   ${ownerFile}\n` +
       (madeKeys ? `made   ${recoveryFile}\n` : "") +
+      (madeKeys ? `made   ${genesisFile}\n` : "") +
       `${madeManifest ? "made" : "kept"}   ${manifest}\n` +
-      `owner  ${owner}\n`);
+      `owner  ${owner}\n` +
+      `topic  ${topic}\n`);
     advise(context, result.made, recoveryFile);
   },
 });
@@ -75,28 +80,41 @@ function advise(
   }
 }
 
-/** Makes both keys; the owner's comes last, so that its file means that all is there. */
-async function makeKeys(name: string, ownerFile: string, recoveryFile: string): Promise<void> {
+interface KeyFiles {
+  readonly ownerFile: string;
+  readonly recoveryFile: string;
+  readonly genesisFile: string;
+}
+
+/** Makes both keys and the genesis; the owner key comes last: where it is, all is there. */
+async function makeKeys(name: string, files: KeyFiles): Promise<void> {
   const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
-  const { keyPairOf } = await import("../agent/kernel/verify.ts");
-  const { writeKeyFile } = await import("./key_file.ts");
-  if (await exists(recoveryFile)) {
+  const { keyPairOf, signerOf } = await import("../agent/kernel/verify.ts");
+  const { encodeSigned } = await import("../agent/kernel/event.ts");
+  const { createControlGenesis } = await import("../agent/realm/control_log.ts");
+  const { writeKeyFile, writeNewFile } = await import("./key_file.ts");
+  for (const left of [files.recoveryFile, files.genesisFile]) {
+    if (!await exists(left)) continue;
     throw new RealmError(
       "refused",
-      `Cannot make keys: ${recoveryFile} is there without ${OWNER_KEY_FILE}, wanted neither`,
+      `Cannot make keys: ${left} is there without ${OWNER_KEY_FILE}, wanted neither`,
       { hint: "Move it away if it is of another realm, or name another folder with --data" },
     );
   }
-  const newKeys = () => keyPairOf(crypto.getRandomValues(new Uint8Array(32)), webCryptoBackend());
+  const backend = webCryptoBackend();
+  const newKeys = () => keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend);
+  const [owner, recovery] = [await newKeys(), await newKeys()];
+  const genesis = await createControlGenesis(signerOf(owner, backend), recovery.publicKey);
   await writeKeyFile(
-    recoveryFile,
-    await newKeys(),
+    files.recoveryFile,
+    recovery,
     `recovery key of the realm "${name}"\n` +
       "Keep it offline: only it can replace the owner key, and whoever has it can do so",
   );
+  await writeNewFile(files.genesisFile, encodeSigned(genesis), 0o600);
   await writeKeyFile(
-    ownerFile,
-    await newKeys(),
+    files.ownerFile,
+    owner,
     `owner key of the realm "${name}"\nKeep it secret: whoever has it owns the realm`,
   );
 }

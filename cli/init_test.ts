@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { decodeSigned } from "../agent/kernel/event.ts";
+import { parsePublicKey } from "../agent/kernel/key.ts";
+import { readControlGenesis } from "../agent/realm/control_log.ts";
+import { parseManifest } from "../agent/realm/manifest.ts";
 import { main } from "./app.ts";
+import { manifestTemplate } from "./init.ts";
 import { testShell } from "./shell_fake.ts";
 
 /** Runs `realm` in a folder of its own, with the data folder beside it. */
@@ -25,6 +31,11 @@ interface Result {
   stderr: string;
 }
 
+/** The public key that a comment of a key file names. */
+function publicKeyIn(text: string): Uint8Array {
+  return parsePublicKey(/^# public key: (.*)$/m.exec(text)![1]!);
+}
+
 const mode = async (file: string) => ((await Deno.stat(file)).mode ?? 0) & 0o777;
 
 Deno.test("init makes two keys that only their owner can read, and a manifest", async () => {
@@ -45,6 +56,12 @@ Deno.test("init makes two keys that only their owner can read, and a manifest", 
     );
     assert.match(owner!, /^(# .*\n)+ed25519-secret:[1-9A-HJ-NP-Za-km-z]{43,44}\n$/);
     assert.notEqual(owner!.split("\n").at(-2), recovery!.split("\n").at(-2));
+
+    const genesis = decodeSigned(await Deno.readFile(`${folder}/home/control.genesis`));
+    assert.equal(genesis.id.toString(), made.topic);
+    const { owner: ofGenesis, recoveryHash } = readControlGenesis(genesis.event);
+    assert.deepEqual(ofGenesis, parsePublicKey(made.owner));
+    assert.deepEqual(recoveryHash, sha256(publicKeyIn(recovery!)));
 
     const manifest = await Deno.readTextFile(`${folder}/My Shop/realm.toml`);
     assert.ok(manifest.includes(`pubkey = "${made.owner}"`));
@@ -71,13 +88,43 @@ Deno.test("init changes nothing that is there", async () => {
   });
 });
 
-Deno.test("init refuses a recovery key without its owner key", async () => {
+Deno.test("init refuses what is left of another realm", async () => {
   await inFolder(async (realm, folder) => {
     await realm("init");
     await Deno.remove(`${folder}/home/owner.key`);
-    const { status, stderr } = await realm("init");
+    for (const left of ["recovery.key", "control.genesis"]) {
+      const { status, stderr } = await realm("init");
+      assert.equal(status, 3);
+      assert.match(stderr, new RegExp(`^error\\[refused\\]: Cannot make keys: .*${left} is there`));
+      await Deno.remove(`${folder}/home/${left}`);
+    }
+    assert.equal((await realm("init")).status, 0);
+  });
+});
+
+Deno.test("manifestTemplate() is a manifest, with its comments taken away too", () => {
+  const owner = `ed25519:${"1".repeat(32)}`;
+  const template = manifestTemplate("shop", owner);
+  const manifest = parseManifest(template);
+  assert.equal(manifest.realm.name, "shop");
+  assert.equal(manifest.components.size, 0);
+  const whole = template.replace(/^# (?=\[|\w+ = |"laptop" = )/gm, "");
+  const filled = parseManifest(whole);
+  assert.deepEqual([...filled.components.keys()], ["hello"]);
+});
+
+Deno.test("key show refuses a control log that is not the owner's", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("init");
+    const file = `${folder}/home/control.genesis`;
+    const bytes = await Deno.readFile(file);
+    bytes[bytes.length - 1]! ^= 1; // the last byte of the signature
+    await Deno.writeFile(file, bytes);
+    const { status, stderr } = await realm("key", "show");
     assert.equal(status, 3);
-    assert.match(stderr, /^error\[refused\]: Cannot make keys: /);
+    assert.match(stderr, /^error\[bad-signature\]/);
+    await Deno.remove(file);
+    assert.equal((await realm("key", "show")).status, 4);
   });
 });
 
@@ -92,7 +139,7 @@ Deno.test("key show gives the public key alone", async () => {
     assert.equal(shown.status, 0);
     assert.match(
       shown.stdout,
-      new RegExp(`^owner +${owner}\nfingerprint +[0-9a-f]{4}(-[0-9a-f]{4}){4}\n`),
+      new RegExp(`^owner +${owner}\nfingerprint +[0-9a-f]{4}(-[0-9a-f]{4}){4}\ntopic +baf`),
     );
     assert.doesNotMatch(shown.stdout, /secret/);
 

@@ -1,6 +1,7 @@
 /**
- * Secret keys as files: a few comment lines, then the key's text form.
+ * What `realm init` keeps in the data folder: secret keys, and the genesis of the control log.
  *
+ * A key is a few comment lines, then the key's text form; the genesis is a signed event.
  * A key file is readable by its owner alone (mode 0600), is never overwritten, and is refused when
  * others may read it. Comment lines start with `#`.
  *
@@ -13,8 +14,10 @@ import {
   parseSecretKey,
 } from "../agent/kernel/key.ts";
 import { RealmError } from "../agent/kernel/error.ts";
+import { decodeSigned, type SignedEvent, verifyEvent } from "../agent/kernel/event.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf } from "../agent/kernel/verify.ts";
+import { readControlGenesis } from "../agent/realm/control_log.ts";
 
 /** A key file is a few lines; what is longer is something else. */
 const KEY_FILE_BYTES_MAX = 64 * 1024;
@@ -90,6 +93,29 @@ export async function readKeyFile(path: string): Promise<KeyPair> {
     );
   }
   return await keyPairOf(parseSecretKey(keys[0] ?? ""), webCryptoBackend());
+}
+
+/**
+ * Reads the genesis of the realm's control log, whose id is the topic of the log.
+ *
+ * Throws RealmError `not-found`, and `corrupt` or `bad-signature` when it is not what `realm init`
+ * wrote.
+ */
+export async function readGenesis(path: string): Promise<SignedEvent> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await Deno.readFile(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw fileError("read", path, error);
+    throw new RealmError("not-found", `Cannot read ${path}: it does not exist`, {
+      hint: "Bring it back from where the owner key was made, or make a new realm with realm init",
+      cause: error,
+    });
+  }
+  const genesis = decodeSigned(bytes);
+  readControlGenesis(genesis.event);
+  await verifyEvent(genesis, webCryptoBackend());
+  return genesis;
 }
 
 /** A file that could not be read or written, told as the operator's problem. */

@@ -94,7 +94,9 @@ function programFiles(): string[] {
       else if (/\.tsx?$/.test(name) && !FOR_TESTS.test(name)) found.push(file);
     }
   };
-  for (const folder of ["agent", "cli", "tui"]) walk(folder);
+  for (const { name } of Deno.readDirSync(ROOT)) {
+    if (["agent", "cli", "tui"].includes(name)) walk(name);
+  }
   return ["main.ts", ...found.sort()];
 }
 
