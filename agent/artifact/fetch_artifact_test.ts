@@ -1,0 +1,212 @@
+import assert from "node:assert/strict";
+import { RealmError } from "../kernel/error.ts";
+import { type ArtifactRequest, fetchArtifact } from "./fetch_artifact.ts";
+
+const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const hasCode = (code: string, message: RegExp = /./) => (error: unknown) =>
+  error instanceof RealmError && error.code === code && message.test(error.message);
+
+async function inFolder(run: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "realm-artifact-" });
+  try {
+    await run(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Serves on loopback; `fetchFrom` fetches a path of it. */
+function served(
+  handler: (request: Request) => Response | Promise<Response>,
+  run: (
+    fetchFrom: (path: string, options?: Partial<ArtifactRequest>) => Promise<string>,
+    origin: string,
+  ) => Promise<void>,
+): () => Promise<void> {
+  return async () => {
+    const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, handler);
+    const origin = `http://127.0.0.1:${server.addr.port}`;
+    try {
+      await run(async (path, options = {}) => {
+        const request = { source: `${origin}${path}`, manifestFolder: "/", ...options };
+        return new TextDecoder().decode((await fetchArtifact(request)).bytes);
+      }, origin);
+    } finally {
+      await server.shutdown();
+    }
+  };
+}
+
+Deno.test("fetchArtifact() reads files relative to the manifest, absolute, and by URL", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/build`);
+    await Deno.writeTextFile(`${folder}/build/a b%20.wasm`, "abc");
+    for (
+      const source of [
+        "file:./build/a b%20.wasm",
+        "file:build/a b%20.wasm",
+        "file:build/../build/a b%20.wasm",
+        `file:${folder}/build/a b%20.wasm`,
+        `file://${folder}/build/a%20b%2520.wasm`,
+        `file://localhost${folder}/build/a%20b%2520.wasm`,
+        `FILE:./build/a b%20.wasm`,
+      ]
+    ) {
+      const artifact = await fetchArtifact({ source, manifestFolder: folder, sha256: ABC });
+      assert.deepEqual(artifact, { bytes: new TextEncoder().encode("abc"), sha256: ABC }, source);
+    }
+  }));
+
+Deno.test("fetchArtifact() says why a file cannot be had", () =>
+  inFolder(async (folder) => {
+    const get = (source: string, options: Partial<ArtifactRequest> = {}) =>
+      fetchArtifact({ source, manifestFolder: folder, ...options });
+    await Deno.writeTextFile(`${folder}/abc`, "abc");
+    await new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).output();
+    await assert.rejects(get("file:./missing"), hasCode("not-found", /there is no file/));
+    await assert.rejects(get("file:."), hasCode("failed", /not a regular file/));
+    await assert.rejects(get("file:./pipe"), hasCode("failed", /not a regular file/));
+    await assert.rejects(get("file:/dev/zero"), hasCode("failed", /not a regular file/));
+    await assert.rejects(get("file:./abc", { bytesMax: 2 }), hasCode("limit-exceeded"));
+    await assert.rejects(get("file:"), hasCode("invalid-config"));
+    await assert.rejects(get("file://other.host/abc"), hasCode("invalid-config"));
+    assert.equal((await get("file:./abc", { bytesMax: 3 })).sha256, ABC);
+  }));
+
+Deno.test("fetchArtifact() names both digests when they differ", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/abc`, "abc");
+    const wanted = "0".repeat(64);
+    await assert.rejects(
+      fetchArtifact({ source: "file:abc", manifestFolder: folder, sha256: wanted }),
+      (error) =>
+        hasCode("digest-mismatch")(error) && (error as Error).message.includes(wanted) &&
+        (error as Error).message.includes(ABC),
+    );
+  }));
+
+Deno.test("fetchArtifact() refuses schemes it does not know", async () => {
+  const get = (source: string) => fetchArtifact({ source, manifestFolder: "/" });
+  for (const source of ["registry:ghcr.io/a/b@sha256:0", "s3:b/k", "ipfs:bafy", "p2p:bafy"]) {
+    await assert.rejects(get(source), hasCode("unsupported", /not supported yet$/));
+  }
+  for (
+    const source of ["", "x.wasm", "./x.wasm", "ftp://host/x", "data:,abc", "http://", "https:"]
+  ) {
+    await assert.rejects(get(source), hasCode("invalid-config"), source);
+  }
+  await assert.rejects(
+    get("https://me:secret@host/x"),
+    (error) => hasCode("invalid-config")(error) && !(error as Error).message.includes("secret"),
+  );
+});
+
+Deno.test(
+  "fetchArtifact() follows a few redirects over http",
+  served((request) => {
+    const n = Number(new URL(request.url).pathname.slice(1));
+    if (n === 0) return new Response("abc");
+    return new Response(null, { status: n % 2 ? 302 : 308, headers: { location: `./${n - 1}` } });
+  }, async (fetchFrom) => {
+    assert.equal(await fetchFrom("/0", { sha256: ABC }), "abc");
+    assert.equal(await fetchFrom("/5"), "abc");
+    await assert.rejects(fetchFrom("/6"), hasCode("failed", /more than 5 redirects/));
+  }),
+);
+
+Deno.test(
+  "fetchArtifact() does not follow a redirect out of http",
+  served((request) => {
+    const location = new URL(request.url).searchParams.get("to");
+    return new Response(null, { status: 302, headers: location ? { location } : {} });
+  }, async (fetchFrom) => {
+    for (const to of ["file:///etc/passwd", "data:,abc", "ftp://host/x"]) {
+      await assert.rejects(fetchFrom(`/?to=${encodeURIComponent(to)}`), hasCode("refused"), to);
+    }
+    await assert.rejects(fetchFrom("/"), hasCode("failed", /without a location/));
+  }),
+);
+
+Deno.test("fetchArtifact() does not follow a redirect from https to http", async () => {
+  // No certificate is at hand for loopback, so the answer of the https server is put in by hand.
+  const realFetch = globalThis.fetch;
+  const asked: string[] = [];
+  globalThis.fetch = async (input) => {
+    asked.push(String(input));
+    return new Response(null, { status: 302, headers: { location: "http://host/x" } });
+  };
+  try {
+    await assert.rejects(
+      fetchArtifact({ source: "https://host/x", manifestFolder: "/" }),
+      hasCode("refused", /redirected to http:\/\/host, wanted https:/),
+    );
+    assert.deepEqual(asked, ["https://host/x"]);
+  } finally {
+    globalThis.fetch = realFetch;
+  }
+});
+
+Deno.test(
+  "fetchArtifact() tells what the server answered",
+  served((request) => {
+    const status = Number(new URL(request.url).pathname.slice(1));
+    return new Response("no", { status });
+  }, async (fetchFrom) => {
+    await assert.rejects(fetchFrom("/404"), hasCode("not-found", /404/));
+    await assert.rejects(fetchFrom("/410"), hasCode("not-found"));
+    await assert.rejects(fetchFrom("/500"), hasCode("failed", /500/));
+    await assert.rejects(fetchFrom("/403"), hasCode("failed", /403/));
+  }),
+);
+
+Deno.test("fetchArtifact() bounds the body, with and without a content-length", async () => {
+  let cancelled = 0;
+  const endless = () =>
+    new ReadableStream({
+      pull: (controller) => controller.enqueue(new Uint8Array(10_000)),
+      cancel: () => void cancelled++,
+    });
+  await served(
+    (request) => new Response(request.url.endsWith("endless") ? endless() : "x".repeat(1_001)),
+    async (fetchFrom) => {
+      await assert.rejects(fetchFrom("/", { bytesMax: 1_000 }), hasCode("limit-exceeded"));
+      assert.equal((await fetchFrom("/", { bytesMax: 1_001 })).length, 1_001);
+      await assert.rejects(fetchFrom("/endless", { bytesMax: 50_000 }), hasCode("limit-exceeded"));
+    },
+  )();
+  assert.equal(cancelled, 1);
+});
+
+Deno.test("fetchArtifact() gives up in time, before and within the body", async () => {
+  const stalled = Promise.withResolvers<Response>();
+  await served(
+    (request) =>
+      request.url.endsWith("head")
+        ? stalled.promise
+        : new Response(new ReadableStream({ start: (c) => c.enqueue(new Uint8Array(1)) })),
+    async (fetchFrom) => {
+      const late = hasCode("failed", /not done within 40 ms/);
+      await assert.rejects(fetchFrom("/head", { timeoutMs: 40 }), late);
+      await assert.rejects(fetchFrom("/body", { timeoutMs: 40 }), late);
+      const reason = new Error("changed my mind");
+      const stop = new AbortController();
+      setTimeout(() => stop.abort(reason), 20);
+      await assert.rejects(
+        fetchFrom("/head", { signal: stop.signal }),
+        (error) => error === reason,
+      );
+      stalled.resolve(new Response());
+    },
+  )();
+});
+
+Deno.test("fetchArtifact() says that a server cannot be reached", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const source = `http://127.0.0.1:${port}/x`;
+  await assert.rejects(
+    fetchArtifact({ source, manifestFolder: "/" }),
+    (error) => hasCode("failed")(error) && (error as Error).message.includes(source),
+  );
+});
