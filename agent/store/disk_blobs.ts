@@ -44,7 +44,7 @@ export class DiskBlobs implements Blobs {
     const digest = await sha256Hex(bytes);
     await guard(`write blob ${digest}`, async () => {
       const present = await readFile(this.#path(digest));
-      if (present !== undefined && equal(present, bytes)) return;
+      if (present !== undefined && await sha256Hex(present) === digest) return;
       await this.#write(digest, bytes);
     });
     return digest;
@@ -163,10 +163,6 @@ async function syncFolder(path: string): Promise<void> {
   } finally {
     folder.close();
   }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 async function guard<T>(action: string, act: () => Promise<T>): Promise<T> {
