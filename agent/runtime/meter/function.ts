@@ -57,6 +57,8 @@ export class FunctionEmitter {
   /** The body is in a block of its own, and every way out leads through that block's end. */
   #wrapped = false;
   #truths = new Uint8Array(256);
+  /** Offsets, in the function written last, of the `if`s that are hardly ever taken. */
+  readonly unlikely: number[] = [];
 
   constructor(
     readonly module: Module,
@@ -68,6 +70,7 @@ export class FunctionEmitter {
   emit(body: Body, functionIndex: number, w: Writer): void {
     this.#w = w;
     this.#body = body;
+    this.unlikely.length = 0;
     const leaf = body.calls + body.tailCalls === 0;
     const checksEntry = !leaf || body.units > LEAF_UNITS_MAX;
     if (checksEntry) body.flags[0]! |= FLAG.CHECK;
@@ -111,13 +114,15 @@ export class FunctionEmitter {
         // Fuel and stack share one test: the sign of either.
         w.op(OP.GLOBAL_GET, fuel).u8(OP.I32_CONST).s32(this.#body.cost[0]!).u8(I32_SUB);
         w.op(OP.LOCAL_TEE, this.#fuelLocal).op(OP.LOCAL_GET, this.#stackLocal);
-        w.u8(I32_OR, OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
+        w.u8(I32_OR);
+        this.#ifNegative();
         w.op(OP.LOCAL_GET, this.#fuelLocal).op(OP.GLOBAL_SET, fuel);
         w.op(OP.CALL, this.routines.enter());
         w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal).u8(OP.END);
         this.#truth = LOCAL;
       } else {
-        w.op(OP.LOCAL_GET, this.#stackLocal).u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
+        w.op(OP.LOCAL_GET, this.#stackLocal);
+        this.#ifNegative();
         w.op(OP.CALL, this.routines.enter()).u8(OP.END);
         this.#charge(0);
       }
@@ -152,9 +157,17 @@ export class FunctionEmitter {
       w.op(OP.LOCAL_SET, local);
       return;
     }
-    w.op(OP.LOCAL_TEE, local).u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
+    w.op(OP.LOCAL_TEE, local);
+    this.#ifNegative();
     w.op(OP.LOCAL_GET, local).op(OP.GLOBAL_SET, fuel).op(OP.CALL, this.routines.pause());
     w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, local).u8(OP.END);
+  }
+
+  /** Opens an `if` that is taken when the operand is below zero, which is rare. */
+  #ifNegative(): void {
+    this.#w.u8(OP.I32_CONST, 0, I32_LT_S);
+    this.unlikely.push(this.#w.length);
+    this.#w.u8(OP.IF, VOID);
   }
 
   /** Makes the global hold the truth. */

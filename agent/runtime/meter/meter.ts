@@ -103,7 +103,8 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
   const growType = routines.type([I32, I32], [I32]);
 
   // Code is written first: it decides which types and functions are appended.
-  const code = writeCode(m, indices, routines);
+  const hints = new BranchHints();
+  const code = writeCode(m, indices, routines, hints);
   const sections: Record<number, () => Writer | undefined> = {
     [SECTION.TYPE]: () => writeTypes(m, routines),
     [SECTION.IMPORT]: () => writeImports(m, refuelType, growType),
@@ -121,6 +122,7 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
   for (const id of SECTION_ORDER) {
     const write = sections[id];
     const content = write ? write() : sectionOf(m, id);
+    if (id === SECTION.CODE && content) out.u8(SECTION.CUSTOM).appendSized(hints.section());
     if (content instanceof Writer) out.u8(id).appendSized(content);
   }
   const names = writeNames(m, indices, routines);
@@ -324,7 +326,35 @@ function requireEnd(r: Reader, of: string): void {
   if (r.at !== r.end) throw r.invalid(`${r.end - r.at} more bytes`, `the section of ${of} ended`);
 }
 
-function writeCode(m: Module, indices: Renumbering, routines: Routines): Writer {
+/**
+ * Tells engines that the slow paths of checks are hardly ever taken, so that they keep them out of
+ * the way. Specification: https://github.com/WebAssembly/branch-hinting
+ */
+class BranchHints {
+  readonly #functions = new Writer(4096);
+  #count = 0;
+
+  /** Adds the offsets, from the start of its body, of a function's unlikely branches. */
+  add(functionIndex: number, unlikely: readonly number[]): void {
+    if (unlikely.length === 0) return;
+    this.#count++;
+    this.#functions.u32(functionIndex).u32(unlikely.length);
+    for (const offset of unlikely) this.#functions.u32(offset).u8(1, 0);
+  }
+
+  /** The content of the custom section, which stands in front of the code. */
+  section(): Writer {
+    return new Writer(this.#functions.length + 64).name("metadata.code.branch_hint")
+      .u32(this.#count).append(this.#functions);
+  }
+}
+
+function writeCode(
+  m: Module,
+  indices: Renumbering,
+  routines: Routines,
+  hints: BranchHints,
+): Writer {
   const range = m.sections.get(SECTION.CODE);
   const defined = m.functions.length - m.importedFunctions;
   const r = new Reader(m.bytes, range?.start ?? 0, range?.end ?? 0);
@@ -347,6 +377,7 @@ function writeCode(m: Module, indices: Renumbering, routines: Routines): Writer 
       throw r.unsupported(`function of ${length} bytes`, "it is too large when metered", start);
     }
     functions.appendSized(body);
+    hints.add(indices.functionIndex(index), emitter.unlikely);
     r.functionIndex = -1;
     r.end = range!.end;
   }

@@ -1,0 +1,101 @@
+/**
+ * Properties of the metering rewriter over random modules. `SLOW=1` tries many more.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { RealmError } from "../agent/kernel/error.ts";
+import { meter } from "../agent/runtime/meter/meter.ts";
+import { observe } from "./meter_observer.mjs";
+import { generate } from "./wasm_generator.ts";
+
+const OPTIONS = { memoryPagesMax: 64, tableElementsMax: 1000 };
+const RUNS = Deno.env.get("SLOW") ? 5000 : 60;
+const seeds = fc.integer({ min: 0, max: 0x7fffffff });
+
+/** What a step showed, without its units. */
+function visible(steps: ReturnType<typeof observe>) {
+  return steps.map(({ outcome, state, stackKept }) => ({ outcome, state, stackKept }));
+}
+
+Deno.test("meter() keeps results, traps, memory and globals of random modules", () => {
+  fc.assert(
+    fc.property(seeds, (seed) => {
+      const { plain, calls } = generate(seed);
+      const metered = observe(meter(plain, OPTIONS).bytes, calls);
+      assert.deepEqual(visible(metered), visible(observe(plain, calls)));
+    }),
+    { numRuns: RUNS },
+  );
+});
+
+Deno.test("meter() charges what counting every instruction gives", () => {
+  let compared = 0;
+  fc.assert(
+    fc.property(seeds, (seed) => {
+      const { plain, counted, calls } = generate(seed);
+      const metered = observe(meter(plain, OPTIONS).bytes, calls);
+      const oracle = observe(counted, calls);
+      assert.deepEqual(metered.map((s) => s.units), oracle.map((s) => s.units));
+      compared += oracle.filter((s) => s.units !== null).length;
+    }),
+    { numRuns: RUNS },
+  );
+  assert.ok(compared > 2 * RUNS, `only ${compared} calls were compared`);
+});
+
+Deno.test("meter() charges alike whatever the size of a slice", () => {
+  fc.assert(
+    fc.property(seeds, fc.constantFrom(1, 7, 1000), (seed, slice) => {
+      const { plain, calls } = generate(seed);
+      const { bytes } = meter(plain, OPTIONS);
+      assert.deepEqual(observe(bytes, calls, slice), observe(bytes, calls));
+    }),
+    { numRuns: RUNS },
+  );
+});
+
+/** Either a RealmError, or a module that the engine accepts exactly when it accepts the input. */
+function assertClosed(bytes: Uint8Array<ArrayBuffer>) {
+  let metered;
+  try {
+    metered = meter(bytes, OPTIONS).bytes;
+  } catch (error) {
+    assert.ok(error instanceof RealmError, `${error}`);
+    assert.ok(["invalid-module", "unsupported", "memory-limit"].includes(error.code));
+    return;
+  }
+  assert.equal(WebAssembly.validate(metered), WebAssembly.validate(bytes));
+}
+
+Deno.test("meter() refuses a module cut at any byte, or leaves it to the engine", () => {
+  const { plain } = generate(7);
+  for (let n = 0; n < plain.length; n++) assertClosed(plain.slice(0, n));
+});
+
+Deno.test("meter() stays closed when bytes are changed", () => {
+  fc.assert(
+    fc.property(
+      seeds,
+      fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 3 }),
+      (seed, changes) => {
+        // Few modules, many changes: generating is the slow part.
+        const bytes = generate(seed % 50).plain;
+        for (const [at, value] of changes) bytes[8 + at % (bytes.length - 8)] = value;
+        assertClosed(bytes);
+      },
+    ),
+    { numRuns: RUNS * 10 },
+  );
+});
+
+Deno.test("meter() stays closed when bits of code are flipped", () => {
+  const { plain } = generate(3);
+  const stride = Deno.env.get("SLOW") ? 1 : 7;
+  for (let bit = 64; bit < plain.length * 8; bit += stride) {
+    const bytes = plain.slice();
+    bytes[bit >> 3]! ^= 1 << (bit & 7);
+    assertClosed(bytes);
+  }
+});
