@@ -1,0 +1,283 @@
+/**
+ * Keeps what is desired running: carries out the steps of `realm/reconcile.ts` on the engine, and
+ * asks for new ones whenever something changed or a back-off is over.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import type { Clock, Exit, Limits, Replica, StartOptions, Usage } from "../kernel/ports.ts";
+import type { DesiredReplica } from "../realm/desired.ts";
+import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../realm/reconcile.ts";
+
+/** What the supervisor needs of the rest of the agent. */
+export interface SupervisorInit {
+  readonly clock: Clock;
+  /** Prepares and starts one replica; rejects with a RealmError when that cannot be done. */
+  start(
+    replica: DesiredReplica,
+    io: Pick<StartOptions, "stdio" | "notice">,
+  ): Promise<Replica>;
+  /** Where the output of one instance goes; closed when it ended. */
+  openLog(component: string, index: number): ReplicaLog;
+  /**
+   * The replicas of a request handler that take requests from now on. Resolves when those that
+   * were there before have finished what they had.
+   */
+  serve(component: string, replicas: readonly Replica[]): Promise<void>;
+}
+
+/** The log of one instance. */
+export interface ReplicaLog {
+  write(stream: "stdout" | "stderr", bytes: Uint8Array): void;
+  notice(text: string): void;
+  close(): void;
+}
+
+/** One replica, as `status` shows it. Times are wall time in milliseconds. */
+export interface ReplicaView {
+  readonly component: string;
+  readonly index: number;
+  readonly digest: string;
+  readonly state: "starting" | "running" | "backoff" | "stopped" | "failed";
+  readonly restarts: number;
+  readonly startedAtMs: number | null;
+  readonly retryAtMs: number | null;
+  readonly limits: Limits | null;
+  readonly usage: Usage | null;
+  readonly lastExit: { readonly atMs: number; readonly exit: Exit } | null;
+}
+
+/** A replaced or stopped handler has this long to finish its requests. */
+const DRAIN_MS = 10_000;
+
+/** One replica and its current instance. */
+interface Entry {
+  readonly replica: DesiredReplica;
+  readonly attempt: number;
+  state: ObservedReplica["state"];
+  live: Replica | undefined;
+  restarts: number;
+  startedAtMs: number | null;
+  lastExit: ReplicaView["lastExit"];
+}
+
+/** Runs replicas until it is closed. */
+export class Supervisor {
+  #desired: readonly DesiredReplica[] = [];
+  readonly #entries = new Map<string, Entry>();
+  /** Instances that still finish requests, or are being stopped. */
+  readonly #leaving = new Set<Promise<void>>();
+  readonly #abort = new AbortController();
+  #due = new AbortController();
+
+  constructor(readonly init: SupervisorInit) {}
+
+  /** What should run from now on. */
+  set(desired: readonly DesiredReplica[]): void {
+    this.#desired = desired;
+    this.#reconcile();
+  }
+
+  /** Every replica, sorted as desired ones are. */
+  replicas(): ReplicaView[] {
+    const due = (entry: Entry) => dueAt(this.#desired, [observe(entry)]);
+    const offset = this.init.clock.wallMs() - this.init.clock.monotonicMs();
+    return [...this.#entries.values()].map((entry) => {
+      const { replica, state, live } = entry;
+      const retryAt = due(entry);
+      const running = state.kind === "running" || state.kind === "starting";
+      return {
+        component: replica.component,
+        index: replica.index,
+        digest: replica.digest,
+        state: state.kind === "exited"
+          ? retryAt !== undefined ? "backoff" : state.success ? "stopped" : "failed"
+          : state.kind === "stopping"
+          ? "stopped"
+          : state.kind,
+        restarts: entry.restarts,
+        startedAtMs: running ? entry.startedAtMs : null,
+        retryAtMs: retryAt === undefined ? null : retryAt + offset,
+        limits: live?.limits() ?? null,
+        usage: live?.usage() ?? null,
+        lastExit: entry.lastExit,
+      } satisfies ReplicaView;
+    }).sort((a, b) =>
+      a.component < b.component ? -1 : a.component > b.component ? 1 : a.index - b.index
+    );
+  }
+
+  /** Stops everything. */
+  async close(): Promise<void> {
+    this.#abort.abort();
+    this.#due.abort();
+    this.#desired = [];
+    await Promise.all([...this.#entries.values()].map((entry) => entry.live?.stop()));
+    this.#entries.clear();
+    await Promise.all(this.#leaving);
+  }
+
+  #reconcile(): void {
+    if (this.#abort.signal.aborted) return;
+    const now = this.init.clock.monotonicMs();
+    const observed = () => [...this.#entries.values()].map(observe);
+    for (const step of reconcile(this.#desired, observed(), now)) this.#carryOut(step);
+    this.#wakeAt(dueAt(this.#desired, observed()));
+  }
+
+  #wakeAt(due: number | undefined): void {
+    this.#due.abort();
+    if (due === undefined) return;
+    this.#due = new AbortController();
+    const wait = Math.max(0, due - this.init.clock.monotonicMs());
+    this.init.clock.sleep(wait, this.#due.signal).then(() => this.#reconcile(), () => {});
+  }
+
+  #carryOut(step: Step): void {
+    switch (step.kind) {
+      case "start":
+        this.#start(step.replica, 0, undefined);
+        return;
+      case "restart":
+        this.#start(step.replica, step.attempt, this.#entries.get(keyOf(step.replica)));
+        return;
+      case "replace": {
+        const old = this.#entries.get(keyOf(step.replica))!;
+        if (step.replica.world === "wasi:http/proxy") {
+          // The old one serves until the new one does; `#publish` then lets it go.
+          this.#start(step.replica, 0, old);
+        } else this.#stop(old);
+        return;
+      }
+      case "stop":
+        this.#stop(this.#entries.get(keyOf(step))!);
+        return;
+    }
+  }
+
+  #start(replica: DesiredReplica, attempt: number, before: Entry | undefined): void {
+    const { clock } = this.init;
+    const again = attempt > 0 || before !== undefined;
+    const entry: Entry = {
+      replica,
+      attempt,
+      state: { kind: "starting" },
+      live: undefined,
+      restarts: (before?.restarts ?? 0) + (again ? 1 : 0),
+      startedAtMs: clock.wallMs(),
+      lastExit: before?.lastExit ?? null,
+    };
+    this.#entries.set(keyOf(replica), entry);
+    this.#run(entry, before?.live);
+  }
+
+  async #run(entry: Entry, before: Replica | undefined): Promise<void> {
+    const { clock } = this.init;
+    const { replica } = entry;
+    const log = this.init.openLog(replica.component, replica.index);
+    const startedMs = clock.monotonicMs();
+    let exit: Exit;
+    try {
+      const live = await this.init.start(replica, {
+        notice: (text) => log.notice(text),
+        stdio: {
+          terminal: { stdin: false, stdout: false, stderr: false },
+          read: () => Promise.resolve(null),
+          write: (stream, bytes) => log.write(stream, bytes),
+        },
+      });
+      if (this.#entries.get(keyOf(replica)) !== entry || this.#abort.signal.aborted) {
+        await live.stop(); // It was replaced or stopped while it started.
+        return log.close();
+      }
+      entry.live = live;
+      entry.state = { kind: "running" };
+      this.#publish(replica.component, before);
+      exit = await live.exited;
+    } catch (error) {
+      exit = failureOf(error);
+      if (before) this.#publish(replica.component, before);
+    }
+    const now = clock.monotonicMs();
+    entry.lastExit = { atMs: clock.wallMs(), exit };
+    entry.state = {
+      kind: "exited",
+      success: exit.kind === "exit" && exit.status === 0,
+      atMs: now,
+      ranMs: now - startedMs,
+    };
+    entry.live = undefined;
+    if (exit.kind !== "stopped") log.notice(formatExit(exit));
+    log.close();
+    this.#publish(replica.component, undefined);
+    this.#reconcile();
+  }
+
+  /** Tells who serves now, and stops `gone` when it has finished its requests. */
+  #publish(component: string, gone: Replica | undefined): void {
+    const serving = [...this.#entries.values()]
+      .filter((e) => e.replica.component === component && e.replica.world === "wasi:http/proxy")
+      .flatMap((e) => e.state.kind === "running" && e.live ? [e.live] : []);
+    const drained = this.init.serve(component, serving);
+    if (gone) this.#leave(this.#drain(gone, drained));
+  }
+
+  async #drain(replica: Replica, drained: Promise<void>): Promise<void> {
+    const late = new AbortController();
+    const signal = AbortSignal.any([late.signal, this.#abort.signal]);
+    await Promise.race([drained, this.init.clock.sleep(DRAIN_MS, signal).catch(() => {})]);
+    late.abort();
+    await replica.stop();
+  }
+
+  #leave(done: Promise<void>): void {
+    this.#leaving.add(done);
+    done.finally(() => this.#leaving.delete(done));
+  }
+
+  /** Takes the entry out; its instance ends when its requests are done. */
+  #stop(entry: Entry): void {
+    const { live, replica } = entry;
+    if (live === undefined || entry.state.kind === "exited") {
+      this.#entries.delete(keyOf(replica));
+      return;
+    }
+    if (replica.world === "wasi:http/proxy") {
+      this.#entries.delete(keyOf(replica));
+      this.#publish(replica.component, live);
+      return;
+    }
+    entry.state = { kind: "stopping" };
+    this.#leave(
+      live.stop().then(() => {
+        if (this.#entries.get(keyOf(replica)) === entry) this.#entries.delete(keyOf(replica));
+        this.#reconcile();
+      }),
+    );
+  }
+}
+
+function observe(entry: Entry): ObservedReplica {
+  const { replica, attempt, state } = entry;
+  const { component, index, digest, revision } = replica;
+  return { component, index, digest, revision, attempt, state };
+}
+
+function failureOf(error: unknown): Exit {
+  const known = error instanceof RealmError;
+  return {
+    kind: "trap",
+    code: known ? error.code : "failed",
+    message: error instanceof Error ? error.message : String(error),
+    ...(known && error.hint ? { hint: error.hint } : {}),
+    backtrace: [],
+  };
+}
+
+/** `exited with status 3`; `out-of-fuel: it used its 1000 fuel`. */
+export function formatExit(exit: Exit): string {
+  if (exit.kind === "stopped") return "stopped";
+  if (exit.kind === "exit") return `exited with status ${exit.status}`;
+  const frames = exit.backtrace.slice(0, 16).map((frame) => `\n  at ${frame}`).join("");
+  return `${exit.code}: ${exit.message}${frames}`;
+}

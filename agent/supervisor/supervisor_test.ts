@@ -1,0 +1,194 @@
+import assert from "node:assert/strict";
+import { RealmError } from "../kernel/error.ts";
+import type { Clock, Exit, Replica } from "../kernel/ports.ts";
+import type { DesiredReplica } from "../realm/desired.ts";
+import { Supervisor } from "./supervisor.ts";
+
+/** Time that passes when the test says so. */
+class ManualClock implements Clock {
+  now = 1000;
+  #sleepers = new Set<{ at: number; wake: () => void }>();
+  wallMs = () => this.now + 1e12;
+  monotonicMs = () => this.now;
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const sleeper = { at: this.now + ms, wake: resolve };
+      this.#sleepers.add(sleeper);
+      signal?.addEventListener("abort", () => {
+        this.#sleepers.delete(sleeper);
+        reject(signal.reason);
+      });
+    });
+  }
+
+  async pass(ms: number): Promise<void> {
+    this.now += ms;
+    for (const sleeper of [...this.#sleepers]) {
+      if (sleeper.at > this.now) continue;
+      this.#sleepers.delete(sleeper);
+      sleeper.wake();
+    }
+    await settle();
+  }
+}
+
+const settle = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+class FakeReplica implements Replica {
+  readonly #exit = Promise.withResolvers<Exit>();
+  readonly exited = this.#exit.promise;
+  usage = () => ({
+    fuelUsed: 1,
+    memoryBytes: 2,
+    memoryBytesPeak: 3,
+    runningMs: 4,
+    throttledMs: 0,
+    preemptions: 0,
+    refusedGrowths: 0,
+    traps: 0,
+  });
+  limits = () => ({ memoryBytesMax: 5 });
+  handle = () => Promise.reject(new Error("not asked"));
+  end = (exit: Exit) => this.#exit.resolve(exit);
+
+  stop(): Promise<void> {
+    this.end({ kind: "stopped" });
+    return Promise.resolve();
+  }
+}
+
+function desired(component: string, options: Partial<DesiredReplica> & { restart?: string } = {}) {
+  const { restart = "always", ...rest } = options;
+  return {
+    component,
+    index: 0,
+    digest: "d1",
+    revision: "r1",
+    world: "wasi:cli/command",
+    spec: { world: "wasi:cli/command", restart } as DesiredReplica["spec"],
+    ...rest,
+  } as DesiredReplica;
+}
+
+function setUp() {
+  const clock = new ManualClock();
+  const started: { replica: DesiredReplica; fake: FakeReplica }[] = [];
+  const notices: string[] = [];
+  const serving: Replica[][] = [];
+  let refuse: Error | undefined;
+  const drained = { promise: Promise.resolve() };
+  const supervisor = new Supervisor({
+    clock,
+    start: (replica) => {
+      if (refuse) return Promise.reject(refuse);
+      const fake = new FakeReplica();
+      started.push({ replica, fake });
+      return Promise.resolve(fake);
+    },
+    openLog: () => ({ write: () => {}, notice: (text) => notices.push(text), close: () => {} }),
+    serve: (_component, replicas) => {
+      serving.push([...replicas]);
+      return drained.promise;
+    },
+  });
+  const setRefuse = (error: Error | undefined) => refuse = error;
+  return { clock, started, notices, serving, drained, supervisor, setRefuse };
+}
+
+const state = (s: Supervisor) => s.replicas().map((r) => `${r.component}#${r.index} ${r.state}`);
+
+Deno.test("Supervisor starts what is desired and stops what no longer is", async () => {
+  const { supervisor, started } = setUp();
+  supervisor.set([desired("a"), desired("a", { index: 1 }), desired("b")]);
+  await settle();
+  assert.deepEqual(state(supervisor), ["a#0 running", "a#1 running", "b#0 running"]);
+  assert.deepEqual(supervisor.replicas()[0]!.limits, { memoryBytesMax: 5 });
+  supervisor.set([desired("b")]);
+  await settle();
+  assert.deepEqual(state(supervisor), ["b#0 running"]);
+  assert.equal(started.length, 3);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor starts again after a back-off that doubles, and says when", async () => {
+  const { supervisor, clock, started, notices } = setUp();
+  supervisor.set([desired("a")]);
+  await settle();
+  started[0]!.fake.end({ kind: "trap", code: "epoch-timeout", message: "slow", backtrace: [] });
+  await settle();
+  const [view] = supervisor.replicas();
+  assert.equal(view!.state, "backoff");
+  assert.equal(view!.retryAtMs, clock.wallMs() + 1000);
+  assert.deepEqual(notices, ["epoch-timeout: slow"]);
+  await clock.pass(999);
+  assert.equal(started.length, 1);
+  await clock.pass(1);
+  assert.equal(started.length, 2);
+  started[1]!.fake.end({ kind: "exit", status: 1 });
+  await settle();
+  await clock.pass(1000);
+  assert.equal(started.length, 2, "the second back-off is twice as long");
+  await clock.pass(1000);
+  assert.equal(started.length, 3);
+  assert.equal(supervisor.replicas()[0]!.restarts, 2);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor leaves what ended and is not wanted back", async () => {
+  const { supervisor, clock, started } = setUp();
+  supervisor.set([desired("ok", { restart: "on-failure" }), desired("bad", { restart: "never" })]);
+  await settle();
+  started.find((s) => s.replica.component === "ok")!.fake.end({ kind: "exit", status: 0 });
+  started.find((s) => s.replica.component === "bad")!.fake.end({ kind: "exit", status: 2 });
+  await settle();
+  await clock.pass(100_000);
+  assert.deepEqual(state(supervisor), ["bad#0 failed", "ok#0 stopped"]);
+  assert.equal(started.length, 2);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor keeps trying what cannot be started, and tells why", async () => {
+  const { supervisor, clock, started, notices, setRefuse } = setUp();
+  setRefuse(new RealmError("memory-limit", "Cannot start it"));
+  supervisor.set([desired("a")]);
+  await settle();
+  assert.deepEqual(state(supervisor), ["a#0 backoff"]);
+  assert.deepEqual(notices, ["memory-limit: Cannot start it"]);
+  setRefuse(undefined);
+  await clock.pass(1000);
+  assert.equal(started.length, 1);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor replaces a command by stopping it first", async () => {
+  const { supervisor, started } = setUp();
+  supervisor.set([desired("a")]);
+  await settle();
+  supervisor.set([desired("a", { revision: "r2" })]);
+  await settle();
+  assert.deepEqual(await started[0]!.fake.exited, { kind: "stopped" });
+  assert.equal(started[1]!.replica.revision, "r2");
+  assert.deepEqual(state(supervisor), ["a#0 running"]);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor lets an old handler serve until the new one does, then finish", async () => {
+  const { supervisor, started, serving, drained } = setUp();
+  const handler = (revision: string) => desired("web", { revision, world: "wasi:http/proxy" });
+  supervisor.set([handler("r1")]);
+  await settle();
+  const finish = Promise.withResolvers<void>();
+  drained.promise = finish.promise;
+  supervisor.set([handler("r2")]);
+  await settle();
+  assert.deepEqual(serving.at(-1), [started[1]!.fake], "only the new one takes requests");
+  let stopped = false;
+  started[0]!.fake.exited.then(() => stopped = true);
+  await settle();
+  assert.equal(stopped, false, "the old one finishes what it has");
+  finish.resolve();
+  await settle();
+  assert.equal(stopped, true);
+  await supervisor.close();
+});
