@@ -70,7 +70,7 @@ Deno.test("main() proposes what may come next", async () => {
       line.split("\t")[0]
     );
   assert.ok((await proposals("")).includes("init"));
-  assert.deepEqual(await proposals("in"), ["init", ""]);
+  assert.deepEqual(await proposals("ini"), ["init", ""]);
   assert.deepEqual(await proposals("key", "s"), ["show", ""]);
   assert.deepEqual(await proposals("init", "--nam"), ["--name", ""]);
   assert.ok(!(await proposals("_")).includes("__complete"));
