@@ -26,6 +26,7 @@ import {
   OpenDirectories,
   type OpenDirectory,
   openRoot,
+  PATH_BYTES_MAX,
   resolve,
   resolveEntry,
 } from "./filesystem_paths.ts";
@@ -189,8 +190,9 @@ class OpenFile {
 
   /** Up to `lengthMax` bytes at `offset`, none at the end. Throws an {@link ErrorCode}. */
   readAt(lengthMax: number, offset: bigint): Uint8Array {
-    if (!this.readable) throw "bad-descriptor";
     if (offset > OFFSET_MAX) throw "invalid";
+    if (!this.readable) throw "bad-descriptor";
+    if (offset > OFFSET_MAX - BigInt(lengthMax)) throw "invalid";
     if (!this.#seek(offset) || lengthMax === 0) return NOTHING;
     const bytes = new Uint8Array(lengthMax);
     const length = onHost(() => this.file.readSync(bytes)) ?? 0;
@@ -199,8 +201,9 @@ class OpenFile {
 
   /** Writes once, at `offset`; how many bytes went in. Throws an {@link ErrorCode}. */
   writeAt(bytes: Uint8Array, offset: bigint): number {
-    if (!this.writable) throw "bad-descriptor";
     if (offset > OFFSET_MAX) throw "invalid";
+    if (!this.writable) throw "bad-descriptor";
+    if (offset > OFFSET_MAX - BigInt(bytes.length)) throw "invalid";
     if (bytes.length === 0) return 0;
     if (!this.#seek(offset)) throw "file-too-large";
     return onHost(() => this.file.writeSync(bytes));
@@ -372,9 +375,9 @@ export class Descriptor extends Resource {
     return new OutputStream(this.host, new FileSink(file.retain()));
   }
 
-  advise(offset: bigint, length: bigint, _advice: string): void {
+  advise(_offset: bigint, length: bigint, _advice: string): void {
     this.#file();
-    if (offset > OFFSET_MAX || length > OFFSET_MAX) throw "invalid" satisfies ErrorCode;
+    if (length > OFFSET_MAX) throw "invalid" satisfies ErrorCode;
   }
 
   syncData(): void {
@@ -440,7 +443,7 @@ export class Descriptor extends Resource {
   createDirectoryAt(path: string): void {
     const directory = this.#writableDirectory();
     this.#locked(() => {
-      const found = resolveEntry(directory, path.replace(/(?<=.)\/+$/, ""));
+      const found = resolveEntry(directory, stripSlashes(path));
       if (found.isDot || found.info !== null) throw "exist" satisfies ErrorCode;
       onHost(() => Deno.mkdirSync(found.hostPath));
     });
@@ -535,12 +538,12 @@ export class Descriptor extends Resource {
   renameAt(oldPath: string, newParent: Descriptor, newPath: string): void {
     const from = this.#writableDirectory();
     const to = newParent.#writableDirectory();
-    const strip = (path: string) => path.replace(/(?<=.)\/+$/, "");
     const requiresDirectory = oldPath.endsWith("/") || newPath.endsWith("/");
     this.#lockedWith(newParent, () => {
-      const old = existing(resolveEntry(from, strip(oldPath)));
-      const entry = resolveEntry(to, strip(newPath));
-      if (old.isDot || entry.isDot) throw "busy" satisfies ErrorCode;
+      const found = resolveEntry(from, stripSlashes(oldPath));
+      const entry = resolveEntry(to, stripSlashes(newPath));
+      if (found.isDot || entry.isDot) throw "busy" satisfies ErrorCode;
+      const old = existing(found);
       if (requiresDirectory && !old.info.isDirectory) throw "not-directory" satisfies ErrorCode;
       checkMovedLink(old, entry);
       onHost(() => Deno.renameSync(old.hostPath, entry.hostPath));
@@ -554,10 +557,11 @@ export class Descriptor extends Resource {
     const directory = this.#writableDirectory();
     this.#locked(() => {
       if (target.includes("\0")) throw "invalid" satisfies ErrorCode;
-      const found = resolveEntry(directory, path);
-      checkLinkTarget(target, found.path.length - 1);
+      if (target.startsWith("/")) throw "not-permitted" satisfies ErrorCode;
       if (target === "") throw "no-entry" satisfies ErrorCode;
+      const found = resolveEntry(directory, path);
       if (found.isDot || found.info !== null) throw "exist" satisfies ErrorCode;
+      checkLinkTarget(target, found.path.length - 1);
       const { symlink } = this.host.ctx;
       onHost(() => {
         if (symlink) symlink.call(this.host.ctx, target, found.hostPath);
@@ -637,9 +641,10 @@ export class Descriptor extends Resource {
 
   #infoAt(flags: PathFlags, path: string): Deno.FileInfo {
     const directory = this.#directory();
-    return this.#locked(() =>
-      existing(resolve(directory, path, flags.symlinkFollow === true)).info
-    );
+    const follow = flags.symlinkFollow === true;
+    // wasmtime takes the link itself even where a slash stands behind it.
+    const wanted = follow ? path : stripDots(path);
+    return this.#locked(() => existing(resolve(directory, wanted, follow)).info);
   }
 
   #sync(act: (file: Deno.FsFile) => void): void {
@@ -654,6 +659,23 @@ export class Descriptor extends Resource {
         act(file);
       });
     });
+  }
+}
+
+/** A path without the slashes at its end. */
+function stripSlashes(path: string): string {
+  let end = path.length;
+  while (end > 1 && path[end - 1] === "/") end--;
+  return path.slice(0, end);
+}
+
+/** A path without the slashes, and the dots behind slashes, at its end. */
+function stripDots(path: string): string {
+  if (path.length > PATH_BYTES_MAX) return path;
+  for (let rest = path;;) {
+    const stripped = stripSlashes(rest);
+    if (!stripped.endsWith("/.")) return stripped;
+    rest = stripped.slice(0, -1);
   }
 }
 
@@ -690,12 +712,15 @@ function openFound(
   mode: { read: boolean; write: boolean },
 ): Opened {
   const createNew = openFlags.create === true && openFlags.exclusive === true;
+  if (openFlags.create && path.endsWith("/")) {
+    const { isDot } = resolveEntry(directory, stripSlashes(path));
+    throw (isDot && createNew ? "exist" : "is-directory") satisfies ErrorCode;
+  }
   const found = resolve(directory, path, pathFlags.symlinkFollow === true && !createNew);
   const { mount } = directory;
   const { info, hostPath } = found;
   if (info === null) {
     if (!openFlags.create) throw "no-entry" satisfies ErrorCode;
-    if (found.requiresDirectory) throw "is-directory" satisfies ErrorCode;
     // Never through a link: `createNew` fails where anything is.
     const file = onHost(() => Deno.openSync(hostPath, { ...mode, createNew: true }));
     return { kind: "file", file: new OpenFile(host, mount, file, mode.read, mode.write) };

@@ -163,8 +163,6 @@ export interface Found {
   readonly hostPath: string;
   /** `lstat` of it; `null`: only its parent is there. */
   readonly info: Deno.FileInfo | null;
-  /** The path ended in a slash. */
-  readonly requiresDirectory: boolean;
 }
 
 /** The directory that holds the last name of a path, and what has that name. */
@@ -204,10 +202,10 @@ const encoder = new TextEncoder();
 
 function checkPath(path: string): void {
   if (path === "") throw "no-entry";
-  if (path.includes("\0")) throw "invalid";
   if (path.length > PATH_BYTES_MAX || encoder.encode(path).length > PATH_BYTES_MAX) {
     throw "name-too-long";
   }
+  if (path.includes("\0")) throw "invalid";
   if (isAbsolute(path)) throw "not-permitted";
 }
 
@@ -279,7 +277,7 @@ export function resolve(directory: OpenDirectory, path: string, follow: boolean)
   }
   const info = infos.at(-1)!;
   if (requiresDirectory && info !== null && !info.isDirectory) throw "not-directory";
-  return { path: names, hostPath: joinHost(mount, names), info, requiresDirectory };
+  return { path: names, hostPath: joinHost(mount, names), info };
 }
 
 /**
@@ -305,7 +303,7 @@ export function resolveEntry(directory: OpenDirectory, path: string): FoundEntry
   checkName(name);
   const entry = [...parent, name];
   const hostPath = joinHost(directory.mount, entry);
-  return { path: entry, hostPath, info: lstat(hostPath), requiresDirectory: false, isDot };
+  return { path: entry, hostPath, info: lstat(hostPath), isDot };
 }
 
 function resolveDirectory(directory: OpenDirectory, path: string): readonly string[] {

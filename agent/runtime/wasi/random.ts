@@ -45,8 +45,14 @@ function u64(bytes: Uint8Array, at = 0): bigint {
 /** The functions of `wasi:random`, by interface. */
 export function createRandom(host: WasiInstance) {
   const { random, grants } = host.ctx;
-  const seed = random.bytes(32);
-  const insecure = new Sfc32(seed);
+  let seeded: { seed: Uint8Array; generator: Sfc32 } | undefined;
+  const insecure = () => {
+    if (seeded === undefined) {
+      const seed = random.bytes(32);
+      seeded = { seed, generator: new Sfc32(seed) };
+    }
+    return seeded;
+  };
   const checkedLength = (length: bigint): number => {
     if (length > BigInt(RANDOM_BYTES_MAX)) {
       host.trap(`Cannot give ${length} random bytes: the most is ${RANDOM_BYTES_MAX}`);
@@ -66,7 +72,7 @@ export function createRandom(host: WasiInstance) {
   };
   const quick = (length: bigint): Uint8Array => {
     const bytes = new Uint8Array(checkedLength(length));
-    insecure.fill(bytes);
+    insecure().generator.fill(bytes);
     return bytes;
   };
   return {
@@ -79,7 +85,7 @@ export function createRandom(host: WasiInstance) {
       getInsecureRandomU64: () => u64(quick(8n)),
     },
     insecureSeed: {
-      insecureSeed: () => [u64(seed, 16), u64(seed, 24)],
+      insecureSeed: () => [u64(insecure().seed, 16), u64(insecure().seed, 24)],
     },
   };
 }
