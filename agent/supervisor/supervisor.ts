@@ -24,6 +24,14 @@ export interface SupervisorInit {
    * were there before have finished what they had.
    */
   serve(component: string, replicas: readonly Replica[]): Promise<void>;
+  /** What an instance used, once it ended; `startedAtMs` tells it from the one before. */
+  ended(instance: {
+    readonly component: string;
+    readonly index: number;
+    readonly startedAtMs: number;
+    readonly restarts: number;
+    readonly usage: Usage;
+  }): void;
 }
 
 /** The log of one instance. */
@@ -57,7 +65,7 @@ interface Entry {
   state: ObservedReplica["state"];
   live: Replica | undefined;
   restarts: number;
-  startedAtMs: number | null;
+  readonly startedAtMs: number;
   lastExit: ReplicaView["lastExit"];
 }
 
@@ -194,6 +202,9 @@ export class Supervisor {
       entry.state = { kind: "running" };
       this.#publish(replica.component, before);
       exit = await live.exited;
+      const { restarts, startedAtMs } = entry;
+      const { component, index } = replica;
+      this.init.ended({ component, index, startedAtMs, restarts, usage: live.usage() });
     } catch (error) {
       exit = failureOf(error);
       if (before) this.#publish(replica.component, before);

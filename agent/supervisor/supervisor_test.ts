@@ -78,8 +78,11 @@ function setUp() {
   const serving: Replica[][] = [];
   let refuse: Error | undefined;
   const drained = { promise: Promise.resolve() };
+  const ended: string[] = [];
   const supervisor = new Supervisor({
     clock,
+    ended: ({ component, restarts, usage }) =>
+      ended.push(`${component} ${restarts} ${usage.fuelUsed}`),
     start: (replica) => {
       if (refuse) return Promise.reject(refuse);
       const fake = new FakeReplica();
@@ -93,7 +96,7 @@ function setUp() {
     },
   });
   const setRefuse = (error: Error | undefined) => refuse = error;
-  return { clock, started, notices, serving, drained, supervisor, setRefuse };
+  return { clock, started, ended, notices, serving, drained, supervisor, setRefuse };
 }
 
 const state = (s: Supervisor) => s.replicas().map((r) => `${r.component}#${r.index} ${r.state}`);
@@ -112,7 +115,7 @@ Deno.test("Supervisor starts what is desired and stops what no longer is", async
 });
 
 Deno.test("Supervisor starts again after a back-off that doubles, and says when", async () => {
-  const { supervisor, clock, started, notices } = setUp();
+  const { supervisor, clock, started, ended, notices } = setUp();
   supervisor.set([desired("a")]);
   await settle();
   started[0]!.fake.end({ kind: "trap", code: "epoch-timeout", message: "slow", backtrace: [] });
@@ -132,6 +135,7 @@ Deno.test("Supervisor starts again after a back-off that doubles, and says when"
   await clock.pass(1000);
   assert.equal(started.length, 3);
   assert.equal(supervisor.replicas()[0]!.restarts, 2);
+  assert.deepEqual(ended, ["a 0 1", "a 1 1"]);
   await supervisor.close();
 });
 
