@@ -168,6 +168,21 @@ export interface StartOptions {
   readonly instancePerRequest?: boolean;
 }
 
+/**
+ * A request to a handler: what is needed of a `Request`, which is one. To make a real one with a
+ * signal takes longer than the rest of the proxy.
+ */
+export interface HandlerRequest {
+  readonly method: string;
+  /** Absolute; its host is the one the client asked for. */
+  readonly url: string;
+  /** Names in lower case. */
+  readonly headers: Iterable<[string, string]>;
+  readonly body: ReadableStream<Uint8Array> | null;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}
+
 /** A running component. */
 export interface Replica {
   /** Resolves once, when it ended; never rejects. */
@@ -182,7 +197,7 @@ export interface Replica {
    * Request handlers only. Resolves with the head of the response; its body streams. Rejects with
    * the RealmError of the trap when the guest ended before it answered.
    */
-  handle(request: Request): Promise<Response>;
+  handle(request: HandlerRequest): Promise<Response>;
 }
 
 /** Runs components. */

@@ -1,0 +1,109 @@
+/**
+ * What a proxy does to the headers of requests and responses (RFC 9110, section 7.6.1).
+ *
+ * Headers that are about one connection stay on it. `X-Forwarded-For`, `-Proto` and `-Host` are
+ * this proxy's word: what a client claims in them, in `Forwarded` or `X-Real-IP` is dropped, since
+ * there is no proxy before this one that could be trusted.
+ *
+ * @module
+ */
+
+const HOP_BY_HOP = [
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+] as const;
+
+const DROPPED_FROM_REQUEST = new Set<string>([
+  ...HOP_BY_HOP,
+  "expect",
+  "forwarded",
+  "http2-settings",
+  "x-forwarded-for",
+  "x-forwarded-host",
+  "x-forwarded-port",
+  "x-forwarded-prefix",
+  "x-forwarded-proto",
+  "x-real-ip",
+]);
+
+/** What the proxy reads in the headers of a request, in one pass: the pass is most of the cost. */
+export interface ClientHeaders {
+  /** Those that a component gets. */
+  readonly kept: [string, string][];
+  /** Of all: names and values, and four for each line. */
+  readonly bytes: number;
+  readonly host: string | undefined;
+  readonly upgrade: string | undefined;
+}
+
+/** Where a request came from. */
+export interface Origin {
+  /** Address of the client. */
+  readonly address: string;
+  /** Host the client asked for, with its port. */
+  readonly host: string;
+  /** The part of the path that was taken away, if any. */
+  readonly prefix: string | undefined;
+}
+
+/** The names that a `Connection` header lists, in lower case. */
+function listedIn(connection: string): string[] {
+  return connection.split(",").map((token) => token.trim().toLowerCase()).filter(Boolean);
+}
+
+/** Reads the headers of a request and drops what ends at this proxy. */
+export function readHeaders(headers: Iterable<[string, string]>): ClientHeaders {
+  const kept: [string, string][] = [];
+  let bytes = 0;
+  let host: string | undefined;
+  let upgrade: string | undefined;
+  let connection: string | undefined;
+  let chunked = false;
+  for (const pair of headers) {
+    const [name, value] = pair;
+    bytes += name.length + value.length + 4;
+    if (name === "host") host = value;
+    else if (!DROPPED_FROM_REQUEST.has(name)) kept.push(pair);
+    else if (name === "connection") connection = value;
+    else if (name === "transfer-encoding") chunked = true;
+    else if (name === "upgrade") upgrade = value;
+  }
+  if (connection === undefined && !chunked) return { kept, bytes, host, upgrade };
+  const listed = new Set(listedIn(connection ?? ""));
+  // Of both framings chunked is the one that counted (RFC 9112, section 6.3).
+  if (chunked) listed.add("content-length");
+  return { kept: kept.filter(([name]) => !listed.has(name)), bytes, host, upgrade };
+}
+
+/** Adds what this proxy says about the request. */
+export function addForwarded(headers: [string, string][], origin: Origin): void {
+  headers.push(
+    ["host", origin.host],
+    ["x-forwarded-for", origin.address],
+    ["x-forwarded-host", origin.host],
+    ["x-forwarded-proto", "http"],
+  );
+  if (origin.prefix !== undefined) headers.push(["x-forwarded-prefix", origin.prefix]);
+}
+
+/** The response without hop-by-hop headers; for `HEAD` without its body. */
+export function clientResponse(response: Response, method: string): Response {
+  const { headers } = response;
+  const drop: string[] = HOP_BY_HOP.filter((name) => headers.has(name));
+  if (drop.includes("connection")) drop.push(...listedIn(headers.get("connection")!));
+  const isHead = method === "HEAD" && response.body !== null;
+  if (drop.length === 0 && !isHead) return response;
+  // A copy, since headers of a response that was fetched cannot be changed.
+  const kept = new Headers(headers);
+  for (const name of drop) kept.delete(name);
+  if (isHead) response.body!.cancel().catch(() => {});
+  const { status, statusText } = response;
+  return new Response(isHead ? null : response.body, { status, statusText, headers: kept });
+}

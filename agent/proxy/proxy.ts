@@ -1,0 +1,320 @@
+/**
+ * The reverse proxy in front of request handlers: HTTP in, to the instances of components.
+ *
+ * A request is matched to an upstream, waits for a place in one of its replicas, is handed over with
+ * its body as a stream, and what comes back is streamed to the client; nothing is collected. When
+ * the client leaves, the component's request is aborted, and so it is after `requestTimeoutMs`
+ * without the head of a response. A body may take as long as it likes: server-sent events do.
+ *
+ * | status | when                                                                               |
+ * | ------ | ---------------------------------------------------------------------------------- |
+ * | 400    | the host or the address in the request is malformed                                |
+ * | 404    | no route                                                                           |
+ * | 414    | the address is longer than `urlBytesMax`                                           |
+ * | 431    | the headers are longer than `headerBytesMax`                                       |
+ * | 501    | `CONNECT`, `TRACE` or an upgrade of the connection                                 |
+ * | 502    | the component trapped or gave no answer                                            |
+ * | 503    | no replica, or all are busy and the queue is full or too slow; has a `Retry-After` |
+ * | 504    | no head of a response in time                                                      |
+ *
+ * @module
+ */
+import type { HandlerRequest, Replica } from "../kernel/ports.ts";
+import { Deadlines } from "./deadline.ts";
+import { type Failure, failureResponse, type Outcome, reasonOf } from "./failure.ts";
+import { addForwarded, type ClientHeaders, clientResponse, readHeaders } from "./headers.ts";
+import { type Slot, Upstream } from "./upstream.ts";
+
+/** Where a request goes. */
+export interface RouteDecision {
+  /** Name of the route, for metrics: few values, not the path of the request. */
+  readonly route: string;
+  readonly upstream: Upstream;
+  /** The path that the component gets; the request's own unless given. */
+  readonly path?: string;
+}
+
+/** One request that is over. */
+export interface RequestRecord {
+  /** `undefined` when no route matched or the request was refused before. */
+  readonly route: string | undefined;
+  readonly component: string | undefined;
+  /** 499 for a client that left before there was a response. */
+  readonly status: number;
+  /** From the request's head to the last byte of the response. */
+  readonly durationMs: number;
+  readonly outcome: Outcome;
+  /** What the component failed with; not shown to the client. */
+  readonly error?: unknown;
+}
+
+/** What both kinds of server take. */
+export interface ServeOptions {
+  readonly hostname: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Called when a request is over. Must not throw. */
+  readonly onRequest?: (record: RequestRecord) => void;
+  /** The longest address of a request; 8 KiB unless given. */
+  readonly urlBytesMax?: number;
+  /** The headers of a request together; 32 KiB unless given. */
+  readonly headerBytesMax?: number;
+}
+
+/** What {@link serveProxy} takes. */
+export interface ProxyOptions extends ServeOptions {
+  /**
+   * The upstream for a request, `undefined` where there is none. The host is in lower case and may
+   * have a port; the path is as it was sent, without query and without dot segments.
+   */
+  readonly route: (request: { host: string; path: string }) => RouteDecision | undefined;
+}
+
+/** What {@link serveHandler} takes. */
+export interface HandlerOptions extends ServeOptions {
+  readonly component: string;
+  readonly replica: Replica;
+  /** 64 unless given. */
+  readonly maxConcurrency?: number;
+  /** 30 s unless given. */
+  readonly requestTimeoutMs?: number;
+}
+
+/** A server that listens. */
+export interface ProxyServer {
+  readonly hostname: string;
+  readonly port: number;
+  /** Takes no more requests; those in flight have `graceMs` to end, then they are cut off. */
+  close(graceMs?: number): Promise<void>;
+}
+
+/** Listens and hands requests to the upstreams that `route` names. */
+export function serveProxy(options: ProxyOptions): ProxyServer {
+  const deadlines = new Deadlines();
+  const inFlight = new Set<() => void>();
+  const server = Deno.serve({
+    hostname: options.hostname,
+    port: options.port,
+    onListen: () => {},
+  }, (request, info) => {
+    const head = readHeaders(request.headers);
+    const refusal = refusalOf(request, head, options);
+    if (refusal) return answerFailure(request, info, options, refusal);
+    let url: URL;
+    try {
+      url = new URL(request.url);
+    } catch {
+      return answerFailure(request, info, options, refused(400, "the address is not a URL"));
+    }
+    const decision = options.route({ host: url.host, path: url.pathname });
+    if (!decision) {
+      const reason = `no route for ${url.host}${url.pathname.slice(0, 200)}`;
+      return answerFailure(request, info, options, { outcome: "no-route", status: 404, reason });
+    }
+    return forward(request, info, url, head, decision, { options, deadlines, inFlight });
+  });
+  return {
+    hostname: server.addr.hostname,
+    port: server.addr.port,
+    async close(graceMs = 0) {
+      const late = setTimeout(() => inFlight.forEach((end) => end()), graceMs);
+      await server.shutdown();
+      clearTimeout(late);
+      deadlines.close();
+    },
+  };
+}
+
+/** Listens and hands every request to one replica: `realm serve`. */
+export function serveHandler(options: HandlerOptions): ProxyServer {
+  const { component, maxConcurrency = 64, requestTimeoutMs = 30_000 } = options;
+  const upstream = new Upstream({ component, maxConcurrency, requestTimeoutMs }, [options.replica]);
+  const decision = { route: "/...", upstream };
+  return serveProxy({ ...options, route: () => decision });
+}
+
+/**
+ * Only from then on is it noticed that a client left before there is a response: to look at the
+ * signal of a request costs 70 µs, three times what Deno takes for all of a small request.
+ */
+const WATCH_AFTER_MS = 20;
+
+/** What the requests of one server share. */
+interface Shared {
+  readonly options: ServeOptions;
+  readonly deadlines: Deadlines;
+  /** Ends each of the requests in flight. */
+  readonly inFlight: Set<() => void>;
+}
+
+const refused = (status: number, reason: string): Failure => ({
+  outcome: "refused",
+  status,
+  reason,
+});
+
+/** Why a request is not taken at all. */
+function refusalOf(
+  request: Request,
+  head: ClientHeaders,
+  options: ServeOptions,
+): Failure | undefined {
+  const { urlBytesMax = 8192, headerBytesMax = 32 * 1024 } = options;
+  const { method } = request;
+  if (method === "CONNECT" || method === "TRACE" || method === "TRACK") {
+    return refused(501, `method ${method} is not supported`);
+  }
+  if (request.url.length > urlBytesMax) {
+    return refused(414, `the address has more than ${urlBytesMax} bytes`);
+  }
+  if (head.bytes > headerBytesMax) {
+    return refused(431, `the headers have more than ${headerBytesMax} bytes`);
+  }
+  // `h2c` may be ignored and is what some clients offer with every first request.
+  if (head.upgrade !== undefined && head.upgrade.toLowerCase() !== "h2c") {
+    return refused(501, "upgrades of the connection are not supported");
+  }
+  // The host becomes a part of the URL as it is: nothing in it may end it. Two hosts are joined by
+  // a comma and fail here too.
+  if (
+    head.host !== undefined && !/^(?:[\w.-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i.test(head.host)
+  ) {
+    return refused(400, "the Host header is not one host");
+  }
+  return undefined;
+}
+
+/** An answer without a component. */
+function answerFailure(
+  request: Request,
+  info: Deno.ServeHandlerInfo,
+  options: ServeOptions,
+  failure: Failure,
+): Response {
+  const { onRequest } = options;
+  if (onRequest) {
+    const startMs = performance.now();
+    const { status, outcome } = failure;
+    const over = () => {
+      const durationMs = performance.now() - startMs;
+      onRequest({ route: undefined, component: undefined, status, durationMs, outcome });
+    };
+    info.completed.then(over, over);
+  }
+  return failureResponse(failure, request.headers.get("accept"));
+}
+
+/** Hands a request to its upstream and returns what the client gets. */
+async function forward(
+  request: Request,
+  info: Deno.ServeHandlerInfo,
+  url: URL,
+  head: ClientHeaders,
+  decision: RouteDecision,
+  { options, deadlines, inFlight }: Shared,
+): Promise<Response> {
+  const startMs = performance.now();
+  const { route, upstream, path = url.pathname } = decision;
+  const { component, requestTimeoutMs } = upstream;
+  const controller = new AbortController();
+
+  let failure: Failure | undefined;
+  let error: unknown;
+  /** Ends the wait for the head of a response. */
+  let settle = (_: Response | undefined): void => {};
+  const fail = (outcome: Outcome, status: number, reason: string) => {
+    failure ??= { outcome, status, reason, component };
+    settle(undefined);
+  };
+  const abort = (outcome: Outcome, status: number, reason: string) => {
+    fail(outcome, status, reason);
+    const name = outcome === "timeout" ? "TimeoutError" : "AbortError";
+    controller.abort(new DOMException(reason, name));
+  };
+
+  let answer: Response | undefined;
+  const end = () => {
+    if (answer) controller.abort(new DOMException("The proxy closes", "AbortError"));
+    else abort("refused", 503, "the proxy closes");
+  };
+  inFlight.add(end);
+
+  let slot: Slot | undefined;
+  const deadline = deadlines.set(requestTimeoutMs, startMs, () => {
+    if (slot) abort("timeout", 504, `no response within ${requestTimeoutMs} ms`);
+    else abort("overloaded", 503, `no replica was free within ${requestTimeoutMs} ms`);
+  });
+  const clientLeft = () => abort("canceled", 499, "the client left");
+  let isWatched = false;
+  const watch = deadlines.set(WATCH_AFTER_MS, startMs, () => {
+    isWatched = true;
+    request.signal.addEventListener("abort", clientLeft, { once: true });
+  });
+
+  const acquired = upstream.acquire(controller.signal);
+  const got = acquired instanceof Promise ? await acquired : acquired;
+  let response: Response | undefined;
+  /** Who still holds the slot: the replica, until it answered or gave up, and the response. */
+  let holders = 0;
+  const letGo = () => {
+    if (--holders === 0) upstream.release(slot!);
+  };
+  if (got === "no-replica") fail("no-replica", 503, "no healthy replica");
+  else if (got === "overloaded") fail("overloaded", 503, "all replicas are busy");
+  else {
+    slot = got;
+    holders = 2;
+    const prefix = path === url.pathname ? undefined : removedPrefix(url.pathname, path);
+    const address = (info.remoteAddr as Deno.NetAddr).hostname;
+    addForwarded(head.kept, { address, host: url.host, prefix });
+    const forwarded: HandlerRequest = {
+      method: request.method,
+      url: `http://${url.host}${path}${url.search}`,
+      headers: head.kept,
+      body: request.body,
+      signal: controller.signal,
+    };
+    const { replica } = slot;
+    response = await new Promise<Response | undefined>((resolve) => {
+      settle = resolve;
+      replica.handle(forwarded).then((late) => {
+        letGo();
+        if (failure) late.body?.cancel().catch(() => {});
+        resolve(late);
+      }, (reason) => {
+        letGo();
+        if (failure) return;
+        error = reason;
+        fail("failed", 502, reasonOf(reason));
+      });
+    });
+  }
+  deadlines.clear(deadline);
+  deadlines.clear(watch);
+  // Deno aborts this signal also when a response was sent.
+  if (isWatched) request.signal.removeEventListener("abort", clientLeft);
+
+  const { status } = answer = response && !failure
+    ? clientResponse(response, request.method)
+    : failureResponse(failure!, request.headers.get("accept"));
+  const over = (outcome: Outcome) => {
+    inFlight.delete(end);
+    if (slot) letGo();
+    const { onRequest } = options;
+    if (!onRequest) return;
+    const durationMs = performance.now() - startMs;
+    const record = { route, component, status, durationMs, outcome };
+    onRequest(error === undefined ? record : { ...record, error });
+  };
+  info.completed.then(() => over(failure?.outcome ?? "ok"), () => {
+    over(failure?.outcome ?? "incomplete");
+    // Ends what still produces the body.
+    controller.abort(new DOMException("The client left", "AbortError"));
+  });
+  return answer;
+}
+
+/** What was taken off the front of `whole` to make `rest`: `/auth` of `/auth/login` and `/login`. */
+function removedPrefix(whole: string, rest: string): string {
+  return whole.endsWith(rest) ? whole.slice(0, whole.length - rest.length) : whole;
+}

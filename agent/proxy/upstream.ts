@@ -1,0 +1,151 @@
+/**
+ * The replicas of one component as the proxy sees them: who takes the next request, and who waits.
+ *
+ * A request goes to the replica with the fewest in flight. Each takes at most `maxConcurrency`; up
+ * to `queueMax` more requests wait, first come first served, and the rest is turned away. A replica
+ * that ended takes no more requests; one that was taken out finishes those it has.
+ *
+ * @module
+ */
+import type { Replica } from "../kernel/ports.ts";
+
+/** What an {@link Upstream} is made with. */
+export interface UpstreamOptions {
+  /** Name of the component, for bodies of failures and for metrics. */
+  readonly component: string;
+  /** Requests in flight per replica. */
+  readonly maxConcurrency: number;
+  /** Time from the request to the head of its response, waiting for a replica included. */
+  readonly requestTimeoutMs: number;
+  /** Requests that may wait for a replica; 128 unless given. */
+  readonly queueMax?: number;
+}
+
+/** A place in a replica, held from {@link Upstream.acquire} to {@link Upstream.release}. */
+export interface Slot {
+  readonly replica: Replica;
+  inFlight: number;
+}
+
+/** Why there is no place. */
+export type Refusal = "no-replica" | "overloaded";
+
+/** Someone who waits for a {@link Slot}. Settled once. */
+interface Waiter {
+  readonly settle: (slot: Slot | Refusal) => void;
+}
+
+/** One component's replicas, their load and the queue before them. */
+export class Upstream {
+  readonly component: string;
+  readonly requestTimeoutMs: number;
+  readonly #maxConcurrency: number;
+  readonly #queueMax: number;
+  #slots: Slot[] = [];
+  /** In order of arrival. */
+  readonly #queue = new Set<Waiter>();
+  readonly #drained = new Map<Slot, () => void>();
+  #turn = 0;
+
+  constructor(options: UpstreamOptions, replicas: readonly Replica[] = []) {
+    this.component = options.component;
+    this.requestTimeoutMs = options.requestTimeoutMs;
+    this.#maxConcurrency = options.maxConcurrency;
+    this.#queueMax = options.queueMax ?? 128;
+    this.setReplicas(replicas);
+  }
+
+  /** The replicas that take requests. */
+  get replicas(): readonly Replica[] {
+    return this.#slots.map((slot) => slot.replica);
+  }
+
+  /** Requests in flight in all replicas, and those that wait. */
+  get load(): { readonly inFlight: number; readonly waiting: number } {
+    const inFlight = this.#slots.reduce((sum, slot) => sum + slot.inFlight, 0);
+    return { inFlight, waiting: this.#queue.size };
+  }
+
+  /**
+   * From now on these replicas take the requests, those that were there before keep their load.
+   *
+   * Resolves when the ones that are no longer there have finished theirs.
+   */
+  async setReplicas(replicas: readonly Replica[]): Promise<void> {
+    const before = this.#slots;
+    this.#slots = replicas.map((replica) =>
+      before.find((slot) => slot.replica === replica) ?? this.#add(replica)
+    );
+    const gone = before.filter((slot) => !this.#slots.includes(slot) && slot.inFlight > 0);
+    this.#serveQueue();
+    await Promise.all(
+      gone.map((slot) => new Promise<void>((resolve) => this.#drained.set(slot, resolve))),
+    );
+  }
+
+  #add(replica: Replica): Slot {
+    const slot: Slot = { replica, inFlight: 0 };
+    replica.exited.then(() => {
+      this.#slots = this.#slots.filter((s) => s !== slot);
+      this.#serveQueue();
+    });
+    return slot;
+  }
+
+  /**
+   * A place in the least loaded replica, at once where there is one, else when it is this request's
+   * turn. Whoever gets a slot releases it. A wait ends with `overloaded` when the signal is aborted.
+   */
+  acquire(signal: AbortSignal): Slot | Refusal | Promise<Slot | Refusal> {
+    const slot = this.#leastLoaded();
+    if (slot) {
+      slot.inFlight++;
+      return slot;
+    }
+    if (this.#slots.length === 0) return "no-replica";
+    if (this.#queue.size >= this.#queueMax || signal.aborted) return "overloaded";
+    return new Promise((resolve) => {
+      const leave = () => waiter.settle("overloaded");
+      const waiter: Waiter = {
+        settle: (outcome) => {
+          this.#queue.delete(waiter);
+          signal.removeEventListener("abort", leave);
+          resolve(outcome);
+        },
+      };
+      signal.addEventListener("abort", leave, { once: true });
+      this.#queue.add(waiter);
+    });
+  }
+
+  /** Gives a slot back, once. */
+  release(slot: Slot): void {
+    slot.inFlight--;
+    if (slot.inFlight === 0) {
+      this.#drained.get(slot)?.();
+      this.#drained.delete(slot);
+    }
+    if (this.#queue.size > 0) this.#serveQueue();
+  }
+
+  /** The replica with the fewest requests and room for one more; of equals, each in turn. */
+  #leastLoaded(): Slot | undefined {
+    const slots = this.#slots;
+    let best: Slot | undefined;
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots[(this.#turn + i) % slots.length]!;
+      if (slot.inFlight < (best?.inFlight ?? this.#maxConcurrency)) best = slot;
+    }
+    this.#turn = (this.#turn + 1) % Math.max(1, slots.length);
+    return best;
+  }
+
+  #serveQueue(): void {
+    for (const waiter of this.#queue) {
+      const slot = this.#leastLoaded();
+      if (slot) slot.inFlight++;
+      else if (this.#slots.length > 0) return;
+      waiter.settle(slot ?? "no-replica");
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import type { Exit, Replica } from "../kernel/ports.ts";
+import { type Slot, Upstream } from "./upstream.ts";
+
+/** A replica of which only `exited` matters. */
+function replicaOf(): Replica & { end: () => void } {
+  const { promise, resolve } = Promise.withResolvers<Exit>();
+  return { exited: promise, end: () => resolve({ kind: "stopped" }) } as never;
+}
+
+const never = new AbortController().signal;
+const take = async (upstream: Upstream) => {
+  const got = await upstream.acquire(never);
+  assert.notEqual(typeof got, "string", `${got}`);
+  return got as Slot;
+};
+
+Deno.test("acquire() takes the least loaded replica, equals in turn", async () => {
+  const [a, b] = [replicaOf(), replicaOf()];
+  const upstream = new Upstream({ component: "x", maxConcurrency: 8, requestTimeoutMs: 1 }, [a, b]);
+  const first = await take(upstream);
+  const second = await take(upstream);
+  assert.deepEqual(new Set([first.replica, second.replica]), new Set([a, b]));
+  upstream.release(second);
+  for (let i = 0; i < 3; i++) {
+    const slot = await take(upstream);
+    assert.equal(slot.replica, second.replica);
+    upstream.release(slot);
+  }
+});
+
+Deno.test("acquire() lets requests wait in order of arrival, then turns them away", async () => {
+  const options = { component: "x", maxConcurrency: 1, requestTimeoutMs: 1, queueMax: 2 };
+  const upstream = new Upstream(options, [replicaOf()]);
+  const slot = await take(upstream);
+  const served: number[] = [];
+  const waiting = [1, 2].map(async (n) => {
+    const mine = await take(upstream);
+    served.push(n);
+    upstream.release(mine);
+  });
+  assert.equal(upstream.acquire(never), "overloaded");
+  assert.deepEqual(upstream.load, { inFlight: 1, waiting: 2 });
+  upstream.release(slot);
+  await Promise.all(waiting);
+  assert.deepEqual(served, [1, 2]);
+  assert.deepEqual(upstream.load, { inFlight: 0, waiting: 0 });
+});
+
+Deno.test("acquire() ends its wait when the signal is aborted, and leaves the queue", async () => {
+  const options = { component: "x", maxConcurrency: 1, requestTimeoutMs: 1 };
+  const upstream = new Upstream(options, [replicaOf()]);
+  const slot = await take(upstream);
+  const controller = new AbortController();
+  const waiting = upstream.acquire(controller.signal);
+  controller.abort();
+  assert.equal(await waiting, "overloaded");
+  assert.equal(upstream.load.waiting, 0);
+  upstream.release(slot);
+  assert.equal(upstream.load.inFlight, 0);
+});
+
+Deno.test("a replica that ended takes no more requests, and its queue is told", async () => {
+  const replica = replicaOf();
+  const options = { component: "x", maxConcurrency: 1, requestTimeoutMs: 1 };
+  const upstream = new Upstream(options, [replica]);
+  await take(upstream);
+  const waiting = upstream.acquire(never);
+  replica.end();
+  assert.equal(await waiting, "no-replica");
+  assert.equal(upstream.acquire(never), "no-replica");
+});
+
+Deno.test("setReplicas() serves who waits, keeps the load and resolves when the rest is drained", async () => {
+  const [old, kept, fresh] = [replicaOf(), replicaOf(), replicaOf()];
+  const options = { component: "x", maxConcurrency: 1, requestTimeoutMs: 1 };
+  const upstream = new Upstream(options, [old, kept]);
+  const slots = [await take(upstream), await take(upstream)];
+  const waiting = take(upstream);
+  let isDrained = false;
+  const drained = upstream.setReplicas([kept, fresh]).then(() => isDrained = true);
+  assert.equal((await waiting).replica, fresh);
+  assert.deepEqual(upstream.replicas, [kept, fresh]);
+  assert.deepEqual(upstream.load, { inFlight: 2, waiting: 0 });
+  assert.equal(isDrained, false);
+  upstream.release(slots.find((slot) => slot.replica === old)!);
+  await drained;
+});
