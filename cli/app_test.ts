@@ -29,6 +29,7 @@ Deno.test("main() prints help where it is asked for, and where a command is miss
   assert.equal(asked.status, 0);
   assert.match(asked.stdout, /COMMANDS[^]*init {2}/);
   assert.doesNotMatch(asked.stdout, /__complete/, "hidden commands stay hidden");
+  assert.doesNotMatch(asked.stdout, /\(--/, "no switch is shown as required");
   assert.match((await realm("init", "--help")).stdout, /--name[^]*--data/);
   assert.equal((await realm("init", "--help")).status, 0);
   assert.deepEqual(await realm(), { ...asked, status: 2 });

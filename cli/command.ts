@@ -143,7 +143,13 @@ export function command<
       customUsage: spec.usage ?? [usageLine(spec.flags ?? {}, args, rest)],
     },
     parameters: {
-      flags,
+      // A switch is optional to stricli, so that usage does not show it as required.
+      flags: Object.fromEntries(
+        Object.entries(flags).map(([name, flag]) => [
+          name,
+          flag.kind === "boolean" ? { ...flag, optional: true } : flag,
+        ]),
+      ),
       aliases: spec.aliases ?? {},
       // stricli has tuples or lists, not a tuple and then a list: with a rest the words come as a
       // list and are parsed here.
@@ -155,6 +161,9 @@ export function command<
     },
     async func(this: Invocation, values: Record<string, unknown>, ...words: unknown[]) {
       try {
+        for (const [name, flag] of Object.entries(flags)) {
+          if (flag.kind === "boolean") values[name] ??= false;
+        }
         const { json, data, node, quiet, verbose, ...own } = values;
         const context = new Context(
           this.shell,
@@ -175,7 +184,10 @@ export function command<
   const built = buildCommand(
     builder as unknown as Parameters<typeof buildCommand<object, [], Invocation>>[0],
   );
+  const words = spec.usage?.[0] ?? usageLine({}, args, rest);
   return Object.assign(built, {
+    formatUsageLine: ({ prefix }: { prefix: readonly string[] }) =>
+      [...prefix, words].join(" ").trimEnd(),
     takesValue: (word: string) => takesValue(flags, spec.aliases ?? {}, word),
     passThrough: spec.passThrough ?? false,
   }) as RealmCommand;
