@@ -27,14 +27,22 @@ import {
   type RealmCommand,
   wrongArgument,
 } from "./command.ts";
+import { apply } from "./apply.ts";
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { init } from "./init.ts";
 import { inspect } from "./inspect.ts";
 import { key } from "./key.ts";
+import { logs } from "./logs.ts";
 import { formatError } from "./output.ts";
 import { argument, Wanted } from "./parameters.ts";
+import { plan } from "./plan.ts";
+import { push } from "./push.ts";
+import { restart } from "./restart.ts";
 import { run as runGuest } from "./run.ts";
+import { scale } from "./scale.ts";
+import { status } from "./status.ts";
+import { tui } from "./tui.ts";
 import { VERSION } from "./version.ts";
 
 /** Prints what may come next on a command line; the completion scripts call it. */
@@ -60,6 +68,14 @@ export const COMMANDS: RouteMap<Invocation> = commands("Run WebAssembly under ha
   inspect,
   init,
   key,
+  plan,
+  apply,
+  push,
+  status,
+  logs,
+  restart,
+  scale,
+  tui,
   completions,
   __complete: complete,
 });

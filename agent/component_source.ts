@@ -1,0 +1,84 @@
+/**
+ * From what a manifest says of a component to its bytes, checked before anyone signs for them.
+ *
+ * @module
+ */
+import { fetchArtifact } from "./artifact/fetch_artifact.ts";
+import { RealmError } from "./kernel/error.ts";
+import type { World } from "./kernel/ports.ts";
+import type { ComponentSpec } from "./realm/manifest.ts";
+import { inspect, requireWorld } from "./runtime/inspect.ts";
+
+/** A component's bytes and their sha256. */
+export interface FetchedComponent {
+  readonly bytes: Uint8Array;
+  readonly digest: string;
+}
+
+/**
+ * Fetches the source of a component; relative paths start at `folder`. Checks the digest that the
+ * manifest pins, if it does, and that the bytes fit its world.
+ *
+ * Throws RealmError that names the component: `digest-mismatch`, `not-found`, and what
+ * {@link checkComponent} throws.
+ */
+export async function fetchComponent(
+  name: string,
+  spec: Pick<ComponentSpec, "source" | "sha256" | "world">,
+  folder: string,
+): Promise<FetchedComponent> {
+  const { bytes, sha256 } = await about(name, () =>
+    fetchArtifact({
+      source: spec.source,
+      manifestFolder: folder,
+      ...(spec.sha256 === undefined ? {} : { sha256: spec.sha256 }),
+    }));
+  await checkComponent(name, bytes, spec.world);
+  return { bytes, digest: sha256 };
+}
+
+/**
+ * The digest of a component that fits `world` and imports nothing that realm does not provide.
+ *
+ * Throws RealmError `invalid-module`, `unsupported` or `unknown-import`.
+ */
+export async function checkComponent(
+  name: string,
+  bytes: Uint8Array,
+  world: World,
+): Promise<string> {
+  const inspection = await about(name, async () => {
+    const inspection = await inspect(bytes);
+    requireWorld(inspection, world);
+    return inspection;
+  });
+  const missing = inspection.imports.filter(({ provided }) => !provided);
+  if (missing.length > 0) {
+    const names = missing.map((i) => i.version ? `${i.interface}@${i.version}` : i.interface);
+    throw new RealmError(
+      "unknown-import",
+      `Cannot use component "${name}": it imports ${
+        names.join(", ")
+      }, which realm does not provide`,
+      { hint: "realm inspect tells what a component imports" },
+    );
+  }
+  return inspection.digest;
+}
+
+/** Adds to an error of `act` which component it is about. */
+async function about<T>(name: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!(error instanceof RealmError)) throw error;
+    throw new RealmError(
+      error.code,
+      `Cannot use component "${name}": ${error.message.replace(/^C/, "c")}`,
+      {
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * `realm logs COMPONENT`: what a component wrote, and what realm says about it.
+ *
+ * @module
+ */
+import type { ControlClient } from "../agent/control/client.ts";
+import { command } from "./command.ts";
+import { withAgent } from "./connection.ts";
+import { printable } from "./output.ts";
+import {
+  argument,
+  optional,
+  parseDuration,
+  parseInteger,
+  parseText,
+  toggle,
+  Wanted,
+} from "./parameters.ts";
+
+type LogEvent = ControlClient extends { logs(...args: never[]): AsyncIterable<infer E> } ? E
+  : never;
+
+/** A point in time: so long ago, or as a date. */
+export type Since = { readonly agoMs: number } | { readonly wallMs: number };
+
+const DATE = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$/i;
+
+/** `10m`, or `2026-11-22T10:00`; a date without a zone is local. */
+export function parseSince(text: string): Since {
+  if (DATE.test(text)) {
+    // A date alone would be taken for UTC.
+    const wallMs = Date.parse(text.length === 10 ? `${text}T00:00` : text);
+    if (!Number.isNaN(wallMs) && wallMs >= 0) return { wallMs };
+  } else if (/^[\d.]/.test(text) && /[a-z]$/.test(text)) {
+    return { agoMs: parseDuration(text) };
+  }
+  throw new Wanted("a time ago such as 10m, or a date such as 2026-11-22T10:00");
+}
+
+export const logs = command({
+  brief: "Print what a component wrote",
+  description: "Prints the lines that the agent still has, oldest first: time, replica, stream " +
+    "(out, err; realm for what realm says about it), text. With --json each line is one document.",
+  flags: {
+    follow: toggle("Go on with new lines until interrupted"),
+    since: optional("Only lines from then on: 10m, or a date", "TIME", parseSince),
+    tail: optional("Only the last N of the lines that are there", "N", parseInteger(0, 100_000)),
+    replica: optional("Only lines of this replica", "N", parseInteger()),
+  },
+  aliases: { f: "follow" },
+  args: [argument("Component", "COMPONENT", parseText)],
+  async run(context, { follow, since, tail, replica }, component) {
+    const sinceMs = since === undefined
+      ? undefined
+      : "wallMs" in since
+      ? since.wallMs
+      : Math.max(0, Date.now() - since.agoMs);
+    const colour = context.colour("stdout");
+    await withAgent(context, async (agent) => {
+      const events = agent.logs({
+        component,
+        follow,
+        ...(tail === undefined ? {} : { tail }),
+        ...(sinceMs === undefined ? {} : { sinceMs }),
+        ...(replica === undefined ? {} : { replica }),
+      }, context.shell.interrupted());
+      for await (const event of events) {
+        context.printLine(event, () => formatLogEvent(event, component, colour));
+      }
+    });
+  },
+});
+
+/** Foreground colours that are readable on dark and light terminals; not red, which is stderr. */
+const COLOURS = [36, 32, 33, 35, 34];
+
+/**
+ * One line of text; control characters are escaped, whoever wrote them. Colours, where wanted,
+ * tell replicas and streams apart.
+ */
+export function formatLogEvent(event: LogEvent, component: string, colour: boolean): string {
+  const paint = (code: number, text: string) => colour ? `\x1b[${code}m${text}\x1b[0m` : text;
+  if (event.kind === "missed") return paint(33, `… ${event.lines} lines missed`);
+  const { replica, stream, wallMs } = event;
+  const who = `${component}/${replica ?? "*"}`;
+  const mark = stream === "stdout"
+    ? "out"
+    : stream === "stderr"
+    ? paint(31, "err")
+    : paint(33, stream);
+  const text = printable(event.text).replaceAll("\n", "\\u{a}");
+  return [
+    paint(90, new Date(wallMs).toISOString()),
+    replica === null ? who : paint(COLOURS[replica % COLOURS.length]!, who),
+    mark,
+    text,
+  ].join(" ");
+}

@@ -1,0 +1,294 @@
+import assert from "node:assert/strict";
+import { sha256Hex } from "../agent/kernel/sha256.ts";
+import { parseManifestSignature } from "../agent/realm/manifest_signature.ts";
+import { type CommandTest, withFakeAgent } from "./agent_fake.ts";
+import { formatPlan } from "./release.ts";
+
+const FIXTURES = new URL("../fixtures/", import.meta.url);
+const fixture = (name: string) => Deno.readFile(new URL(name, FIXTURES));
+
+interface ReleaseTest extends CommandTest {
+  readonly owner: string;
+  /** Writes realm.toml with these components and, at its end, this text. */
+  write(components?: Readonly<Record<string, string>>, more?: string): Promise<void>;
+}
+
+const HANDLER = 'source = "file:./hello.wasm"\nworld = "wasi:http/proxy"';
+
+/** An owner with a manifest of one component in the current folder, and an agent of theirs. */
+function withRelease(test: (parts: ReleaseTest) => Promise<void>): Promise<void> {
+  return withFakeAgent(async (parts) => {
+    const { agent, folder, realm } = parts;
+    const made = await realm("init", "--name", "shop", "--json");
+    assert.equal(made.status, 0, made.stderr);
+    const { owner } = JSON.parse(made.stdout);
+    agent.owner = owner;
+    await Deno.writeFile(`${folder}/hello.wasm`, await fixture("http-hello.wasm"));
+    const write = async (
+      components: Readonly<Record<string, string>> = { hello: HANDLER },
+      more = "",
+    ) => {
+      const tables = Object.entries(components).map(([name, keys]) =>
+        `[components.${name}]\n${keys}\n`
+      );
+      await Deno.writeTextFile(
+        `${folder}/realm.toml`,
+        `[owner]\npubkey = "${owner}"\n[nodes.bm-01]\n${tables.join("")}[routing]\n"bm-01" = [` +
+          Object.entries(components).filter(([, keys]) => keys.includes("wasi:http"))
+            .map(([name]) => `{ path = "/${name}/...", component = "${name}" }`).join(", ") +
+          `]\n${more}`,
+      );
+    };
+    await write();
+    await test({ ...parts, owner, write });
+  });
+}
+
+const isThere = (file: string) => Deno.lstat(file).then(() => true, () => false);
+
+Deno.test("formatPlan() gives a line for each change and what they come to", () => {
+  const digest = (digit: string) => digit.repeat(64);
+  const plan = {
+    currentVersion: 1,
+    changes: [
+      { path: "components.auth.digest", from: digest("a"), to: digest("b") },
+      { path: "components.mail", from: null, to: "wasi:cli/command" },
+      { path: "components.old", from: "wasi:cli/command", to: null },
+      { path: "components.x.args", from: "a\nb", to: "\x1b[2J" },
+    ],
+    violations: [],
+    missing: [],
+  };
+  assert.equal(
+    formatPlan(plan),
+    `~ components.auth.digest  aaaaaaaaaaaa… -> bbbbbbbbbbbb…
++ components.mail         wasi:cli/command
+- components.old          wasi:cli/command
+~ components.x.args       a\\u{a}b -> \\u{1b}[2J
+
+1 to add, 2 to change, 1 to remove
+`,
+  );
+  assert.equal(formatPlan({ ...plan, changes: [] }), "No changes\n");
+});
+
+Deno.test("plan shows what would change, and changes nothing", () =>
+  withRelease(async ({ agent, folder, realm }) => {
+    const { status, stdout, stderr } = await realm("plan", "realm.toml");
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^\+ components\.hello\.digest {2}[0-9a-f]{12}…\n/);
+    const json = JSON.parse((await realm("plan", "realm.toml", "--json")).stdout);
+    assert.equal(json.digests.hello, await sha256Hex(await fixture("http-hello.wasm")));
+    assert.equal(json.currentVersion, null);
+    assert.deepEqual(agent.calls, ["plan", "plan"]);
+    assert.equal(await isThere(`${folder}/realm.toml.sig`), false);
+  }));
+
+Deno.test("plan goes without the owner key, and says what that costs", () =>
+  withRelease(async ({ agent, folder, realm }) => {
+    await Deno.remove(`${folder}/../home/owner.key`);
+    const { status, stderr } = await realm("plan", "realm.toml");
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /^No owner key .* not compared$/m);
+    assert.deepEqual(agent.calls, ["plan unsigned"]);
+    assert.equal((await realm("apply", "realm.toml", "--yes")).status, 4);
+  }));
+
+Deno.test("apply asks, signs the next version, uploads, and writes the signature", () =>
+  withRelease(async ({ agent, folder, owner, realm, terminal, write }) => {
+    const no = await terminal([""], "apply", "realm.toml");
+    assert.equal(no.status, 1);
+    assert.match(no.stderr, /Apply as version 1\? \[y\/N\] Nothing was applied\n$/);
+    assert.deepEqual([agent.current, await isThere(`${folder}/realm.toml.sig`)], [null, false]);
+
+    const yes = await terminal(["y"], "apply", "realm.toml");
+    assert.equal(yes.status, 0, yes.stderr);
+    assert.match(yes.stdout, /applied version 1, signature in realm\.toml\.sig\n$/);
+    const signature = await Deno.readTextFile(`${folder}/realm.toml.sig`);
+    assert.equal(signature, `${agent.current?.signature}\n`);
+    assert.equal(parseManifestSignature(signature).key, owner);
+    const digest = await sha256Hex(await fixture("http-hello.wasm"));
+    assert.deepEqual(await agent.blobs.get(digest), await fixture("http-hello.wasm"));
+
+    await write({ hello: HANDLER + "\nmemory_max_mb = 64" });
+    const again = await realm("apply", "realm.toml", "--yes", "--json");
+    assert.equal(again.status, 0, again.stderr);
+    const answer = JSON.parse(again.stdout);
+    assert.deepEqual([answer.version, answer.applied], [2, true]);
+    assert.deepEqual(
+      Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(),
+      ["hello.wasm", "realm.toml", "realm.toml.sig"],
+      "nothing is left behind",
+    );
+  }));
+
+Deno.test("apply does nothing where nothing changes, and applies what is only text", () =>
+  withRelease(async ({ agent, realm, write }) => {
+    await realm("apply", "realm.toml", "--yes");
+    const same = await realm("apply", "realm.toml");
+    assert.deepEqual([same.status, same.stdout], [0, "No changes\n"]);
+    const json = JSON.parse((await realm("apply", "realm.toml", "--json")).stdout);
+    assert.deepEqual([json.applied, json.version], [false, 1]);
+    await write(undefined, "# a comment\n");
+    assert.equal((await realm("apply", "realm.toml", "--yes")).status, 0);
+    assert.equal(agent.current?.version, 2);
+  }));
+
+Deno.test("apply never asks where nobody can answer", () =>
+  withRelease(async ({ agent, realm, terminal }) => {
+    for (
+      const { status, stderr } of [
+        await realm("apply", "realm.toml"),
+        await terminal(["y"], "apply", "realm.toml", "--json"),
+      ]
+    ) {
+      assert.equal(status, 2);
+      assert.match(stderr, /--yes/);
+    }
+    assert.equal(agent.current, null);
+  }));
+
+Deno.test("apply refuses when another manifest was applied since the plan", () =>
+  withRelease(async ({ agent, folder, realm, terminal }) => {
+    // Another laptop is faster: here while the question is open, there before the plan.
+    await realm("apply", "realm.toml", "--yes");
+    const first = agent.current!;
+    agent.current = null;
+    agent.afterPlan = () => agent.current = first;
+    const late = await terminal(["y"], "apply", "realm.toml");
+    assert.equal(late.status, 3);
+    assert.match(late.stderr, /error\[stale\]: .* applied after the plan was made\nhint: Run the/);
+
+    await Deno.remove(`${folder}/realm.toml.sig`);
+    agent.afterPlan = () => {};
+    agent.current = null;
+    const plan = agent.plan.bind(agent);
+    agent.plan = (request) => ({ ...plan(request), currentVersion: 7 });
+    assert.equal((await realm("apply", "realm.toml", "--yes")).status, 3);
+    assert.equal(await isThere(`${folder}/realm.toml.sig`), false);
+  }));
+
+Deno.test("plan and apply stop at what the policy of the node does not allow", () =>
+  withRelease(async ({ agent, realm }) => {
+    agent.violations = ["components.hello.memory_max_mb is 128, the ceiling is 64"];
+    for (const argv of [["plan"], ["apply", "--yes"]]) {
+      const { status, stdout, stderr } = await realm(...argv, "realm.toml");
+      assert.equal(status, 3);
+      assert.match(stdout, /1 to add|2 to add/, "the plan is shown all the same");
+      assert.match(stderr, /error\[policy\]: [^]*the ceiling is 64\nhint: /);
+    }
+    assert.equal(agent.current, null);
+  }));
+
+Deno.test("apply refuses a manifest before anything is asked of the agent", () =>
+  withRelease(async ({ agent, folder, realm, write }) => {
+    const refusals: [keys: string, status: number, message: RegExp][] = [
+      [
+        HANDLER + "\nmemory_mx_mb = 1",
+        1,
+        /invalid-config[^]*memory_mx_mb.*nearest is memory_max_mb/,
+      ],
+      [HANDLER + "\nkeyvalue = true", 1, /unsupported[^]*line 7: .*keyvalue.* not supported yet/],
+      [
+        HANDLER + `\nsha256 = "${"0".repeat(64)}"`,
+        3,
+        /digest-mismatch\]: Cannot use component "hello"/,
+      ],
+      [HANDLER.replace("hello.wasm", "none.wasm"), 4, /not-found\]: Cannot use component "hello"/],
+      [
+        HANDLER.replace("http/proxy", "cli/command"),
+        1,
+        /unsupported[^]*as wasi:cli\/command: it fits/,
+      ],
+      [
+        HANDLER.replace("hello.wasm", "realm.toml"),
+        1,
+        /invalid-module\]: Cannot use component "hello"/,
+      ],
+    ];
+    for (const [keys, wanted, message] of refusals) {
+      await write({ hello: keys });
+      const { status, stdout, stderr } = await realm("apply", "realm.toml", "--yes");
+      assert.match(stderr, message);
+      assert.deepEqual([status, stdout], [wanted, ""], keys);
+    }
+    const absent = await realm("apply", "none.toml", "--yes");
+    assert.deepEqual([absent.status, /hint: Run realm init/.test(absent.stderr)], [4, true]);
+    await Deno.writeFile(`${folder}/realm.toml`, Uint8Array.of(0x23, 0xff));
+    assert.match((await realm("plan", "realm.toml")).stderr, /invalid-config\].*not UTF-8/);
+    assert.deepEqual(agent.calls, []);
+  }));
+
+Deno.test("apply signs only what names the owner's key", () =>
+  withRelease(async ({ agent, folder, owner, realm }) => {
+    const file = `${folder}/realm.toml`;
+    const text = await Deno.readTextFile(file);
+    const other = "ed25519:11111111111111111111111111111111";
+    await Deno.writeTextFile(file, text.replace(owner, other));
+    const { status, stderr } = await realm("apply", "realm.toml", "--yes");
+    assert.equal(status, 3);
+    assert.match(
+      stderr,
+      /wrong-owner\]: Cannot sign "realm\.toml": its owner\.pubkey is ed25519:111/,
+    );
+    assert.equal(agent.current, null);
+  }));
+
+Deno.test("plan, apply and push need an agent", () =>
+  withRelease(async ({ realm, stop }) => {
+    await stop();
+    for (const argv of [["plan", "realm.toml"], ["apply", "realm.toml", "--yes"]]) {
+      assert.equal((await realm(...argv)).status, 5, argv[0]);
+    }
+    assert.equal((await realm("push", "hello", "hello.wasm")).status, 5);
+  }));
+
+Deno.test("push replaces the bytes of one component in the manifest in force", () =>
+  withRelease(async ({ agent, folder, realm, write }) => {
+    const nothing = await realm("push", "hello", "hello.wasm");
+    assert.deepEqual([nothing.status, /no manifest is in force/.test(nothing.stderr)], [4, true]);
+
+    await Deno.writeFile(`${folder}/worker.wasm`, await fixture("worker.wasm"));
+    await write({
+      hello: HANDLER,
+      worker: 'source = "file:worker.wasm"\nworld = "wasi:cli/command"',
+    });
+    await realm("apply", "realm.toml", "--yes");
+    const before = agent.current!;
+    const bytes = await fixture("http-counter.wasm");
+    await Deno.writeFile(`${folder}/next.wasm`, bytes);
+    const { status, stdout, stderr } = await realm("push", "hello", "next.wasm");
+    assert.equal(status, 0, stderr);
+    assert.equal(stdout, "pushed hello as version 2\n");
+    assert.match(stderr, /~ components\.hello\.digest/);
+    assert.deepEqual(agent.current?.manifest, before.manifest, "not one byte of it changes");
+    const [was, is] = [before, agent.current!].map((m) => parseManifestSignature(m.signature));
+    assert.equal(is!.digests.get("hello"), await sha256Hex(bytes));
+    assert.equal(is!.digests.get("worker"), was!.digests.get("worker"));
+    assert.deepEqual(await agent.blobs.get(is!.digests.get("hello")!), bytes);
+
+    const again = await realm("push", "hello", "next.wasm", "--json");
+    assert.deepEqual(JSON.parse(again.stdout).applied, false);
+    assert.equal(agent.current?.version, 2);
+  }));
+
+Deno.test("push refuses another component, another world, and what the manifest pins", () =>
+  withRelease(async ({ agent, folder, realm, write }) => {
+    const digest = await sha256Hex(await fixture("http-hello.wasm"));
+    await write({ hello: `${HANDLER}\nsha256 = "${digest}"` });
+    await realm("apply", "realm.toml", "--yes");
+    await Deno.writeFile(`${folder}/next.wasm`, await fixture("http-counter.wasm"));
+    await Deno.writeFile(`${folder}/command.wasm`, await fixture("hello.wasm"));
+    const refusals: [argv: string[], status: number, message: RegExp][] = [
+      [["helo", "next.wasm"], 4, /not-found\].*wanted a component: hello/],
+      [["hello", "none.wasm"], 4, /not-found\]/],
+      [["hello", "command.wasm"], 1, /unsupported\].*as wasi:http\/proxy/],
+      [["hello", "next.wasm"], 3, /digest-mismatch\].*pins sha256 .*\nhint: Change or remove/],
+    ];
+    for (const [argv, wanted, message] of refusals) {
+      const { status, stderr } = await realm("push", ...argv);
+      assert.match(stderr, message);
+      assert.equal(status, wanted);
+    }
+    assert.equal(agent.current?.version, 1);
+  }));

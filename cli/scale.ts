@@ -1,0 +1,41 @@
+/**
+ * `realm scale COMPONENT N`: how many replicas there are, whatever the manifest says.
+ *
+ * @module
+ */
+import { RealmError } from "../agent/kernel/error.ts";
+import { command } from "./command.ts";
+import { withAgent } from "./connection.ts";
+import { argument, optionalArgument, parseInteger, parseText, toggle } from "./parameters.ts";
+
+export const scale = command({
+  brief: "Set the number of replicas of a component",
+  description: "The number holds until the next apply that touches the component, or --clear, " +
+    "which gives it back to the manifest.",
+  usage: ["COMPONENT N", "COMPONENT --clear"],
+  flags: { clear: toggle("As many as the manifest says") },
+  args: [
+    argument("Component", "COMPONENT", parseText),
+    optionalArgument("Replicas", "N", parseInteger(0, 1_000)),
+  ],
+  async run(context, { clear }, component, replicas) {
+    if (clear === (replicas !== undefined)) {
+      throw new RealmError(
+        "usage",
+        `Cannot scale ${component}: ${
+          clear ? "a number and --clear, wanted one of them" : "no number, wanted N or --clear"
+        }`,
+        { hint: `Run realm scale ${component} 2, or realm scale ${component} --clear` },
+      );
+    }
+    const answer = await withAgent(context, (agent) => agent.scale(component, replicas ?? null));
+    context.print(
+      { component, ...answer },
+      () =>
+        `${component}: ${answer.replicas} ${
+          answer.replicas === 1 ? "replica" : "replicas"
+        } wanted, ` +
+        (answer.scaledTo === null ? "as in the manifest" : "until the manifest changes it"),
+    );
+  },
+});

@@ -1,0 +1,131 @@
+/**
+ * `realm status`: what the agent runs, how it fares, and what it refused.
+ *
+ * @module
+ */
+import type { ControlClient } from "../agent/control/client.ts";
+import { RealmError } from "../agent/kernel/error.ts";
+import { formatAge, formatBytesOf, formatCount } from "../tui/quantity.ts";
+import { alarmsOf, componentRows, type Row, type Sample, type Status } from "../tui/view_model.ts";
+import { command } from "./command.ts";
+import { withAgent } from "./connection.ts";
+import type { Context } from "./context.ts";
+import { type Column, formatTable, printable } from "./output.ts";
+import { toggle } from "./parameters.ts";
+
+/** Between two looks of `--watch`. */
+const WATCH_MS = 1_000;
+/** Refused manifests that are listed; `--json` has all that the agent remembers. */
+const REFUSED_MAX = 3;
+
+export const status = command({
+  brief: "Show what the agent runs, how it fares, and what it refused",
+  description: "With --watch it is kept fresh until the command is interrupted, and shows fuel " +
+    "per second; with --watch and --json there is one line for each look.",
+  flags: { watch: toggle("Keep showing it") },
+  aliases: { w: "watch" },
+  async run(context, flags) {
+    await withAgent(context, async (agent) => {
+      if (flags.watch) return await watch(context, agent);
+      const status = await agent.status();
+      const sample = { status, monotonicMs: performance.now() };
+      context.print(status, () => formatStatus(sample, undefined, Date.now()));
+    });
+  },
+});
+
+async function watch(context: Context, agent: ControlClient): Promise<void> {
+  const { shell } = context;
+  if (!context.json && !shell.terminal.stdout) {
+    throw new RealmError(
+      "usage",
+      "Cannot watch: standard output is not a terminal, wanted one, or --json",
+      { hint: "Run realm status without --watch, or add --json for a line each second" },
+    );
+  }
+  const { systemClock } = await import("../agent/system_clock.ts");
+  const interrupted = shell.interrupted();
+  let previous: Sample | undefined;
+  if (!context.json) shell.write("stdout", "\x1b[2J");
+  while (!interrupted.aborted) {
+    const current = { status: await agent.status(), monotonicMs: systemClock.monotonicMs() };
+    if (context.json) context.printLine(current.status, () => "");
+    else shell.write("stdout", repaint(formatStatus(current, previous, systemClock.wallMs())));
+    previous = current;
+    try {
+      await systemClock.sleep(WATCH_MS, interrupted);
+    } catch (error) {
+      if (!interrupted.aborted) throw error;
+    }
+  }
+}
+
+/** `text` over what is on the terminal: nothing is cleared first, so that nothing flickers. */
+function repaint(text: string): string {
+  return `\x1b[H${text.replaceAll("\n", "\x1b[K\n")}\x1b[J`;
+}
+
+/** The status as people read it; `previous` gives rates, `nowMs` is wall time. */
+export function formatStatus(
+  current: Sample,
+  previous: Sample | undefined,
+  nowMs: number,
+): string {
+  const { status } = current;
+  const rows = componentRows(current, previous, nowMs)
+    .flatMap(({ component, replicas }) => replicas.length === 0 ? [component] : replicas);
+  const parts = [formatAgent(status, nowMs)];
+  const alarms = alarmsOf(status).filter(({ text }) => !text.startsWith("refused manifest"));
+  if (alarms.length > 0) parts.push(alarms.map(({ text }) => `! ${printable(text)}\n`).join(""));
+  if (status.refused.length > 0) parts.push(formatRefused(status, nowMs));
+  parts.push(rows.length === 0 ? "no components\n" : formatTable(rows, COLUMNS));
+  return parts.join("\n");
+}
+
+function formatAgent({ node, manifest, proxy }: Status, nowMs: number): string {
+  const age = (atMs: number) => formatAge(nowMs - atMs);
+  const lines = [
+    ["node", `${node.name}, realm ${node.program}, up ${age(node.startedAtMs)}`],
+    ["key", node.key],
+    ["owner", node.owner ?? "none: unclaimed, obeys nothing"],
+    ["realm", node.realm ?? "no name"],
+    [
+      "manifest",
+      manifest === null ? "none" : `version ${manifest.version}, sha256 ` +
+        `${manifest.sha256.slice(0, 12)}…, applied ${age(manifest.appliedAtMs)} ago`,
+    ],
+    ["proxy", proxy ?? "none"],
+  ] as const;
+  return lines.map(([name, value]) => `${name.padEnd(9)} ${printable(value)}\n`).join("");
+}
+
+function formatRefused({ refused }: Status, nowMs: number): string {
+  const lines = refused.slice(0, REFUSED_MAX).map(({ atMs, version, code, message }) => {
+    const which = version === null ? "a manifest" : `version ${version}`;
+    return `refused ${which} ${formatAge(nowMs - atMs)} ago: ${code}: ${message}`;
+  });
+  const more = refused.length - lines.length;
+  if (more > 0) lines.push(`and ${more} more before, see realm status --json`);
+  return lines.map((line) => `! ${printable(line)}\n`).join("");
+}
+
+const COLUMNS: readonly Column<Row>[] = [
+  { title: "COMPONENT", text: (row) => row.component },
+  { title: "REPLICA", text: (row) => row.kind === "replica" ? row.name : "-", align: "right" },
+  { title: "STATE", text: (row) => row.state },
+  { title: "RESTARTS", text: (row) => String(row.restarts), align: "right" },
+  {
+    title: "MEMORY",
+    text: ({ memory }) => memory ? formatBytesOf(memory.bytes, memory.bytesMax) : "-",
+  },
+  {
+    title: "FUEL/S",
+    text: ({ fuel }) => {
+      if (fuel === undefined) return "-";
+      const max = fuel.perSecMax === undefined ? "no limit" : formatCount(fuel.perSecMax);
+      return fuel.perSec === undefined ? max : `${formatCount(Math.round(fuel.perSec))}/${max}`;
+    },
+  },
+  { title: "AGE", text: ({ ageMs }) => ageMs === undefined ? "-" : formatAge(ageMs) },
+  { title: "LAST EXIT", text: (row) => row.lastExit },
+];
