@@ -28,8 +28,8 @@ Deno.test("formatLogEvent() gives time, replica, stream and a text that moves no
 
 Deno.test("formatLogEvent() tells replicas apart by colour, where it may", () => {
   const [zero, one] = [0, 1].map((replica) => formatLogEvent({ ...line, replica }, "auth", true));
-  assert.ok(zero!.endsWith(" \x1b[36mauth/0\x1b[0m out hello"), zero);
-  assert.ok(one!.includes(" \x1b[32mauth/1\x1b[0m "), one);
+  assert.ok(zero!.endsWith(" \x1b[36mauth/0\x1b[0m out hello"), zero!);
+  assert.ok(one!.includes(" \x1b[32mauth/1\x1b[0m "), one!);
 });
 
 Deno.test("parseSince() reads a time ago or a date", () => {

@@ -238,7 +238,7 @@ Deno.test("plan, apply and push need an agent", () =>
   withRelease(async ({ realm, stop }) => {
     await stop();
     for (const argv of [["plan", "realm.toml"], ["apply", "realm.toml", "--yes"]]) {
-      assert.equal((await realm(...argv)).status, 5, argv[0]);
+      assert.equal((await realm(...argv)).status, 5, argv.join(" "));
     }
     assert.equal((await realm("push", "hello", "hello.wasm")).status, 5);
   }));
