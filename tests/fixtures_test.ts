@@ -1,5 +1,5 @@
 /**
- * The committed fixtures are whole and small, and come from the sources beside them.
+ * The committed fixtures are whole and small, come from the sources beside them, and each is used.
  *
  * @module
  */
@@ -18,6 +18,18 @@ const entries = (url: URL) => [...Deno.readDirSync(url)];
 function built(): Map<string, Uint8Array> {
   const names = entries(FIXTURES).flatMap((e) => /^(.*)\.wasm$/.exec(e.name)?.[1] ?? []).sort();
   return new Map(names.map((n) => [n, Deno.readFileSync(new URL(`${n}.wasm`, FIXTURES))]));
+}
+
+/** Text of every other test that runs or reads fixtures. */
+function* testSources(folder: URL): Generator<string> {
+  for (const entry of entries(folder)) {
+    const url = new URL(entry.name + (entry.isDirectory ? "/" : ""), folder);
+    if (entry.isDirectory) yield* testSources(url);
+    else if (/_test\.tsx?$/.test(entry.name) && url.href !== import.meta.url) {
+      const text = Deno.readTextFileSync(url);
+      if (/\bfixtures\/|\/guest\.ts"/.test(text)) yield text;
+    }
+  }
 }
 
 Deno.test("SHA256SUMS lists every fixture with its digest, sorted", () => {
@@ -55,6 +67,19 @@ Deno.test("fixtures are small and name no path of the machine that built them", 
     );
   }
   assert.ok(total <= BYTES_MAX_TOTAL, `${total} bytes in all`);
+});
+
+Deno.test("every fixture is used by a test", () => {
+  const sources = ["agent/", "cli/", "tui/", "tests/"]
+    .flatMap((folder) => [...testSources(new URL(folder, ROOT))]);
+  // By its file's name anywhere, by its own name where guests are run by name.
+  const isUsed = (name: string) => {
+    const asFile = new RegExp(`[/"'\`]${name}\\.wasm["'\`]`);
+    return sources.some((text) =>
+      asFile.test(text) || (text.includes('/guest.ts"') && text.includes(`"${name}"`))
+    );
+  };
+  assert.deepEqual([...built().keys()].filter((name) => !isUsed(name)), []);
 });
 
 Deno.test("the WASI 0.1 adapter is the one its README names", () => {
