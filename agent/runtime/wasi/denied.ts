@@ -43,12 +43,7 @@ const UNREACHABLE: Readonly<Record<string, Readonly<Record<string, string>>>> = 
     "outgoing-datagram-stream": "check-send send subscribe",
   },
   "wasi:keyvalue/store": { bucket: "get set delete exists list-keys" },
-  "wasi:keyvalue/atomics": { cas: "current" },
 };
-
-function pascal(kebab: string): string {
-  return kebab.replace(/(^|-)(\w)/g, (_, _dash, letter: string) => letter.toUpperCase());
-}
 
 function camel(kebab: string): string {
   return kebab.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -65,9 +60,6 @@ function unreachableResource(iface: string, resource: string, methods: string): 
       },
     });
   }
-  if (resource === "cas") {
-    Object.defineProperty(Unreachable, "new", { value: denyStore(iface, "[static]cas.new") });
-  }
   return Unreachable;
 }
 
@@ -79,19 +71,32 @@ function denyStore(iface: string, name: string) {
   };
 }
 
-/** Resource classes by interface: [name in WIT, class]. */
-export const DENIED_RESOURCES: Readonly<Record<string, readonly [string, typeof Resource][]>> =
-  Object.fromEntries(
-    Object.entries(UNREACHABLE).map(([iface, resources]) => [
-      iface,
-      Object.entries(resources).map(([resource, methods]) =>
-        [resource, unreachableResource(iface, resource, methods)] as const
-      ),
-    ]),
-  ) as never;
+/** Resource `cas` of `wasi:keyvalue/atomics`: its static function is all that can be reached. */
+export class Cas extends Resource {
+  static new(host: WasiInstance): never {
+    return denyStore("wasi:keyvalue/atomics", "[static]cas.new")(host);
+  }
 
-/** The name of a resource's class in the glue. */
-export const classNameOf = pascal;
+  current(): never {
+    throw { tag: "access-denied" };
+  }
+}
+guardResource("wasi:keyvalue/atomics", "cas", Cas);
+
+/** Resource classes by interface, by their name in WIT. */
+export const DENIED_RESOURCES: Readonly<
+  Record<string, Readonly<Record<string, typeof Resource>>>
+> = Object.fromEntries(
+  Object.entries(UNREACHABLE).map(([iface, resources]) => [
+    iface,
+    Object.fromEntries(
+      Object.entries(resources).map(([resource, methods]) => [
+        resource,
+        unreachableResource(iface, resource, methods),
+      ]),
+    ),
+  ]),
+);
 
 const LEVELS = new Set(["trace", "debug", "info", "warn", "error", "critical"]);
 /** Bytes of one line that `wasi:logging` writes. */
@@ -119,11 +124,9 @@ export function createDenied(host: WasiInstance, writeStderr: (bytes: Uint8Array
     "wasi:sockets/ip-name-lookup": {
       resolveAddresses: socket("wasi:sockets/ip-name-lookup#resolve-addresses", "dns"),
     },
-    "wasi:sockets/tcp": {},
     "wasi:sockets/tcp-create-socket": {
       createTcpSocket: socket("wasi:sockets/tcp-create-socket#create-tcp-socket", "outbound"),
     },
-    "wasi:sockets/udp": {},
     "wasi:sockets/udp-create-socket": {
       createUdpSocket: socket("wasi:sockets/udp-create-socket#create-udp-socket", "outbound"),
     },

@@ -342,6 +342,26 @@ inMount("an open directory that others replaced is gone, not another one", ({ ro
   assert.equal(thrown(() => a.readDirectory()), "no-entry");
 });
 
+inMount("a removed directory is gone, also where the host gives its number again", ({ root }) => {
+  const { lstatSync } = Deno;
+  // A file system without times of birth that uses an inode again at once.
+  Deno.lstatSync = (path) => {
+    const info = lstatSync(path);
+    return String(path).endsWith("/a") ? { ...info, ino: 1, birthtime: null } : info;
+  };
+  try {
+    root.createDirectoryAt("a");
+    const a = root.openAt({}, "a", {}, R);
+    assert.equal(a.stat().type, "directory");
+    root.removeDirectoryAt("a");
+    root.createDirectoryAt("a");
+    assert.equal(thrown(() => a.stat()), "no-entry");
+    assert.equal(root.openAt({}, "a", {}, R).stat().type, "directory");
+  } finally {
+    Deno.lstatSync = lstatSync;
+  }
+});
+
 inMount("an unlinked file stays readable where it is open", ({ root }) => {
   const file = put(root, "f", "abc");
   root.unlinkFileAt("f");

@@ -10,7 +10,7 @@
 import { createCli, TerminalInput, TerminalOutput } from "./cli.ts";
 import { createClocks } from "./clocks.ts";
 import { type WasiContext, WasiInstance } from "./context.ts";
-import { classNameOf, createDenied, DENIED_RESOURCES, Network } from "./denied.ts";
+import { Cas, createDenied, DENIED_RESOURCES, Network } from "./denied.ts";
 import { createFilesystem, Descriptor, DirectoryEntryStream } from "./filesystem.ts";
 import {
   createHttp,
@@ -63,62 +63,86 @@ export interface WasiHost {
 }
 
 // deno-lint-ignore ban-types
-type ResourceClass = Function & { prototype: object };
-// deno-lint-ignore ban-types
 type Functions = Record<string, Function>;
+// deno-lint-ignore no-explicit-any
+type ResourceClass = { new (host: WasiInstance, ...args: any[]): object; prototype: object };
 
-const RESOURCES: Readonly<Record<string, readonly (readonly [string, ResourceClass])[]>> = {
-  ...DENIED_RESOURCES as unknown as Record<string, [string, ResourceClass][]>,
-  "wasi:cli/terminal-input": [["terminal-input", TerminalInput]],
-  "wasi:cli/terminal-output": [["terminal-output", TerminalOutput]],
-  "wasi:filesystem/types": [
-    ["descriptor", Descriptor],
-    ["directory-entry-stream", DirectoryEntryStream],
-  ],
-  "wasi:http/types": [
-    ["fields", Fields],
-    ["incoming-request", IncomingRequest],
-    ["outgoing-request", OutgoingRequest],
-    ["request-options", RequestOptions],
-    ["response-outparam", ResponseOutparam],
-    ["incoming-response", IncomingResponse],
-    ["incoming-body", IncomingBody],
-    ["future-trailers", FutureTrailers],
-    ["outgoing-response", OutgoingResponse],
-    ["outgoing-body", OutgoingBody],
-    ["future-incoming-response", FutureIncomingResponse],
-  ],
-  "wasi:io/error": [["error", IoError]],
-  "wasi:io/poll": [["pollable", Pollable]],
-  "wasi:io/streams": [["input-stream", InputStream], ["output-stream", OutputStream]],
-  "wasi:sockets/network": [["network", Network]],
+const RESOURCES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  ...DENIED_RESOURCES,
+  "wasi:cli/terminal-input": { "terminal-input": TerminalInput },
+  "wasi:cli/terminal-output": { "terminal-output": TerminalOutput },
+  "wasi:filesystem/types": {
+    "descriptor": Descriptor,
+    "directory-entry-stream": DirectoryEntryStream,
+  },
+  "wasi:http/types": {
+    "incoming-request": IncomingRequest,
+    "incoming-response": IncomingResponse,
+    "future-trailers": FutureTrailers,
+    "future-incoming-response": FutureIncomingResponse,
+  },
+  "wasi:io/error": { "error": IoError },
+  "wasi:io/poll": { "pollable": Pollable },
+  "wasi:io/streams": { "input-stream": InputStream, "output-stream": OutputStream },
+  "wasi:sockets/network": { "network": Network },
 };
 
-/** Builds the WASI host of one instance. */
-export function createWasi(ctx: WasiContext): WasiHost {
-  const host = new WasiInstance(ctx);
-  const cli = createCli(host);
-  const http = createHttp(host);
-  const once = <T>(make: () => T): () => T => {
-    let made: { value: T } | undefined;
-    return () => (made ??= { value: make() }).value;
-  };
+/** Resources that a guest constructs, or whose static functions (the last) it calls. */
+const CONSTRUCTIBLE: Readonly<
+  Record<string, Readonly<Record<string, readonly [string, ResourceClass, ...string[]]>>>
+> = {
+  "wasi:http/types": {
+    Fields: ["fields", Fields, "fromList"],
+    OutgoingRequest: ["outgoing-request", OutgoingRequest],
+    RequestOptions: ["request-options", RequestOptions],
+    ResponseOutparam: ["response-outparam", ResponseOutparam, "set"],
+    IncomingBody: ["incoming-body", IncomingBody, "finish"],
+    OutgoingResponse: ["outgoing-response", OutgoingResponse],
+    OutgoingBody: ["outgoing-body", OutgoingBody, "finish"],
+  },
+  "wasi:keyvalue/atomics": { Cas: ["cas", Cas as unknown as ResourceClass, "new"] },
+};
+
+/** The name of a resource's class in the glue. */
+function classNameOf(resource: string): string {
+  return resource.replace(/(^|-)(\w)/g, (_, _dash, letter: string) => letter.toUpperCase());
+}
+
+/** The classes of each interface that are the same for every instance, by name in the glue. */
+const CLASSES: Readonly<Record<string, object>> = Object.fromEntries(
+  Object.entries(RESOURCES).map(([iface, resources]) => [
+    iface,
+    Object.fromEntries(
+      Object.entries(resources).map(([resource, type]) => [classNameOf(resource), type]),
+    ),
+  ]),
+);
+
+/** Builds a value the first time it is asked for. */
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}
+
+/** The functions of each interface of one instance. */
+function functionsOf(host: WasiInstance, http: ReturnType<typeof createHttp>) {
+  const cli = once(() => createCli(host));
   const clocks = once(() => createClocks(host));
   const random = once(() => createRandom(host));
   const filesystem = once(() => createFilesystem(host));
-  const denied = once(() => createDenied(host, (bytes) => cli.writeStderr(bytes)));
-
-  const functions: Record<string, () => Functions> = {
-    "wasi:cli/environment": () => cli.environment,
-    "wasi:cli/exit": () => cli.exit,
-    "wasi:cli/stdin": () => cli.stdin,
-    "wasi:cli/stdout": () => cli.stdout,
-    "wasi:cli/stderr": () => cli.stderr,
-    "wasi:cli/terminal-input": () => ({}),
-    "wasi:cli/terminal-output": () => ({}),
-    "wasi:cli/terminal-stdin": () => cli.terminalStdin,
-    "wasi:cli/terminal-stdout": () => cli.terminalStdout,
-    "wasi:cli/terminal-stderr": () => cli.terminalStderr,
+  const denied = once(() => createDenied(host, (bytes) => cli().writeStderr(bytes)));
+  const none = () => ({});
+  return {
+    "wasi:cli/environment": () => cli().environment,
+    "wasi:cli/exit": () => cli().exit,
+    "wasi:cli/stdin": () => cli().stdin,
+    "wasi:cli/stdout": () => cli().stdout,
+    "wasi:cli/stderr": () => cli().stderr,
+    "wasi:cli/terminal-input": none,
+    "wasi:cli/terminal-output": none,
+    "wasi:cli/terminal-stdin": () => cli().terminalStdin,
+    "wasi:cli/terminal-stdout": () => cli().terminalStdout,
+    "wasi:cli/terminal-stderr": () => cli().terminalStderr,
     "wasi:clocks/monotonic-clock": () => clocks().monotonicClock,
     "wasi:clocks/wall-clock": () => clocks().wallClock,
     "wasi:clocks/timezone": () => clocks().timezone,
@@ -126,41 +150,46 @@ export function createWasi(ctx: WasiContext): WasiHost {
     "wasi:filesystem/types": () => filesystem().types,
     "wasi:http/types": () => http.types,
     "wasi:http/outgoing-handler": () => http.outgoingHandler,
-    "wasi:io/error": () => ({}),
+    "wasi:io/error": none,
     "wasi:io/poll": () => ({ poll: (list: Pollable[]) => poll(host, list) }),
-    "wasi:io/streams": () => ({}),
+    "wasi:io/streams": none,
     "wasi:random/random": () => random().random,
     "wasi:random/insecure": () => random().insecure,
     "wasi:random/insecure-seed": () => random().insecureSeed,
-  };
-  for (
-    const iface of [
-      "wasi:sockets/network",
-      "wasi:sockets/instance-network",
-      "wasi:sockets/ip-name-lookup",
-      "wasi:sockets/tcp",
-      "wasi:sockets/tcp-create-socket",
-      "wasi:sockets/udp",
-      "wasi:sockets/udp-create-socket",
-      "wasi:keyvalue/store",
-      "wasi:keyvalue/atomics",
-      "wasi:keyvalue/batch",
-      "wasi:config/store",
-      "wasi:config/runtime",
-      "wasi:logging/logging",
-    ] as const
-  ) functions[iface] = () => denied()[iface];
+    "wasi:sockets/network": () => denied()["wasi:sockets/network"],
+    "wasi:sockets/instance-network": () => denied()["wasi:sockets/instance-network"],
+    "wasi:sockets/ip-name-lookup": () => denied()["wasi:sockets/ip-name-lookup"],
+    "wasi:sockets/tcp": none,
+    "wasi:sockets/tcp-create-socket": () => denied()["wasi:sockets/tcp-create-socket"],
+    "wasi:sockets/udp": none,
+    "wasi:sockets/udp-create-socket": () => denied()["wasi:sockets/udp-create-socket"],
+    "wasi:keyvalue/store": () => denied()["wasi:keyvalue/store"],
+    "wasi:keyvalue/atomics": () => denied()["wasi:keyvalue/atomics"],
+    "wasi:keyvalue/batch": () => denied()["wasi:keyvalue/batch"],
+    "wasi:config/store": () => denied()["wasi:config/store"],
+    "wasi:config/runtime": () => denied()["wasi:config/runtime"],
+    "wasi:logging/logging": () => denied()["wasi:logging/logging"],
+  } satisfies Record<string, () => Functions>;
+}
 
+/** Builds the WASI host of one instance. */
+export function createWasi(ctx: WasiContext): WasiHost {
+  const host = new WasiInstance(ctx);
+  const http = createHttp(host);
   const imports: Record<string, object> = {};
-  for (const [iface, make] of Object.entries(functions)) {
-    const bound = once(() => {
-      const members: Record<string, unknown> = bindFunctions(host, iface, make());
-      for (const [resource, type] of RESOURCES[iface] ?? []) {
-        members[classNameOf(resource)] = bindResource(host, iface, resource, type);
+  const functions: Record<string, () => Functions> = functionsOf(host, http);
+  for (const iface in functions) {
+    const get = once(() => {
+      const members: Record<string, unknown> = bindFunctions(host, iface, functions[iface]!());
+      Object.assign(members, CLASSES[iface]);
+      const constructible = CONSTRUCTIBLE[iface];
+      for (const name in constructible) {
+        const [resource, type, ...statics] = constructible[name]!;
+        members[name] = bindResource(host, iface, resource, type, statics);
       }
       return members;
     });
-    Object.defineProperty(imports, iface, { enumerable: true, get: bound });
+    Object.defineProperty(imports, iface, { enumerable: true, get });
   }
   return { imports, http: http.host, close: () => host.close() };
 }

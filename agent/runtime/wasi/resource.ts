@@ -99,17 +99,24 @@ export function guardResource(iface: string, resource: string, type: { prototype
   }
 }
 
+/** A class and its static functions that a guest reaches; they get the instance first. */
+interface Constructible {
+  new (host: WasiInstance, ...args: never[]): object;
+  readonly prototype: object;
+}
+
 /**
- * A resource class as one instance sees it.
+ * A resource class as one instance sees it, where a guest can construct it or call its static
+ * functions; every other class is given to the glue as it is.
  *
- * Constructor and static functions get the instance as their first argument. The prototype is
- * shared: whoever replaces a method on it does so for every instance.
+ * The prototype is shared: whoever replaces a method on it does so for every instance.
  */
 export function bindResource(
   host: WasiInstance,
   iface: string,
   resource: string,
-  type: AnyFunction & { prototype: object },
+  type: Constructible,
+  statics: readonly string[],
 ): object {
   const construct = type as unknown as new (...args: unknown[]) => object;
   const bound = function (...args: unknown[]) {
@@ -120,15 +127,11 @@ export function bindResource(
     );
   };
   bound.prototype = type.prototype;
-  Object.defineProperty(bound, Symbol.hasInstance, {
-    value: (value: unknown) => value instanceof construct,
-  });
-  for (const name of Object.getOwnPropertyNames(type)) {
-    const method = Object.getOwnPropertyDescriptor(type, name)?.value;
-    if (name === "prototype" || typeof method !== "function") continue;
+  const members = type as unknown as Record<string, Call>;
+  for (const name of statics) {
     const call = `${iface}#[static]${resource}.${kebab(name)}`;
     Object.defineProperty(bound, name, {
-      value: (...args: unknown[]) => answer(host, call, () => method.call(type, host, ...args)),
+      value: (...args: unknown[]) => answer(host, call, () => members[name]!(host, ...args)),
     });
   }
   return bound;
@@ -140,10 +143,11 @@ export function bindFunctions(
   iface: string,
   functions: Record<string, AnyFunction>,
 ): Record<string, Call> {
-  return Object.fromEntries(
-    Object.entries(functions).map(([name, act]) => {
-      const call = `${iface}#${kebab(name)}`;
-      return [name, (...args: unknown[]) => answer(host, call, () => act(...args))];
-    }),
-  );
+  const bound: Record<string, Call> = {};
+  for (const name in functions) {
+    const act = functions[name]!;
+    let call: string | undefined;
+    bound[name] = (...args) => answer(host, call ??= `${iface}#${kebab(name)}`, () => act(...args));
+  }
+  return bound;
 }
