@@ -8,6 +8,8 @@ import { join } from "node:path";
 import { WorkerEngine } from "./runtime/engine.ts";
 import { DiskCache } from "./store/disk_cache.ts";
 
+export { serveHandler } from "./proxy/proxy.ts";
+
 /** An engine whose cache is in `dataFolder`. */
 export function createEngine(
   dataFolder: string,

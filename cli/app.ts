@@ -27,11 +27,13 @@ import {
   type RealmCommand,
   wrongArgument,
 } from "./command.ts";
+import { agent } from "./agent.ts";
 import { apply } from "./apply.ts";
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { init } from "./init.ts";
 import { inspect } from "./inspect.ts";
+import { invite } from "./invite.ts";
 import { key } from "./key.ts";
 import { logs } from "./logs.ts";
 import { formatError } from "./output.ts";
@@ -40,6 +42,7 @@ import { plan } from "./plan.ts";
 import { push } from "./push.ts";
 import { restart } from "./restart.ts";
 import { run as runGuest } from "./run.ts";
+import { serve } from "./serve.ts";
 import { scale } from "./scale.ts";
 import { status } from "./status.ts";
 import { tui } from "./tui.ts";
@@ -65,9 +68,12 @@ const complete = command({
 /** Every command, by name. */
 export const COMMANDS: RouteMap<Invocation> = commands("Run WebAssembly under hard limits", {
   run: runGuest,
+  serve,
   inspect,
   init,
   key,
+  invite,
+  agent,
   plan,
   apply,
   push,

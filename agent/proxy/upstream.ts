@@ -39,7 +39,7 @@ interface Waiter {
 export class Upstream {
   readonly component: string;
   readonly requestTimeoutMs: number;
-  readonly #maxConcurrency: number;
+  readonly maxConcurrency: number;
   readonly #queueMax: number;
   #slots: Slot[] = [];
   /** In order of arrival. */
@@ -50,7 +50,7 @@ export class Upstream {
   constructor(options: UpstreamOptions, replicas: readonly Replica[] = []) {
     this.component = options.component;
     this.requestTimeoutMs = options.requestTimeoutMs;
-    this.#maxConcurrency = options.maxConcurrency;
+    this.maxConcurrency = options.maxConcurrency;
     this.#queueMax = options.queueMax ?? 128;
     this.setReplicas(replicas);
   }
@@ -134,7 +134,7 @@ export class Upstream {
     let best: Slot | undefined;
     for (let i = 0; i < slots.length; i++) {
       const slot = slots[(this.#turn + i) % slots.length]!;
-      if (slot.inFlight < (best?.inFlight ?? this.#maxConcurrency)) best = slot;
+      if (slot.inFlight < (best?.inFlight ?? this.maxConcurrency)) best = slot;
     }
     this.#turn = (this.#turn + 1) % Math.max(1, slots.length);
     return best;

@@ -1,0 +1,101 @@
+/**
+ * `realm agent`: keeps what the owner's manifest says running on this machine.
+ *
+ * @module
+ */
+import { RealmError } from "../agent/kernel/error.ts";
+import { command } from "./command.ts";
+import { defaulted, optional, parseHostPort, parseText, repeated, toggle } from "./parameters.ts";
+import { VERSION } from "./version.ts";
+
+/** Flags whose meaning comes with a later version. */
+const LATER = ["listen", "join", "allowExec"] as const;
+
+export const agent = command({
+  brief: "Keep what the owner's manifest says running on this machine",
+  description:
+    "Without an owner it is unclaimed and obeys nothing; the owner is learnt here, once, by --owner or --ticket. Runs until it is interrupted.",
+  flags: {
+    owner: optional("Public key of the owner", "KEY", parseText),
+    ticket: optional("What realm invite printed", "TICKET", parseText),
+    name: optional(
+      "What the manifest calls this machine (default: its host name)",
+      "NODE",
+      parseText,
+    ),
+    http: defaulted("Where the proxy listens", "HOST:PORT", parseHostPort, "127.0.0.1:8080"),
+    metrics: optional("Where Prometheus may read /metrics", "HOST:PORT", parseHostPort),
+    listen: repeated("Where peers reach this node", "MULTIADDR", parseText),
+    join: repeated("A node to join", "MULTIADDR", parseText),
+    allowExec: toggle("Let the owner run host commands here"),
+  },
+  async run(context, flags) {
+    for (const name of LATER) {
+      const value = flags[name];
+      if (value === false || (Array.isArray(value) && value.length === 0)) continue;
+      const flag = `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+      throw new RealmError(
+        "unsupported",
+        `Cannot start the agent with ${flag}: not supported yet`,
+        {
+          hint: `Leave ${flag} out`,
+        },
+      );
+    }
+    const { startAgent } = await import("../agent/agent.ts");
+    const owner = await ownerOf(flags);
+    const agent = await startAgent({
+      dataFolder: context.dataFolder,
+      nodeName: flags.name ?? Deno.hostname().toLowerCase(),
+      http: flags.http,
+      program: VERSION,
+      ...(flags.metrics === undefined ? {} : { metrics: flags.metrics }),
+      ...(owner === undefined ? {} : { owner }),
+    });
+    const { node, manifest } = agent.status();
+    const ready = {
+      event: "ready",
+      node: node.name,
+      key: node.key,
+      owner: node.owner,
+      proxy: agent.proxyUrl,
+      metrics: agent.metricsUrl ?? null,
+      control: agent.controlPath,
+    };
+    context.printLine(ready, () =>
+      [
+        `node     ${node.name} (${node.key})`,
+        `owner    ${node.owner ?? "none: unclaimed, obeys nothing. Start with --owner KEY"}`,
+        `manifest ${manifest ? `version ${manifest.version}` : "none yet"}`,
+        `proxy    ${agent.proxyUrl}`,
+        ...(agent.metricsUrl ? [`metrics  ${agent.metricsUrl}`] : []),
+        "ready",
+      ].join("\n"));
+    const signal = context.shell.interrupted();
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) return resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    context.note("stopping");
+    await agent.close();
+  },
+});
+
+/** The owner's key, from either flag; both must agree. */
+async function ownerOf(
+  { owner, ticket }: { owner: string | undefined; ticket: string | undefined },
+): Promise<string | undefined> {
+  const { formatPublicKey, parsePublicKey } = await import("../agent/kernel/key.ts");
+  const named = owner === undefined ? undefined : formatPublicKey(parsePublicKey(owner));
+  if (ticket === undefined) return named;
+  const { parseTicket } = await import("../agent/realm/ticket.ts");
+  const invited = parseTicket(ticket).owner;
+  if (named !== undefined && named !== invited) {
+    throw new RealmError(
+      "usage",
+      `Cannot take two owners: --owner is ${named}, the ticket is of ${invited}`,
+      { hint: "Give one of the two" },
+    );
+  }
+  return invited;
+}
