@@ -183,6 +183,17 @@ export interface HandlerRequest {
   readonly signal: AbortSignal;
 }
 
+/**
+ * What a handler answered: what is needed of a `Response`, which is one. The proxy makes the one
+ * that the client gets.
+ */
+export interface HandlerResponse {
+  readonly status: number;
+  readonly headers: Iterable<[string, string]>;
+  /** Bytes where all of it is there already. */
+  readonly body: ReadableStream<Uint8Array> | Uint8Array | null;
+}
+
 /** A running component. */
 export interface Replica {
   /** Resolves once, when it ended; never rejects. */
@@ -197,7 +208,7 @@ export interface Replica {
    * Request handlers only. Resolves with the head of the response; its body streams. Rejects with
    * the RealmError of the trap when the guest ended before it answered.
    */
-  handle(request: HandlerRequest): Promise<Response>;
+  handle(request: HandlerRequest): Promise<HandlerResponse>;
 }
 
 /** Runs components. */

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { HandlerResponse } from "../kernel/ports.ts";
 
 const HOP_BY_HOP = [
   "connection",
@@ -93,17 +94,27 @@ export function addForwarded(headers: [string, string][], origin: Origin): void 
   if (origin.prefix !== undefined) headers.push(["x-forwarded-prefix", origin.prefix]);
 }
 
-/** The response without hop-by-hop headers; for `HEAD` without its body. */
-export function clientResponse(response: Response, method: string): Response {
-  const { headers } = response;
-  const drop: string[] = HOP_BY_HOP.filter((name) => headers.has(name));
-  if (drop.includes("connection")) drop.push(...listedIn(headers.get("connection")!));
-  const isHead = method === "HEAD" && response.body !== null;
-  if (drop.length === 0 && !isHead) return response;
-  // A copy, since headers of a response that was fetched cannot be changed.
-  const kept = new Headers(headers);
-  for (const name of drop) kept.delete(name);
-  if (isHead) response.body!.cancel().catch(() => {});
-  const { status, statusText } = response;
-  return new Response(isHead ? null : response.body, { status, statusText, headers: kept });
+const DROPPED_FROM_RESPONSE = new Set<string>(HOP_BY_HOP);
+
+/** What the client gets: without hop-by-hop headers, for `HEAD` and where none may be without body. */
+export function clientResponse(response: HandlerResponse, method: string): Response {
+  const { status, body } = response;
+  let headers: [string, string][] = [];
+  let connection: string | undefined;
+  for (const pair of response.headers) {
+    if (!DROPPED_FROM_RESPONSE.has(pair[0])) headers.push(pair);
+    else if (pair[0] === "connection") connection = pair[1];
+  }
+  if (connection !== undefined) {
+    const listed = new Set(listedIn(connection));
+    headers = headers.filter(([name]) => !listed.has(name));
+  }
+  const hasNone = method === "HEAD" || status === 204 || status === 205 || status === 304;
+  if (hasNone) discard(response);
+  return new Response(hasNone ? null : body as BodyInit | null, { status, headers });
+}
+
+/** Ends a body that nobody wants. */
+export function discard({ body }: HandlerResponse): void {
+  if (body instanceof ReadableStream) body.cancel().catch(() => {});
 }

@@ -19,10 +19,16 @@
  *
  * @module
  */
-import type { HandlerRequest, Replica } from "../kernel/ports.ts";
+import type { HandlerRequest, HandlerResponse, Replica } from "../kernel/ports.ts";
 import { Deadlines } from "./deadline.ts";
 import { type Failure, failureResponse, type Outcome, reasonOf } from "./failure.ts";
-import { addForwarded, type ClientHeaders, clientResponse, readHeaders } from "./headers.ts";
+import {
+  addForwarded,
+  type ClientHeaders,
+  clientResponse,
+  discard,
+  readHeaders,
+} from "./headers.ts";
 import { type Slot, Upstream } from "./upstream.ts";
 
 /** Where a request goes. */
@@ -221,7 +227,7 @@ async function forward(
   let failure: Failure | undefined;
   let error: unknown;
   /** Ends the wait for the head of a response. */
-  let settle = (_: Response | undefined): void => {};
+  let settle = (_: HandlerResponse | undefined): void => {};
   const fail = (outcome: Outcome, status: number, reason: string) => {
     failure ??= { outcome, status, reason, component };
     settle(undefined);
@@ -253,7 +259,7 @@ async function forward(
 
   const acquired = upstream.acquire(controller.signal);
   const got = acquired instanceof Promise ? await acquired : acquired;
-  let response: Response | undefined;
+  let response: HandlerResponse | undefined;
   /** Who still holds the slot: the replica, until it answered or gave up, and the response. */
   let holders = 0;
   const letGo = () => {
@@ -275,11 +281,11 @@ async function forward(
       signal: controller.signal,
     };
     const { replica } = slot;
-    response = await new Promise<Response | undefined>((resolve) => {
+    response = await new Promise<HandlerResponse | undefined>((resolve) => {
       settle = resolve;
       replica.handle(forwarded).then((late) => {
         letGo();
-        if (failure) late.body?.cancel().catch(() => {});
+        if (failure) discard(late);
         resolve(late);
       }, (reason) => {
         letGo();

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
-import type { HandlerRequest, Replica } from "../kernel/ports.ts";
+import type { HandlerRequest, HandlerResponse, Replica } from "../kernel/ports.ts";
 import { type RequestRecord, type RouteDecision, serveHandler, serveProxy } from "./proxy.ts";
 import { Upstream } from "./upstream.ts";
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const encode = (text: string) => new TextEncoder().encode(text);
 
-function replicaOf(handle: (request: HandlerRequest) => Promise<Response>): Replica {
+function replicaOf(handle: (request: HandlerRequest) => Promise<HandlerResponse>): Replica {
   return { exited: new Promise(() => {}), handle } as never;
 }
 

@@ -9,6 +9,8 @@ import { RealmError } from "../kernel/error.ts";
 import type {
   Engine,
   Exit,
+  HandlerRequest,
+  HandlerResponse,
   Limits,
   Prepared,
   Replica,
@@ -19,10 +21,11 @@ import { sha256Hex } from "../kernel/sha256.ts";
 import { END, Ledger } from "./ledger.ts";
 import {
   type FromWorker,
-  type RequestHead,
+  packHeaders,
   type Start,
   SYMLINK_RESULTS,
   type ToWorker,
+  unpackHeaders,
 } from "./protocol.ts";
 import { type Artifact, decodeArtifact, TOOLCHAIN } from "./artifact.ts";
 
@@ -229,7 +232,7 @@ export class WorkerEngine implements Engine {
 }
 
 interface Flight {
-  readonly response: PromiseWithResolvers<Response>;
+  readonly response: PromiseWithResolvers<HandlerResponse>;
   /** The request's body, read when the guest asks. */
   readonly reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   /** The response's body, once its head was given. */
@@ -313,10 +316,10 @@ class WorkerReplica implements Replica {
     this.#send({ type: "end" });
   }
 
-  handle(request: Request): Promise<Response> {
+  handle(request: HandlerRequest): Promise<HandlerResponse> {
     if (this.#over) return Promise.reject(ended(this.#over));
     const id = this.#nextId++;
-    const response = Promise.withResolvers<Response>();
+    const response = Promise.withResolvers<HandlerResponse>();
     const reader = request.body?.getReader();
     this.#flights.set(id, { response, reader });
     this.#send({ type: "request", id, head: headOf(request), hasBody: reader !== undefined });
@@ -421,12 +424,10 @@ class WorkerReplica implements Replica {
     const { id, status, headers, body, end } = message;
     const flight = this.#flights.get(id);
     if (!flight) return;
-    const init = { status, headers: headers as [string, string][] };
     if (end) {
       this.#flights.delete(id);
       flight.reader?.cancel().catch(() => {});
-      const empty = status === 204 || status === 205 || status === 304;
-      flight.response.resolve(new Response(empty ? null : body as BodyInit | null, init));
+      flight.response.resolve({ status, headers: unpackHeaders(headers), body });
       return;
     }
     const stream = new ReadableStream<Uint8Array>({
@@ -441,7 +442,7 @@ class WorkerReplica implements Replica {
         }),
       cancel: (reason) => this.#cancel(id, reason),
     });
-    flight.response.resolve(new Response(stream as unknown as BodyInit, init));
+    flight.response.resolve({ status, headers: unpackHeaders(headers), body: stream });
   }
 
   #readBody(id: number): void {
@@ -477,15 +478,13 @@ function ended(exit: Exit): RealmError {
     : new RealmError("failed", "Cannot handle the request: the component has ended");
 }
 
-function headOf(request: Request): RequestHead {
-  const url = request.url;
+/** The head in the form of the protocol: one string. */
+function headOf(request: HandlerRequest): string {
+  const { method, url } = request;
   const schemeEnd = url.indexOf("://");
   const pathStart = url.indexOf("/", schemeEnd + 3);
-  return {
-    method: request.method,
-    scheme: url.slice(0, schemeEnd),
-    authority: pathStart < 0 ? url.slice(schemeEnd + 3) : url.slice(schemeEnd + 3, pathStart),
-    pathWithQuery: pathStart < 0 ? "/" : url.slice(pathStart),
-    headers: [...request.headers],
-  };
+  const scheme = url.slice(0, schemeEnd);
+  const authority = pathStart < 0 ? url.slice(schemeEnd + 3) : url.slice(schemeEnd + 3, pathStart);
+  const path = pathStart < 0 ? "/" : url.slice(pathStart);
+  return `${method}\n${scheme}\n${authority}\n${path}\n${packHeaders(request.headers)}`;
 }

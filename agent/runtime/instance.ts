@@ -44,12 +44,9 @@ let settled: Settled | undefined;
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
 
-const waitable = new WeakSet<Method>();
-
 /** Turns a method that may return a promise into one for the synchronous glue. */
 function makeWaitable(method: Method): Method {
-  if (waitable.has(method)) return method;
-  const wrapped: Method = function (...args) {
+  return function (...args) {
     if (settled) {
       const result = settled;
       settled = undefined;
@@ -60,8 +57,6 @@ function makeWaitable(method: Method): Method {
     if (result instanceof Promise) throw new WouldWait(result);
     return result;
   };
-  waitable.add(wrapped);
-  return wrapped;
 }
 
 const camel = (kebab: string) => kebab.replace(/-(\w)/g, (_, c: string) => c.toUpperCase());
@@ -76,20 +71,40 @@ const WAITING = new Map(SUSPENDING_IMPORTS.map((full) => {
   return [`${iface}#${name}`, { iface, className, name }];
 }));
 
-/** Replaces the waiting functions of a WASI host. */
+/** The methods that wait, once they are replaced: all instances of a Worker share their classes. */
+let methodsReplaced = false;
+
+/**
+ * The WASI host with its waiting functions replaced. Interfaces are made when the glue asks for
+ * them, so none is touched that the component does not import.
+ */
 function prepareWasi(wasi: Record<string, object>): Record<string, object> {
-  const imports = { ...wasi };
+  const imports: Record<string, object> = Object.create(wasi);
   for (const { iface, className, name } of WAITING.values()) {
-    const host = imports[iface] as Record<string, unknown> | undefined;
-    if (!host) continue;
     if (className === undefined) {
-      imports[iface] = { ...imports[iface], [name]: makeWaitable(host[name] as Method) };
-    } else {
-      const prototype = (host[className] as { prototype: Record<string, Method> }).prototype;
+      const host = wasi[iface] as Record<string, Method>;
+      // Defined, not set: what is inherited is a getter.
+      const value = { ...host, [name]: makeWaitable(host[name]!) };
+      Object.defineProperty(imports, iface, { value });
+    } else if (!methodsReplaced) {
+      const { prototype } = (wasi[iface] as Record<string, { prototype: Record<string, Method> }>)[
+        className
+      ]!;
       prototype[name] = makeWaitable(prototype[name]!);
     }
   }
+  methodsReplaced = true;
   return imports;
+}
+
+/**
+ * What a host function threw to the guest ends it, also where the guest catches exceptions: an
+ * invalid handle or a value out of range is a trap of the canonical ABI.
+ */
+function ending(error: unknown, limiter: Limiter): unknown {
+  const message = error instanceof Error ? error.message : String(error);
+  limiter.end({ kind: "limit", code: "trap", message });
+  return error;
 }
 
 /** A lowered function whose host side may wait. */
@@ -103,7 +118,7 @@ function lowerWaiting(
     try {
       return call(...args);
     } catch (error) {
-      if (!(error instanceof WouldWait)) throw error;
+      if (!(error instanceof WouldWait)) throw ending(error, limiter);
       return wait(error.promise, args);
     } finally {
       settled = undefined;
@@ -162,14 +177,16 @@ export class Instance {
     const lower: Lower = (name, call) => {
       const key = name.replace(/@[^#]*/, "");
       if (WAITING.has(key)) return lowerWaiting(call, limiter, init.onWait);
-      if (!key.startsWith("wasi:filesystem/")) return call;
       // Disk time is not the guest's running time; other host calls are too short to count.
+      const isTimed = key.startsWith("wasi:filesystem/");
       return (...args) => {
-        limiter.leave();
+        if (isTimed) limiter.leave();
         try {
           return call(...args);
+        } catch (error) {
+          throw ending(error, limiter);
         } finally {
-          limiter.enter();
+          if (isTimed) limiter.enter();
         }
       };
     };
@@ -233,7 +250,9 @@ export class Instance {
     delete this.entry.call;
     limiter.enter();
     try {
-      return await call();
+      const result = call();
+      limiter.leave(); // it returned, or waits
+      return await result;
     } finally {
       limiter.leave();
     }

@@ -104,6 +104,9 @@ export class FuelBucket {
   }
 }
 
+/** The guest that runs in this thread. */
+let running: Limiter | undefined;
+
 /** What {@link Limiter} needs from its surroundings. */
 export interface LimiterInit {
   readonly limits: Limits;
@@ -177,11 +180,15 @@ export class Limiter {
 
   /** The guest starts to run: a call into it, or it is resumed. */
   enter(): void {
-    this.#runningSince = this.init.now();
+    // A promise tells late that a guest returned: whoever runs next ends its time.
+    if (running !== undefined && running !== this) running.leave();
+    running = this;
+    this.#runningSince ??= this.init.now();
   }
 
   /** The guest stops running: it returned, waits, or is in a host call that takes time. */
   leave(): void {
+    if (running === this) running = undefined;
     this.#settle();
     this.#runningSince = undefined;
   }
@@ -247,6 +254,7 @@ export class Limiter {
 
   /** A fuel check that found none left: 0 go on, 1 trap, 2 pause first. */
   readonly tick = (): 0 | 1 | 2 => {
+    if (running !== this) this.enter(); // it was resumed after another had run
     this.#settle();
     if (!this.#ended) this.#check();
     if (this.#ended) return 1;

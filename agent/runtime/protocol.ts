@@ -44,15 +44,27 @@ export const SYMLINK_RESULTS = [
   "Other",
 ] as const;
 
-/** Each character of a value is a byte. */
-export type Header = readonly [name: string, value: string];
+/**
+ * Headers travel as one string, `name\nvalue\n…`, since each string of a message costs more than
+ * its characters. Neither names nor values may have line feeds (RFC 9110, section 5.5). Each
+ * character of a value is a byte.
+ */
+export function packHeaders(headers: Iterable<readonly [string, string]>): string {
+  let packed = "";
+  for (const [name, value] of headers) packed += `${name}\n${value}\n`;
+  return packed;
+}
 
-export interface RequestHead {
-  readonly method: string;
-  readonly scheme: string;
-  readonly authority: string;
-  readonly pathWithQuery: string;
-  readonly headers: readonly Header[];
+/** Inverse of {@link packHeaders}. */
+export function unpackHeaders(packed: string): [string, string][] {
+  const headers: [string, string][] = [];
+  for (let at = 0; at < packed.length;) {
+    const nameEnd = packed.indexOf("\n", at);
+    const valueEnd = packed.indexOf("\n", nameEnd + 1);
+    headers.push([packed.slice(at, nameEnd), packed.slice(nameEnd + 1, valueEnd)]);
+    at = valueEnd + 1;
+  }
+  return headers;
 }
 
 /** From the engine. */
@@ -64,7 +76,8 @@ export type ToWorker =
   | {
     readonly type: "request";
     readonly id: number;
-    readonly head: RequestHead;
+    /** `method\nscheme\nauthority\npath\n`, then the headers packed. */
+    readonly head: string;
     readonly hasBody: boolean;
   }
   | {
@@ -96,7 +109,8 @@ export type FromWorker =
     readonly type: "response";
     readonly id: number;
     readonly status: number;
-    readonly headers: readonly Header[];
+    /** Packed. */
+    readonly headers: string;
     /** What of the body is there already; `end` when that is all. */
     readonly body: Uint8Array | null;
     readonly end: boolean;

@@ -12,13 +12,23 @@ import { Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import {
   type FromWorker,
-  type RequestHead,
+  packHeaders,
   type Start,
   SYMLINK_RESULTS,
   type ToWorker,
+  unpackHeaders,
 } from "./protocol.ts";
 import { exitOf, GuestEnded } from "./trap.ts";
-import { createWasi, type ResponseResult, type WasiContext, type WasiHost } from "./wasi/host.ts";
+import {
+  type BodyReader,
+  type BodySource,
+  createWasi,
+  type FieldList,
+  type RequestHead,
+  type ResponseResult,
+  type WasiContext,
+  type WasiHost,
+} from "./wasi/host.ts";
 
 const scope = self as unknown as {
   onmessage: (event: MessageEvent) => void;
@@ -96,14 +106,16 @@ class Outbox {
 /** A request on its way through the replica. */
 interface Flight {
   readonly id: number;
-  readonly head: RequestHead;
+  /** Packed, see `protocol.ts`. */
+  readonly head: string;
   readonly hasBody: boolean;
   body?: PromiseWithResolvers<Uint8Array | null>;
   pull?: () => void;
   limiter?: Limiter;
-  answered: boolean;
-  /** The head of the response was sent and its body flows. */
-  streaming: boolean;
+  /** What the guest answered; its body may still be written. */
+  response?: ResponseResult;
+  /** The head of the response was sent, and its body flows until this resolves. */
+  streaming?: Promise<void>;
   cancelled: boolean;
 }
 
@@ -112,6 +124,8 @@ interface Live {
   readonly instance: Instance;
   readonly limiter: Limiter;
   readonly wasi: WasiHost;
+  /** The request that it is at work on. */
+  flight?: Flight;
 }
 
 class ReplicaHost {
@@ -153,7 +167,7 @@ class ReplicaHost {
         return;
       case "request": {
         const { id, head, hasBody } = message;
-        const flight = { id, head, hasBody, answered: false, streaming: false, cancelled: false };
+        const flight = { id, head, hasBody, cancelled: false };
         this.#flights.set(id, flight);
         this.#dispatch(flight);
         return;
@@ -241,7 +255,7 @@ class ReplicaHost {
     made(limiter);
     const context = this.#context(limiter);
     const wasi = createWasi(context);
-    const live: { instance?: Instance; limiter: Limiter; wasi: WasiHost } = { limiter, wasi };
+    const live: { -readonly [K in keyof Live]?: Live[K] } = { limiter, wasi };
     this.#live.add(live as Live);
     try {
       live.instance = await Instance.create({
@@ -252,7 +266,10 @@ class ReplicaHost {
         procExit: start.adapted ? (status) => context.exit(status) : undefined,
         limiter,
         wasi: wasi.imports,
-        onWait: () => this.#outbox.flush(),
+        onWait: () => {
+          if (live.flight) this.#stream(live.flight);
+          this.#outbox.flush();
+        },
       });
     } catch (error) {
       this.#live.delete(live as Live);
@@ -338,7 +355,18 @@ class ReplicaHost {
     try {
       live ??= await this.#create((l) => limiter = l);
       flight.limiter = live.limiter;
-      if (!flight.cancelled) await this.#handle(flight, live);
+      if (!flight.cancelled) {
+        live.flight = flight;
+        const { http } = live.wasi;
+        await live.instance.handle(
+          http.createIncomingRequest(new LazyHead(flight.head), this.#bodyOf(flight)),
+          http.createResponseOutparam((response) => flight.response = response),
+        );
+        delete live.flight;
+        if (!flight.response) throw new RealmError("trap", "it returned without a response");
+        this.#respond(flight);
+        await flight.streaming;
+      }
       if (live.limiter.ended) throw new GuestEnded();
       if (this.start.instancePerRequest) this.#discard(live);
       else this.#idle.push(live);
@@ -348,71 +376,84 @@ class ReplicaHost {
       const exit = limiter ? exitOf(error, limiter) : hostFault(error);
       if (!flight.cancelled) this.#trapped(flight, exit);
     }
-    if (!flight.streaming) this.#flights.delete(flight.id);
+    this.#flights.delete(flight.id);
     const next = this.#waiting.shift();
     if (next) this.#serve(next);
   }
 
-  async #handle(flight: Flight, live: Live): Promise<void> {
-    const { http } = live.wasi;
-    const request = http.createIncomingRequest(
-      { ...flight.head, headers: flight.head.headers.map(([n, v]) => [n, bytesOf(v)] as const) },
-      flight.hasBody ? { read: () => this.#readBody(flight) } : null,
-    );
-    const answered = Promise.withResolvers<void>();
-    const outparam = http.createResponseOutparam((response) => {
-      this.#answer(flight, response).finally(answered.resolve);
-    });
-    await live.instance.handle(request, outparam);
-    if (!flight.answered) {
-      throw new RealmError("trap", "it returned without a response");
-    }
-    await answered.promise;
+  #bodyOf(flight: Flight): BodySource | null {
+    if (!flight.hasBody) return null;
+    return {
+      read: () => {
+        flight.body = Promise.withResolvers();
+        this.#outbox.add({ type: "want-body", id: flight.id });
+        return flight.body.promise;
+      },
+    };
   }
 
-  #readBody(flight: Flight): Promise<Uint8Array | null> {
-    flight.body = Promise.withResolvers();
-    this.#outbox.add({ type: "want-body", id: flight.id });
-    return flight.body.promise;
-  }
-
-  /** Sends the response: head and body in one message when the body is there already. */
-  async #answer(flight: Flight, response: ResponseResult): Promise<void> {
-    flight.answered = true;
-    const { id } = flight;
-    if ("error" in response) {
-      const { tag, val } = response.error;
-      const reason = typeof val === "string" ? `${tag}: ${val}` : tag;
-      return this.#fail(flight, new RealmError("trap", `it answered with the error ${reason}`));
-    }
-    const { status, body } = response;
-    const headers = response.headers.map(([name, value]) => [name, latin1(value)] as const);
+  /** The guest is done: sends head and body in one message, unless the body flows already. */
+  #respond(flight: Flight): void {
+    const response = flight.response!;
+    if (flight.streaming || flight.cancelled) return;
+    if ("error" in response) return this.#answeredError(flight, response.error);
+    const { status, headers, body } = response;
+    let taken: Uint8Array | null | undefined;
+    let all: Uint8Array | null = null;
     try {
-      const first = await body.read();
-      let next = first === null ? null : body.read();
-      // A guest that is about to finish its body gets head and body sent as one message.
-      const second = next && await settledNow(next);
-      if (second === null) next = null;
-      if (flight.cancelled) return body.cancel();
-      const end = next === null;
-      flight.streaming = !end;
-      this.#outbox.add({ type: "response", id, status, headers, body: first, end });
-      while (next !== null) {
-        this.#outbox.flush();
+      while ((taken = body.take())) all = all ? concat(all, taken) : taken;
+    } catch (error) {
+      return this.#bodyFailed(flight, error);
+    }
+    const packed = packHeaders(headers.map(([name, value]) => [name, latin1(value)]));
+    const message = {
+      type: "response",
+      id: flight.id,
+      status,
+      headers: packed,
+      body: all,
+    } as const;
+    this.#outbox.add({ ...message, end: taken === null });
+    // A body that the guest left open without dropping it.
+    if (taken === undefined) flight.streaming = this.#pump(flight, body);
+  }
+
+  /** The guest waits: what it answered so far goes out, and what follows flows. */
+  #stream(flight: Flight): void {
+    const { response } = flight;
+    if (!response || flight.streaming || flight.cancelled || "error" in response) return;
+    const { status, headers, body } = response;
+    const packed = packHeaders(headers.map(([name, value]) => [name, latin1(value)]));
+    const message = { type: "response", id: flight.id, status, headers: packed } as const;
+    this.#outbox.add({ ...message, body: null, end: false });
+    flight.streaming = this.#pump(flight, body);
+  }
+
+  async #pump(flight: Flight, body: BodyReader): Promise<void> {
+    try {
+      for (;;) {
         await this.#pulled(flight);
         if (flight.cancelled) return body.cancel();
-        const bytes: Uint8Array | null = await next;
-        this.#outbox.add({ type: "response-body", id, bytes });
-        next = bytes && body.read();
+        const bytes = await body.read();
+        this.#outbox.add({ type: "response-body", id: flight.id, bytes });
+        this.#outbox.flush();
+        if (bytes === null) return;
       }
     } catch (error) {
-      const failed = error instanceof Error
-        ? error.message
-        : String((error as { tag?: unknown })?.tag);
-      this.#fail(flight, new RealmError("trap", `its response body failed: ${failed}`));
-    } finally {
-      if (flight.streaming) this.#flights.delete(id);
+      this.#bodyFailed(flight, error);
     }
+  }
+
+  #answeredError(flight: Flight, { tag, val }: { tag: string; val?: unknown }): void {
+    const reason = typeof val === "string" ? `${tag}: ${val}` : tag;
+    this.#fail(flight, new RealmError("trap", `it answered with the error ${reason}`));
+  }
+
+  #bodyFailed(flight: Flight, error: unknown): void {
+    const failed = error instanceof Error
+      ? error.message
+      : String((error as { tag?: unknown })?.tag ?? error);
+    this.#fail(flight, new RealmError("trap", `its response body failed: ${failed}`));
   }
 
   #pulled(flight: Flight): Promise<void> {
@@ -448,7 +489,6 @@ class ReplicaHost {
         failed: error.message,
       });
     } else this.#outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
-    flight.answered = true;
     this.#flights.delete(flight.id);
   }
 
@@ -457,6 +497,43 @@ class ReplicaHost {
     live.limiter.dispose();
     live.wasi.close();
   }
+}
+
+/** The head of a request; its headers are read when the guest asks for them. */
+class LazyHead implements RequestHead {
+  readonly method: string;
+  readonly scheme: string;
+  readonly authority: string;
+  readonly pathWithQuery: string;
+  readonly #packed: string;
+
+  constructor(packed: string) {
+    const fields: string[] = [];
+    let at = 0;
+    for (let i = 0; i < 4; i++) {
+      const end = packed.indexOf("\n", at);
+      fields.push(packed.slice(at, end));
+      at = end + 1;
+    }
+    [this.method, this.scheme, this.authority, this.pathWithQuery] = fields as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    this.#packed = packed.slice(at);
+  }
+
+  get headers(): FieldList {
+    return unpackHeaders(this.#packed).map(([name, value]) => [name, bytesOf(value)]);
+  }
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
 }
 
 /** Header values travel as strings of which each character is a byte (Fetch: byte sequences). */
@@ -470,11 +547,6 @@ function latin1(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return text;
-}
-
-/** What the promise resolved with, if it did within this turn. */
-function settledNow<T>(promise: Promise<T>): Promise<T | undefined> {
-  return Promise.race([promise, Promise.resolve().then().then().then(() => undefined)]);
 }
 
 function hostFault(error: unknown): Exit {

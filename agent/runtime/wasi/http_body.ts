@@ -44,6 +44,8 @@ export interface BodyReader {
    * finish it. At most one call is pending.
    */
   read(): Promise<Uint8Array | null>;
+  /** What {@link read} would give at once: `undefined` while there is nothing. */
+  take(): Uint8Array | null | undefined;
   /** The trailers, once `read` gave `null`. */
   trailers(): FieldList | undefined;
   /** Nobody wants the rest: the guest's writes find the stream closed. */
@@ -275,19 +277,25 @@ class Outgoing implements OutputSink, BodyReader {
     this.#readable.notify();
   }
 
+  take(): Uint8Array | null | undefined {
+    const chunk = this.#chunks.shift();
+    if (chunk !== undefined) {
+      this.#queued -= chunk.length;
+      this.#writable.notify();
+      return chunk;
+    }
+    if (this.#end !== undefined) {
+      if ("error" in this.#end) throw this.#end.error;
+      return null;
+    }
+    if (this.#cancelled || this.host.hasEnded) throw { tag: "HTTP-protocol-error" };
+    return undefined;
+  }
+
   async read(): Promise<Uint8Array | null> {
     for (;;) {
-      const chunk = this.#chunks.shift();
-      if (chunk !== undefined) {
-        this.#queued -= chunk.length;
-        this.#writable.notify();
-        return chunk;
-      }
-      if (this.#end !== undefined) {
-        if ("error" in this.#end) throw this.#end.error;
-        return null;
-      }
-      if (this.#cancelled || this.host.hasEnded) throw { tag: "HTTP-protocol-error" };
+      const taken = this.take();
+      if (taken !== undefined) return taken;
       await new Promise<void>((resolve) => {
         const unclose = this.host.onClose(() => resolve());
         this.#readable.wait(() => {
@@ -318,6 +326,7 @@ class Outgoing implements OutputSink, BodyReader {
 /** A reader of no bytes, for a message without a body. */
 export const EMPTY_BODY: BodyReader = {
   read: () => Promise.resolve(null),
+  take: () => null,
   trailers: () => undefined,
   cancel: () => {},
 };
