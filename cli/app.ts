@@ -31,6 +31,7 @@ import { agent } from "./agent.ts";
 import { apply } from "./apply.ts";
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
+import { demo } from "./demo.ts";
 import { init } from "./init.ts";
 import { inspect } from "./inspect.ts";
 import { invite } from "./invite.ts";
@@ -70,6 +71,7 @@ export const COMMANDS: RouteMap<Invocation> = commands("Run WebAssembly under ha
   run: runGuest,
   serve,
   inspect,
+  demo,
   init,
   key,
   invite,

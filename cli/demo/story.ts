@@ -1,0 +1,431 @@
+/**
+ * What the demo does, step by step. Commands run as their users run them, in this process, on a
+ * data folder of the demo's own; the agent is a process of its own. A step says what it saw, and
+ * the demo goes on only when that is what was wanted.
+ *
+ * @module
+ */
+import * as path from "node:path";
+import { connectControl, type ControlClient } from "../../agent/control/client.ts";
+import { RealmError } from "../../agent/kernel/error.ts";
+import { webCryptoBackend } from "../../agent/kernel/signature_backends.ts";
+import { signerOf } from "../../agent/kernel/verify.ts";
+import {
+  formatManifestSignature,
+  parseManifestSignature,
+  signManifest,
+} from "../../agent/realm/manifest_signature.ts";
+import { main } from "../app.ts";
+import { controlSocketPath } from "../connection.ts";
+import type { Context, Shell } from "../context.ts";
+import { OWNER_KEY_FILE } from "../key.ts";
+import { readKeyFile } from "../key_file.ts";
+import { ChildAgent, type Ready } from "./child_agent.ts";
+import { Load, pause } from "./load.ts";
+
+type Replica = Awaited<ReturnType<ControlClient["status"]>>["replicas"][number];
+
+/** The components of the demo, by the name of their file. Each file is carried in the program. */
+const COMPONENTS = {
+  "counter.wasm": new URL("../../fixtures/http-counter.wasm", import.meta.url),
+  "hello.wasm": new URL("../../fixtures/http-hello.wasm", import.meta.url),
+  "rogue.wasm": new URL("../../fixtures/spin.wasm", import.meta.url),
+};
+
+const NODE = "demo";
+/** How often the rogue has to be killed and started again to be believed. */
+const RESTARTS_SEEN = 2;
+/** A step that takes longer has failed. */
+const STEP_MS_MAX = 20_000;
+const POLL_MS = 50;
+
+/** What is appended to the manifest that `realm init` writes. */
+const MANIFEST = `
+[nodes."${NODE}"]
+
+[components.counter]                    # counts its requests in a volume
+source = "file:./counter.wasm"
+world = "wasi:http/proxy"
+memory_max_mb = 32
+epoch_timeout_ms = 200
+mounts = [{ volume = "counter", guest = "/data" }]
+
+[components.hello]
+source = "file:./hello.wasm"
+world = "wasi:http/proxy"
+
+[components.rogue]                      # computes for ever: its limit kills it, again and again
+source = "file:./rogue.wasm"
+world = "wasi:cli/command"
+epoch_timeout_ms = 100
+
+[routing]
+"${NODE}" = [
+  { path = "/counter/...", component = "counter", strip_prefix = true },
+  { path = "/hello", component = "hello", replicas = 2 },
+]
+`;
+
+/**
+ * Runs the demo; whether everything was seen. It lasts `forMs`, or as long as its steps take where
+ * that is longer; without it, until it is interrupted.
+ */
+export async function runDemo(context: Context, forMs: number | undefined): Promise<boolean> {
+  const endsAt = forMs === undefined ? Infinity : performance.now() + forMs;
+  const folder = await Deno.makeTempDir({ prefix: "realm-demo-" });
+  const remove = () => Deno.removeSync(folder, { recursive: true });
+  globalThis.addEventListener("unload", remove);
+  const demo = new Demo(context, folder);
+  try {
+    return await demo.run(endsAt);
+  } finally {
+    await demo.close();
+    globalThis.removeEventListener("unload", remove);
+    remove();
+  }
+}
+
+class Demo {
+  readonly #data: string;
+  readonly #interrupted: AbortSignal;
+  #agent: ChildAgent | undefined;
+  #ready: Ready | undefined;
+  #control: ControlClient | undefined;
+  #load: Load | undefined;
+  /** The greatest number that the counter answered. */
+  #counted = 0;
+
+  constructor(readonly context: Context, readonly folder: string) {
+    this.#data = path.join(folder, "data");
+    this.#interrupted = context.shell.interrupted();
+  }
+
+  async run(endsAt: number): Promise<boolean> {
+    this.#say({ event: "begin", folder: this.folder }, `Everything is in ${this.folder}\n`);
+    try {
+      const owner = await this.#init();
+      await this.#startAgent(owner);
+      await this.#apply();
+      await this.#ask();
+      await this.#tamper();
+      await this.#rogue();
+      await this.#limits();
+      await this.#show();
+    } catch (error) {
+      if (!(error instanceof NotSeen)) throw error;
+      await this.#load?.stop({ forgive: true });
+      this.#agentErrors();
+      return false;
+    }
+    this.#invite(endsAt);
+    await pause(Math.min(endsAt - performance.now(), 2 ** 31 - 1), this.#interrupted);
+    return await this.#end();
+  }
+
+  /** Ends the agent. */
+  async close(): Promise<void> {
+    await this.#load?.stop({ forgive: true });
+    this.#control?.close();
+    await this.#agent?.stop();
+  }
+
+  // ---- the steps ----
+
+  async #init(): Promise<string> {
+    return await this.#step("realm init makes the keys of a realm", async (see) => {
+      const { owner } = JSON.parse(await this.#realm("init", "--name", "demo", "--json"));
+      for (const [name, url] of Object.entries(COMPONENTS)) {
+        await Deno.writeFile(path.join(this.folder, name), await Deno.readFile(url));
+      }
+      await Deno.writeTextFile(this.#manifest, MANIFEST, { append: true });
+      see(`owner ${owner}`);
+      return owner;
+    });
+  }
+
+  async #startAgent(owner: string): Promise<void> {
+    await this.#step("realm agent runs in a process of its own", async (see) => {
+      const { agent, ready } = await ChildAgent.start(
+        // deno-fmt-ignore
+        ["--data", this.#data, "--name", NODE, "--owner", owner, "--http", "127.0.0.1:0"],
+        this.#interrupted,
+      );
+      this.#agent = agent;
+      this.#ready = ready;
+      this.#control = connectControl(controlSocketPath(this.#data));
+      require(ready.owner === owner, `its owner is ${ready.owner}, wanted ${owner}`);
+      see(`process ${agent.pid}, proxy ${ready.proxy}`);
+    });
+  }
+
+  async #apply(): Promise<void> {
+    await this.#step("realm apply signs the manifest, the agent obeys it", async (see) => {
+      await this.#realm("apply", this.#manifest, "--yes");
+      const { version } = parseManifestSignature(await Deno.readTextFile(`${this.#manifest}.sig`));
+      const status = await this.#control!.status();
+      const { manifest, components } = status;
+      require(
+        manifest?.version === version,
+        `version ${manifest?.version} is in force, wanted ${version}`,
+      );
+      require(components.length === 3, `${components.length} components, wanted 3`);
+      await this.#wait("its request handlers run", async () => {
+        const replicas = await this.#replicas((r) => r.component !== "rogue");
+        return replicas.length === 3 && replicas.every(({ state }) => state === "running");
+      });
+      see(`version ${version}: ${components.map(({ name }) => name).join(", ")}`);
+    });
+  }
+
+  async #ask(): Promise<void> {
+    await this.#step("requests reach the components through the proxy", async (see) => {
+      const asked = await Promise.all(["/hello", "/counter/"].map((each) => this.#get(each)));
+      require(asked[0] === "200 hello", `/hello answered ${asked[0]}`);
+      require(asked[1] === "200 1", `/counter/ answered ${asked[1]}`);
+      see("/hello answers hello, /counter/ answers 1; more come all the time");
+      this.#counted = 1;
+      this.#load = new Load([
+        {
+          name: "hello",
+          url: `${this.#ready!.proxy}/hello`,
+          check: (body) => body === "hello\n" ? undefined : `body ${JSON.stringify(body)}`,
+        },
+        { name: "counter", url: `${this.#ready!.proxy}/counter/`, check: (b) => this.#count(b) },
+      ]);
+    });
+  }
+
+  /** The counter only ever goes up; others may ask it, too. */
+  #count(body: string): string | undefined {
+    const number = Number(body);
+    if (!(number > this.#counted)) return `counted ${body.trim()} after ${this.#counted}`;
+    this.#counted = number;
+  }
+
+  async #tamper(): Promise<void> {
+    await this.#step("a manifest changed after it was signed is refused", async (see) => {
+      const before = await this.#control!.manifest();
+      const bytes = await Deno.readFile(this.#manifest);
+      const { digests } = parseManifestSignature(before!.signature);
+      const keys = await readKeyFile(path.join(this.#data, OWNER_KEY_FILE));
+      const signed = await signManifest(bytes, {
+        version: before!.version + 1,
+        digests,
+        signer: signerOf(keys, webCryptoBackend()),
+      });
+      const changed = new TextDecoder().decode(bytes)
+        .replace("memory_max_mb = 32", "memory_max_mb = 64");
+      const error = await this.#control!.apply({
+        manifest: new TextEncoder().encode(changed),
+        signature: formatManifestSignature(signed),
+      }).then(() => undefined, (error) => error);
+      require(error instanceof RealmError, "the agent took it");
+      require(error.code === "digest-mismatch", `the agent said ${error.code}: ${error.message}`);
+      const after = await this.#control!.status();
+      require(
+        after.manifest?.version === before!.version,
+        `version ${after.manifest?.version} is in force, wanted ${before!.version}`,
+      );
+      require(after.refused[0]?.code === error.code, "the status does not tell of it");
+      see(error.message);
+    });
+  }
+
+  async #rogue(): Promise<void> {
+    const title = "a component that computes for ever is killed by its limit and started again";
+    await this.#step(title, async (see) => {
+      const answered = this.#load!.answered;
+      let rogue: Replica | undefined;
+      await this.#wait("it was killed and started again", async () => {
+        rogue = (await this.#replicas((r) => r.component === "rogue"))[0];
+        return (rogue?.restarts ?? 0) >= RESTARTS_SEEN;
+      });
+      const exit = rogue!.lastExit?.exit;
+      const code = exit?.kind === "trap" ? exit.code : exit?.kind;
+      require(code === "epoch-timeout", `it ended with ${code}, wanted epoch-timeout`);
+      const more = this.#load!.answered - answered;
+      require(more > 0, "its neighbours answered nothing meanwhile");
+      this.#requireNoneLost();
+      see(
+        `${code}, ${rogue!.restarts} restarts; meanwhile its neighbours answered ${more} ` +
+          "requests and lost none",
+      );
+    });
+    const said = await this.#realm("logs", "rogue");
+    const withoutFrames = said.split("\n").filter((line) => !/ realm +at /.test(line));
+    this.#quote("realm logs rogue", withoutFrames.join("\n"));
+  }
+
+  async #limits(): Promise<void> {
+    const title = "a request that takes too much time or memory ends alone";
+    await this.#step(title, async (see) => {
+      const [spin, grow] = [await this.#get("/counter/spin"), await this.#get("/counter/grow")];
+      for (const answer of [spin, grow]) {
+        require(answer.startsWith("502 "), `the proxy answered ${answer}`);
+      }
+      const counted = this.#counted;
+      await this.#wait("the counter goes on", () => this.#counted > counted);
+      this.#requireNoneLost();
+      const [counter] = await this.#replicas((r) => r.component === "counter");
+      const { traps = 0, memoryBytesPeak = 0 } = counter?.usage ?? {};
+      require(traps === 2, `${traps} instances trapped, wanted 2`);
+      const bound = counter!.limits!.memoryBytesMax;
+      require(memoryBytesPeak <= bound, `${memoryBytesPeak} bytes at most, wanted ${bound}`);
+      see(`${spin}; ${grow}`);
+    });
+  }
+
+  async #show(): Promise<void> {
+    this.#quote("realm status", await this.#realm("status"));
+  }
+
+  #invite(endsAt: number): void {
+    const { proxy } = this.#ready!;
+    const open = [`${proxy}/hello`, `${proxy}/counter/`];
+    const realm = Deno.build.standalone ? "realm" : "./dev dev";
+    const data = `--data ${this.#data}`;
+    const commands = ["status", "logs rogue --follow", "restart hello", "scale hello 4", "tui"]
+      .map((words) => `${realm} ${words} ${data}`);
+    this.#say(
+      { event: "open", open, commands },
+      [`Open ${open.join(" or ")}`, "Try", ...commands.map((each) => `    ${each}`), ""].join("\n"),
+    );
+    if (endsAt === Infinity) this.context.note("Ctrl-C ends it");
+  }
+
+  async #end(): Promise<boolean> {
+    // When it was interrupted the agent may have been, too.
+    const forgive = this.#interrupted.aborted;
+    await this.#load!.stop({ forgive });
+    const { answered } = this.#load!;
+    try {
+      await this.#step("no request was lost from the first to the last", async (see) => {
+        this.#requireNoneLost();
+        if (!forgive) {
+          const count = await this.#get("/counter/count");
+          require(count === `200 ${this.#counted}`, `the volume has ${count}`);
+        }
+        see(`${answered} answered; the counter's volume says ${this.#counted}`);
+      }, { always: true });
+      await this.#step("the agent ends when it is told to", async (see) => {
+        require(await this.#agent!.stop(), "it had to be killed");
+        see("");
+      }, { always: true });
+    } catch (error) {
+      if (!(error instanceof NotSeen)) throw error;
+      this.#agentErrors();
+      return false;
+    }
+    this.#say({ event: "end", ok: true, answered }, "All of it was seen");
+    return true;
+  }
+
+  // ---- what they are made of ----
+
+  get #manifest(): string {
+    return path.join(this.folder, "realm.toml");
+  }
+
+  /** Runs a step and says how it went. Throws {@link NotSeen} when it went wrong. */
+  async #step<T>(
+    title: string,
+    act: (see: (detail: string) => void) => Promise<T>,
+    { always = false } = {},
+  ): Promise<T> {
+    let detail = "";
+    try {
+      if (!always) this.#interrupted.throwIfAborted();
+      const result = await act((said) => detail = said);
+      this.#tell(true, title, detail);
+      return result;
+    } catch (error) {
+      const known = error instanceof RealmError;
+      const reason = known ? error.message : error instanceof Error ? error.stack : String(error);
+      this.#tell(false, title, reason ?? "");
+      throw new NotSeen(title, { cause: error });
+    }
+  }
+
+  #tell(ok: boolean, title: string, detail: string): void {
+    const mark = ok ? "ok    " : "FAILED";
+    this.#say(
+      { event: "step", ok, title, detail },
+      `${mark}  ${title}` + detail.trim().replace(/^(?=.)/gm, "        ").replace(/^(?=.)/, "\n"),
+    );
+  }
+
+  /** A command and what it printed. */
+  #quote(words: string, output: string): void {
+    this.#say(
+      { event: "output", command: words, output },
+      `\n$ ${words}\n${output.trimEnd()}\n`,
+    );
+  }
+
+  #say(event: Record<string, unknown>, text: string): void {
+    this.context.printLine(event, () => text);
+  }
+
+  #agentErrors(): void {
+    const errors = this.#agent?.errors.trim();
+    if (errors) this.context.note(`The agent said:\n${errors}`);
+  }
+
+  /** Runs a command on the demo's data folder; its standard output. */
+  async #realm(...words: string[]): Promise<string> {
+    const said = { stdout: "", stderr: "" };
+    const decoder = new TextDecoder();
+    const shell: Shell = {
+      cwd: this.folder,
+      env: () => undefined,
+      terminal: { stdin: false, stdout: false, stderr: false },
+      columns: 80,
+      write(stream, data) {
+        said[stream] += typeof data === "string" ? data : decoder.decode(data);
+      },
+      readLine: () => Promise.resolve(null),
+      interrupted: () => this.#interrupted,
+    };
+    const status = await main([...words, "--data", this.#data], shell);
+    if (status === 0) return said.stdout;
+    throw new RealmError(
+      "failed",
+      `Cannot run realm ${words.join(" ")}: status ${status}\n${said.stderr}`,
+    );
+  }
+
+  /** One request through the proxy: status and body of its answer. */
+  async #get(where: string): Promise<string> {
+    const response = await fetch(`${this.#ready!.proxy}${where}`, {
+      signal: AbortSignal.any([this.#interrupted, AbortSignal.timeout(STEP_MS_MAX)]),
+    });
+    const body = (await response.text()).trim();
+    return body.startsWith(`${response.status} `) ? body : `${response.status} ${body}`;
+  }
+
+  async #replicas(which: (replica: Replica) => boolean): Promise<Replica[]> {
+    return (await this.#control!.status()).replicas.filter(which);
+  }
+
+  /** Looks again and again until it is so. */
+  async #wait(what: string, isSo: () => Promise<boolean> | boolean): Promise<void> {
+    const late = performance.now() + STEP_MS_MAX;
+    while (!await isSo()) {
+      this.#interrupted.throwIfAborted();
+      require(performance.now() < late, `waited ${STEP_MS_MAX / 1000} s in vain until ${what}`);
+      await pause(POLL_MS, this.#interrupted);
+    }
+  }
+
+  #requireNoneLost(): void {
+    const { lost } = this.#load!;
+    require(lost.length === 0, `${lost.length} requests were lost: ${lost.slice(0, 5).join("; ")}`);
+  }
+}
+
+/** A step did not see what it wanted; it was told. */
+class NotSeen extends Error {}
+
+function require(condition: boolean, otherwise: string): asserts condition {
+  if (!condition) throw new RealmError("failed", otherwise);
+}
