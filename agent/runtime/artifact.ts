@@ -10,7 +10,7 @@ import type { World } from "../kernel/ports.ts";
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the reduction of its glue, the rewriter or the adapter.
  */
-export const TOOLCHAIN = "realm-2 jco-transpile-0.12.1 adapter-48";
+export const TOOLCHAIN = "realm-4 jco-transpile-0.12.1 adapter-48";
 
 /** A component, ready to be compiled and instantiated. */
 export interface Artifact {

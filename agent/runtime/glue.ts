@@ -66,8 +66,7 @@ export function reduceGlue(source: string): string {
   const head = js.slice(0, split);
   let body = js.slice(split);
 
-  // The bodies of imported functions. Exports keep their task: it is made once a call, not once
-  // an import, and ends before the call returns.
+  // The bodies of imported functions.
   const functions: string[] = [];
   let from = 0;
   for (const match of body.matchAll(/const _trampoline\d+ = function\([^)]*\) \{/g)) {
@@ -88,7 +87,7 @@ export function reduceGlue(source: string): string {
     from = end;
   }
   functions.push(body.slice(from));
-  body = functions.join("");
+  body = reduceExports(functions.join(""));
 
   // What core modules are given: the function itself behind the canonical ABI's check that the
   // instance may be left, instead of a chain of tasks.
@@ -126,6 +125,36 @@ export function reduceGlue(source: string): string {
     .replace(/^export function instantiate/m, "return function instantiate")
     .replaceAll("!globalThis?.process?.env?.JCO_DEBUG", "true")
     .replaceAll("import.meta.url", "''");
+}
+
+const EXPORT_TASK =
+  /const \[task, _wasm_call_currentTaskID\] = createNewCurrentTask\(\{[^}]*\}\);\s+const started = task\.enterSync\(\);\s+if \(null!== null\) \{[^}]*\}/;
+const EXPORT_ERROR =
+  /if \(!task\.isResolvedState\(\)\) \{[^}]*\}\s+if \(!task\.isExited\(\)\) \{ task\.exit\(\{[^}]*\}\); \}\s+throw err;/;
+
+/** The functions that the component exports; one of another form keeps its task. */
+function reduceExports(body: string): string {
+  const parts: string[] = [];
+  let from = 0;
+  for (const match of body.matchAll(/^ {2}function [\w$]+\([^)]*\) \{/gm)) {
+    const open = match.index + match[0].length - 1;
+    const end = closing(body, open);
+    let text = body.slice(match.index, end);
+    if (!EXPORT_TASK.test(text)) continue;
+    text = text.replace(EXPORT_TASK, "").replace(IMPORT_ERROR, "throw err;")
+      .replace(EXPORT_ERROR, "throw err;").replace(TASK_END, "");
+    text = replaceEach(text, "_withGlobalCurrentTaskMeta({", (call) => {
+      const at = call.indexOf("fn: () => {");
+      if (at < 0) throw changed("an export has another form");
+      const fn = call.slice(at + 4, closing(call, at + 10));
+      return `((${fn})()`; // the closing bracket of the call remains
+    });
+    if (/\btask\b/.test(text)) continue;
+    parts.push(body.slice(from, match.index), text);
+    from = end;
+  }
+  parts.push(body.slice(from));
+  return parts.join("");
 }
 
 /** What the glue gives a core module in place of a host function. */

@@ -10,6 +10,7 @@
  */
 import { RealmError } from "../kernel/error.ts";
 import type { ComponentExports, Instantiate, Lower } from "./glue.ts";
+import { HandlerLoop } from "./handler_loop.ts";
 import type { Limiter } from "./limiter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
 import { GuestEnded } from "./trap.ts";
@@ -143,13 +144,17 @@ function lowerWaiting(
 
 const ENTRY = /^wasi:(cli\/run|http\/incoming-handler)@0\.2\.\d+#(run|handle)$/;
 
+interface Entry {
+  call?: () => Promise<unknown>;
+}
+
 /** A live instance. After a trap it must be thrown away. */
 export class Instance {
   private constructor(
     readonly init: InstanceInit,
     readonly exports: ComponentExports,
     /** Where the glue leaves the call into the core module, arguments lowered. */
-    readonly entry: { call?: () => Promise<unknown> },
+    readonly entry: Entry,
   ) {}
 
   /**
@@ -173,7 +178,7 @@ export class Instance {
       refuel: refuelFunction(limiter),
       grow: limiter.grow,
     };
-    const entry: { call?: () => Promise<unknown> } = {};
+    const entry: Entry = {};
     const lower: Lower = (name, call) => {
       const key = name.replace(/@[^#]*/, "");
       if (WAITING.has(key)) return lowerWaiting(call, limiter, init.onWait);
@@ -212,13 +217,17 @@ export class Instance {
         for (const [name, f] of Object.entries(core.exports)) {
           // The glue lowers the arguments and calls this; the real call is made outside of it,
           // where the guest may be suspended.
-          if (ENTRY.test(name) && typeof f === "function") {
-            const start = jspi.promising(f as (...args: unknown[]) => unknown);
-            exports[name] = (...args: unknown[]) => {
-              entry.call = () => start(...args);
-              return 0;
-            };
-          }
+          const world = ENTRY.exec(name)?.[1];
+          if (world === undefined || typeof f !== "function") continue;
+          let start: (...args: number[]) => Promise<unknown>;
+          if (world === "http/incoming-handler") {
+            const loop = new HandlerLoop(f, () => limiter.enter(), () => limiter.leave());
+            start = (request, outparam) => loop.call(request!, outparam!);
+          } else start = jspi.promising(f as (...args: number[]) => unknown);
+          exports[name] = (...args: number[]) => {
+            entry.call = () => start(...args);
+            return 0;
+          };
         }
         return { exports };
       },
@@ -248,8 +257,8 @@ export class Instance {
     const call = this.entry.call;
     if (!call) throw new RealmError("failed", `Cannot call ${iface}: the glue did not`);
     delete this.entry.call;
-    limiter.enter();
     try {
+      limiter.enter();
       const result = call();
       limiter.leave(); // it returned, or waits
       return await result;

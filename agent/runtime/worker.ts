@@ -37,6 +37,8 @@ const scope = self as unknown as {
 
 /** Output that the agent has not taken yet; past it the guest waits. */
 const OUTPUT_BYTES_MAX = 256 * 1024;
+/** Microtasks without a new message after which a turn is over. */
+const SETTLED_STEPS = 6;
 /** Requests beyond `maxConcurrency` that wait here; the proxy keeps the real queue. */
 const REQUESTS_WAITING_MAX = 1024;
 
@@ -85,13 +87,21 @@ class Lock {
   }
 }
 
-/** Messages of a turn, sent together. */
+/** Messages of a turn, sent together: each `postMessage` wakes the agent. */
 class Outbox {
   #messages: FromWorker[] = [];
 
   add(message: FromWorker): void {
     this.#messages.push(message);
-    if (this.#messages.length === 1) queueMicrotask(() => this.flush());
+    if (this.#messages.length === 1) queueMicrotask(() => this.#settle(0));
+  }
+
+  /** Sends once no message was added for some steps: requests that came together end together. */
+  #settle(seen: number, steps = 0): void {
+    const { length } = this.#messages;
+    if (length === 0) return;
+    if (length === seen && steps >= SETTLED_STEPS) return this.flush();
+    queueMicrotask(() => this.#settle(length, length === seen ? steps + 1 : 0));
   }
 
   /** Sends at once: the guest may run on without ever ending this turn. */
