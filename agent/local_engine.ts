@@ -5,7 +5,7 @@
  * @module
  */
 import { join } from "node:path";
-import { WorkerEngine } from "./runtime/engine.ts";
+import { type EngineInit, WorkerEngine } from "./runtime/engine.ts";
 import { DiskCache } from "./store/disk_cache.ts";
 
 export { serveHandler } from "./proxy/proxy.ts";
@@ -13,7 +13,7 @@ export { serveHandler } from "./proxy/proxy.ts";
 /** An engine whose cache is in `dataFolder`. */
 export function createEngine(
   dataFolder: string,
-  options: { warmWorkers?: number } = {},
+  options: Omit<EngineInit, "cache"> = {},
 ): WorkerEngine {
   return new WorkerEngine({ cache: new DiskCache(join(dataFolder, "cache")), ...options });
 }

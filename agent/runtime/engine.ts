@@ -40,6 +40,8 @@ export interface EngineInit {
   readonly cache: ArtifactCache;
   /** Workers kept ready for components without mounts. */
   readonly warmWorkers?: number;
+  /** Whether a Worker that was taken is replaced; it is unless this is false. */
+  readonly refill?: boolean;
 }
 
 interface PreparedArtifact extends Prepared {
@@ -54,6 +56,8 @@ const TRANSPILE_WORKER = new URL(`./transpile_worker.${EXTENSION}`, import.meta.
 
 /** A transpiling Worker is kept this long without work. */
 const TRANSPILER_IDLE_MS = 10_000;
+/** A Worker that was taken from the warm pool is replaced after so long. */
+const REFILL_AFTER_MS = 50;
 /** A Worker that does not end within this time after it was told to is given up. */
 const STOP_MS = 2_000;
 
@@ -135,6 +139,7 @@ export class WorkerEngine implements Engine {
   readonly #warm: Worker[] = [];
   readonly #replicas = new Set<WorkerReplica>();
   readonly #locks = new Map<string, SharedArrayBuffer>();
+  #refillTimer: number | undefined;
   #closed = false;
 
   constructor(readonly init: EngineInit) {
@@ -196,7 +201,6 @@ export class WorkerEngine implements Engine {
         read: mounts.map((m) => m.hostPath),
         write: mounts.filter((m) => m.writable).map((m) => m.hostPath),
       });
-    this.#fill();
     const locks = mounts.map(({ hostPath }) => {
       const lock = this.#locks.get(hostPath) ?? new SharedArrayBuffer(4);
       this.#locks.set(hostPath, lock);
@@ -214,7 +218,18 @@ export class WorkerEngine implements Engine {
     this.#replicas.add(replica);
     replica.exited.then(() => this.#replicas.delete(replica));
     await replica.started;
+    if (mounts.length === 0) this.#refill();
     return replica;
+  }
+
+  /** Later: to spawn a Worker blocks this thread for longer than a guest takes to start. */
+  #refill(): void {
+    if (this.#refillTimer !== undefined || this.init.refill === false) return;
+    this.#refillTimer = setTimeout(() => {
+      this.#refillTimer = undefined;
+      this.#fill();
+    }, REFILL_AFTER_MS);
+    Deno.unrefTimer(this.#refillTimer);
   }
 
   #fill(): void {
@@ -225,6 +240,7 @@ export class WorkerEngine implements Engine {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#refillTimer);
     for (const worker of this.#warm.splice(0)) worker.terminate();
     await Promise.all([...this.#replicas].map((r) => r.stop()));
     this.#transpiler.close();
