@@ -43,6 +43,8 @@ export const agent = command({
       );
     }
     const { startAgent } = await import("../agent/agent.ts");
+    // The environment is for the Worker that transpiles, sys for the figures of the node.
+    context.keepPermissions("read", "write", "net", "env", "sys");
     const owner = await ownerOf(flags);
     const agent = await startAgent({
       dataFolder: context.dataFolder,

@@ -12,6 +12,12 @@ import * as path from "node:path";
 import { RealmError } from "../agent/kernel/error.ts";
 import { type Column, formatTable } from "./output.ts";
 
+/** Every kind of permission of a program on Deno. */
+export const PERMISSIONS = ["read", "write", "net", "env", "sys", "run", "ffi", "import"] as const;
+
+/** One of {@link PERMISSIONS}. */
+export type Permission = typeof PERMISSIONS[number];
+
 /** A standard stream that is written to. */
 export type OutputStream = "stdout" | "stderr";
 
@@ -30,6 +36,8 @@ export interface Shell {
   readLine(): Promise<string | null>;
   /** Aborted at the first SIGINT or SIGTERM; from then on a second one ends the process. */
   interrupted(): AbortSignal;
+  /** Gives up every permission but these, for good; returns those that are left. */
+  keepPermissions(kinds: readonly Permission[]): readonly Permission[];
 }
 
 /** The flags that every command takes. */
@@ -101,6 +109,14 @@ export class Context {
   /** A detail for those who ask with `--verbose`, on standard error. */
   detail(text: string): void {
     if (this.flags.verbose && !this.flags.quiet) this.shell.write("stderr", ensureLine(text));
+  }
+
+  /**
+   * Gives up every permission of the program but these, before anything of a guest is touched. A
+   * kind is given up as a whole: what is narrower than that are the permissions of Workers.
+   */
+  keepPermissions(...kinds: readonly Permission[]): void {
+    this.detail(`permissions: ${this.shell.keepPermissions(kinds).join(", ")}`);
   }
 
   /** Whether escape sequences may be written to the stream: a terminal, and no `NO_COLOR`. */
@@ -181,6 +197,15 @@ export function systemShell(): Shell {
         });
       }
       return controller.signal;
+    },
+    keepPermissions(kinds) {
+      // The cast: "import" is not yet in the types of Deno.
+      const all = PERMISSIONS.map((name) => ({ name }) as Deno.PermissionDescriptor);
+      for (const each of all) {
+        if (!kinds.includes(each.name)) Deno.permissions.revokeSync(each);
+      }
+      return all.filter((each) => Deno.permissions.querySync(each).state === "granted")
+        .map(({ name }) => name);
     },
   };
 }

@@ -58,6 +58,7 @@ export const run = command({
   passThrough: true,
   async run(context, flags, file, ...args) {
     const { createEngine } = await import("../agent/local_engine.ts");
+    context.keepPermissions("read", "write", "env");
     const bytes = await readComponent(context, file);
     const grants = grantsOf(context, flags, [file.split("/").at(-1)!, ...args]);
     const engine = createEngine(context.dataFolder, {

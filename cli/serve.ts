@@ -39,6 +39,7 @@ export const serve = command({
   args: [argument("Component", "FILE.wasm", parseText)],
   async run(context, flags, file) {
     const { createEngine, serveHandler } = await import("../agent/local_engine.ts");
+    context.keepPermissions("read", "write", "net", "env");
     const bytes = await readComponent(context, file);
     const grants = grantsOf(context, flags, []);
     const engine = createEngine(context.dataFolder);

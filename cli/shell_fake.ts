@@ -34,6 +34,7 @@ export function testShell(
     },
     readLine: () => Promise.resolve(input.shift() ?? null),
     interrupted: () => options.interrupted ?? new AbortController().signal,
+    keepPermissions: (kinds) => kinds,
     text: (stream) => written[stream],
   };
 }

@@ -385,6 +385,7 @@ class Demo {
       },
       readLine: () => Promise.resolve(null),
       interrupted: () => this.#interrupted,
+      keepPermissions: (kinds) => kinds, // this process goes on
     };
     const status = await main([...words, "--data", this.#data], shell);
     if (status === 0) return said.stdout;
