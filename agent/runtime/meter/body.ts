@@ -654,8 +654,6 @@ export class BodyDecoder {
         if (type.v128) this.#v128 = true;
         height = type.params;
       } else f.bits[i]! |= BIT_CATCH_ALL;
-      // Whether a handler runs is not known in front of the try, even if nothing in it calls.
-      if (!(bits & BIT_DEAD)) f.escape[i] = -1;
     }
     this.#checkHeight("arm");
     const e = this.#event(op, start, f.event[i]!, 0);

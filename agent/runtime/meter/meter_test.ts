@@ -208,11 +208,23 @@ Deno.test("meter() renumbers functions and globals wherever they are named", asy
   assert.equal(exports.refFunc(), exports.seven);
 });
 
+Deno.test("meter() charges nothing for code that an exception went past", async () => {
+  const { host, exports } = await run(`(module (tag $t)
+    (func $thrower (if (global.get $throws) (then (throw $t))))
+    (global $throws (export "throws") (mut i32) (i32.const 1))
+    (func $between (call $thrower) ${"(drop (i32.const 0)) ".repeat(50)})
+    (func (export "f") try call $between ${"i32.const 0 drop ".repeat(20)} catch_all end))`);
+  // Two calls, the condition and its if, the throw.
+  assert.equal(unitsOf(host, () => exports.f()), 2 + 2 + 1);
+  exports.throws.value = 0;
+  assert.equal(unitsOf(host, () => exports.f()), 2 + 2 + 100 + 40);
+});
+
 Deno.test("meter() keeps the names of functions in backtraces", async () => {
   const { exports } = await run(
-    `(module (func $inner unreachable) (func $outer (export "f") (call $inner)))`,
+    `(module (func $deepest unreachable) (func $caller (export "f") (call $deepest)))`,
   );
-  assert.throws(() => exports.f(), (e: Error) => /inner[^]*outer/.test(e.stack!));
+  assert.throws(() => exports.f(), (e: Error) => /deepest[^]*caller/.test(e.stack!));
 });
 
 Deno.test("meter() refuses what it does not support, and says where", async () => {
