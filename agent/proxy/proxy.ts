@@ -20,6 +20,7 @@
  * @module
  */
 import type { HandlerRequest, HandlerResponse, Replica } from "../kernel/ports.ts";
+import { type Address, addressOf } from "./address.ts";
 import { Deadlines } from "./deadline.ts";
 import { type Failure, failureResponse, type Outcome, reasonOf } from "./failure.ts";
 import {
@@ -106,18 +107,17 @@ export function serveProxy(options: ProxyOptions): ProxyServer {
     const head = readHeaders(request.headers);
     const refusal = refusalOf(request, head, options);
     if (refusal) return answerFailure(request, info, options, refusal);
-    let url: URL;
-    try {
-      url = new URL(request.url);
-    } catch {
+    const address = addressOf(request.url);
+    if (!address) {
       return answerFailure(request, info, options, refused(400, "the address is not a URL"));
     }
-    const decision = options.route({ host: url.host, path: url.pathname });
+    const { host, path } = address;
+    const decision = options.route({ host, path });
     if (!decision) {
-      const reason = `no route for ${url.host}${url.pathname.slice(0, 200)}`;
+      const reason = `no route for ${host}${path.slice(0, 200)}`;
       return answerFailure(request, info, options, { outcome: "no-route", status: 404, reason });
     }
-    return forward(request, info, url, head, decision, { options, deadlines, inFlight });
+    return forward(request, info, address, head, decision, { options, deadlines, inFlight });
   });
   return {
     hostname: server.addr.hostname,
@@ -214,13 +214,13 @@ function answerFailure(
 async function forward(
   request: Request,
   info: Deno.ServeHandlerInfo,
-  url: URL,
+  address: Address,
   head: ClientHeaders,
   decision: RouteDecision,
   { options, deadlines, inFlight }: Shared,
 ): Promise<Response> {
   const startMs = performance.now();
-  const { route, upstream, path = url.pathname } = decision;
+  const { route, upstream, path = address.path } = decision;
   const { component, requestTimeoutMs } = upstream;
   const controller = new AbortController();
 
@@ -270,12 +270,12 @@ async function forward(
   else {
     slot = got;
     holders = 2;
-    const prefix = path === url.pathname ? undefined : removedPrefix(url.pathname, path);
-    const address = (info.remoteAddr as Deno.NetAddr).hostname;
-    addForwarded(head.kept, { address, host: url.host, prefix });
+    const prefix = path === address.path ? undefined : removedPrefix(address.path, path);
+    const client = (info.remoteAddr as Deno.NetAddr).hostname;
+    addForwarded(head.kept, { address: client, host: address.host, prefix });
     const forwarded: HandlerRequest = {
       method: request.method,
-      url: `http://${url.host}${path}${url.search}`,
+      url: `http://${address.host}${path}${address.query}`,
       headers: head.kept,
       body: request.body,
       signal: controller.signal,
