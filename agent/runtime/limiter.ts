@@ -113,8 +113,8 @@ export interface LimiterInit {
   readonly ledger: Ledger;
   readonly bucket: FuelBucket | undefined;
   readonly now: () => number;
-  /** Whether other instances live in this Worker: then the guest takes turns and never blocks it. */
-  readonly shared: () => boolean;
+  /** Whether the Worker has more to do than this: then the guest takes turns and never blocks it. */
+  readonly shared: boolean;
 }
 
 /** Enforces the limits of one instance. */
@@ -261,7 +261,7 @@ export class Limiter {
     const available = this.init.bucket?.available() ?? Infinity;
     this.#throttled = available === 0;
     if (this.#throttled) return 2;
-    if (this.#turnMs > TURN_MS && this.init.shared()) return 2;
+    if (this.#turnMs > TURN_MS && this.init.shared) return 2;
     return this.#grant(available);
   };
 
@@ -292,7 +292,7 @@ export class Limiter {
     const { bucket, ledger, shared } = this.init;
     const owedMs = bucket?.emptyForMs() ?? 0;
     if (owedMs > 1000) {
-      if (shared()) {
+      if (shared) {
         this.#limit("out-of-fuel", "it owes a second of fuel where it cannot be paused");
         return 1;
       }

@@ -32,7 +32,7 @@ function guest(limits: Partial<Limits>, options: { shared?: boolean } = {}) {
     ledger,
     bucket,
     now,
-    shared: () => options.shared ?? false,
+    shared: options.shared ?? false,
   });
   const metered = meter(GUEST, CEILING);
   assert.equal(limiter.grow(0, metered.memoryPagesMin), 0);

@@ -260,7 +260,8 @@ class ReplicaHost {
       ledger: this.#ledger,
       bucket: this.#bucket,
       now,
-      shared: () => this.#live.size > 1,
+      // A handler's Worker has requests to take, also while its only instance runs.
+      shared: start.world === "wasi:http/proxy",
     });
     made(limiter);
     const context = this.#context(limiter);

@@ -1,0 +1,199 @@
+/**
+ * Request handlers in the real engine: bodies both ways, many requests at once, and what becomes
+ * of a request whose instance ends.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import type {
+  HandlerRequest,
+  HandlerResponse,
+  Replica,
+  StartOptions,
+} from "../agent/kernel/ports.ts";
+import { fixture, NO_GRANTS, withEngine } from "./guest.ts";
+
+const MIB = 1024 * 1024;
+
+interface Handler {
+  readonly replica: Replica;
+  readonly notices: string[];
+  get(path: string, init?: Partial<HandlerRequest>): Promise<HandlerResponse>;
+  text(path: string, init?: Partial<HandlerRequest>): Promise<string>;
+}
+
+async function withHandler(
+  name: string,
+  options: Partial<StartOptions>,
+  test: (handler: Handler) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await withEngine(async (engine) => {
+      const notices: string[] = [];
+      const replica = await engine.start(await engine.prepare(await fixture(name)), {
+        world: "wasi:http/proxy",
+        grants: {
+          ...NO_GRANTS,
+          mounts: [{ hostPath: folder, guestPath: "/data", writable: true }],
+        },
+        limits: { memoryBytesMax: 64 * MIB },
+        stdio: {
+          terminal: { stdin: false, stdout: false, stderr: false },
+          read: () => Promise.resolve(null),
+          write: () => {},
+        },
+        notice: (text) => notices.push(text),
+        ...options,
+      });
+      const get = (path: string, init: Partial<HandlerRequest> = {}) =>
+        replica.handle({
+          method: "GET",
+          url: `http://realm.test${path}`,
+          headers: [],
+          body: null,
+          signal: new AbortController().signal,
+          ...init,
+        });
+      const text = async (path: string, init?: Partial<HandlerRequest>) =>
+        await new Response((await get(path, init)).body as BodyInit).text();
+      await test({ replica, notices, get, text });
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("handlers answer with status, headers and body", () =>
+  withHandler("http-counter", {}, async ({ get, text }) => {
+    assert.equal(await text("/"), "1\n");
+    assert.equal(await text("/"), "2\n");
+    assert.equal((await get("/status?code=204")).status, 204);
+    const headers: [string, string][] = [["x-one", "ü"], ["x-two", "b"]];
+    const told = await text("/headers", { headers, method: "PUT" });
+    assert.match(told, /Put/);
+    assert.match(told, /x-two: b/);
+    assert.match(told, /realm\.test/);
+  }));
+
+Deno.test("handlers stream bodies both ways without collecting them", () =>
+  withHandler("http-counter", {}, async ({ get, replica }) => {
+    const total = 20 * MIB;
+    let sent = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (sent === total) return controller.close();
+        sent += 64 * 1024;
+        controller.enqueue(new Uint8Array(64 * 1024).fill(sent / (64 * 1024)));
+      },
+    });
+    const response = await get("/echo", { method: "POST", body });
+    let received = 0;
+    for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+      received += chunk.length;
+      assert.ok(sent - received < 4 * MIB, `${sent - received} bytes are held`);
+    }
+    assert.equal(received, total);
+    assert.ok(replica.usage().memoryBytesPeak < 8 * MIB);
+  }));
+
+Deno.test("handlers send events as they come", () =>
+  withHandler("http-counter", {}, async ({ get }) => {
+    const from = performance.now();
+    const response = await get("/stream?n=3&ms=150");
+    const arrivals: number[] = [];
+    for await (const _ of response.body as ReadableStream<Uint8Array>) {
+      arrivals.push(performance.now() - from);
+    }
+    assert.ok(arrivals.length >= 3, `${arrivals}`);
+    assert.ok(arrivals.at(-1)! - arrivals[0]! > 200, `${arrivals}`);
+  }));
+
+Deno.test("handlers serve many slow requests at once, up to their concurrency", () =>
+  withHandler("http-counter", { maxConcurrency: 50 }, async ({ text, replica }) => {
+    const from = performance.now();
+    const answers = await Promise.all(Array.from({ length: 100 }, () => text("/slow?ms=200")));
+    const ms = performance.now() - from;
+    assert.ok(answers.every((a) => a === "slept 200\n"), answers[0]);
+    assert.ok(ms > 380 && ms < 5_000, `two rounds of 50 took ${ms} ms`);
+    assert.ok(replica.usage().memoryBytes < 50 * 2 * MIB);
+  }));
+
+Deno.test("a request that traps, spins or says nothing fails alone", () =>
+  withHandler(
+    "http-counter",
+    { limits: { memoryBytesMax: 16 * MIB, epochTimeoutMs: 150 } },
+    async (h) => {
+      const codes = async (path: string) => {
+        try {
+          return (await h.get(path)).status;
+        } catch (error) {
+          return (error as { code?: string }).code;
+        }
+      };
+      const [spin, trap, silent, grow, fine] = await Promise.all(
+        ["/spin", "/trap", "/silent", "/grow", "/healthz"].map(codes),
+      );
+      assert.deepEqual(
+        { spin, trap, silent, grow, fine },
+        { spin: "epoch-timeout", trap: "trap", silent: "trap", grow: "memory-limit", fine: 200 },
+      );
+      assert.equal(await h.text("/healthz"), "ok\n");
+      assert.equal(h.replica.usage().traps, 3, "silence is an answer of a kind");
+      assert.ok(h.notices.some((n) => n.startsWith("epoch-timeout")), h.notices.join("\n"));
+      assert.ok(h.replica.usage().memoryBytes <= 2 * 2 * MIB, "what trapped gave its memory back");
+    },
+  ));
+
+Deno.test("a guest that spins lets its neighbours in the replica answer", () =>
+  withHandler("http-counter", {}, async ({ get, text }) => {
+    await text("/healthz");
+    const stop = new AbortController();
+    const spinning = get("/spin", { signal: stop.signal }).catch(() => "ended");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 5; i++) assert.equal(await text("/healthz"), "ok\n");
+    stop.abort();
+    assert.equal(await spinning, "ended");
+    assert.equal(await text("/healthz"), "ok\n");
+  }));
+
+Deno.test("a trap before the response was sent is no response, however much was written", () =>
+  withHandler("http-counter", {}, async ({ get, text }) => {
+    await assert.rejects(get("/trap?bytes=100"), { code: "trap" });
+    assert.equal(await text("/healthz"), "ok\n");
+  }));
+
+Deno.test("a response that breaks off in its middle is an error to its reader", () =>
+  withHandler("http-counter", {}, async ({ get, replica }) => {
+    const response = await get("/stream?n=1000&ms=20");
+    const read = new Response(response.body as BodyInit).text();
+    await Promise.all([assert.rejects(read), replica.stop()]);
+  }));
+
+Deno.test("a reader that leaves ends the request", () =>
+  withHandler("http-counter", {}, async ({ get, text, replica }) => {
+    const response = await get("/stream?n=100000&ms=5");
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    await reader.read();
+    await reader.cancel();
+    assert.equal(await text("/healthz"), "ok\n");
+    const settled = replica.usage().fuelUsed;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.ok(replica.usage().fuelUsed - settled < 100_000, "nothing runs on");
+  }));
+
+Deno.test("each request has an instance of its own where that is asked for", () =>
+  withHandler("http-counter", { instancePerRequest: true }, async ({ text, replica }) => {
+    for (let i = 1; i <= 5; i++) assert.equal(await text("/"), `${i}\n`);
+    assert.ok(replica.usage().memoryBytes <= 2 * MIB, `${replica.usage().memoryBytes}`);
+  }));
+
+Deno.test("a stopped replica fails what it has, and takes no more", () =>
+  withHandler("http-counter", {}, async ({ get, replica }) => {
+    const slow = get("/slow?ms=10000").catch((error) => error);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await replica.stop();
+    assert.ok(await slow instanceof Error);
+    assert.deepEqual(await replica.exited, { kind: "stopped" });
+    await assert.rejects(get("/healthz"));
+  }));
