@@ -64,7 +64,7 @@ interface Entry {
   readonly attempt: number;
   state: ObservedReplica["state"];
   live: Replica | undefined;
-  restarts: number;
+  readonly restarts: number;
   readonly startedAtMs: number;
   lastExit: ReplicaView["lastExit"];
 }
@@ -73,6 +73,8 @@ interface Entry {
 export class Supervisor {
   #desired: readonly DesiredReplica[] = [];
   readonly #entries = new Map<string, Entry>();
+  /** Starts of each replica since it is desired, by its key. */
+  readonly #starts = new Map<string, number>();
   /** Instances that still finish requests, or are being stopped. */
   readonly #leaving = new Set<Promise<void>>();
   readonly #abort = new AbortController();
@@ -83,6 +85,8 @@ export class Supervisor {
   /** What should run from now on. */
   set(desired: readonly DesiredReplica[]): void {
     this.#desired = desired;
+    const keys = new Set(desired.map(keyOf));
+    for (const key of this.#starts.keys()) if (!keys.has(key)) this.#starts.delete(key);
     this.#reconcile();
   }
 
@@ -165,17 +169,19 @@ export class Supervisor {
 
   #start(replica: DesiredReplica, attempt: number, before: Entry | undefined): void {
     const { clock } = this.init;
-    const again = attempt > 0 || before !== undefined;
+    const key = keyOf(replica);
+    const restarts = this.#starts.get(key) ?? 0;
+    this.#starts.set(key, restarts + 1);
     const entry: Entry = {
       replica,
       attempt,
       state: { kind: "starting" },
       live: undefined,
-      restarts: (before?.restarts ?? 0) + (again ? 1 : 0),
+      restarts,
       startedAtMs: clock.wallMs(),
       lastExit: before?.lastExit ?? null,
     };
-    this.#entries.set(keyOf(replica), entry);
+    this.#entries.set(key, entry);
     this.#run(entry, before?.live);
   }
 

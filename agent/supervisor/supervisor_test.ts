@@ -173,6 +173,7 @@ Deno.test("Supervisor replaces a command by stopping it first", async () => {
   await settle();
   assert.deepEqual(await started[0]!.fake.exited, { kind: "stopped" });
   assert.equal(started[1]!.replica.revision, "r2");
+  assert.equal(supervisor.replicas()[0]!.restarts, 1);
   assert.deepEqual(state(supervisor), ["a#0 running"]);
   await supervisor.close();
 });
