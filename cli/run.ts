@@ -63,6 +63,7 @@ export const run = command({
     const grants = grantsOf(context, flags, [file.split("/").at(-1)!, ...args]);
     const engine = createEngine(context.dataFolder, {
       warmWorkers: grants.mounts.length === 0 ? 1 : 0,
+      refill: false,
     });
     try {
       const prepared = await engine.prepare(bytes);
