@@ -21,6 +21,7 @@ import { RealmError } from "./kernel/error.ts";
 import { formatPublicKey, formatSecretKey, parseSecretKey } from "./kernel/key.ts";
 import type { Clock, Grants, Limits, Mount, Replica, StartOptions } from "./kernel/ports.ts";
 import { keyPairOf } from "./kernel/verify.ts";
+import { listen } from "./listen.ts";
 import { createEngine } from "./local_engine.ts";
 import { LogRing } from "./observe/log_ring.ts";
 import { Metrics } from "./observe/metrics.ts";
@@ -31,7 +32,6 @@ import { RealmState } from "./realm_state.ts";
 import { type DesiredReplica, desiredReplicas } from "./realm/desired.ts";
 import { decodeManifest, formatTarget, type Manifest, parseManifest } from "./realm/manifest.ts";
 import { requireSupported } from "./realm/manifest_features.ts";
-import type { PlanChange } from "./realm/plan.ts";
 import { parseManifestSignature } from "./realm/manifest_signature.ts";
 import {
   allowsMount,
@@ -465,7 +465,7 @@ class Node {
     }
     return {
       currentVersion: state.inForce?.signature.version ?? null,
-      changes: state.changes(manifest, digests).flatMap(wireChange),
+      changes: state.changes(manifest, digests),
       violations: checkPolicy(manifest, nodeName, await this.#policy())
         .map((v) => `line ${v.line}: ${v.path} ${v.message}`),
       missing,
@@ -481,7 +481,7 @@ class Node {
       await this.#requireRunnable(manifest, verified.signature.digests);
       const changes = state.accept(verified, clock.wallMs());
       this.#follow();
-      return { version: verified.signature.version, changes: changes.flatMap(wireChange) };
+      return { version: verified.signature.version, changes: changes };
     } catch (error) {
       if (error instanceof RealmError) this.#refuse(error, signature);
       throw error;
@@ -576,22 +576,6 @@ function urlOf({ hostname, port }: { hostname: string; port: number }): string {
   return `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
-function listen<T>(what: string, at: { hostname: string; port: number }, serve: () => T): T {
-  try {
-    return serve();
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new RealmError(
-      "failed",
-      `Cannot listen on ${at.hostname}:${at.port} for ${what}: ${reason}`,
-      {
-        hint: "Name another address, or 0 for any free port",
-        cause: error,
-      },
-    );
-  }
-}
-
 async function resolveFolder(component: string, host: string): Promise<string> {
   try {
     return await Deno.realPath(host);
@@ -623,21 +607,6 @@ function pinnedDigests(
     if (digest !== undefined) digests.set(name, digest);
   }
   return digests;
-}
-
-function wireChange(change: PlanChange): PlanAnswer["changes"] {
-  const path = `${change.subject} ${change.name}`.trimEnd();
-  if (change.change === "added") return [{ path, from: null, to: summary(change) }];
-  if (change.change === "removed") return [{ path, from: summary(change), to: null }];
-  return change.details.map(({ key, from, to }) => ({
-    path: `${path} ${key}`,
-    from: from ?? null,
-    to: to ?? null,
-  }));
-}
-
-function summary({ details }: PlanChange): string {
-  return details.map(({ key, to }) => `${key} ${to}`).join(", ") || "present";
 }
 
 function wireExit(

@@ -16,7 +16,9 @@ import type {
 import { serveControl } from "../agent/control/server.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
+import { decodeManifest, parseManifest } from "../agent/realm/manifest.ts";
 import { parseManifestSignature, verifyManifest } from "../agent/realm/manifest_signature.ts";
+import { planChanges } from "../agent/realm/plan.ts";
 import { MemoryBlobs } from "../agent/store/memory_blobs.ts";
 import { fakeStatus } from "../tui/status_fake.ts";
 import { main } from "./app.ts";
@@ -44,25 +46,26 @@ export class FakeAgent implements ControlApi {
     return this.current;
   }
 
-  /** Digests that differ, and whether the text does. */
+  /** The real plan, with the digests of what is signed. */
   plan({ manifest, signature }: SignedManifest): PlanAnswer {
     this.calls.push(signature === undefined ? "plan unsigned" : "plan");
-    const digestsOf = (text: string | undefined) =>
-      text === undefined ? new Map<string, string>() : parseManifestSignature(text).digests;
-    const [before, after] = [digestsOf(this.current?.signature), digestsOf(signature)];
-    const changes = [...new Set([...before.keys(), ...after.keys()])].flatMap((name) => {
-      const [from, to] = [before.get(name) ?? null, after.get(name) ?? null];
-      return from === to ? [] : [{ path: `components.${name}.digest`, from, to }];
+    const release = (bytes: Uint8Array, line: string | undefined) => ({
+      manifest: parseManifest(decodeManifest(bytes)),
+      digests: line === undefined
+        ? new Map<string, string>()
+        : parseManifestSignature(line).digests,
     });
-    const decoder = new TextDecoder();
-    const length = (bytes: Uint8Array) => String(decoder.decode(bytes).length);
-    const [was, is] = [this.current && length(this.current.manifest), length(manifest)];
-    if (was !== is) changes.push({ path: "length", from: was, to: is });
+    const { current } = this;
+    const after = release(manifest, signature);
+    const changes = planChanges(
+      current ? release(current.manifest, current.signature) : undefined,
+      after,
+    );
     const answer = {
       currentVersion: this.current?.version ?? null,
       changes,
       violations: this.violations,
-      missing: [...after.values()],
+      missing: [...after.digests.values()],
     };
     this.afterPlan();
     return answer;

@@ -22,7 +22,8 @@ export const apply = command({
       const current = await agent.manifest();
       const signed = await release.signRelease(context, read, current);
       const plan = await release.planRelease(agent, signed, current);
-      if (!context.json) context.print(plan, () => release.formatPlan(plan));
+      const shown = await release.formatPlan(plan);
+      if (!context.json) context.print(plan, () => shown);
       release.requireAllowed(plan, file);
       // Comments may differ where nothing else does: then there is still a text to put in force.
       if (plan.changes.length === 0 && current !== null && isSame(current.manifest, read.bytes)) {

@@ -28,7 +28,8 @@ export const plan = command({
       });
       const plan = await planRelease(agent, signed, current);
       const digests = Object.fromEntries(release.digests);
-      context.print({ file, digests, ...plan }, () => formatPlan(plan));
+      const shown = await formatPlan(plan);
+      context.print({ file, digests, ...plan }, () => shown);
       requireAllowed(plan, file);
     });
   },

@@ -69,7 +69,7 @@ export const push = command({
         blobs: new Map([[digest, bytes]]),
       }, current);
       const plan = await planRelease(agent, signed, current);
-      if (!context.json) context.note(formatPlan(plan));
+      if (!context.json) context.note(await formatPlan(plan));
       requireAllowed(plan, name);
       const { version, changes } = await applyRelease(context, agent, signed);
       context.print(

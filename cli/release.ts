@@ -172,30 +172,10 @@ function overtaken(name: string, cause?: unknown): RealmError {
   );
 }
 
-/** The plan as people read it: a line for each change, then what they come to. */
-export function formatPlan(plan: PlanAnswer): string {
-  const { changes } = plan;
-  if (changes.length === 0) return "No changes\n";
-  const width = Math.max(...changes.map(({ path }) => path.length));
-  const lines = changes.map(({ path, from, to }) => {
-    const sign = from === null ? "+" : to === null ? "-" : "~";
-    const values = from === null ? to : to === null ? from : `${from} -> ${to}`;
-    return `${sign} ${path.padEnd(width)}  ${values ?? ""}`.trimEnd();
-  });
-  const count = (test: (change: PlanAnswer["changes"][number]) => boolean) =>
-    changes.filter(test).length;
-  const added = count(({ from }) => from === null);
-  const removed = count(({ from, to }) => from !== null && to === null);
-  const sum = `${added} to add, ${changes.length - added - removed} to change, ` +
-    `${removed} to remove`;
-  // Whole digests say nothing to people; --json has them.
-  return [...lines, "", sum].map((line) =>
-    printable(line).replaceAll("\n", "\\u{a}").replaceAll(
-      /\b([0-9a-f]{12})[0-9a-f]{52}\b/g,
-      "$1…",
-    ) +
-    "\n"
-  ).join("");
+/** The plan as people read it. */
+export async function formatPlan({ changes }: Pick<PlanAnswer, "changes">): Promise<string> {
+  const { formatPlan } = await import("../agent/realm/plan.ts");
+  return `${printable(formatPlan(changes))}\n`;
 }
 
 /**

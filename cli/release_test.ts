@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { sha256Hex } from "../agent/kernel/sha256.ts";
 import { parseManifestSignature } from "../agent/realm/manifest_signature.ts";
 import { type CommandTest, withFakeAgent } from "./agent_fake.ts";
-import { formatPlan } from "./release.ts";
 
 const FIXTURES = new URL("../fixtures/", import.meta.url);
 const fixture = (name: string) => Deno.readFile(new URL(name, FIXTURES));
@@ -46,37 +45,11 @@ function withRelease(test: (parts: ReleaseTest) => Promise<void>): Promise<void>
 
 const isThere = (file: string) => Deno.lstat(file).then(() => true, () => false);
 
-Deno.test("formatPlan() gives a line for each change and what they come to", () => {
-  const digest = (digit: string) => digit.repeat(64);
-  const plan = {
-    currentVersion: 1,
-    changes: [
-      { path: "components.auth.digest", from: digest("a"), to: digest("b") },
-      { path: "components.mail", from: null, to: "wasi:cli/command" },
-      { path: "components.old", from: "wasi:cli/command", to: null },
-      { path: "components.x.args", from: "a\nb", to: "\x1b[2J" },
-    ],
-    violations: [],
-    missing: [],
-  };
-  assert.equal(
-    formatPlan(plan),
-    `~ components.auth.digest  aaaaaaaaaaaa… -> bbbbbbbbbbbb…
-+ components.mail         wasi:cli/command
-- components.old          wasi:cli/command
-~ components.x.args       a\\u{a}b -> \\u{1b}[2J
-
-1 to add, 2 to change, 1 to remove
-`,
-  );
-  assert.equal(formatPlan({ ...plan, changes: [] }), "No changes\n");
-});
-
 Deno.test("plan shows what would change, and changes nothing", () =>
   withRelease(async ({ agent, folder, realm }) => {
     const { status, stdout, stderr } = await realm("plan", "realm.toml");
     assert.equal(status, 0, stderr);
-    assert.match(stdout, /^\+ components\.hello\.digest {2}[0-9a-f]{12}…\n/);
+    assert.match(stdout, /^\+ component hello\n +digest +sha256:[0-9a-f]{12}…$/m);
     const json = JSON.parse((await realm("plan", "realm.toml", "--json")).stdout);
     assert.equal(json.digests.hello, await sha256Hex(await fixture("http-hello.wasm")));
     assert.equal(json.currentVersion, null);
@@ -174,7 +147,7 @@ Deno.test("plan and apply stop at what the policy of the node does not allow", (
     for (const argv of [["plan"], ["apply", "--yes"]]) {
       const { status, stdout, stderr } = await realm(...argv, "realm.toml");
       assert.equal(status, 3);
-      assert.match(stdout, /1 to add|2 to add/, "the plan is shown all the same");
+      assert.match(stdout, /\d to add/, "the plan is shown all the same");
       assert.match(stderr, /error\[policy\]: [^]*the ceiling is 64\nhint: /);
     }
     assert.equal(agent.current, null);
@@ -260,7 +233,7 @@ Deno.test("push replaces the bytes of one component in the manifest in force", (
     const { status, stdout, stderr } = await realm("push", "hello", "next.wasm");
     assert.equal(status, 0, stderr);
     assert.equal(stdout, "pushed hello as version 2\n");
-    assert.match(stderr, /~ components\.hello\.digest/);
+    assert.match(stderr, /~ component hello\n +digest/);
     assert.deepEqual(agent.current?.manifest, before.manifest, "not one byte of it changes");
     const [was, is] = [before, agent.current!].map((m) => parseManifestSignature(m.signature));
     assert.equal(is!.digests.get("hello"), await sha256Hex(bytes));

@@ -163,12 +163,17 @@ export const currentManifest = z.object({
 });
 export const manifestAnswer = z.object({ current: currentManifest.nullable() });
 
-/** One difference; `from` is `null` for what is new, `to` for what goes. */
+/** One line of a plan, as `realm/plan.ts` has it. */
 export const change = z.object({
-  /** Dotted path in the manifest, such as `components.auth.memory_max_mb`. */
-  path: z.string(),
-  from: z.string().nullable(),
-  to: z.string().nullable(),
+  change: z.enum(["added", "removed", "changed", "cleared"]),
+  subject: z.enum(["realm", "node", "component", "route", "secret", "override"]),
+  name: z.string(),
+  /** Key by key what differs; a value that is not there is not set. */
+  details: z.array(z.object({
+    key: z.string(),
+    from: z.string().exactOptional(),
+    to: z.string().exactOptional(),
+  })).readonly(),
 });
 
 /** What applying a manifest would do. */

@@ -111,7 +111,7 @@ export class FakeApi implements ControlApi {
     this.calls.push(["plan", request]);
     return {
       currentVersion: null,
-      changes: [{ path: "components.auth", from: null, to: "added" }],
+      changes: [{ change: "added", subject: "component", name: "auth", details: [] }],
       violations: [],
       missing: [DIGEST],
     };
