@@ -14,6 +14,7 @@ import type { Datetime } from "./clocks.ts";
 import type { WasiInstance } from "./context.ts";
 import {
   checkLinkTarget,
+  checkText,
   type ErrorCode,
   errorCodeOf,
   type Found,
@@ -21,14 +22,17 @@ import {
   identityOf,
   isSame,
   locate,
+  lookUp,
   type MountPoint,
   onHost,
   OpenDirectories,
   type OpenDirectory,
+  openDirectory,
   openRoot,
-  PATH_BYTES_MAX,
+  type Place,
+  placeOf,
   resolve,
-  resolveEntry,
+  resolveParent,
 } from "./filesystem_paths.ts";
 import {
   clampLength,
@@ -95,7 +99,7 @@ export type DescriptorType =
   | "socket";
 
 const OFFSET_MAX = 2n ** 63n - 1n;
-/** The last second that a `Date` can say. */
+/** The last second that a `Date` can say; file systems, too, take the nearest that they can. */
 const SECONDS_MAX = 8_640_000_000_000n;
 const NOTHING: Uint8Array = new Uint8Array();
 
@@ -145,26 +149,28 @@ function timesOf(
   const one = (time: NewTimestamp): number | undefined => {
     if (time.tag === "no-change") return undefined;
     if (time.tag === "now") return nowMs / 1000;
-    if (time.val.seconds > SECONDS_MAX) throw "overflow";
-    return Number(time.val.seconds) + time.val.nanoseconds / 1e9;
+    const { seconds, nanoseconds } = time.val;
+    if (seconds + BigInt(Math.floor(nanoseconds / 1e9)) > OFFSET_MAX) throw "overflow";
+    return Number(seconds < SECONDS_MAX ? seconds : SECONDS_MAX) + nanoseconds / 1e9;
   };
   return { atime: one(access), mtime: one(modification) };
 }
 
 /** Sets times where only one is given: the other is read and put back. */
 function applyTimes(
-  info: Deno.FileInfo,
+  stat: () => Deno.FileInfo,
   times: ReturnType<typeof timesOf>,
   act: (atime: number, mtime: number) => void,
 ): void {
   if (times.atime === undefined && times.mtime === undefined) return;
   const old = (date: Date | null) => (date?.getTime() ?? 0) / 1000;
-  onHost(() => act(times.atime ?? old(info.atime), times.mtime ?? old(info.mtime)));
+  onHost(() => act(times.atime ?? old(stat().atime), times.mtime ?? old(stat().mtime)));
 }
 
 /** A file that is open on the host, by a descriptor and the streams made from it. */
 class OpenFile {
   #users = 1;
+  #identity: Identity | undefined;
   readonly #unclose: () => void;
 
   constructor(
@@ -173,8 +179,14 @@ class OpenFile {
     readonly file: Deno.FsFile,
     readonly readable: boolean,
     readonly writable: boolean,
+    identity?: Identity,
   ) {
+    this.#identity = identity;
     this.#unclose = host.onClose(() => file.close());
+  }
+
+  identity(): Identity {
+    return this.#identity ??= identityOf(onHost(() => this.file.statSync()));
   }
 
   retain(): this {
@@ -286,7 +298,9 @@ class FileSink implements OutputSink {
   write(bytes: Uint8Array): void {
     this.#check();
     try {
-      for (let rest = bytes; rest.length > 0;) {
+      let rest = bytes;
+      // Also nothing is written, so that a file that cannot be written says so.
+      do {
         let written: number;
         if (this.offset === undefined) written = this.file.append(rest);
         else {
@@ -294,7 +308,7 @@ class FileSink implements OutputSink {
           this.offset += BigInt(written);
         }
         rest = rest.subarray(written);
-      }
+      } while (rest.length > 0);
     } catch (code) {
       // Told by the next call, as by a stream that writes in the background.
       this.#error = code;
@@ -406,11 +420,11 @@ export class Descriptor extends Resource {
     const times = timesOf(access, modification);
     if (opened.kind === "file") {
       const { file } = opened.file;
-      applyTimes(onHost(() => file.statSync()), times, (a, m) => file.utimeSync(a, m));
-    } else {
+      applyTimes(() => file.statSync(), times, (a, m) => file.utimeSync(a, m));
+    } else if (!opened.directory.removed) {
       this.#locked(() => {
         const { hostPath, info } = locate(opened.directory);
-        applyTimes(info, times, (a, m) => Deno.utimeSync(hostPath, a, m));
+        applyTimes(() => info, times, (a, m) => Deno.utimeSync(hostPath, a, m));
       });
     }
   }
@@ -426,7 +440,7 @@ export class Descriptor extends Resource {
 
   readDirectory(): DirectoryEntryStream {
     const directory = this.#directory();
-    const entries = this.#locked(() => {
+    const entries = directory.removed ? [] : this.#locked(() => {
       const { hostPath } = locate(directory);
       return onHost(() => [...Deno.readDirSync(hostPath)]).map((entry) => ({
         type: entryType(entry, hostPath),
@@ -443,9 +457,8 @@ export class Descriptor extends Resource {
   createDirectoryAt(path: string): void {
     const directory = this.#writableDirectory();
     this.#locked(() => {
-      const found = resolveEntry(directory, stripSlashes(path));
-      if (found.isDot || found.info !== null) throw "exist" satisfies ErrorCode;
-      onHost(() => Deno.mkdirSync(found.hostPath));
+      const { hostPath } = placeOf(resolveParent(directory, stripSlashes(path)));
+      onHost(() => Deno.mkdirSync(hostPath));
     });
   }
 
@@ -466,8 +479,16 @@ export class Descriptor extends Resource {
     const directory = this.#writableDirectory();
     const times = timesOf(access, modification);
     this.#locked(() => {
-      const { hostPath, info } = existing(resolve(directory, path, flags.symlinkFollow === true));
-      applyTimes(info, times, (a, m) => {
+      let found: Found;
+      if (flags.symlinkFollow) found = resolve(directory, path, true);
+      else {
+        const parent = resolveParent(directory, path);
+        // As on Linux: where there is nothing to change, nothing is looked for.
+        if (times.atime === undefined && times.mtime === undefined) return;
+        found = lookUp(placeOf(parent));
+      }
+      const { hostPath, info } = existing(found);
+      applyTimes(() => info, times, (a, m) => {
         if (info.isSymlink) lutimesSync(hostPath, a, m);
         else Deno.utimeSync(hostPath, a, m);
       });
@@ -479,10 +500,10 @@ export class Descriptor extends Resource {
     const to = newParent.#writableDirectory();
     if (oldFlags.symlinkFollow) throw "invalid" satisfies ErrorCode;
     this.#lockedWith(newParent, () => {
-      const old = existing(resolveEntry(from, oldPath));
-      const entry = resolveEntry(to, newPath);
-      if (entry.info !== null) throw "exist" satisfies ErrorCode;
-      if (old.info.isDirectory) throw "not-permitted" satisfies ErrorCode;
+      const [parent, newParent] = [resolveParent(from, oldPath), resolveParent(to, newPath)];
+      const entry = placeOf(newParent);
+      const old = existing(lookUp(placeOf(parent)));
+      if (newParent.name === ".") throw "exist" satisfies ErrorCode;
       checkMovedLink(old, entry);
       onHost(() => Deno.linkSync(old.hostPath, entry.hostPath));
     });
@@ -516,7 +537,7 @@ export class Descriptor extends Resource {
   readlinkAt(path: string): string {
     const directory = this.#directory();
     return this.#locked(() => {
-      const found = existing(resolveEntry(directory, path));
+      const found = existing(lookUp(placeOf(resolveParent(directory, path))));
       if (!found.info.isSymlink) throw "invalid" satisfies ErrorCode;
       const target = onHost(() => Deno.readLinkSync(found.hostPath));
       if (target.startsWith("/")) throw "not-permitted" satisfies ErrorCode;
@@ -527,8 +548,9 @@ export class Descriptor extends Resource {
   removeDirectoryAt(path: string): void {
     const directory = this.#writableDirectory();
     this.#locked(() => {
-      const found = existing(resolveEntry(directory, path));
-      if (found.isDot) throw "invalid" satisfies ErrorCode;
+      const parent = resolveParent(directory, path);
+      if (parent.name === ".") throw "invalid" satisfies ErrorCode;
+      const found = existing(lookUp(placeOf(parent)));
       if (!found.info.isDirectory) throw "not-directory" satisfies ErrorCode;
       onHost(() => Deno.removeSync(found.hostPath));
       this.directories.removed(directory.mount, found.path);
@@ -540,10 +562,11 @@ export class Descriptor extends Resource {
     const to = newParent.#writableDirectory();
     const requiresDirectory = oldPath.endsWith("/") || newPath.endsWith("/");
     this.#lockedWith(newParent, () => {
-      const found = resolveEntry(from, stripSlashes(oldPath));
-      const entry = resolveEntry(to, stripSlashes(newPath));
-      if (found.isDot || entry.isDot) throw "busy" satisfies ErrorCode;
-      const old = existing(found);
+      const oldEntry = resolveParent(from, stripSlashes(oldPath));
+      const newEntry = resolveParent(to, stripSlashes(newPath));
+      const [place, entry] = [placeOf(oldEntry), placeOf(newEntry)];
+      if (oldEntry.name === "." || newEntry.name === ".") throw "busy" satisfies ErrorCode;
+      const old = existing(lookUp(place));
       if (requiresDirectory && !old.info.isDirectory) throw "not-directory" satisfies ErrorCode;
       checkMovedLink(old, entry);
       onHost(() => Deno.renameSync(old.hostPath, entry.hostPath));
@@ -556,11 +579,11 @@ export class Descriptor extends Resource {
   symlinkAt(target: string, path: string): void {
     const directory = this.#writableDirectory();
     this.#locked(() => {
-      if (target.includes("\0")) throw "invalid" satisfies ErrorCode;
       if (target.startsWith("/")) throw "not-permitted" satisfies ErrorCode;
-      if (target === "") throw "no-entry" satisfies ErrorCode;
-      const found = resolveEntry(directory, path);
-      if (found.isDot || found.info !== null) throw "exist" satisfies ErrorCode;
+      const parent = resolveParent(directory, path);
+      checkText(target);
+      const found = lookUp(placeOf(parent));
+      if (found.info !== null) throw "exist" satisfies ErrorCode;
       checkLinkTarget(target, found.path.length - 1);
       const { symlink } = this.host.ctx;
       onHost(() => {
@@ -573,18 +596,18 @@ export class Descriptor extends Resource {
   unlinkFileAt(path: string): void {
     const directory = this.#writableDirectory();
     this.#locked(() => {
-      const found = existing(resolveEntry(directory, path));
-      if (found.isDot || found.info.isDirectory) throw "is-directory" satisfies ErrorCode;
+      const found = existing(lookUp(placeOf(resolveParent(directory, path))));
+      if (found.info.isDirectory) throw "is-directory" satisfies ErrorCode;
       onHost(() => Deno.removeSync(found.hostPath));
     });
   }
 
   isSameObject(other: Descriptor): boolean {
-    return isSame(identityOf(this.#info()), identityOf(other.#info()));
+    return isSame(this.#identity(), other.#identity());
   }
 
   metadataHash(): { lower: bigint; upper: bigint } {
-    return hashOf(identityOf(this.#info()));
+    return hashOf(this.#identity());
   }
 
   metadataHashAt(flags: PathFlags, path: string): { lower: bigint; upper: bigint } {
@@ -633,23 +656,32 @@ export class Descriptor extends Resource {
     return directory;
   }
 
+  /** Also of a directory that is gone. */
+  #identity(): Identity {
+    const { opened } = this;
+    if (opened.kind === "directory") return opened.directory.identity;
+    return opened.file.identity();
+  }
+
   #info(): Deno.FileInfo {
     const { opened } = this;
     if (opened.kind === "file") return onHost(() => opened.file.file.statSync());
+    if (opened.directory.removed) return { ...opened.directory.info, nlink: 0 };
     return this.#locked(() => locate(opened.directory).info);
   }
 
   #infoAt(flags: PathFlags, path: string): Deno.FileInfo {
     const directory = this.#directory();
     const follow = flags.symlinkFollow === true;
-    // wasmtime takes the link itself even where a slash stands behind it.
-    const wanted = follow ? path : stripDots(path);
+    // Of a single name wasmtime takes the link itself even where a slash stands behind it.
+    const wanted = follow ? path : singleName(path);
     return this.#locked(() => existing(resolve(directory, wanted, follow)).info);
   }
 
   #sync(act: (file: Deno.FsFile) => void): void {
     const { opened } = this;
     if (opened.kind === "file") return onHost(() => act(opened.file.file));
+    if (opened.directory.removed) return;
     this.#locked(() => {
       const { hostPath } = locate(opened.directory);
       // Windows cannot open a directory; there is nothing to sync there either.
@@ -669,14 +701,12 @@ function stripSlashes(path: string): string {
   return path.slice(0, end);
 }
 
-/** A path without the slashes, and the dots behind slashes, at its end. */
-function stripDots(path: string): string {
-  if (path.length > PATH_BYTES_MAX) return path;
-  for (let rest = path;;) {
-    const stripped = stripSlashes(rest);
-    if (!stripped.endsWith("/.")) return stripped;
-    rest = stripped.slice(0, -1);
-  }
+/** A path of one name without the slashes and dots behind it. */
+function singleName(path: string): string {
+  const end = path.indexOf("/");
+  if (end <= 0 || /^\.\.?\//.test(path)) return path;
+  const isSingle = path.slice(end).split("/").every((name) => name === "" || name === ".");
+  return isSingle ? path.slice(0, end) : path;
 }
 
 function existing<T extends Found>(found: T): T & { readonly info: Deno.FileInfo } {
@@ -685,7 +715,7 @@ function existing<T extends Found>(found: T): T & { readonly info: Deno.FileInfo
 }
 
 /** A link that moves to where it would lead out stays where it is. */
-function checkMovedLink(old: Found, entry: Found): void {
+function checkMovedLink(old: Found, entry: Place): void {
   if (!old.info?.isSymlink || entry.path.length >= old.path.length) return;
   const target = onHost(() => Deno.readLinkSync(old.hostPath));
   // An absolute one is not the guest's work and leads nowhere for it.
@@ -713,10 +743,11 @@ function openFound(
 ): Opened {
   const createNew = openFlags.create === true && openFlags.exclusive === true;
   if (openFlags.create && path.endsWith("/")) {
-    const { isDot } = resolveEntry(directory, stripSlashes(path));
-    throw (isDot && createNew ? "exist" : "is-directory") satisfies ErrorCode;
+    const { name } = resolveParent(directory, stripSlashes(path));
+    throw (name === "." && createNew ? "exist" : "is-directory") satisfies ErrorCode;
   }
-  const found = resolve(directory, path, pathFlags.symlinkFollow === true && !createNew);
+  const follow = pathFlags.symlinkFollow === true && !createNew;
+  const found = resolve(directory, path, follow, openFlags.create === true);
   const { mount } = directory;
   const { info, hostPath } = found;
   if (info === null) {
@@ -731,7 +762,7 @@ function openFound(
     if (mode.write) throw "is-directory" satisfies ErrorCode;
     return {
       kind: "directory",
-      directory: { mount, path: found.path, identity: identityOf(info), removed: false },
+      directory: openDirectory(mount, found.path, info),
       flags: { read: true },
     };
   }
@@ -739,8 +770,9 @@ function openFound(
   if (!info.isFile) throw "not-permitted" satisfies ErrorCode;
   if (openFlags.directory) throw "not-directory" satisfies ErrorCode;
   const file = onHost(() => Deno.openSync(hostPath, mode));
+  const identity = identityOf(info);
   try {
-    if (!isSame(identityOf(file.statSync()), identityOf(info))) {
+    if (!isSame(identityOf(file.statSync()), identity)) {
       throw "not-permitted" satisfies ErrorCode;
     }
     if (openFlags.truncate) onHost(() => file.truncateSync(0));
@@ -748,7 +780,7 @@ function openFound(
     file.close();
     throw typeof error === "string" ? error : errorCodeOf(error);
   }
-  return { kind: "file", file: new OpenFile(host, mount, file, mode.read, mode.write) };
+  return { kind: "file", file: new OpenFile(host, mount, file, mode.read, mode.write, identity) };
 }
 
 guardResource("wasi:filesystem/types", "directory-entry-stream", DirectoryEntryStream);

@@ -153,22 +153,32 @@ export interface OpenDirectory {
   /** Names from the root of the mount. */
   path: readonly string[];
   readonly identity: Identity;
+  /** What it was when it was opened. */
+  readonly info: Deno.FileInfo;
+  /** This instance removed it: it is empty, and nothing can be made in it. */
   removed: boolean;
 }
 
-/** Where a path led. */
-export interface Found {
+/** A place in a mount. */
+export interface Place {
   /** Names from the root of the mount, no link among them but perhaps the last. */
   readonly path: readonly string[];
   readonly hostPath: string;
+}
+
+/** Where a path led. */
+export interface Found extends Place {
   /** `lstat` of it; `null`: only its parent is there. */
   readonly info: Deno.FileInfo | null;
 }
 
-/** The directory that holds the last name of a path, and what has that name. */
-export interface FoundEntry extends Found {
-  /** The path was nothing but a directory (`.`, `a/`, `a/..`): `found` is that directory. */
-  readonly isDot: boolean;
+/** Where an entry is or would be: the directory that holds it, and its name there. */
+export interface Parent {
+  readonly mount: MountPoint;
+  /** Names from the root of the mount, no link among them. */
+  readonly path: readonly string[];
+  /** `.` for a path that is nothing but a directory (`.`, `a/`, `a/..`), which `path` is then. */
+  readonly name: string;
 }
 
 function joinHost(mount: MountPoint, path: readonly string[]): string {
@@ -189,8 +199,9 @@ function lstat(hostPath: string): Deno.FileInfo | null {
 
 const WINDOWS_NAME = /[\\:*?"<>|]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
 
-/** A name that the host would not read as one plain name. */
-function checkName(name: string): void {
+/** Refuses a name that the host would not read as one plain name. */
+export function checkName(name: string): void {
+  if (name.includes("\0")) throw "invalid";
   if (Deno.build.os === "windows" && WINDOWS_NAME.test(name)) throw "not-permitted";
 }
 
@@ -200,12 +211,18 @@ function isAbsolute(path: string): boolean {
 
 const encoder = new TextEncoder();
 
-function checkPath(path: string): void {
+/** Refuses what no call of the system takes as a path or as the text of a link. */
+export function checkText(path: string): void {
   if (path === "") throw "no-entry";
-  if (path.length > PATH_BYTES_MAX || encoder.encode(path).length > PATH_BYTES_MAX) {
+  if (path.includes("\0")) throw "invalid";
+  // A character of UTF-16 is at most three bytes of UTF-8.
+  if (path.length * 3 > PATH_BYTES_MAX && encoder.encode(path).length > PATH_BYTES_MAX) {
     throw "name-too-long";
   }
-  if (path.includes("\0")) throw "invalid";
+}
+
+function checkPath(path: string): void {
+  checkText(path);
   if (isAbsolute(path)) throw "not-permitted";
 }
 
@@ -224,20 +241,35 @@ export function locate(directory: OpenDirectory): { hostPath: string; info: Deno
   return { hostPath, info };
 }
 
+/** Opens the directory that a walk found. */
+export function openDirectory(
+  mount: MountPoint,
+  path: readonly string[],
+  info: Deno.FileInfo,
+): OpenDirectory {
+  return { mount, path, identity: identityOf(info), info, removed: false };
+}
+
 /** Opens the root of a mount. Throws `no-entry`, `not-directory`. */
 export function openRoot(mount: MountPoint): OpenDirectory {
   const info = lstat(mount.hostPath);
   if (info === null) throw "no-entry";
   if (!info.isDirectory) throw "not-directory";
-  return { mount, path: [], identity: identityOf(info), removed: false };
+  return openDirectory(mount, [], info);
 }
 
 /**
  * Walks `path` from an open directory.
  *
- * `follow`: whether a link in last place is followed; one before a slash always is.
+ * `follow`: whether a link in last place is followed; one before a slash always is. `create`: the
+ * path is that of a file to be made, which a slash behind its name forbids.
  */
-export function resolve(directory: OpenDirectory, path: string, follow: boolean): Found {
+export function resolve(
+  directory: OpenDirectory,
+  path: string,
+  follow: boolean,
+  create = false,
+): Found {
   checkPath(path);
   const { mount } = directory;
   const start = locate(directory);
@@ -276,34 +308,40 @@ export function resolve(directory: OpenDirectory, path: string, follow: boolean)
     infos.push(info);
   }
   const info = infos.at(-1)!;
+  if (requiresDirectory && create) throw "is-directory";
   if (requiresDirectory && info !== null && !info.isDirectory) throw "not-directory";
   return { path: names, hostPath: joinHost(mount, names), info };
 }
 
 /**
- * Finds the entry that a path names, without following it when it is a link.
- *
- * For what acts on the entry and not on the file: make, remove, rename, link.
+ * Walks to the directory that holds the last name of `path`, as what acts on an entry and not on
+ * the file does: make, remove, rename, link. What is there under that name is asked later, by
+ * {@link lookUp}: a call with two paths walks to both directories first.
  */
-export function resolveEntry(directory: OpenDirectory, path: string): FoundEntry {
-  checkPath(path);
-  const names = componentsOf(path);
-  const name = names.at(-1);
-  const isDot = name === undefined || name === "." || name === ".." || /\/\.?$/.test(path);
-  if (isDot) {
-    const found = resolve(directory, path, true);
-    if (found.info === null) throw "no-entry";
-    if (!found.info.isDirectory) throw "not-directory";
-    return { ...found, isDot };
+export function resolveParent(directory: OpenDirectory, path: string): Parent {
+  const { mount } = directory;
+  const end = path.lastIndexOf("/");
+  const name = path.slice(end + 1);
+  const isDot = end === -1 ? name === "." : name === "" || name === ".";
+  if (path === "" || isDot || name === "..") {
+    return { mount, path: resolveDirectory(directory, path), name: "." };
   }
-  const parent = names.length === 1
-    ? directory.path
-    : resolveDirectory(directory, names.slice(0, -1).join("/"));
-  if (names.length === 1) locate(directory);
+  const parent = path.slice(0, end + 1);
+  if (parent !== "") return { mount, path: resolveDirectory(directory, parent), name };
+  locate(directory);
+  return { mount, path: directory.path, name };
+}
+
+/** Where the entry is or would be, without asking what is there. */
+export function placeOf({ mount, path, name }: Parent): Place {
   checkName(name);
-  const entry = [...parent, name];
-  const hostPath = joinHost(directory.mount, entry);
-  return { path: entry, hostPath, info: lstat(hostPath), isDot };
+  const entry = name === "." ? path : [...path, name];
+  return { path: entry, hostPath: joinHost(mount, entry) };
+}
+
+/** What is there, without following it when it is a link. */
+export function lookUp(place: Place): Found {
+  return { ...place, info: lstat(place.hostPath) };
 }
 
 function resolveDirectory(directory: OpenDirectory, path: string): readonly string[] {
