@@ -54,6 +54,8 @@ const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const WORKER = new URL(`./worker.${EXTENSION}`, import.meta.url);
 const TRANSPILE_WORKER = new URL(`./transpile_worker.${EXTENSION}`, import.meta.url);
 
+/** Compiled components that are kept for the next start; replicas keep their own. */
+const PREPARED_MAX = 64;
 /** A transpiling Worker is kept this long without work. */
 const TRANSPILER_IDLE_MS = 10_000;
 /** A Worker that was taken from the warm pool is replaced after so long. */
@@ -152,6 +154,9 @@ export class WorkerEngine implements Engine {
     if (!prepared) {
       prepared = this.#prepare(digest, bytes);
       this.#prepared.set(digest, prepared);
+      if (this.#prepared.size > PREPARED_MAX) {
+        this.#prepared.delete(this.#prepared.keys().next().value!);
+      }
       prepared.catch(() => this.#prepared.delete(digest));
     }
     return prepared;

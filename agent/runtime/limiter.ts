@@ -115,6 +115,8 @@ export interface LimiterInit {
   readonly now: () => number;
   /** Whether the Worker has more to do than this: then the guest takes turns and never blocks it. */
   readonly shared: boolean;
+  /** Called at every fuel check that asks the host: some thousand times a second. */
+  readonly onTick?: () => void;
 }
 
 /** Enforces the limits of one instance. */
@@ -256,6 +258,7 @@ export class Limiter {
   readonly tick = (): 0 | 1 | 2 => {
     if (running !== this) this.enter(); // it was resumed after another had run
     this.#settle();
+    this.init.onTick?.();
     if (!this.#ended) this.#check();
     if (this.#ended) return 1;
     const available = this.init.bucket?.available() ?? Infinity;

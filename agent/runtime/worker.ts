@@ -39,6 +39,9 @@ const scope = self as unknown as {
 const OUTPUT_BYTES_MAX = 256 * 1024;
 /** Microtasks without a new message after which a turn is over. */
 const SETTLED_STEPS = 6;
+/** Small writes within this time are joined, up to so many bytes. */
+const OUTPUT_WAIT_MS = 5;
+const OUTPUT_JOINED_MAX = 8 * 1024;
 /** Messages sent together at most; measured with 32 connections: 4 served most. */
 const MESSAGES_MAX = 4;
 /** Requests beyond `maxConcurrency` that wait here; the proxy keeps the real queue. */
@@ -92,6 +95,7 @@ class Lock {
 /** Messages of a turn, sent together: each `postMessage` wakes the agent. */
 class Outbox {
   #messages: FromWorker[] = [];
+  #flushedAtMs = 0;
 
   add(message: FromWorker): void {
     this.#messages.push(message);
@@ -108,12 +112,32 @@ class Outbox {
     queueMicrotask(() => this.#settle(length, length === seen ? steps + 1 : 0));
   }
 
-  /** Sends at once: the guest may run on without ever ending this turn. */
+  /**
+   * Sends at once: the guest may run on without ever ending this turn. Output that just grew waits
+   * for more, up to {@link OUTPUT_WAIT_MS}: many small writes are one message.
+   */
   flush(): void {
     if (this.#messages.length === 0) return;
     const messages = this.#messages;
     this.#messages = [];
+    this.#flushedAtMs = now();
     scope.postMessage(messages);
+  }
+
+  /** Adds output of the guest, which is copied. */
+  output(stream: "stdout" | "stderr", bytes: Uint8Array): void {
+    const last = this.#messages.at(-1);
+    if (
+      last?.type === "output" && last.stream === stream && last.bytes.length < OUTPUT_JOINED_MAX
+    ) {
+      this.#messages[this.#messages.length - 1] = { ...last, bytes: concat(last.bytes, bytes) };
+    } else this.add({ type: "output", stream, bytes: bytes.slice() });
+    this.flushLate();
+  }
+
+  /** Sends what has waited long enough. */
+  flushLate(): void {
+    if (this.#messages.length > 0 && now() - this.#flushedAtMs > OUTPUT_WAIT_MS) this.flush();
   }
 }
 
@@ -266,6 +290,7 @@ class ReplicaHost {
       now,
       // A handler's Worker has requests to take, also while its only instance runs.
       shared: start.world === "wasi:http/proxy",
+      onTick: () => this.#outbox.flushLate(),
     });
     made(limiter);
     const context = this.#context(limiter);
@@ -307,10 +332,10 @@ class ReplicaHost {
           return (this.#stdin ??= Promise.withResolvers()).promise;
         },
         write: (stream, bytes) => {
-          this.#outbox.add({ type: "output", stream, bytes: bytes.slice() });
-          this.#outbox.flush();
+          this.#outbox.output(stream, bytes);
           this.#untaken += bytes.length;
           if (this.#untaken <= OUTPUT_BYTES_MAX) return;
+          this.#outbox.flush();
           return (this.#writable ??= Promise.withResolvers()).promise;
         },
       },

@@ -58,6 +58,31 @@ export interface ReplicaView {
 /** A replaced or stopped handler has this long to finish its requests. */
 const DRAIN_MS = 10_000;
 
+/** Output that a replica may write a second; past it the guest waits, not the agent. */
+const OUTPUT_BYTES_PER_SEC = 1024 * 1024;
+/** What it may write at once after it was silent. */
+const OUTPUT_BYTES_BURST = 4 * 1024 * 1024;
+
+/** Slows down who writes without end. */
+class Pace {
+  #bytes = OUTPUT_BYTES_BURST;
+  #atMs: number;
+
+  constructor(readonly clock: Clock) {
+    this.#atMs = clock.monotonicMs();
+  }
+
+  /** Resolves when as much may follow; at once within the rate. */
+  after(bytes: number): Promise<void> | undefined {
+    const now = this.clock.monotonicMs();
+    const refilled = (now - this.#atMs) * OUTPUT_BYTES_PER_SEC / 1000;
+    this.#bytes = Math.min(OUTPUT_BYTES_BURST, this.#bytes + refilled) - bytes;
+    this.#atMs = now;
+    if (this.#bytes >= 0) return undefined;
+    return this.clock.sleep(-this.#bytes * 1000 / OUTPUT_BYTES_PER_SEC);
+  }
+}
+
 /** One replica and its current instance. */
 interface Entry {
   readonly replica: DesiredReplica;
@@ -189,6 +214,7 @@ export class Supervisor {
     const { clock } = this.init;
     const { replica } = entry;
     const log = this.init.openLog(replica.component, replica.index);
+    const pace = new Pace(clock);
     const startedMs = clock.monotonicMs();
     let exit: Exit;
     try {
@@ -197,7 +223,10 @@ export class Supervisor {
         stdio: {
           terminal: { stdin: false, stdout: false, stderr: false },
           read: () => Promise.resolve(null),
-          write: (stream, bytes) => log.write(stream, bytes),
+          write: (stream, bytes) => {
+            log.write(stream, bytes);
+            return pace.after(bytes.length);
+          },
         },
       });
       if (this.#entries.get(keyOf(replica)) !== entry || this.#abort.signal.aborted) {

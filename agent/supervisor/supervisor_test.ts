@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
-import type { Clock, Exit, Replica } from "../kernel/ports.ts";
+import type { Clock, Exit, Replica, StartOptions } from "../kernel/ports.ts";
 import type { DesiredReplica } from "../realm/desired.ts";
 import { Supervisor } from "./supervisor.ts";
 
@@ -77,14 +77,16 @@ function setUp() {
   const notices: string[] = [];
   const serving: Replica[][] = [];
   let refuse: Error | undefined;
+  let write: StartOptions["stdio"]["write"] | undefined;
   const drained = { promise: Promise.resolve() };
   const ended: string[] = [];
   const supervisor = new Supervisor({
     clock,
     ended: ({ component, restarts, usage }) =>
       ended.push(`${component} ${restarts} ${usage.fuelUsed}`),
-    start: (replica) => {
+    start: (replica, { stdio }) => {
       if (refuse) return Promise.reject(refuse);
+      write = stdio.write;
       const fake = new FakeReplica();
       started.push({ replica, fake });
       return Promise.resolve(fake);
@@ -96,7 +98,8 @@ function setUp() {
     },
   });
   const setRefuse = (error: Error | undefined) => refuse = error;
-  return { clock, started, ended, notices, serving, drained, supervisor, setRefuse };
+  const output = (bytes: number) => write!("stdout", new Uint8Array(bytes));
+  return { output, clock, started, ended, notices, serving, drained, supervisor, setRefuse };
 }
 
 const state = (s: Supervisor) => s.replicas().map((r) => `${r.component}#${r.index} ${r.state}`);
@@ -195,5 +198,20 @@ Deno.test("Supervisor lets an old handler serve until the new one does, then fin
   finish.resolve();
   await settle();
   assert.equal(stopped, true);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor makes a replica wait that writes without end", async () => {
+  const { supervisor, clock, output } = setUp();
+  supervisor.set([desired("a")]);
+  await settle();
+  const mib = 1024 * 1024;
+  assert.equal(output(4 * mib), undefined, "a burst is taken at once");
+  let taken = false;
+  output(mib)!.then(() => taken = true);
+  await clock.pass(990);
+  assert.equal(taken, false);
+  await clock.pass(11);
+  assert.equal(taken, true);
   await supervisor.close();
 });
