@@ -1,0 +1,76 @@
+/**
+ * Keeps a number of instances idle in this process and prints what they take, as
+ * {@link MemorySample} in JSON: `memory_probe.ts CACHE FILE.wasm commands|replicas|instances N`.
+ *
+ * @module
+ */
+import { createEngine } from "../agent/local_engine.ts";
+import type { Replica, StartOptions, World } from "../agent/kernel/ports.ts";
+
+/** What is there N times: commands or replicas in a Worker each, or instances that share one. */
+export type Kind = "commands" | "replicas" | "instances";
+
+/** Resident memory of the process in MiB, before and with the instances. */
+export interface MemorySample {
+  readonly beforeMib: number;
+  readonly withMib: number;
+}
+
+const LIMITS = { memoryBytesMax: 128 << 20, fuelPerSec: 1e9, epochTimeoutMs: 1000 };
+/** Until what starting left behind is settled. */
+const SETTLE_MS = 1_000;
+/** Long enough to be measured in. */
+const SLEEP = "/slow?ms=20000";
+
+function options(world: World, maxConcurrency: number): StartOptions {
+  return {
+    world,
+    grants: { args: [], env: [], mounts: [], clock: true, random: true, stdio: true },
+    limits: LIMITS,
+    maxConcurrency,
+    stdio: {
+      terminal: { stdin: false, stdout: false, stderr: false },
+      read: () => new Promise(() => {}),
+      write: () => {},
+    },
+    notice: (text) => console.error(text),
+  };
+}
+
+/** One that nobody gives up. */
+function request(replica: Replica, path: string) {
+  return replica.handle({
+    method: "GET",
+    url: `http://bench.invalid${path}`,
+    headers: [],
+    body: null,
+    signal: new AbortController().signal,
+  });
+}
+
+async function settled(): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+  return Deno.memoryUsage().rss / 2 ** 20;
+}
+
+if (import.meta.main) {
+  const [cache, file, kind, number] = Deno.args as [string, string, Kind, string];
+  const count = Number(number);
+  const engine = createEngine(cache);
+  const prepared = await engine.prepare(await Deno.readFile(file));
+  const world = kind === "commands" ? "wasi:cli/command" : "wasi:http/proxy";
+  const start = () => engine.start(prepared, options(world, count));
+  let beforeMib: number;
+  if (kind === "instances") {
+    const replica = await start();
+    await request(replica, "/healthz");
+    beforeMib = await settled();
+    for (let i = 0; i < count; i++) request(replica, SLEEP).catch(() => {});
+  } else {
+    beforeMib = await settled();
+    for (let i = 0; i < count; i++) await start();
+  }
+  const withMib = await settled();
+  console.log(JSON.stringify({ beforeMib, withMib } satisfies MemorySample));
+  Deno.exit(0); // what sleeps need not be woken
+}

@@ -1,0 +1,86 @@
+/**
+ * Starts a command in this process again and again and prints how long it took, as
+ * {@link StartSamples} in JSON: `start_probe.ts FILE.wasm SAMPLES`.
+ *
+ * @module
+ */
+import { createEngine } from "../agent/local_engine.ts";
+import type { WorkerEngine } from "../agent/runtime/engine.ts";
+
+/** One start, in milliseconds since the one before. */
+export interface StartSample {
+  readonly prepareMs: number;
+  readonly startMs: number;
+  readonly exitMs: number;
+  readonly totalMs: number;
+}
+
+/** By what was there already. */
+export interface StartSamples {
+  /** A cache on disk. */
+  readonly coldWorker: readonly StartSample[];
+  /** A cache on disk and a Worker. */
+  readonly compileCache: readonly StartSample[];
+  /** The component in memory and a Worker. */
+  readonly warmPool: readonly StartSample[];
+}
+
+/** Time for a spare Worker to load its code; nothing tells when it did. */
+const WARM_UP_MS = 300;
+
+async function start(engine: WorkerEngine, bytes: Uint8Array): Promise<StartSample> {
+  const from = performance.now();
+  const prepared = await engine.prepare(bytes);
+  const preparedAt = performance.now();
+  const replica = await engine.start(prepared, {
+    world: "wasi:cli/command",
+    grants: { args: ["hello"], env: [], mounts: [], clock: true, random: true, stdio: true },
+    limits: { memoryBytesMax: 128 << 20, fuelPerSec: 1e9, epochTimeoutMs: 1000 },
+    stdio: {
+      terminal: { stdin: false, stdout: false, stderr: false },
+      read: () => Promise.resolve(null),
+      write: () => {},
+    },
+    notice: (text) => console.error(text),
+  });
+  const startedAt = performance.now();
+  const exit = await replica.exited;
+  const exitedAt = performance.now();
+  if (exit.kind !== "exit" || exit.status !== 0) throw new Error(JSON.stringify(exit));
+  return {
+    prepareMs: preparedAt - from,
+    startMs: startedAt - preparedAt,
+    exitMs: exitedAt - startedAt,
+    totalMs: exitedAt - from,
+  };
+}
+
+if (import.meta.main) {
+  const bytes = await Deno.readFile(Deno.args[0]!);
+  const count = Number(Deno.args[1]);
+  const folder = await Deno.makeTempDir({ prefix: "realm-bench-" });
+  const idle = () => new Promise((resolve) => setTimeout(resolve, WARM_UP_MS));
+  const first = createEngine(folder);
+  await start(first, bytes); // fills the cache on disk
+  await first.close();
+  const coldWorker: StartSample[] = [];
+  const compileCache: StartSample[] = [];
+  const warmPool: StartSample[] = [];
+  const keeper = createEngine(folder, { warmWorkers: 1 });
+  await keeper.prepare(bytes);
+  for (let i = 0; i < count; i++) {
+    // A new engine knows nothing but what is on disk.
+    const cold = createEngine(folder);
+    coldWorker.push(await start(cold, bytes));
+    await cold.close();
+    const warm = createEngine(folder, { warmWorkers: 1 });
+    await idle();
+    compileCache.push(await start(warm, bytes));
+    await warm.close();
+    await idle();
+    warmPool.push(await start(keeper, bytes));
+  }
+  await keeper.close();
+  await Deno.remove(folder, { recursive: true });
+  console.log(JSON.stringify({ coldWorker, compileCache, warmPool } satisfies StartSamples));
+}
