@@ -39,6 +39,7 @@ export const serve = command({
   args: [argument("Component", "FILE.wasm", parseText)],
   async run(context, flags, file) {
     const { createEngine, serveHandler } = await import("../agent/local_engine.ts");
+    const { listen } = await import("../agent/listen.ts");
     context.keepPermissions("read", "write", "net", "env");
     const bytes = await readComponent(context, file);
     const grants = grantsOf(context, flags, []);
@@ -57,15 +58,16 @@ export const serve = command({
         },
         notice: (text) => context.note(`realm: ${text}`),
       });
-      const server = serveHandler({
-        ...flags.addr,
-        component: file.split("/").at(-1)!,
-        replica,
-        ...(flags.maxConcurrency === undefined ? {} : { maxConcurrency: flags.maxConcurrency }),
-        ...(flags.requestTimeoutMs === undefined
-          ? {}
-          : { requestTimeoutMs: flags.requestTimeoutMs }),
-      });
+      const server = listen("requests", flags.addr, () =>
+        serveHandler({
+          ...flags.addr,
+          component: file.split("/").at(-1)!,
+          replica,
+          ...(flags.maxConcurrency === undefined ? {} : { maxConcurrency: flags.maxConcurrency }),
+          ...(flags.requestTimeoutMs === undefined
+            ? {}
+            : { requestTimeoutMs: flags.requestTimeoutMs }),
+        }));
       const url = `http://${server.hostname}:${server.port}/`;
       context.printLine({ url }, () => `Serving ${file} on ${url}`);
       const signal = context.shell.interrupted();

@@ -1,0 +1,172 @@
+/**
+ * `realm run`, `serve` and `inspect` of the executable.
+ */
+import assert from "node:assert/strict";
+import * as path from "node:path";
+import { failed, get, succeeded } from "./agent_process.ts";
+import { withSandbox } from "./executable.ts";
+
+/** A core module with `_start` that imports `env.answer`. */
+const FOREIGN = Uint8Array.from([
+  ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+  ...[0x01, 0x04, 0x01, 0x60, 0x00, 0x00],
+  ...[0x02, 0x0e, 0x01, 0x03, ...bytes("env"), 0x06, ...bytes("answer"), 0x00, 0x00],
+  ...[0x03, 0x02, 0x01, 0x00],
+  ...[0x07, 0x0a, 0x01, 0x06, ...bytes("_start"), 0x00, 0x01],
+  ...[0x0a, 0x04, 0x01, 0x02, 0x00, 0x0b],
+]);
+
+function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+/** Two at a time: the machine may have no more cores. */
+async function inPairs<T>(all: readonly T[], act: (each: T) => Promise<void>): Promise<void> {
+  const queue = [...all];
+  const worker = async () => {
+    for (let each = queue.shift(); each !== undefined; each = queue.shift()) await act(each);
+  };
+  await Promise.all([worker(), worker()]);
+}
+
+Deno.test("run ends with the guest's own status, or that of what ended it", async () => {
+  await withSandbox(async (sandbox) => {
+    const { realm, fixtures, folder } = sandbox;
+    await fixtures("hello", "exit", "exit-p1", "recurse", "spin", "grow", "bulk", "catch-all");
+    await Deno.writeFile(path.join(folder, "foreign.wasm"), FOREIGN);
+    await Deno.writeTextFile(path.join(folder, "text.wasm"), "not WebAssembly");
+    const cases: [words: string, status: number, code: string | undefined][] = [
+      ["hello.wasm", 0, undefined],
+      ["exit.wasm 0", 0, undefined],
+      ["exit-p1.wasm 42", 42, undefined],
+      ["exit.wasm trap", 101, "trap"],
+      ["exit-p1.wasm trap", 101, "trap"],
+      ["recurse.wasm frames", 101, "trap"],
+      ["--fuel 1_000_000 spin.wasm", 102, "out-of-fuel"],
+      ["--fuel 1_000_000 bulk.wasm", 102, "out-of-fuel"],
+      ["--epoch-timeout-ms 100 spin.wasm", 103, "epoch-timeout"],
+      ["--epoch-timeout-ms 100 catch-all.wasm", 103, "epoch-timeout"],
+      ["--memory-max-mb 16 grow.wasm trap", 104, "memory-limit"],
+      ["--memory-max-mb 1 hello.wasm", 104, "memory-limit"],
+      ["--timeout 200ms spin.wasm", 105, "timeout"],
+      ["foreign.wasm", 106, "unknown-import"],
+      ["text.wasm", 1, "invalid-module"],
+      ["--fuel many hello.wasm", 2, "usage"],
+      ["absent.wasm", 4, "not-found"],
+      ["--dir absent::/data hello.wasm", 4, "not-found"],
+      ["--net https://example.com hello.wasm", 1, "unsupported"],
+    ];
+    await inPairs(cases, async ([words, status, code]) => {
+      const ended = await realm("run", ...words.split(" "));
+      assert.equal(ended.status, status, `${words}: ${ended.stderr}`);
+      // One clear line, and what helps; a panic of the guest may stand before it.
+      const errors = [...ended.stderr.matchAll(/^error\[(.*?)\]: (.*)$/gm)];
+      assert.deepEqual(errors.map(([, found]) => found), code === undefined ? [] : [code], words);
+      assert.doesNotMatch(ended.stderr, /bug in realm|file:\/\//, words);
+    });
+  });
+});
+
+Deno.test("run gives streams, arguments and environment, and no more than is granted", async () => {
+  await withSandbox(async ({ realm, realmWith, fixtures, folder }) => {
+    await fixtures("cat", "env", "files", "open-all", "hello-p1");
+    await Deno.mkdir(path.join(folder, "box"));
+    const text = "line\n".repeat(20_000);
+    assert.equal((await realmWith(text, "run", "cat.wasm")).stdout, text);
+    assert.equal(
+      (await realm("run", "--env", "A=1", "env.wasm", "--", "x y", "--json")).stdout,
+      "arg: env.wasm\narg: x y\narg: --json\nenv: A=1\n",
+    );
+    assert.equal((await realm("run", "hello-p1.wasm", "you")).stdout, "hello, you\n");
+    const files = await realm("run", "--dir", "box::/data", "files.wasm");
+    assert.deepEqual([files.status, [...Deno.readDirSync(`${folder}/box`)]], [0, []], files.stderr);
+    const doors = await realm("run", "--deny", "clock,random", "open-all.wasm");
+    assert.equal(doors.status, 0, doors.stdout + doors.stderr);
+    assert.doesNotMatch(doors.stdout, /OPEN/);
+    assert.match(doors.stderr, /^realm: .*--net/m);
+    const stats = await realm("run", "--stats", "--quiet", "hello-p1.wasm");
+    assert.match(stats.stderr, /^fuel +\d+\nmemory +\d+\.\d MiB at most\nrunning /);
+  });
+});
+
+Deno.test("run says with --verbose which permissions are left: none to run programs", async () => {
+  await withSandbox(async ({ realm, fixtures }) => {
+    await fixtures("hello");
+    const { stderr } = await realm("run", "--verbose", "hello.wasm");
+    assert.match(stderr, /^permissions: read, write, env$/m);
+  });
+});
+
+Deno.test("run ends at once when it is interrupted", async () => {
+  await withSandbox(async ({ start, fixtures }) => {
+    await fixtures("spin");
+    const spinning = start("run", "spin.wasm");
+    assert.equal(await spinning.line(), "spinning");
+    const from = performance.now();
+    spinning.kill("SIGINT");
+    const { status, stderr } = await spinning.ended;
+    assert.deepEqual([status, stderr], [1, "error[failed]: Stopped: SIGINT\n"]);
+    assert.ok(performance.now() - from < 2_000, `it took ${performance.now() - from} ms`);
+  });
+});
+
+Deno.test("serve answers requests, survives a trap and ends when told to", async () => {
+  await withSandbox(async (sandbox) => {
+    await sandbox.fixtures("http-counter");
+    await Deno.mkdir(path.join(sandbox.folder, "box"));
+    const server = sandbox.start(
+      ...["serve", "--json", "--addr", "127.0.0.1:0", "--dir", "box::/data"],
+      ...["--epoch-timeout-ms", "100", "http-counter.wasm"],
+    );
+    const { url } = JSON.parse(await server.line() ?? assert.fail((await server.ended).stderr));
+    assert.equal(await get(url), "200 1");
+    const echo = await get(`${url}echo`, { method: "POST", body: "x".repeat(100_000) });
+    assert.equal(echo.length, 100_004);
+    assert.match(await get(`${url}spin`), /^502 .*epoch_timeout_ms/);
+    assert.match(await get(`${url}stream?n=3&ms=1`), /^200 data: 1\s+data: 2\s+data: 3$/);
+    assert.equal(await get(url), "200 2");
+    server.kill("SIGTERM");
+    assert.equal((await server.ended).status, 0);
+    assert.equal(await Deno.readTextFile(`${sandbox.folder}/box/count`), "2\n");
+  });
+});
+
+Deno.test("serve says why it cannot", async () => {
+  await withSandbox(async ({ realm, fixtures }) => {
+    await fixtures("hello", "http-hello");
+    const busy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const addr = `127.0.0.1:${(busy.addr as Deno.NetAddr).port}`;
+    const [taken, command] = await Promise.all([
+      realm("serve", "--json", "--addr", addr, "http-hello.wasm"),
+      realm("serve", "--json", "--addr", "127.0.0.1:0", "hello.wasm"),
+    ]);
+    busy.close();
+    assert.deepEqual(failed(taken), [1, "failed"]);
+    assert.match(taken.stderr, new RegExp(addr));
+    assert.deepEqual(failed(command), [1, "unsupported"]);
+  });
+});
+
+Deno.test("inspect tells what a file is and which grants it would need", async () => {
+  await withSandbox(async ({ realm, fixtures, folder }) => {
+    await fixtures("http-counter", "hello-p1");
+    await Deno.writeFile(path.join(folder, "foreign.wasm"), FOREIGN);
+    const [counter, hello, foreign, absent] = await Promise.all(
+      ["http-counter", "hello-p1", "foreign", "absent"]
+        .map((name) => realm("inspect", "--json", `${name}.wasm`)),
+    );
+    const about = succeeded(counter!);
+    assert.deepEqual([about.kind, about.worlds], ["component", ["wasi:http/proxy"]]);
+    const needs = about.imports.flatMap((i: { grant?: { manifest: string } }) =>
+      i.grant?.manifest ?? []
+    );
+    assert.deepEqual([...new Set(needs)].sort(), ["clock = true", "env", "mounts", "stdio"]);
+    const sums = await Deno.readTextFile(new URL("../../fixtures/SHA256SUMS", import.meta.url));
+    assert.ok(sums.includes(`${about.digest}  http-counter.wasm`));
+    assert.deepEqual([succeeded(hello!).kind, succeeded(hello!).worlds], ["module", [
+      "wasi:cli/command",
+    ]]);
+    assert.equal(succeeded(foreign!).imports[0].provided, false);
+    assert.deepEqual(failed(absent!), [4, "not-found"]);
+  });
+});
