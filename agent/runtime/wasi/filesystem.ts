@@ -140,18 +140,20 @@ function hashOf(identity: Identity): { lower: bigint; upper: bigint } {
   return { lower, upper: lower ^ 4614256656552045848n };
 }
 
-/** The times to set: seconds since 1970; `undefined` where nothing is to change. */
+/** The times to set; `undefined` where nothing is to change. */
 function timesOf(
   access: NewTimestamp,
   modification: NewTimestamp,
-): { atime: number | undefined; mtime: number | undefined } {
-  const nowMs = Date.now();
-  const one = (time: NewTimestamp): number | undefined => {
+): { atime: Date | undefined; mtime: Date | undefined } {
+  const now = new Date();
+  // A `Date`, since Deno takes a number for seconds, in which a millisecond is not exact.
+  const one = (time: NewTimestamp): Date | undefined => {
     if (time.tag === "no-change") return undefined;
-    if (time.tag === "now") return nowMs / 1000;
+    if (time.tag === "now") return now;
     const { seconds, nanoseconds } = time.val;
     if (seconds + BigInt(Math.floor(nanoseconds / 1e9)) > OFFSET_MAX) throw "overflow";
-    return Number(seconds < SECONDS_MAX ? seconds : SECONDS_MAX) + nanoseconds / 1e9;
+    if (seconds >= SECONDS_MAX) return new Date(Number(SECONDS_MAX) * 1000);
+    return new Date(Number(seconds) * 1000 + Math.floor(nanoseconds / 1e6));
   };
   return { atime: one(access), mtime: one(modification) };
 }
@@ -160,10 +162,10 @@ function timesOf(
 function applyTimes(
   stat: () => Deno.FileInfo,
   times: ReturnType<typeof timesOf>,
-  act: (atime: number, mtime: number) => void,
+  act: (atime: Date, mtime: Date) => void,
 ): void {
   if (times.atime === undefined && times.mtime === undefined) return;
-  const old = (date: Date | null) => (date?.getTime() ?? 0) / 1000;
+  const old = (date: Date | null) => date ?? new Date(0);
   onHost(() => act(times.atime ?? old(stat().atime), times.mtime ?? old(stat().mtime)));
 }
 
