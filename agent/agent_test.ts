@@ -1,0 +1,258 @@
+/**
+ * The whole agent in this process: real components, real sockets, real files.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { type Agent, type AgentOptions, startAgent } from "./agent.ts";
+import { connectControl, type ControlClient } from "./control/client.ts";
+import { nodeBackend } from "./crypto_node.ts";
+import { RealmError } from "./kernel/error.ts";
+import { formatPublicKey } from "./kernel/key.ts";
+import { sha256Hex } from "./kernel/sha256.ts";
+import { keyPairOf, type Signer, signerOf } from "./kernel/verify.ts";
+import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
+
+const fixture = (name: string) =>
+  Deno.readFile(new URL(`../fixtures/${name}.wasm`, import.meta.url));
+
+interface Realm {
+  readonly folder: string;
+  readonly owner: string;
+  readonly signer: Signer;
+  start(options?: Partial<AgentOptions>): Promise<{ agent: Agent; control: ControlClient }>;
+  /** Signs a manifest whose components are fixtures. */
+  sign(
+    toml: string,
+    version: number,
+    signer?: Signer,
+  ): Promise<{ manifest: Uint8Array; signature: string }>;
+}
+
+async function newSigner(): Promise<Signer> {
+  const backend = nodeBackend();
+  return signerOf(await keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend), backend);
+}
+
+async function withRealm(test: (realm: Realm) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  // Artifacts of fixtures are made once for all tests.
+  const cache = new URL("../.cache/engine", import.meta.url).pathname;
+  await Deno.mkdir(cache, { recursive: true });
+  await Deno.symlink(cache, `${folder}/cache`);
+  const signer = await newSigner();
+  const owner = formatPublicKey(signer.publicKey);
+  const running: { close(): unknown }[] = [];
+  const realm: Realm = {
+    folder,
+    owner,
+    signer,
+    async start(options = {}) {
+      const agent = await startAgent({
+        dataFolder: folder,
+        nodeName: "here",
+        http: { hostname: "127.0.0.1", port: 0 },
+        program: "test",
+        owner,
+        ...options,
+      });
+      const control = connectControl(agent.controlPath);
+      running.push(control, agent);
+      return { agent, control };
+    },
+    async sign(toml, version, by = signer) {
+      const manifest = new TextEncoder().encode(toml);
+      const digests: [string, string][] = [];
+      for (
+        const [, name, source] of toml.matchAll(
+          /^\[components\.(\S+)\]\nsource = "file:(.*)\.wasm"/gm,
+        )
+      ) {
+        digests.push([name!, await sha256Hex(await fixture(source!))]);
+      }
+      const signed = await signManifest(manifest, { version, digests, signer: by });
+      return { manifest, signature: formatManifestSignature(signed) };
+    },
+  };
+  try {
+    await test(realm);
+  } finally {
+    for (const each of running) await each.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const manifest = (owner: string, rest = "") =>
+  `[owner]
+pubkey = "${owner}"
+[nodes.here]
+[components.counter]
+source = "file:http-counter.wasm"
+world = "wasi:http/proxy"
+mounts = [{ volume = "counts", guest = "/data" }]
+[components.worker]
+source = "file:worker.wasm"
+world = "wasi:cli/command"
+clock = true
+args = ["0", "20"]
+[routing]
+here = [{ path = "/c/...", component = "counter", replicas = 2, strip_prefix = true }]
+${rest}`;
+
+async function upload(control: ControlClient, ...names: string[]): Promise<void> {
+  for (const name of names) await control.putBlob(await fixture(name));
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 200; i++) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.fail(`never saw ${what}`);
+}
+
+const allRun = (agent: Agent, count: number) => () => {
+  const { replicas } = agent.status();
+  return replicas.length === count && replicas.every((r) => r.state === "running");
+};
+
+const code = (expected: string) => (error: unknown) =>
+  error instanceof RealmError && error.code === expected;
+
+Deno.test("the agent runs what its owner signed, and goes on with it after a restart", () =>
+  withRealm(async ({ start, sign, owner }) => {
+    const first = await start();
+    await upload(first.control, "http-counter", "worker");
+    const answer = await first.control.apply(await sign(manifest(owner), 1));
+    assert.equal(answer.version, 1);
+    await until("three replicas", allRun(first.agent, 3));
+    assert.equal(await (await fetch(`${first.agent.proxyUrl}/c/`)).text(), "1\n");
+    assert.equal(await (await fetch(`${first.agent.proxyUrl}/c/`)).text(), "2\n");
+    const lines: string[] = [];
+    for await (const event of first.control.logs({ component: "worker" })) {
+      if (event.kind === "line") lines.push(event.text);
+    }
+    assert.equal(lines[0], "tick 1");
+    const [counter] = first.agent.status().replicas;
+    assert.equal(counter!.limits!.memoryBytesMax, 128 * 1024 * 1024);
+    await first.agent.close();
+
+    const second = await start({ owner });
+    await until("three replicas again", allRun(second.agent, 3));
+    assert.equal(await (await fetch(`${second.agent.proxyUrl}/c/`)).text(), "3\n");
+    assert.equal(second.agent.status().manifest?.version, 1);
+  }));
+
+Deno.test("the agent refuses what is not its owner's, stale, changed or unsigned, and says which", () =>
+  withRealm(async ({ start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "http-counter", "worker");
+    const good = await sign(manifest(owner), 5);
+    await control.apply(good);
+    const stranger = await newSigner();
+    const strange = formatPublicKey(stranger.publicKey);
+    await assert.rejects(
+      control.apply(await sign(manifest(strange), 6, stranger)),
+      code("wrong-owner"),
+    );
+    await assert.rejects(
+      control.apply(await sign(manifest(owner), 6, stranger)),
+      code("wrong-owner"),
+    );
+    await assert.rejects(control.apply(good), code("stale"));
+    await assert.rejects(control.apply(await sign(manifest(owner), 4)), code("stale"));
+    const next = await sign(manifest(owner), 6);
+    const changed = new TextEncoder().encode(
+      manifest(owner).replace("replicas = 2", "replicas = 9"),
+    );
+    await assert.rejects(control.apply({ ...next, manifest: changed }), code("digest-mismatch"));
+    const forged = next.signature.replace('"version":6', '"version":7');
+    await assert.rejects(control.apply({ ...next, signature: forged }), code("bad-signature"));
+    await assert.rejects(control.apply({ ...next, signature: "" }), code("bad-signature"));
+    const { manifest: inForce, refused } = agent.status();
+    assert.equal(inForce?.version, 5);
+    assert.deepEqual(
+      refused.slice(0, 3).map((r) => r.code),
+      ["bad-signature", "bad-signature", "digest-mismatch"].slice(0, 3),
+    );
+  }));
+
+Deno.test("an agent without an owner obeys nothing, and one with an owner takes no other", () =>
+  withRealm(async ({ start, sign, owner, folder }) => {
+    const unclaimed = await startAgent({
+      dataFolder: folder,
+      nodeName: "here",
+      http: { hostname: "127.0.0.1", port: 0 },
+      program: "test",
+    });
+    const control = connectControl(unclaimed.controlPath);
+    await assert.rejects(control.apply(await sign(manifest(owner), 1)), code("unclaimed"));
+    await assert.rejects(start(), (e) => e instanceof RealmError, "a second agent on the folder");
+    control.close();
+    await unclaimed.close();
+    const { agent } = await start();
+    await agent.close();
+    const other = formatPublicKey((await newSigner()).publicKey);
+    await assert.rejects(start({ owner: other }), code("wrong-owner"));
+  }));
+
+Deno.test("the policy of the machine bounds what a manifest may ask", () =>
+  withRealm(async ({ start, sign, owner, folder }) => {
+    const { control } = await start();
+    await upload(control, "http-counter", "worker");
+    const outside = await Deno.makeTempDir();
+    try {
+      const mounting = manifest(owner).replace(
+        'volume = "counts"',
+        `host = "${outside}"`,
+      );
+      await assert.rejects(control.apply(await sign(mounting, 1)), code("policy"));
+      await Deno.writeTextFile(
+        `${folder}/policy.toml`,
+        `[mounts]\nallow = [{ host = "${outside}", mode = "rw" }]\n`,
+      );
+      assert.equal((await control.apply(await sign(mounting, 1))).version, 1);
+      await Deno.writeTextFile(`${folder}/policy.toml`, "[limits]\nmemory_max_mb = 64\n");
+      await assert.rejects(control.apply(await sign(manifest(owner), 2)), code("policy"));
+    } finally {
+      await Deno.remove(outside, { recursive: true });
+    }
+  }));
+
+Deno.test("scale, restart and a new manifest change what runs without losing a request", () =>
+  withRealm(async ({ start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "http-counter", "worker", "http-hello");
+    await control.apply(await sign(manifest(owner), 1));
+    await until("three replicas", allRun(agent, 3));
+    let lost = 0;
+    let answered = 0;
+    let loading = true;
+    const load = (async () => {
+      while (loading) {
+        const response = await fetch(`${agent.proxyUrl}/c/healthz`);
+        if (response.status === 200) answered++;
+        else lost++;
+        await response.body?.cancel();
+      }
+    })();
+    assert.deepEqual(await control.scale("counter", 3), { replicas: 3, scaledTo: 3 });
+    await until("four replicas", allRun(agent, 4));
+    await control.restart("counter");
+    await until(
+      "restarts",
+      () => agent.status().replicas.filter((r) => r.restarts === 1).length === 3,
+    );
+    await until("four replicas", allRun(agent, 4));
+    await control.apply(await sign(manifest(owner).replace("replicas = 2", "replicas = 1"), 2));
+    await control.scale("counter", null);
+    await until("two replicas", allRun(agent, 2));
+    loading = false;
+    await load;
+    assert.equal(lost, 0);
+    assert.ok(answered > 10);
+    assert.match(
+      await control.metrics(),
+      /wasm_restarts_total\{component="counter",replica="0"\} 1/,
+    );
+  }));

@@ -1,0 +1,229 @@
+/**
+ * What one machine runs: it takes over what is in force in the realm's state, starts replicas with
+ * their grants, keeps their logs, and knows who answers which request.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { RealmError } from "./kernel/error.ts";
+import type {
+  Blobs,
+  Clock,
+  Engine,
+  Grants,
+  Limits,
+  Mount,
+  Replica,
+  StartOptions,
+} from "./kernel/ports.ts";
+import { LogRing } from "./observe/log_ring.ts";
+import type { RouteDecision } from "./proxy/proxy.ts";
+import { Upstream } from "./proxy/upstream.ts";
+import type { RealmState } from "./realm_state.ts";
+import { type DesiredReplica, desiredReplicas } from "./realm/desired.ts";
+import { allowsMount, DEFAULT_POLICY, parsePolicy, type Policy } from "./realm/policy.ts";
+import { compileRoutes, matchRoute, type RouteTable } from "./realm/routing.ts";
+import { type ReplicaLog, Supervisor, type SupervisorInit } from "./supervisor/supervisor.ts";
+
+/** What a {@link Node} is made of. */
+export interface NodeInit {
+  /** What the manifest calls this machine. */
+  readonly name: string;
+  readonly dataFolder: string;
+  readonly state: RealmState;
+  readonly engine: Engine;
+  readonly blobs: Blobs;
+  readonly clock: Clock;
+  readonly ended: SupervisorInit["ended"];
+}
+
+const MIB = 1024 * 1024;
+
+/** See the module. */
+export class Node {
+  readonly supervisor: Supervisor;
+  readonly #logs = new Map<string, LogRing>();
+  readonly #upstreams = new Map<string, Upstream>();
+  #routes: RouteTable = compileRoutes({ routes: [] });
+  #desired: readonly DesiredReplica[] = [];
+
+  constructor(readonly init: NodeInit) {
+    this.supervisor = new Supervisor({
+      clock: init.clock,
+      start: (replica, io) => this.#start(replica, io),
+      openLog: (component, index) => this.#openLog(component, index),
+      serve: (component, replicas) =>
+        this.#upstreams.get(component)?.setReplicas(replicas) ?? Promise.resolve(),
+      ended: init.ended,
+    });
+  }
+
+  /** The policy of this machine; read anew each time, so that a change needs no restart. */
+  async policy(): Promise<Policy> {
+    const path = this.policyPath;
+    try {
+      return parsePolicy(await Deno.readTextFile(path), path);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return DEFAULT_POLICY;
+      throw error;
+    }
+  }
+
+  get policyPath(): string {
+    return join(this.init.dataFolder, "policy.toml");
+  }
+
+  /** How many replicas of a component are wanted here. */
+  wanted(component: string): number {
+    return this.#desired.filter((r) => r.component === component).length;
+  }
+
+  /** The log of a component, begun when first asked for. */
+  log(component: string): LogRing {
+    let ring = this.#logs.get(component);
+    if (!ring) this.#logs.set(component, ring = new LogRing(this.init.clock));
+    return ring;
+  }
+
+  async close(): Promise<void> {
+    await this.supervisor.close();
+    for (const ring of this.#logs.values()) ring.close();
+  }
+
+  /** Takes over what is in force: routes, upstreams, replicas. */
+  follow(): void {
+    const { state, name: node } = this.init;
+    const { inForce, overrides } = state;
+    if (!inForce) return;
+    const { manifest, signature } = inForce;
+    for (const [name, spec] of manifest.components) {
+      const there = this.#upstreams.get(name);
+      if (spec.world !== "wasi:http/proxy") continue;
+      const { maxConcurrency, requestTimeoutMs } = spec;
+      const same = there?.requestTimeoutMs === requestTimeoutMs &&
+        there.maxConcurrency === maxConcurrency;
+      if (same) continue;
+      // Requests that wait at the old one keep their places there.
+      const options = { component: name, maxConcurrency, requestTimeoutMs };
+      this.#upstreams.set(name, new Upstream(options, there?.replicas));
+    }
+    for (const name of this.#upstreams.keys()) {
+      if (!manifest.components.has(name)) this.#upstreams.delete(name);
+    }
+    this.#routes = compileRoutes(manifest);
+    this.#desired = desiredReplicas({
+      manifest,
+      digests: signature.digests,
+      node,
+      live: manifest.nodes.keys(),
+      overrides,
+    });
+    this.supervisor.set(this.#desired);
+  }
+
+  async #start(
+    replica: DesiredReplica,
+    io: Pick<StartOptions, "stdio" | "notice">,
+  ): Promise<Replica> {
+    const { engine } = this.init;
+    const prepared = await engine.prepare(await this.bytes(replica.component, replica.digest));
+    const { spec } = replica;
+    return engine.start(prepared, {
+      world: replica.world,
+      grants: await this.#grants(replica),
+      limits: limitsOf(spec),
+      maxConcurrency: spec.maxConcurrency,
+      instancePerRequest: spec.instancePerRequest,
+      ...io,
+    });
+  }
+
+  /** The bytes of a component. Throws RealmError `not-found` when they are not here. */
+  async bytes(component: string, digest: string): Promise<Uint8Array> {
+    const bytes = await this.init.blobs.get(digest);
+    if (bytes) return bytes;
+    throw new RealmError(
+      "not-found",
+      `Cannot start ${component}: its bytes sha256:${digest} are not on this node`,
+      { hint: "Run realm apply, which sends what is missing" },
+    );
+  }
+
+  async #grants({ component, spec }: DesiredReplica): Promise<Grants> {
+    const policy = await this.policy();
+    const mounts: Mount[] = [];
+    for (const { volume, host, guest, mode } of spec.mounts) {
+      let hostPath: string;
+      if (volume !== undefined) {
+        hostPath = join(this.init.dataFolder, "volumes", volume);
+        await Deno.mkdir(hostPath, { recursive: true, mode: 0o700 });
+        hostPath = await Deno.realPath(hostPath);
+      } else {
+        hostPath = await resolveFolder(component, host!);
+        if (!allowsMount(policy, hostPath, mode)) {
+          throw new RealmError(
+            "policy",
+            `Cannot mount ${hostPath} for ${component}: the policy of this node does not allow it`,
+            { hint: `Allow it in ${this.policyPath}` },
+          );
+        }
+      }
+      mounts.push({ hostPath, guestPath: guest, writable: mode === "rw" });
+    }
+    return {
+      args: [component, ...spec.args],
+      env: [...spec.env, ...spec.vars],
+      mounts,
+      clock: spec.clock,
+      random: spec.random,
+      stdio: true,
+    };
+  }
+
+  /** Who answers a request; `undefined` where there is no route. */
+  route({ host, path }: { host: string; path: string }): RouteDecision | undefined {
+    const match = matchRoute(this.#routes, host, path, Math.random());
+    if (!match) return undefined;
+    let upstream = this.#upstreams.get(match.component);
+    if (!upstream?.replicas.length) {
+      for (const other of match.alternatives) {
+        const candidate = this.#upstreams.get(other);
+        if (candidate?.replicas.length) upstream = candidate;
+      }
+    }
+    return upstream && { route: match.component, upstream, path: match.path };
+  }
+
+  #openLog(component: string, index: number): ReplicaLog {
+    const ring = this.log(component);
+    const streams = { stdout: ring.writer(index, "stdout"), stderr: ring.writer(index, "stderr") };
+    return {
+      write: (stream, bytes) => streams[stream].write(bytes),
+      notice: (text) => text.split("\n").forEach((line) => ring.notice(line, index)),
+      close: () => {
+        streams.stdout.close();
+        streams.stderr.close();
+      },
+    };
+  }
+}
+
+async function resolveFolder(component: string, host: string): Promise<string> {
+  try {
+    return await Deno.realPath(host);
+  } catch (error) {
+    throw new RealmError(
+      "not-found",
+      `Cannot mount ${host} for ${component}: ${(error as Error).message}`,
+      { hint: "Make the folder on this node", cause: error },
+    );
+  }
+}
+
+function limitsOf(spec: DesiredReplica["spec"]): Limits {
+  return {
+    memoryBytesMax: spec.memoryMaxMb * MIB,
+    fuelPerSec: spec.fuelPerSec,
+    epochTimeoutMs: spec.epochTimeoutMs,
+  };
+}
