@@ -1,0 +1,151 @@
+/**
+ * Hostile components beside a neighbour that serves: each is stopped by its own limit, the
+ * neighbour loses no request, and the agent is afterwards what it was before.
+ */
+import assert from "node:assert/strict";
+import * as path from "node:path";
+import { Load } from "../../cli/demo/load.ts";
+import {
+  type AgentProcess,
+  initRealm,
+  NODE,
+  sleep,
+  startAgent,
+  statusOf,
+  succeeded,
+  until,
+  untilRunning,
+} from "./agent_process.ts";
+import { withSandbox } from "./executable.ts";
+
+const MIB = 1024 * 1024;
+/** So often hostile instances are started, all taken together. */
+const STARTS = 30;
+/** What the agent may keep of them: the engine's own caches, and memory that nobody gave back. */
+const KEPT_BYTES_MAX = 64 * MIB;
+
+/** A hostile fixture: its arguments, more of its manifest, and the ends that are right. */
+interface Hostile {
+  readonly args?: string;
+  readonly more?: string;
+  readonly ends: RegExp;
+}
+
+const HOSTILE: Readonly<Record<string, Hostile>> = {
+  spin: { ends: /^epoch-timeout$/ },
+  "catch-all": { ends: /^epoch-timeout$/ },
+  bulk: { more: "memory_max_mb = 256", ends: /^epoch-timeout$/ },
+  grow: { args: "trap", ends: /^memory-limit$/ },
+  "table-grow": { ends: /^memory-limit$/ },
+  recurse: { args: "frames", ends: /^trap$/ },
+  "fork-handles": { args: "streams", ends: /^(trap|exit \d+|epoch-timeout)$/ },
+  "open-all": { ends: /^exit 0$/ },
+  escape: { more: 'mounts = [{ volume = "escape", guest = "/data" }]', ends: /^exit 0$/ },
+};
+
+const NEIGHBOUR = `
+[components.neighbour]
+source = "file:./http-hello.wasm"
+world = "wasi:http/proxy"
+[routing]
+"${NODE}" = [{ path = "/", component = "neighbour" }]
+`;
+
+const hostile = ([name, { args, more = "memory_max_mb = 16" }]: [string, Hostile]) => `
+[components.${name}]
+source = "file:./${name}.wasm"
+world = "wasi:cli/command"
+${more}
+epoch_timeout_ms = 100
+args = ${JSON.stringify(args === undefined ? [] : [args])}
+`;
+
+/** Never ends by itself, and is not killed for what it writes: it is only slow. */
+const FLOOD = `
+[components.flood]
+source = "file:./flood.wasm"
+world = "wasi:cli/command"
+fuel_per_sec = 20_000_000
+`;
+
+Deno.test("hostile components harm neither their neighbour nor the agent", async () => {
+  await withSandbox(async (sandbox) => {
+    const { realm, folder } = sandbox;
+    await sandbox.fixtures("http-hello", "flood", ...Object.keys(HOSTILE));
+    const owner = await initRealm(sandbox, NEIGHBOUR);
+    const toml = path.join(folder, "realm.toml");
+    const peaceful = await Deno.readTextFile(toml);
+    const agent = await startAgent(sandbox, "--owner", owner);
+    const apply = async (text: string) => {
+      await Deno.writeTextFile(toml, text);
+      succeeded(await realm("apply", toml, "--yes", "--json"));
+    };
+    await apply(peaceful);
+    await untilRunning(sandbox, "neighbour");
+    const load = new Load([1, 2].map((lane) => ({
+      name: `lane ${lane}`,
+      url: `${agent.proxy}/`,
+      check: (body) => body === "hello\n" ? undefined : `body ${JSON.stringify(body)}`,
+    })));
+
+    // Once round first: what is compiled and cached then stays.
+    const all = peaceful + Object.entries(HOSTILE).map(hostile).join("") + FLOOD;
+    await apply(all);
+    await ends(1);
+    await apply(peaceful);
+    const before = await settled(agent);
+
+    await apply(all);
+    const replicas = await ends(Math.ceil(STARTS / Object.keys(HOSTILE).length));
+    for (const [name, { ends }] of Object.entries(HOSTILE)) {
+      const { exit } = replicas.find((r) => r.component === name)!.lastExit!;
+      const end = exit.kind === "trap"
+        ? exit.code
+        : exit.kind === "exit"
+        ? `exit ${exit.status}`
+        : "";
+      assert.match(end, ends, `${name} ended with ${end}`);
+    }
+    const flood = replicas.find((r) => r.component === "flood")!;
+    assert.equal(flood.state, "running");
+    await apply(peaceful);
+    const after = await settled(agent);
+    await load.stop();
+
+    console.log(
+      `${load.answered} requests; agent ${mib(before)} MiB before, ${mib(after)} MiB after`,
+    );
+    assert.deepEqual(load.lost, []);
+    assert.ok(after - before < KEPT_BYTES_MAX, `${mib(after - before)} MiB were kept`);
+    agent.kill("SIGTERM");
+    assert.equal((await agent.ended).status, 0);
+
+    /** Waits until each was started so often; the replicas then. */
+    async function ends(starts: number) {
+      return await until(`each was started ${starts} times`, async () => {
+        const { replicas } = await statusOf(sandbox);
+        const done = Object.keys(HOSTILE).every((name) => {
+          const replica = replicas.find((r) => r.component === name);
+          return (replica?.restarts ?? 0) >= starts - 1 && replica!.lastExit !== null;
+        });
+        return done && replicas;
+      }, { atMostMs: 60_000 });
+    }
+  });
+});
+
+const mib = (bytes: number) => Math.round(bytes / MIB);
+
+/** Memory of the agent, once it does not get less any more. */
+async function settled(agent: AgentProcess): Promise<number> {
+  let least = Infinity;
+  for (let same = 0; same < 4;) {
+    await sleep(500);
+    const status = await Deno.readTextFile(`/proc/${agent.pid}/status`);
+    const bytes = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
+    if (bytes < least - MIB) same = 0;
+    else same++;
+    least = Math.min(least, bytes);
+  }
+  return least;
+}
