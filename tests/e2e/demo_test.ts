@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { succeeded } from "./agent_process.ts";
+import { type Running, withSandbox } from "./executable.ts";
+
+interface Event {
+  readonly event: "begin" | "step" | "output" | "open" | "end";
+  readonly [key: string]: unknown;
+}
+
+/** The events of a demo as they come. */
+async function* eventsOf(running: Running): AsyncGenerator<Event> {
+  for (let line = await running.line(); line !== null; line = await running.line()) {
+    yield JSON.parse(line);
+  }
+}
+
+/** What is left in the folders of a sandbox, and of its processes. */
+async function leftovers(folder: string, agent: number | undefined): Promise<string[]> {
+  const left = [...Deno.readDirSync(`${folder}/tmp`), ...Deno.readDirSync(`${folder}/home`)]
+    .map(({ name }) => name);
+  const state = agent === undefined
+    ? ""
+    : await Deno.readTextFile(`/proc/${agent}/status`).catch(() => "");
+  return state === "" ? left : [...left, `process ${agent}`];
+}
+
+Deno.test("demo sees all of it, says so, and ends by itself", async () => {
+  await withSandbox(async ({ folder, start, realm }) => {
+    const demo = start("demo", "--for", "12", "--json");
+    const steps: Event[] = [];
+    let last: Event | undefined;
+    let agent: number | undefined;
+    for await (const event of eventsOf(demo)) {
+      last = event;
+      if (event.event === "step") steps.push(event);
+      const process = /^process (\d+)/.exec(String(event.detail))?.[1];
+      if (process !== undefined) agent = Number(process);
+      if (event.event === "open") {
+        const [address] = event.open as string[];
+        assert.equal(await (await fetch(address!)).text(), "hello\n");
+        // The first command that it proposes, run as a user would.
+        const words = (event.commands as string[])[0]!.split(" ").slice(1);
+        const { components } = succeeded(await realm(...words, "--json"));
+        assert.equal(components.length, 3);
+      }
+    }
+    const { status, stderr } = await demo.ended;
+    assert.equal(status, 0, stderr);
+    assert.ok(steps.every(({ ok }) => ok === true));
+    assert.deepEqual(steps.map(({ title }) => title), [
+      "realm init makes the keys of a realm",
+      "realm agent runs in a process of its own",
+      "realm apply signs the manifest, the agent obeys it",
+      "requests reach the components through the proxy",
+      "a manifest changed after it was signed is refused",
+      "a component that computes for ever is killed by its limit and started again",
+      "a request that takes too much time or memory ends alone",
+      "no request was lost from the first to the last",
+      "the agent ends when it is told to",
+    ]);
+    assert.deepEqual([last?.event, last?.ok], ["end", true]);
+    assert.deepEqual(await leftovers(folder, agent), []);
+  });
+});
+
+Deno.test("demo leaves nothing when it is interrupted, and does not say that it saw all", async () => {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    await withSandbox(async ({ folder, start }) => {
+      const demo = start("demo", "--json");
+      let agent: number | undefined;
+      for await (const event of eventsOf(demo)) {
+        const process = /^process (\d+)/.exec(String(event.detail))?.[1];
+        if (process === undefined) continue;
+        agent = Number(process);
+        demo.kill(signal);
+      }
+      assert.ok(agent !== undefined);
+      assert.equal((await demo.ended).status, 1);
+      assert.deepEqual(await leftovers(folder, agent), []);
+    });
+  }
+});
+
+Deno.test("demo fails when its agent dies", async () => {
+  await withSandbox(async ({ folder, start }) => {
+    const demo = start("demo", "--json");
+    let agent: number | undefined;
+    let failed: Event | undefined;
+    for await (const event of eventsOf(demo)) {
+      const process = /^process (\d+)/.exec(String(event.detail))?.[1];
+      if (process !== undefined) agent = Number(process);
+      if (String(event.title).startsWith("requests reach")) Deno.kill(agent!, "SIGKILL");
+      if (event.ok === false) failed = event;
+    }
+    assert.equal((await demo.ended).status, 1);
+    assert.notEqual(failed, undefined);
+    assert.deepEqual(await leftovers(folder, agent), []);
+  });
+});
