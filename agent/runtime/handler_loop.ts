@@ -34,7 +34,7 @@ const MODULE = new WebAssembly.Module(new Uint8Array([
 
 /** Calls a core function of two handles over and over, on one stack. */
 export class HandlerLoop {
-  #next: ((first: number) => void) | undefined;
+  #next: PromiseWithResolvers<number> | undefined;
   #second = 0;
   #done: PromiseWithResolvers<void> | undefined;
   #failure: { error: unknown } | undefined;
@@ -47,7 +47,7 @@ export class HandlerLoop {
     const { exports } = new WebAssembly.Instance(MODULE, {
       host: {
         next: new jspi.Suspending(() =>
-          new Promise<number>((resolve) => this.#next = resolve)
+          (this.#next = Promise.withResolvers<number>()).promise
         ) as WebAssembly.ImportValue,
         second: () => {
           enter();
@@ -72,7 +72,15 @@ export class HandlerLoop {
     if (this.#failure) return Promise.reject(this.#failure.error);
     this.#second = second;
     this.#done = Promise.withResolvers();
-    this.#next!(first);
+    this.#next!.resolve(first);
     return this.#done.promise;
+  }
+
+  /**
+   * Ends the loop between two calls. To V8 a suspended stack is a root: without this it would keep
+   * the instance, its memory and all that it imports for ever.
+   */
+  close(): void {
+    this.#next?.reject(new Error("Cannot handle a request: the instance is closed"));
   }
 }

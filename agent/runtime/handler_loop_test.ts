@@ -39,3 +39,12 @@ Deno.test("HandlerLoop ends with what the guest threw", async () => {
   await assert.rejects(l.call(0, 1), /two/);
   assert.equal(calls.at(-1), "leave");
 });
+
+Deno.test("HandlerLoop closes between two calls: its stack ends, and there are no more", async () => {
+  const { loop: l, calls } = loop(() => {});
+  await l.call(1, 2);
+  l.close();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assert.deepEqual(calls, ["enter", "leave", "leave"]);
+  await assert.rejects(l.call(1, 2), /the instance is closed/);
+});

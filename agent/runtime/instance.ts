@@ -146,6 +146,7 @@ const ENTRY = /^wasi:(cli\/run|http\/incoming-handler)@0\.2\.\d+#(run|handle)$/;
 
 interface Entry {
   call?: () => Promise<unknown>;
+  loop?: HandlerLoop;
 }
 
 /** A live instance. After a trap it must be thrown away. */
@@ -221,8 +222,11 @@ export class Instance {
           if (world === undefined || typeof f !== "function") continue;
           let start: (...args: number[]) => Promise<unknown>;
           if (world === "http/incoming-handler") {
-            const loop = new HandlerLoop(f, () => limiter.enter(), () => limiter.leave());
-            start = (request, outparam) => loop.call(request!, outparam!);
+            // Made with the first request: until it is closed nothing of the instance is freed.
+            start = (request, outparam) => {
+              entry.loop ??= new HandlerLoop(f, () => limiter.enter(), () => limiter.leave());
+              return entry.loop.call(request!, outparam!);
+            };
           } else start = jspi.promising(f as (...args: number[]) => unknown);
           exports[name] = (...args: number[]) => {
             entry.call = () => start(...args);
@@ -244,6 +248,11 @@ export class Instance {
   /** Hands a request to `wasi:http/incoming-handler`; resolves when the guest's code is done. */
   async handle(request: object, outparam: object): Promise<void> {
     await this.#enter("wasi:http/incoming-handler", "handle", [request, outparam]);
+  }
+
+  /** Lets go of its stack; there are no calls afterwards. */
+  close(): void {
+    this.entry.loop?.close();
   }
 
   async #enter(iface: string, name: string, args: unknown[]): Promise<unknown> {

@@ -534,6 +534,7 @@ class ReplicaHost {
 
   #discard(live: Live): void {
     this.#live.delete(live);
+    live.instance.close();
     live.limiter.dispose();
     live.wasi.close();
   }
