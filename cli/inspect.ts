@@ -16,7 +16,7 @@ export const inspect = command({
     const inspection = await inspect(await readComponent(context, file));
     context.print({ file, ...inspection }, () => {
       const { kind, worlds, digest, bytes, imports, exports } = inspection;
-      const what = kind === "component" ? "component" : "core module of WASI 0.1, adapted when run";
+      const what = kind === "component" ? "component" : "core module of WASI 0.1";
       return [
         `${file}: ${what}, ${bytes} bytes`,
         `sha256  ${digest}`,

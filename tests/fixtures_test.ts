@@ -81,9 +81,3 @@ Deno.test("every fixture is used by a test", () => {
   };
   assert.deepEqual([...built().keys()].filter((name) => !isUsed(name)), []);
 });
-
-Deno.test("the WASI 0.1 adapter is the one its README names", () => {
-  const folder = new URL("agent/runtime/adapter/", ROOT);
-  const bytes = Deno.readFileSync(new URL("wasi_snapshot_preview1.command.bin", folder));
-  assert.ok(Deno.readTextFileSync(new URL("README.md", folder)).includes(sha256(bytes)));
-});

@@ -8,22 +8,20 @@ import type { World } from "../kernel/ports.ts";
 
 /**
  * Names everything that shapes an artifact besides the component: raise it with each change of
- * the transpiler, its options, the reduction of its glue, the rewriter or the adapter.
+ * the transpiler, its options, the glue or the rewriter.
  */
-export const TOOLCHAIN = "realm-4 jco-transpile-0.12.1 adapter-48";
+export const TOOLCHAIN = "realm-6 jco-transpile-0.12.1";
 
 /** A component, ready to be compiled and instantiated. */
 export interface Artifact {
   readonly worlds: readonly World[];
-  /** What jco's glue was reduced to; see `glue.ts`. */
+  /** What jco's glue was reduced to, or that of a module; see `glue.ts`. */
   readonly glue: string;
   /** Metered core modules by the name that the glue asks for. */
   readonly modules: Readonly<Record<string, Uint8Array>>;
   /** What all core modules have before they run. */
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
-  /** It was a WASI 0.1 module. */
-  readonly adapted: boolean;
 }
 
 export function encodeArtifact(artifact: Artifact): Uint8Array {

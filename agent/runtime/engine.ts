@@ -96,8 +96,7 @@ class Transpiler {
   }
 
   #start(): Worker {
-    // It runs no guest code. It reads the transpiler's own modules and the WASI 0.1 adapter; the
-    // WASI shim that the transpiler itself stands on lists the environment when it is loaded.
+    // It runs no guest code. It reads the transpiler's own modules; the WASI shim that the transpiler itself stands on lists the environment when it is loaded.
     const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env: true });
     worker.onmessage = (event) => {
       const { id, artifact, error } = event.data as {
@@ -211,14 +210,13 @@ export class WorkerEngine implements Engine {
       this.#locks.set(hostPath, lock);
       return lock;
     });
-    const { glue, memoryPagesMin, tableElementsMin, adapted } = artifact;
+    const { glue, memoryPagesMin, tableElementsMin } = artifact;
     const replica = new WorkerReplica(worker, options, {
       locks,
       glue,
       modules,
       memoryPagesMin,
       tableElementsMin,
-      adapted,
     });
     this.#replicas.add(replica);
     replica.exited.then(() => this.#replicas.delete(replica));
@@ -281,7 +279,7 @@ class WorkerReplica implements Replica {
     readonly options: StartOptions,
     artifact: Pick<
       Start,
-      "locks" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin" | "adapted"
+      "locks" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin"
     >,
   ) {
     this.exited = this.#exit.promise;

@@ -157,6 +157,22 @@ function reduceExports(body: string): string {
   return parts.join("");
 }
 
+/**
+ * The glue of a core module of WASI 0.1, in the form of what {@link reduceGlue} makes of jco's:
+ * there is nothing to lift and lower, the host's functions take the numbers themselves.
+ */
+export const MODULE_GLUE = `return function instantiate(getCoreModule, imports, instantiateCore) {
+  const { bindMemory, ...functions } = imports["wasi_snapshot_preview1"];
+  const lowered = {};
+  for (const name in functions) {
+    lowered[name] = $lower("wasi_snapshot_preview1#" + name, functions[name]);
+  }
+  const core = getCoreModule("core");
+  const { exports } = instantiateCore(core, { wasi_snapshot_preview1: lowered }, "_start");
+  if (exports.memory) bindMemory(exports.memory);
+  return { "wasi:cli/run@0.1": { run: exports._start } };
+};`;
+
 /** What the glue gives a core module in place of a host function. */
 export type Lower = (
   name: string,
@@ -173,6 +189,8 @@ export type Instantiate = (
   instantiateCore: (
     module: WebAssembly.Module,
     imports: Record<string, Record<string, unknown>>,
+    /** The export that is the program's entry, where its name does not tell. */
+    entry?: string,
   ) => { exports: Record<string, unknown> },
 ) => ComponentExports | Promise<ComponentExports>;
 

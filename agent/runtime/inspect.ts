@@ -22,7 +22,7 @@ export interface InspectedImport {
 export interface Inspection {
   readonly digest: string;
   readonly bytes: number;
-  /** `module`: a core module, run through the WASI 0.1 adapter. */
+  /** `module`: a core module of WASI 0.1. */
   readonly kind: "component" | "module";
   readonly worlds: readonly World[];
   readonly imports: readonly InspectedImport[];

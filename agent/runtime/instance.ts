@@ -14,7 +14,7 @@ import { HandlerLoop } from "./handler_loop.ts";
 import type { Limiter } from "./limiter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
 import { GuestEnded } from "./trap.ts";
-import { SUSPENDING_IMPORTS } from "./wasi/host.ts";
+import { PREVIEW1, SUSPENDING_FUNCTIONS, SUSPENDING_IMPORTS } from "./wasi/host.ts";
 
 /** What an instance is made of; the modules and the glue are shared by all of a replica. */
 export interface InstanceInit {
@@ -22,8 +22,6 @@ export interface InstanceInit {
   readonly glue: (lower: Lower) => Instantiate;
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
-  /** Set for a WASI 0.1 module: takes the status that the adapter would reduce to 0 or 1. */
-  readonly procExit: ((status: number) => never) | undefined;
   readonly limiter: Limiter;
   /** The imports of `createWasi`. */
   readonly wasi: Record<string, object>;
@@ -142,6 +140,35 @@ function lowerWaiting(
   return new jspi.Suspending((...args: unknown[]) => attempt(args, undefined));
 }
 
+/**
+ * A function of WASI 0.1 that may wait: nothing is lifted and lowered there, so what its promise
+ * gives is the result.
+ */
+function awaiting(
+  call: (...args: unknown[]) => unknown,
+  limiter: Limiter,
+  onWait: () => void,
+): object {
+  const wait = async (promise: Promise<unknown>): Promise<unknown> => {
+    limiter.leave();
+    limiter.newSlice();
+    onWait();
+    let result: unknown;
+    try {
+      result = await limiter.untilEnded(promise);
+    } catch (error) {
+      ending(error, limiter);
+    }
+    limiter.enter();
+    if (limiter.ended) throw new GuestEnded();
+    return result;
+  };
+  return new jspi.Suspending((...args: unknown[]) => {
+    const result = call(...args);
+    return result instanceof Promise ? wait(result) : result;
+  });
+}
+
 const ENTRY = /^wasi:(cli\/run|http\/incoming-handler)@0\.2\.\d+#(run|handle)$/;
 
 interface Entry {
@@ -184,8 +211,9 @@ export class Instance {
       const key = name.replace(/@[^#]*/, "");
       if (WAITING.has(key)) return lowerWaiting(call, limiter, init.onWait);
       // Disk time is not the guest's running time; other host calls are too short to count.
-      const isTimed = key.startsWith("wasi:filesystem/");
-      return (...args) => {
+      const isTimed = key.startsWith("wasi:filesystem/") ||
+        key.startsWith(`${PREVIEW1}#fd_`) || key.startsWith(`${PREVIEW1}#path_`);
+      const lowered = (...args: unknown[]) => {
         if (isTimed) limiter.leave();
         try {
           return call(...args);
@@ -195,16 +223,22 @@ export class Instance {
           if (isTimed) limiter.enter();
         }
       };
+      const [iface, f] = key.split("#");
+      const mayWait = iface === PREVIEW1 && SUSPENDING_FUNCTIONS.has(f!);
+      return mayWait ? awaiting(lowered, limiter, init.onWait) : lowered;
     };
     const link = (module: WebAssembly.Module, imports: Record<string, Record<string, unknown>>) => {
       const all: Record<string, Record<string, unknown>> = { ...imports, realm };
-      const wasi01 = all.wasi_snapshot_preview1;
-      if (init.procExit && wasi01?.proc_exit) {
-        all.wasi_snapshot_preview1 = { ...wasi01, proc_exit: init.procExit };
-      }
       limiter.enter(); // for the module's start function
       try {
         return new WebAssembly.Instance(module, all as WebAssembly.Imports);
+      } catch (error) {
+        if (!(error instanceof WebAssembly.LinkError)) throw error;
+        const [, what = error.message] = /: (Import #.*)$/.exec(error.message) ?? [];
+        throw new RealmError("unknown-import", `Cannot link the module: ${what}`, {
+          hint: "realm inspect tells what a module is",
+          cause: error,
+        });
       } finally {
         limiter.leave();
       }
@@ -212,13 +246,13 @@ export class Instance {
     const exports = await init.glue(lower)(
       (name) => init.modules[name]!,
       prepareWasi(init.wasi),
-      (module, imports) => {
+      (module, imports, entryName) => {
         const core = link(module, imports);
         const exports: Record<string, unknown> = { ...core.exports };
         for (const [name, f] of Object.entries(core.exports)) {
           // The glue lowers the arguments and calls this; the real call is made outside of it,
           // where the guest may be suspended.
-          const world = ENTRY.exec(name)?.[1];
+          const world = name === entryName ? "cli/run" : ENTRY.exec(name)?.[1];
           if (world === undefined || typeof f !== "function") continue;
           let start: (...args: number[]) => Promise<unknown>;
           if (world === "http/incoming-handler") {
@@ -239,10 +273,10 @@ export class Instance {
     return new Instance(init, exports, entry);
   }
 
-  /** Runs `wasi:cli/run`: 0 for ok, 1 for err. */
+  /** Runs `wasi:cli/run`, or `_start` of WASI 0.1: 0 for ok, 1 for err. */
   async run(): Promise<number> {
-    const ok = await this.#enter("wasi:cli/run", "run", []);
-    return ok === 0 ? 0 : 1;
+    const result = await this.#enter("wasi:cli/run", "run", []);
+    return result === 0 || result === undefined ? 0 : 1;
   }
 
   /** Hands a request to `wasi:http/incoming-handler`; resolves when the guest's code is done. */

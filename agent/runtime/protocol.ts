@@ -29,7 +29,6 @@ export interface Start {
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
-  readonly adapted: boolean;
   /** Two words for {@link FromWorker} `symlink`: 0 pending, else an index of SYMLINK_RESULTS. */
   readonly answer: SharedArrayBuffer;
 }

@@ -6,11 +6,10 @@
  * @module
  */
 import { $init, generate } from "@bytecodealliance/jco-transpile/component";
-import { componentNew } from "@bytecodealliance/jco-transpile/wasm-tools";
 import { RealmError } from "../kernel/error.ts";
 import type { Artifact } from "./artifact.ts";
 import { identify, type Identity } from "./component.ts";
-import { reduceGlue } from "./glue.ts";
+import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "./meter/meter.ts";
 import { isProvided } from "./wasi/grants.ts";
 
@@ -75,25 +74,22 @@ function toolError(action: string, error: unknown): RealmError {
 }
 
 /**
- * Checks, adapts, transpiles and meters. `adapter` is the WASI 0.1 adapter's module.
+ * Checks, transpiles and meters. A core module of WASI 0.1 needs no transpiling.
  *
  * Throws RealmError `invalid-module`, `unsupported` or `unknown-import`.
  */
-export async function transpile(bytes: Uint8Array, adapter: Uint8Array): Promise<Artifact> {
+export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   const identity = identify(bytes);
   checkImports(identity);
-  let component = bytes;
+  const { worlds } = identity;
   if (identity.kind === "module") {
-    try {
-      component = await componentNew(bytes, [["wasi_snapshot_preview1", adapter]]);
-    } catch (error) {
-      throw toolError("adapt the WASI 0.1 module", error);
-    }
+    const { bytes: core, memoryPagesMin, tableElementsMin } = meter(bytes, CEILING);
+    return { worlds, glue: MODULE_GLUE, modules: { core }, memoryPagesMin, tableElementsMin };
   }
   await $init;
   let files: [string, Uint8Array][];
   try {
-    files = generate(component, {
+    files = generate(bytes, {
       name: "component",
       instantiation: { tag: "async" },
       asyncMode: { tag: "sync" },
@@ -121,6 +117,5 @@ export async function transpile(bytes: Uint8Array, adapter: Uint8Array): Promise
   if (glue === undefined) {
     throw new RealmError("failed", "Cannot use the output of the transpiler: it has no glue");
   }
-  const adapted = identity.kind === "module";
-  return { worlds: identity.worlds, glue, modules, memoryPagesMin, tableElementsMin, adapted };
+  return { worlds, glue, modules, memoryPagesMin, tableElementsMin };
 }

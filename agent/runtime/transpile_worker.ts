@@ -13,14 +13,10 @@ const scope = self as unknown as {
   postMessage(message: unknown, transfer?: Transferable[]): void;
 };
 
-const ADAPTER = new URL("./adapter/wasi_snapshot_preview1.command.bin", import.meta.url);
-let adapter: Uint8Array | undefined;
-
 scope.onmessage = async (event) => {
   const { id, bytes } = event.data as { id: number; bytes: Uint8Array };
   try {
-    adapter ??= await Deno.readFile(ADAPTER);
-    const artifact = encodeArtifact(await transpile(bytes, adapter));
+    const artifact = encodeArtifact(await transpile(bytes));
     scope.postMessage({ id, artifact }, [artifact.buffer as ArrayBuffer]);
   } catch (error) {
     const known = error instanceof RealmError ? error : new RealmError(

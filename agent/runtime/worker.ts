@@ -303,7 +303,6 @@ class ReplicaHost {
         glue: this.#glue,
         memoryPagesMin: start.memoryPagesMin,
         tableElementsMin: start.tableElementsMin,
-        procExit: start.adapted ? (status) => context.exit(status) : undefined,
         limiter,
         wasi: wasi.imports,
         onWait: () => {

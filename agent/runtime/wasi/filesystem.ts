@@ -170,7 +170,7 @@ function applyTimes(
 }
 
 /** A file that is open on the host, by a descriptor and the streams made from it. */
-class OpenFile {
+export class OpenFile {
   #users = 1;
   #identity: Identity | undefined;
   readonly #unclose: () => void;
@@ -204,13 +204,18 @@ class OpenFile {
 
   /** Up to `lengthMax` bytes at `offset`, none at the end. Throws an {@link ErrorCode}. */
   readAt(lengthMax: number, offset: bigint): Uint8Array {
+    const bytes = lengthMax === 0 ? NOTHING : new Uint8Array(lengthMax);
+    const length = this.readInto(bytes, offset);
+    return length === lengthMax ? bytes : bytes.slice(0, length);
+  }
+
+  /** Reads once, at `offset`; how many bytes came, none at the end. Throws an {@link ErrorCode}. */
+  readInto(bytes: Uint8Array, offset: bigint): number {
     if (offset > OFFSET_MAX) throw "invalid";
     if (!this.readable) throw "bad-descriptor";
-    if (offset > OFFSET_MAX - BigInt(lengthMax)) throw "invalid";
-    if (!this.#seek(offset) || lengthMax === 0) return NOTHING;
-    const bytes = new Uint8Array(lengthMax);
-    const length = onHost(() => this.file.readSync(bytes)) ?? 0;
-    return length === lengthMax ? bytes : bytes.slice(0, length);
+    if (offset > OFFSET_MAX - BigInt(bytes.length)) throw "invalid";
+    if (!this.#seek(offset) || bytes.length === 0) return 0;
+    return onHost(() => this.file.readSync(bytes)) ?? 0;
   }
 
   /** Writes once, at `offset`; how many bytes went in. Throws an {@link ErrorCode}. */
@@ -231,6 +236,11 @@ class OpenFile {
         this.file.seekSync(0, Deno.SeekMode.End);
         return this.file.writeSync(bytes);
       }));
+  }
+
+  /** Where it ends now. Throws an {@link ErrorCode}. */
+  end(): bigint {
+    return BigInt(onHost(() => this.file.seekSync(0, Deno.SeekMode.End)));
   }
 
   /** False past what the host's file system can hold. */
@@ -369,6 +379,15 @@ export class Descriptor extends Resource {
     this.directories = directories;
     this.opened = opened;
     if (opened.kind === "directory") directories.add(opened.directory);
+  }
+
+  /** What `stat` and `metadata-hash` give, in one look at the file. */
+  static statWithHash(
+    descriptor: Descriptor,
+    at?: { readonly flags: PathFlags; readonly path: string },
+  ): [DescriptorStat, { lower: bigint; upper: bigint }] {
+    const info = at === undefined ? descriptor.#info() : descriptor.#infoAt(at.flags, at.path);
+    return [statOf(info), hashOf(identityOf(info))];
   }
 
   protected override released(): void {

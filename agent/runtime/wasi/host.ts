@@ -26,6 +26,7 @@ import {
 import { FutureTrailers, IncomingBody, OutgoingBody } from "./http_body.ts";
 import { Fields } from "./http_fields.ts";
 import { InputStream, IoError, OutputStream, poll, Pollable } from "./io.ts";
+import { createPreview1 } from "./preview1.ts";
 import { createRandom } from "./random.ts";
 import { bindFunctions, bindResource } from "./resource.ts";
 
@@ -36,6 +37,7 @@ export type { Grant, GrantName } from "./grants.ts";
 export type { HttpHost, RequestHead, ResponseResult } from "./http.ts";
 export type { BodyReader, BodySource, HttpErrorCode } from "./http_body.ts";
 export type { FieldList } from "./http_fields.ts";
+export { SUSPENDING_FUNCTIONS } from "./preview1.ts";
 
 /**
  * The functions that may answer with a promise, in the form of jco's `asyncMode`.
@@ -53,9 +55,15 @@ export const SUSPENDING_IMPORTS: readonly string[] = [
   "wasi:io/streams#[method]output-stream.blocking-splice",
 ];
 
+/** The one interface of WASI 0.1. */
+export const PREVIEW1 = "wasi_snapshot_preview1";
+
 /** A host for one instance. */
 export interface WasiHost {
-  /** By interface, without version (`wasi:cli/environment`). */
+  /**
+   * By interface, without version (`wasi:cli/environment`). What a core module imports is there,
+   * too, as {@link PREVIEW1}, though not among the enumerable ones.
+   */
   readonly imports: Record<string, object>;
   readonly http: HttpHost;
   /** Gives back files, timers and waits; a wait that is pending rejects. */
@@ -133,6 +141,13 @@ function functionsOf(host: WasiInstance, http: ReturnType<typeof createHttp>) {
   const denied = once(() => createDenied(host, (bytes) => cli().writeStderr(bytes)));
   const none = () => ({});
   return {
+    [PREVIEW1]: () =>
+      createPreview1(host, () => ({
+        cli: cli(),
+        clocks: clocks(),
+        random: random(),
+        filesystem: filesystem(),
+      })),
     "wasi:cli/environment": () => cli().environment,
     "wasi:cli/exit": () => cli().exit,
     "wasi:cli/stdin": () => cli().stdin,
@@ -189,7 +204,7 @@ export function createWasi(ctx: WasiContext): WasiHost {
       }
       return members;
     });
-    Object.defineProperty(imports, iface, { enumerable: true, get });
+    Object.defineProperty(imports, iface, { enumerable: iface !== PREVIEW1, get });
   }
   return { imports, http: http.host, close: () => host.close() };
 }

@@ -177,6 +177,81 @@ export function poll(
   return untilReady(host, all).then(ready);
 }
 
+/** Reads at least a byte, unless `max` is 0. Throws a {@link StreamError}. */
+export function readBlocking(
+  host: WasiInstance,
+  source: InputSource,
+  max: number,
+): Uint8Array | Promise<Uint8Array> {
+  if (source.ready()) {
+    const bytes = source.read(max);
+    if (bytes.length > 0 || max === 0) return bytes;
+  }
+  return readWhenReady(host, source, max);
+}
+
+async function readWhenReady(
+  host: WasiInstance,
+  source: InputSource,
+  max: number,
+): Promise<Uint8Array> {
+  for (;;) {
+    await untilReady(host, [source]);
+    const bytes = source.read(max);
+    if (bytes.length > 0 || max === 0) return bytes;
+  }
+}
+
+/** How much a sink takes, more than nothing. */
+async function permitWhenReady(host: WasiInstance, sink: OutputSink): Promise<number> {
+  for (;;) {
+    await untilReady(host, [sink]);
+    const permit = sink.permit();
+    if (permit > 0) return permit;
+  }
+}
+
+/** Writes everything and waits until it went out. Throws a {@link StreamError}. */
+export function writeBlocking(
+  host: WasiInstance,
+  sink: OutputSink,
+  bytes: Uint8Array,
+): void | Promise<void> {
+  // The common case: there is room, and the sink is done at once.
+  if (!sink.ready() || sink.permit() < bytes.length) return writeInPieces(host, sink, bytes);
+  sink.write(bytes);
+  return flushed(host, sink);
+}
+
+async function writeInPieces(
+  host: WasiInstance,
+  sink: OutputSink,
+  bytes: Uint8Array,
+): Promise<void> {
+  let rest = bytes;
+  do {
+    const permit = await permitWhenReady(host, sink);
+    sink.write(rest.subarray(0, permit));
+    rest = rest.subarray(permit);
+  } while (rest.length > 0);
+  await flushed(host, sink);
+}
+
+/** A stream that closed after it took everything has done what was asked. */
+function flushed(host: WasiInstance, sink: OutputSink): void | Promise<void> {
+  try {
+    sink.flush();
+    if (!sink.ready()) {
+      return permitWhenReady(host, sink).then(() => {}, (error) => {
+        if (!isStreamClosed(error)) throw error;
+      });
+    }
+    sink.permit();
+  } catch (error) {
+    if (!isStreamClosed(error)) throw error;
+  }
+}
+
 /** Resource `input-stream`. */
 export class InputStream extends Resource {
   readonly source: InputSource;
@@ -195,20 +270,7 @@ export class InputStream extends Resource {
   }
 
   blockingRead(length: bigint): Uint8Array | Promise<Uint8Array> {
-    const max = clampLength(length);
-    if (this.source.ready()) {
-      const bytes = this.source.read(max);
-      if (bytes.length > 0 || max === 0) return bytes;
-    }
-    return this.#readWhenReady(max);
-  }
-
-  async #readWhenReady(max: number): Promise<Uint8Array> {
-    for (;;) {
-      await untilReady(this.host, [this.source]);
-      const bytes = this.source.read(max);
-      if (bytes.length > 0 || max === 0) return bytes;
-    }
+    return readBlocking(this.host, this.source, clampLength(length));
   }
 
   skip(length: bigint): bigint {
@@ -216,12 +278,10 @@ export class InputStream extends Resource {
   }
 
   blockingSkip(length: bigint): bigint | Promise<bigint> {
-    const max = clampLength(length);
-    if (this.source.ready()) {
-      const bytes = this.source.read(max);
-      if (bytes.length > 0 || max === 0) return BigInt(bytes.length);
-    }
-    return this.#readWhenReady(max).then((bytes) => BigInt(bytes.length));
+    const bytes = readBlocking(this.host, this.source, clampLength(length));
+    return bytes instanceof Promise
+      ? bytes.then((read) => BigInt(read.length))
+      : BigInt(bytes.length);
   }
 
   subscribe(): Pollable {
@@ -256,7 +316,7 @@ export class OutputStream extends Resource {
         `Cannot write ${bytes.length} bytes at once: blocking-write-and-flush takes at most ${BLOCKING_WRITE_BYTES_MAX}`,
       );
     }
-    return this.#writeAndFlush(bytes);
+    return writeBlocking(this.host, this.sink, bytes);
   }
 
   flush(): void {
@@ -265,7 +325,7 @@ export class OutputStream extends Resource {
 
   blockingFlush(): void | Promise<void> {
     this.sink.flush();
-    if (!this.sink.ready()) return this.#permitWhenReady().then(() => {});
+    if (!this.sink.ready()) return permitWhenReady(this.host, this.sink).then(() => {});
     this.sink.permit();
   }
 
@@ -282,7 +342,7 @@ export class OutputStream extends Resource {
         `Cannot write ${length} zeroes at once: blocking-write-zeroes-and-flush takes at most ${BLOCKING_WRITE_BYTES_MAX}`,
       );
     }
-    return this.#writeAndFlush(new Uint8Array(Number(length)));
+    return writeBlocking(this.host, this.sink, new Uint8Array(Number(length)));
   }
 
   splice(source: InputStream, length: bigint): bigint {
@@ -299,13 +359,13 @@ export class OutputStream extends Resource {
   }
 
   async #splice(source: InputStream, max: number): Promise<bigint> {
-    const permit = await this.#permitWhenReady();
+    const permit = await permitWhenReady(this.host, this.sink);
     let bytes: Uint8Array;
     do {
       await untilReady(this.host, [source.source]);
       bytes = source.source.read(Math.min(max, permit));
     } while (bytes.length === 0);
-    await this.#writeAndFlush(bytes);
+    await writeBlocking(this.host, this.sink, bytes);
     return BigInt(bytes.length);
   }
 
@@ -321,47 +381,6 @@ export class OutputStream extends Resource {
       );
     }
     this.sink.write(bytes);
-  }
-
-  /** How much the sink takes, more than nothing. */
-  async #permitWhenReady(): Promise<number> {
-    for (;;) {
-      await untilReady(this.host, [this.sink]);
-      const permit = this.sink.permit();
-      if (permit > 0) return permit;
-    }
-  }
-
-  #writeAndFlush(bytes: Uint8Array): void | Promise<void> {
-    // The common case: there is room, and the sink is done at once.
-    if (!this.sink.ready() || this.sink.permit() < bytes.length) return this.#writeInPieces(bytes);
-    this.sink.write(bytes);
-    return this.#flushed();
-  }
-
-  async #writeInPieces(bytes: Uint8Array): Promise<void> {
-    let rest = bytes;
-    do {
-      const permit = await this.#permitWhenReady();
-      this.sink.write(rest.subarray(0, permit));
-      rest = rest.subarray(permit);
-    } while (rest.length > 0);
-    await this.#flushed();
-  }
-
-  /** A stream that closed after it took everything has done what was asked. */
-  #flushed(): void | Promise<void> {
-    try {
-      this.sink.flush();
-      if (!this.sink.ready()) {
-        return this.#permitWhenReady().then(() => {}, (error) => {
-          if (!isStreamClosed(error)) throw error;
-        });
-      }
-      this.sink.permit();
-    } catch (error) {
-      if (!isStreamClosed(error)) throw error;
-    }
   }
 }
 
