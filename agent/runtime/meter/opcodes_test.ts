@@ -77,8 +77,8 @@ Deno.test("POPS and PUSHES agree with the engine", () => {
     const results = [0, 1, 2].find((n) =>
       WebAssembly.validate(moduleOf(UNREACHABLE, ...instruction(op), ...Array(n).fill(DROP)))
     );
-    assert.equal(results, PUSHES[op], NAME[op]);
-    assert.equal(operandsWanted(op, PUSHES[op]!), POPS[op], NAME[op]);
+    assert.equal(results, PUSHES[op], NAME[op]!);
+    assert.equal(operandsWanted(op, PUSHES[op]!), POPS[op], NAME[op]!);
   }
 });
 
