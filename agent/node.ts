@@ -105,7 +105,8 @@ export class Node {
       if (same) continue;
       // Requests that wait at the old one keep their places there.
       const options = { component: name, maxConcurrency, requestTimeoutMs };
-      this.#upstreams.set(name, new Upstream(options, there?.replicas));
+      const replicas = there?.expectsFirst ? undefined : there?.replicas;
+      this.#upstreams.set(name, new Upstream(options, replicas));
     }
     for (const name of this.#upstreams.keys()) {
       if (!manifest.components.has(name)) this.#upstreams.delete(name);
@@ -118,6 +119,10 @@ export class Node {
       live: manifest.nodes.keys(),
       overrides,
     });
+    const wanted = new Set(this.#desired.map(({ component }) => component));
+    for (const [name, upstream] of this.#upstreams) {
+      if (upstream.expectsFirst && !wanted.has(name)) upstream.setReplicas([]); // none will come
+    }
     this.supervisor.set(this.#desired);
   }
 

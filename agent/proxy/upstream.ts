@@ -3,7 +3,9 @@
  *
  * A request goes to the replica with the fewest in flight. Each takes at most `maxConcurrency`; up
  * to `queueMax` more requests wait, first come first served, and the rest is turned away. A replica
- * that ended takes no more requests; one that was taken out finishes those it has.
+ * that ended takes no more requests; one that was taken out finishes those it has. Before the first
+ * replicas have come, or are known not to come, requests wait for them: whoever asks right after
+ * an apply, or after the agent was started, is answered.
  *
  * @module
  */
@@ -46,13 +48,21 @@ export class Upstream {
   readonly #queue = new Set<Waiter>();
   readonly #drained = new Map<Slot, () => void>();
   #turn = 0;
+  /** Whether the first replicas are still to come. */
+  #expectsFirst = true;
 
-  constructor(options: UpstreamOptions, replicas: readonly Replica[] = []) {
+  /** Without replicas it expects the first ones; an empty list says that there are none. */
+  constructor(options: UpstreamOptions, replicas?: readonly Replica[]) {
     this.component = options.component;
     this.requestTimeoutMs = options.requestTimeoutMs;
     this.maxConcurrency = options.maxConcurrency;
     this.#queueMax = options.queueMax ?? 128;
-    this.setReplicas(replicas);
+    if (replicas !== undefined) this.setReplicas(replicas);
+  }
+
+  /** Whether the first replicas are still to come. */
+  get expectsFirst(): boolean {
+    return this.#expectsFirst;
   }
 
   /** The replicas that take requests. */
@@ -73,6 +83,7 @@ export class Upstream {
    */
   async setReplicas(replicas: readonly Replica[]): Promise<void> {
     const before = this.#slots;
+    this.#expectsFirst = false;
     this.#slots = replicas.map((replica) =>
       before.find((slot) => slot.replica === replica) ?? this.#add(replica)
     );
@@ -102,7 +113,7 @@ export class Upstream {
       slot.inFlight++;
       return slot;
     }
-    if (this.#slots.length === 0) return "no-replica";
+    if (this.#slots.length === 0 && !this.#expectsFirst) return "no-replica";
     if (this.#queue.size >= this.#queueMax || signal.aborted) return "overloaded";
     return new Promise((resolve) => {
       const leave = () => waiter.settle("overloaded");

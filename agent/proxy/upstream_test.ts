@@ -47,6 +47,18 @@ Deno.test("acquire() lets requests wait in order of arrival, then turns them awa
   assert.deepEqual(upstream.load, { inFlight: 0, waiting: 0 });
 });
 
+Deno.test("acquire() waits for the first replicas, or until it is told that there are none", async () => {
+  const options = { component: "x", maxConcurrency: 1, requestTimeoutMs: 1 };
+  for (const [replicas, got] of [[[replicaOf()], "a slot"], [[], "no-replica"]] as const) {
+    const upstream = new Upstream(options);
+    const waiting = upstream.acquire(never);
+    assert.equal(upstream.load.waiting, 1);
+    upstream.setReplicas(replicas);
+    const outcome = await waiting;
+    assert.equal(typeof outcome === "string" ? outcome : "a slot", got);
+  }
+});
+
 Deno.test("acquire() ends its wait when the signal is aborted, and leaves the queue", async () => {
   const options = { component: "x", maxConcurrency: 1, requestTimeoutMs: 1 };
   const upstream = new Upstream(options, [replicaOf()]);
