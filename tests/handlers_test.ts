@@ -145,6 +145,19 @@ Deno.test("a request that traps, spins or says nothing fails alone", () =>
     },
   ));
 
+Deno.test("the instances of a replica share its memory, and requests wait where it is used", () =>
+  withHandler(
+    "http-counter",
+    { limits: { memoryBytesMax: 5 * MIB } },
+    async ({ text, replica }) => {
+      const answers = await Promise.all(Array.from({ length: 12 }, () => text("/slow?ms=50")));
+      assert.ok(answers.every((a) => a === "slept 50\n"), answers.join());
+      const { memoryBytesPeak, traps } = replica.usage();
+      assert.ok(memoryBytesPeak <= 5 * MIB && memoryBytesPeak > 2 * MIB, `${memoryBytesPeak}`);
+      assert.equal(traps, 0);
+    },
+  ));
+
 Deno.test("a guest that spins lets its neighbours in the replica answer", () =>
   withHandler("http-counter", {}, async ({ get, text }) => {
     await text("/healthz");

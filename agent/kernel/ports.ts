@@ -80,9 +80,9 @@ export interface Grants {
   readonly stdio: boolean;
 }
 
-/** What one instance may use. A missing number is no limit. */
+/** What a replica may use. A missing number is no limit. */
 export interface Limits {
-  /** Sum over all linear memories and tables of the instance. */
+  /** Sum over all linear memories and tables; a replica's instances share it. */
   readonly memoryBytesMax: number;
   /** Refill rate of a bucket that holds one second; an empty bucket throttles. */
   readonly fuelPerSec?: number;

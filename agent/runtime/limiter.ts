@@ -309,16 +309,21 @@ export class Limiter {
     return this.#grant(SLICE);
   };
 
-  /** Asks for pages (kind 0) or table elements (kind 1); fewer than 0 gives back. 0 is allowed. */
+  /**
+   * Asks for pages (kind 0) or table elements (kind 1); fewer than 0 gives back. 0 is allowed.
+   *
+   * The budget is that of the replica: its instances share it.
+   */
   readonly grow = (kind: number, units: number): 0 | 1 => {
+    const { ledger, limits } = this.init;
     const bytes = units * (kind === 0 ? PAGE_BYTES : TABLE_ELEMENT_BYTES);
-    if (bytes > 0 && this.#memoryBytes + bytes > this.init.limits.memoryBytesMax) {
+    if (bytes > 0 && ledger.get("memoryBytes") + bytes > limits.memoryBytesMax) {
       this.#refusedGrowths++;
-      this.init.ledger.add("refusedGrowths", 1);
+      ledger.add("refusedGrowths", 1);
       return 1;
     }
     this.#memoryBytes += bytes;
-    this.init.ledger.addMemory(bytes);
+    ledger.addMemory(bytes);
     return 0;
   };
 

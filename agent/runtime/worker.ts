@@ -412,6 +412,12 @@ class ReplicaHost {
     } catch (error) {
       if (live) this.#discard(live);
       else limiter?.dispose();
+      const isFull = error instanceof RealmError && error.code === "memory-limit";
+      if (!live && isFull && this.#live.size > 0) {
+        // There is no room for one more instance: the request takes one that is done.
+        this.#waiting.unshift(flight);
+        return;
+      }
       const exit = limiter ? exitOf(error, limiter) : hostFault(error);
       if (!flight.cancelled) this.#trapped(flight, exit);
     }
