@@ -96,8 +96,9 @@ class Transpiler {
   }
 
   #start(): Worker {
-    // It runs no guest code. It reads the transpiler's own modules; the WASI shim that the transpiler itself stands on lists the environment when it is loaded.
-    const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env: true });
+    // It runs no guest code; it reads the transpiler's own modules. From source, the WASI shim that
+    // the transpiler stands on lists the environment when it is loaded; the bundle has another.
+    const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env: EXTENSION === "ts" });
     worker.onmessage = (event) => {
       const { id, artifact, error } = event.data as {
         id: number;
