@@ -98,7 +98,8 @@ class Transpiler {
   #start(): Worker {
     // It runs no guest code; it reads the transpiler's own modules. From source, the WASI shim that
     // the transpiler stands on lists the environment when it is loaded; the bundle has another.
-    const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env: EXTENSION === "ts" });
+    const env = EXTENSION === "ts" ? true : ["JCO_DEBUG"];
+    const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env });
     worker.onmessage = (event) => {
       const { id, artifact, error } = event.data as {
         id: number;
