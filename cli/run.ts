@@ -43,7 +43,10 @@ export function statusOf(exit: Exit, file: string): number {
   const trace = exit.backtrace.slice(0, 16).map((frame) => `\n    at ${frame}`).join("");
   throw new RealmError(
     exit.code,
-    `Cannot run ${file} further: ${exit.message}${trace}`,
+    // What failed before the guest ran says so itself.
+    /^Cannot /.test(exit.message)
+      ? exit.message
+      : `Cannot run ${file} further: ${exit.message}${trace}`,
     exit.hint === undefined ? {} : { hint: exit.hint },
   );
 }

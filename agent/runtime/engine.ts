@@ -197,6 +197,7 @@ export class WorkerEngine implements Engine {
       throw new RealmError(
         "unsupported",
         `Cannot start the component as ${options.world}: it fits ${artifact.worlds.join(" and ")}`,
+        { hint: "Use realm run for commands, realm serve for request handlers" },
       );
     }
     const { mounts } = options.grants;
