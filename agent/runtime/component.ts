@@ -146,10 +146,11 @@ function moduleLimits(c: Cursor): void {
   if (flags & 1) c.u32();
 }
 
-function* moduleImports(c: Cursor): Iterable<ExternName> {
+function* moduleImports(c: Cursor, fields?: Set<string>): Iterable<ExternName> {
   for (let n = c.u32(); n > 0; n--) {
     const name = c.name();
-    c.name();
+    const field = c.name();
+    fields?.add(field);
     yield { name, version: undefined };
     const kind = c.byte();
     if (kind === 0) c.u32();
@@ -186,6 +187,19 @@ function has(names: readonly ExternName[], name: string): boolean {
   return names.some((n) =>
     n.name === name && (n.version === undefined || /^0\.2\./.test(n.version))
   );
+}
+
+/** Every name that a core module imports or exports: modules, fields, functions. */
+export function coreNames(bytes: Uint8Array): Set<string> {
+  const names = new Set<string>();
+  const c = new Cursor(bytes, 8);
+  while (c.at < c.end) {
+    const id = c.byte();
+    const section = c.sub(c.u32());
+    const items = id === 2 ? moduleImports(section, names) : id === 7 ? moduleExports(section) : [];
+    for (const { name } of items) names.add(name);
+  }
+  return names;
 }
 
 /** Reads the border of a component or core module. */

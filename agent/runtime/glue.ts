@@ -53,14 +53,22 @@ const LOWERING =
   /let trampoline(\d+) = _trampoline\1\.manuallyAsync \? new WebAssembly\.Suspending\(/g;
 
 /**
- * Reduces the synchronous output of jco to the body of a function of `lower` that returns
- * `instantiate(getCoreModule, imports, instantiateCore)`.
+ * Reduces the synchronous output of jco to the body of a function of `lower` and `enter` that
+ * returns `instantiate(getCoreModule, imports, instantiateCore)`.
  *
  * `lower(name, call)` gets every host function as `interface@version#jsName` and returns what the
- * core module is given in its place.
+ * core module is given in its place. `enter` is called where an export calls its core function.
  */
 export function reduceGlue(source: string): string {
   let js = replaceEach(source, "_debugLog(", () => "void 0");
+  // A handle past the end of its table is as invalid as one that was dropped.
+  js = js.replace(
+    "if (val === 0 || (scope & T_FLAG) !== 0) {",
+    "if (!val || (scope & T_FLAG) !== 0) {",
+  );
+  if (js.includes("function rscTableRemove(") && !js.includes("if (!val || (scope & T_FLAG)")) {
+    throw changed("handles are dropped in another way");
+  }
   const start = js.indexOf("const _trampoline");
   const split = start < 0 ? js.length : start;
   const head = js.slice(0, split);
@@ -87,7 +95,7 @@ export function reduceGlue(source: string): string {
     from = end;
   }
   functions.push(body.slice(from));
-  body = reduceExports(functions.join(""));
+  body = functions.join("");
 
   // What core modules are given: the function itself behind the canonical ABI's check that the
   // instance may be left, instead of a chain of tasks.
@@ -108,12 +116,12 @@ export function reduceGlue(source: string): string {
       body.slice(from, match.index),
       `let trampoline${index} = $lower(${
         JSON.stringify(name)
-      }, _guardMayLeave(${component}, _trampoline${index}))`,
+      }, (...args) => (_checkMayLeave(${component}), _trampoline${index}(...args)))`,
     );
     from = end;
   }
   parts.push(body.slice(from));
-  js = head + parts.join("");
+  js = reduceExports(lowerIntrinsics(head + parts.join("")));
   if (/manuallyAsync \?|: _lowerImportBackwardsCompat\.bind/.test(js)) {
     throw changed("an import is lowered in another form");
   }
@@ -127,6 +135,22 @@ export function reduceGlue(source: string): string {
     .replaceAll("import.meta.url", "''");
 }
 
+const INTRINSIC_IMPORT =
+  /^( +(?:'[^'\n]*'|[\w$]+): )((?:_guardMayLeave\(\d+, )?(trampoline\d+)\)?),$/gm;
+
+/**
+ * What the canonical ABI itself gives a core module (`resource.drop` and the like) is lowered as a
+ * host function is: an invalid handle ends the guest, also where it catches exceptions.
+ */
+function lowerIntrinsics(body: string): string {
+  return body.replace(
+    INTRINSIC_IMPORT,
+    (line, key: string, value: string, name: string) =>
+      body.includes(`function ${name}(`) ? `${key}$lower("canon", ${value}),` : line,
+  );
+}
+
+const EXPORT = /^ +function [\w$]+\([^)]*\) \{\s+const hostProvided = false;/gm;
 const EXPORT_TASK =
   /const \[task, _wasm_call_currentTaskID\] = createNewCurrentTask\(\{[^}]*\}\);\s+const started = task\.enterSync\(\);\s+if \(null!== null\) \{[^}]*\}/;
 const EXPORT_ERROR =
@@ -136,11 +160,24 @@ const EXPORT_ERROR =
 function reduceExports(body: string): string {
   const parts: string[] = [];
   let from = 0;
-  for (const match of body.matchAll(/^ {2}function [\w$]+\([^)]*\) \{/gm)) {
-    const open = match.index + match[0].length - 1;
+  for (const match of body.matchAll(EXPORT)) {
+    const open = match.index + match[0].indexOf("{");
     const end = closing(body, open);
     let text = body.slice(match.index, end);
-    if (!EXPORT_TASK.test(text)) continue;
+    const core = /entryFnName: '(\w+)'/.exec(text)?.[1];
+    if (core === undefined) throw changed("an export does not name its core function");
+    // The core function is whichever was lifted, its own name tells nothing.
+    text = text.replace(new RegExp(`(?<![\\w$'])${core}\\(`), `$enter(${core}, `);
+    if (!text.includes("$enter(")) throw changed("an export calls in another form");
+    const whole = text;
+    const keep = (text: string) => {
+      parts.push(body.slice(from, match.index), text);
+      from = end;
+    };
+    if (!EXPORT_TASK.test(text)) {
+      keep(whole);
+      continue;
+    }
     text = text.replace(EXPORT_TASK, "").replace(IMPORT_ERROR, "throw err;")
       .replace(EXPORT_ERROR, "throw err;").replace(TASK_END, "");
     text = replaceEach(text, "_withGlobalCurrentTaskMeta({", (call) => {
@@ -149,9 +186,7 @@ function reduceExports(body: string): string {
       const fn = call.slice(at + 4, closing(call, at + 10));
       return `((${fn})()`; // the closing bracket of the call remains
     });
-    if (/\btask\b/.test(text)) continue;
-    parts.push(body.slice(from, match.index), text);
-    from = end;
+    keep(/\btask\b/.test(text) ? whole : text);
   }
   parts.push(body.slice(from));
   return parts.join("");
@@ -168,9 +203,9 @@ export const MODULE_GLUE = `return function instantiate(getCoreModule, imports, 
     lowered[name] = $lower("wasi_snapshot_preview1#" + name, functions[name]);
   }
   const core = getCoreModule("core");
-  const { exports } = instantiateCore(core, { wasi_snapshot_preview1: lowered }, "_start");
+  const { exports } = instantiateCore(core, { wasi_snapshot_preview1: lowered });
   if (exports.memory) bindMemory(exports.memory);
-  return { "wasi:cli/run@0.1": { run: exports._start } };
+  return { "wasi:cli/run@0.1": { run: () => $enter(exports._start) } };
 };`;
 
 /** What the glue gives a core module in place of a host function. */
@@ -178,6 +213,12 @@ export type Lower = (
   name: string,
   call: (...args: unknown[]) => unknown,
 ) => ((...args: unknown[]) => unknown) | object;
+
+/**
+ * Called in place of the core function behind an export, with the lowered arguments. What it
+ * returns is lifted.
+ */
+export type Enter = (core: unknown, ...args: number[]) => unknown;
 
 /** A component's exports by name: functions or instances of them. */
 export type ComponentExports = Record<string, Record<string, (...args: unknown[]) => unknown>>;
@@ -189,8 +230,6 @@ export type Instantiate = (
   instantiateCore: (
     module: WebAssembly.Module,
     imports: Record<string, Record<string, unknown>>,
-    /** The export that is the program's entry, where its name does not tell. */
-    entry?: string,
   ) => { exports: Record<string, unknown> },
 ) => ComponentExports | Promise<ComponentExports>;
 
@@ -201,7 +240,7 @@ export type Instantiate = (
  * permissions, and `data:` modules take ten times as long. The glue sees neither Deno, process nor
  * fetch.
  */
-export function compileGlue(reduced: string): (lower: Lower) => Instantiate {
-  const make = new Function("$lower", "process", "Deno", "fetch", reduced);
-  return (lower) => make(lower, undefined, undefined, undefined);
+export function compileGlue(reduced: string): (lower: Lower, enter: Enter) => Instantiate {
+  const make = new Function("$lower", "$enter", "process", "Deno", "fetch", reduced);
+  return (lower, enter) => make(lower, enter, undefined, undefined, undefined);
 }

@@ -9,7 +9,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import type { ComponentExports, Instantiate, Lower } from "./glue.ts";
+import type { ComponentExports, Enter, Instantiate, Lower } from "./glue.ts";
 import { HandlerLoop } from "./handler_loop.ts";
 import type { Limiter } from "./limiter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
@@ -19,7 +19,7 @@ import { PREVIEW1, SUSPENDING_FUNCTIONS, SUSPENDING_IMPORTS } from "./wasi/host.
 /** What an instance is made of; the modules and the glue are shared by all of a replica. */
 export interface InstanceInit {
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
-  readonly glue: (lower: Lower) => Instantiate;
+  readonly glue: (lower: Lower, enter: Enter) => Instantiate;
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
   readonly limiter: Limiter;
@@ -83,7 +83,7 @@ function prepareWasi(wasi: Record<string, object>): Record<string, object> {
     if (className === undefined) {
       const host = wasi[iface] as Record<string, Method>;
       // Defined, not set: what is inherited is a getter.
-      const value = { ...host, [name]: makeWaitable(host[name]!) };
+      const value = Object.assign(Object.create(null), host, { [name]: makeWaitable(host[name]!) });
       Object.defineProperty(imports, iface, { value });
     } else if (!methodsReplaced) {
       const { prototype } = (wasi[iface] as Record<string, { prototype: Record<string, Method> }>)[
@@ -169,15 +169,18 @@ function awaiting(
   });
 }
 
-const ENTRY = /^wasi:(cli\/run|http\/incoming-handler)@0\.2\.\d+#(run|handle)$/;
-
+/** The call that an export makes: a core function and its lowered arguments. */
 interface Entry {
-  call?: () => Promise<unknown>;
-  loop?: HandlerLoop;
+  call?: { readonly core: unknown; readonly args: readonly number[] };
 }
+
+/** Members of the host's classes that are no functions of an interface, but look like it. */
+const HOSTS_OWN = /[#.](constructor|released)$/;
 
 /** A live instance. After a trap it must be thrown away. */
 export class Instance {
+  #loop: HandlerLoop | undefined;
+
   private constructor(
     readonly init: InstanceInit,
     readonly exports: ComponentExports,
@@ -209,6 +212,9 @@ export class Instance {
     const entry: Entry = {};
     const lower: Lower = (name, call) => {
       const key = name.replace(/@[^#]*/, "");
+      if (HOSTS_OWN.test(key)) {
+        throw new RealmError("unknown-import", `Cannot link the component: it imports ${key}`);
+      }
       if (WAITING.has(key)) return lowerWaiting(call, limiter, init.onWait);
       // Disk time is not the guest's running time; other host calls are too short to count.
       const isTimed = key.startsWith("wasi:filesystem/") ||
@@ -243,53 +249,56 @@ export class Instance {
         limiter.leave();
       }
     };
-    const exports = await init.glue(lower)(
+    // The call is made outside of the glue, where the guest may be suspended.
+    const enter: Enter = (core, ...args) => {
+      entry.call = { core, args };
+      return 0;
+    };
+    const exports = await init.glue(lower, enter)(
       (name) => init.modules[name]!,
       prepareWasi(init.wasi),
-      (module, imports, entryName) => {
-        const core = link(module, imports);
-        const exports: Record<string, unknown> = { ...core.exports };
-        for (const [name, f] of Object.entries(core.exports)) {
-          // The glue lowers the arguments and calls this; the real call is made outside of it,
-          // where the guest may be suspended.
-          const world = name === entryName ? "cli/run" : ENTRY.exec(name)?.[1];
-          if (world === undefined || typeof f !== "function") continue;
-          let start: (...args: number[]) => Promise<unknown>;
-          if (world === "http/incoming-handler") {
-            // Made with the first request: until it is closed nothing of the instance is freed.
-            start = (request, outparam) => {
-              entry.loop ??= new HandlerLoop(f, () => limiter.enter(), () => limiter.leave());
-              return entry.loop.call(request!, outparam!);
-            };
-          } else start = jspi.promising(f as (...args: number[]) => unknown);
-          exports[name] = (...args: number[]) => {
-            entry.call = () => start(...args);
-            return 0;
-          };
-        }
-        return { exports };
-      },
+      (module, imports) => ({ exports: link(module, imports).exports }),
     );
     return new Instance(init, exports, entry);
   }
 
   /** Runs `wasi:cli/run`, or `_start` of WASI 0.1: 0 for ok, 1 for err. */
   async run(): Promise<number> {
-    const result = await this.#enter("wasi:cli/run", "run", []);
+    const result = await this.#enter(
+      "wasi:cli/run",
+      "run",
+      [],
+      (core, args) => jspi.promising(core as (...args: number[]) => unknown)(...args),
+    );
     return result === 0 || result === undefined ? 0 : 1;
   }
 
   /** Hands a request to `wasi:http/incoming-handler`; resolves when the guest's code is done. */
   async handle(request: object, outparam: object): Promise<void> {
-    await this.#enter("wasi:http/incoming-handler", "handle", [request, outparam]);
+    await this.#enter(
+      "wasi:http/incoming-handler",
+      "handle",
+      [request, outparam],
+      (core, [first, second]) => {
+        const { limiter } = this.init;
+        // Made with the first request: until it is closed nothing of the instance is freed.
+        this.#loop ??= new HandlerLoop(core, () => limiter.enter(), () => limiter.leave());
+        return this.#loop.call(first!, second!);
+      },
+    );
   }
 
   /** Lets go of its stack; there are no calls afterwards. */
   close(): void {
-    this.entry.loop?.close();
+    this.#loop?.close();
   }
 
-  async #enter(iface: string, name: string, args: unknown[]): Promise<unknown> {
+  async #enter(
+    iface: string,
+    name: string,
+    args: unknown[],
+    start: (core: unknown, args: readonly number[]) => Promise<unknown>,
+  ): Promise<unknown> {
     const key = Object.keys(this.exports).find((k) => k.startsWith(`${iface}@`));
     if (key === undefined) {
       throw new RealmError("unsupported", `Cannot call ${iface}: the component does not export it`);
@@ -302,7 +311,7 @@ export class Instance {
     delete this.entry.call;
     try {
       limiter.enter();
-      const result = call();
+      const result = start(call.core, call.args);
       limiter.leave(); // it returned, or waits
       return await result;
     } finally {

@@ -94,9 +94,10 @@ export class Ledger {
     };
   }
 
-  /** Ends the guest: read by every fuel check. */
+  /** Ends the guest: read by every fuel check; wakes a Worker that {@link block}s. */
   end(reason: typeof END[keyof typeof END]): void {
     Atomics.compareExchange(this.#flag, 0, END.none, reason);
+    Atomics.notify(this.#flag, 0);
   }
 
   get ending(): number {

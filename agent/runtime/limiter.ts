@@ -295,7 +295,7 @@ export class Limiter {
    * into debt, at most one second of fuel. A Worker of its own sleeps, a shared one traps.
    */
   readonly debt = (): 0 | 1 => {
-    const { bucket, ledger, shared } = this.init;
+    const { bucket, ledger, now, shared } = this.init;
     const owedMs = bucket?.emptyForMs() ?? 0;
     if (owedMs > 1000) {
       if (shared) {
@@ -303,8 +303,9 @@ export class Limiter {
         return 1;
       }
       this.leave();
-      ledger.block(owedMs);
-      ledger.add("throttledMs", owedMs);
+      const from = now();
+      ledger.block(owedMs); // until then, or until it is ended
+      ledger.add("throttledMs", now() - from);
       this.enter();
       this.#check();
       if (this.#ended) return 1;

@@ -8,7 +8,7 @@
 import { $init, generate } from "@bytecodealliance/jco-transpile/component";
 import { RealmError } from "../kernel/error.ts";
 import type { Artifact } from "./artifact.ts";
-import { identify, type Identity } from "./component.ts";
+import { coreNames, identify, type Identity } from "./component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "./meter/meter.ts";
 import { isProvided } from "./wasi/grants.ts";
@@ -73,6 +73,31 @@ function toolError(action: string, error: unknown): RealmError {
   );
 }
 
+/** Names of core modules that cannot end a string of JavaScript, nor look like a call in the glue. */
+const PLAIN_NAME = /^[\w$.:/@#[\]|+*=~<>%&^-]*$/;
+
+/**
+ * The transpiler writes names of core modules into the glue as they are: one with a quote would be
+ * code of the guest in the host. Refuses every other name that stands in the glue, which breaks
+ * and indents lines as it likes.
+ */
+function checkNames(files: readonly (readonly [string, Uint8Array])[]): void {
+  const glue = files.filter(([file]) => file.endsWith(".js"))
+    .map(([, content]) => new TextDecoder().decode(content).replace(/\s+/g, "")).join();
+  for (const [file, content] of files) {
+    if (!file.endsWith(".wasm")) continue;
+    for (const name of coreNames(content)) {
+      if (PLAIN_NAME.test(name) || !glue.includes(name.replace(/\s+/g, ""))) continue;
+      throw new RealmError(
+        "unsupported",
+        `Cannot transpile the component: a core module has the name ${
+          JSON.stringify(name.slice(0, 80))
+        }, wanted letters, digits and plain punctuation`,
+      );
+    }
+  }
+}
+
 /**
  * Checks, transpiles and meters. A core module of WASI 0.1 needs no transpiling.
  *
@@ -101,6 +126,7 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   } catch (error) {
     throw toolError("transpile the component", error);
   }
+  checkNames(files);
   const modules: Record<string, Uint8Array> = {};
   let glue: string | undefined;
   let memoryPagesMin = 0;

@@ -195,7 +195,9 @@ export function createWasi(ctx: WasiContext): WasiHost {
   const functions: Record<string, () => Functions> = functionsOf(host, http);
   for (const iface in functions) {
     const get = once(() => {
-      const members: Record<string, unknown> = bindFunctions(host, iface, functions[iface]!());
+      // Inherits nothing: a guest may import any name.
+      const members: Record<string, unknown> = Object.create(null);
+      Object.assign(members, bindFunctions(host, iface, functions[iface]!()));
       Object.assign(members, CLASSES[iface]);
       const constructible = CONSTRUCTIBLE[iface];
       for (const name in constructible) {

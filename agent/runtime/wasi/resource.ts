@@ -53,6 +53,11 @@ export abstract class Resource {
   protected released(): void {}
 }
 
+// A guest may import any name as a method or static function of a resource: `value-of` would give
+// it a second handle, `constructor` of a class is what compiles JavaScript.
+Object.setPrototypeOf(Resource, null);
+Object.setPrototypeOf(Resource.prototype, null);
+
 /** Methods of resources that are the host's own. */
 const OWN_METHODS = new Set(["constructor", "released"]);
 
@@ -127,6 +132,7 @@ export function bindResource(
     );
   };
   bound.prototype = type.prototype;
+  Object.setPrototypeOf(bound, null); // as of `Resource`
   const members = type as unknown as Record<string, Call>;
   for (const name of statics) {
     const call = `${iface}#[static]${resource}.${kebab(name)}`;

@@ -1,0 +1,223 @@
+/**
+ * Components that no compiler makes: names that are code, imports of what the host inherits,
+ * handles that are not there, and entries that are named otherwise.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import type { Exit, Limits, Usage } from "../agent/kernel/ports.ts";
+import { WorkerEngine } from "../agent/runtime/engine.ts";
+import { endOf, NO_GRANTS } from "./guest.ts";
+
+const MIB = 1024 * 1024;
+const CACHE = { get: () => Promise.resolve(undefined), put: () => Promise.resolve() };
+
+/** One engine for a whole test: its transpiler takes a while to start. */
+function withRun(
+  test: (run: (wat: string, limits?: Partial<Limits>) => ReturnType<typeof runIn>) => Promise<void>,
+) {
+  return async () => {
+    const engine = new WorkerEngine({ cache: CACHE });
+    try {
+      await test((wat, limits) => runIn(engine, wat, limits));
+    } finally {
+      await engine.close();
+    }
+  };
+}
+
+async function runIn(
+  engine: WorkerEngine,
+  wat: string,
+  limits: Partial<Limits> = {},
+): Promise<{ exit: Exit; end: string; message: string; usage: Usage }> {
+  const prepared = await engine.prepare(await parse(wat));
+  const replica = await engine.start(prepared, {
+    world: "wasi:cli/command",
+    grants: NO_GRANTS,
+    limits: { memoryBytesMax: 128 * MIB, timeoutMs: 20_000, ...limits },
+    stdio: {
+      terminal: { stdin: false, stdout: false, stderr: false },
+      read: () => Promise.resolve(null),
+      write: () => {},
+    },
+    notice: () => {},
+  });
+  const exit = await replica.exited;
+  const message = exit.kind === "trap" ? exit.message : "";
+  return { exit, end: endOf(exit), message, usage: replica.usage() };
+}
+
+const hex = (text: string) =>
+  [...new TextEncoder().encode(text)].map((b) => `\\${b.toString(16).padStart(2, "0")}`).join("");
+
+interface Parts {
+  /** Imports of the component. */
+  readonly imports?: string;
+  /** Core functions made of them, and what the core module gets as "h". */
+  readonly lowered?: string;
+  readonly given?: string;
+  /** The core module, which has a memory "l" "m" of 2 pages to import. */
+  readonly core: string;
+  /** The core function behind `run`. */
+  readonly entry?: string;
+}
+
+/** A command; its libc is a memory and an allocator that always gives the same address. */
+function command({ imports = "", lowered = "", given = "", core, entry = "go" }: Parts): string {
+  return `(component ${imports}
+    (core module $Libc (memory (export "m") 2)
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024))
+    (core instance $l (instantiate $Libc))
+    ${lowered}
+    (core module $Main (import "l" "m" (memory 2)) ${core})
+    (core instance $m (instantiate $Main (with "l" (instance $l))
+      (with "h" (instance ${given}))))
+    (func $run (result (result)) (canon lift (core func $m "${entry}")))
+    (instance $i (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $i)))`;
+}
+
+const OK = `(func (export "go") (result i32) i32.const 0)`;
+const STREAMS = `(import "wasi:io/streams@0.2.0" (instance $s
+  (export "output-stream" (type $o (sub resource)))
+  MORE))
+  (alias export $s "output-stream" (type $stream))`;
+
+Deno.test(
+  "a core name that is JavaScript is refused, however it is written",
+  withRun(async (run) => {
+    const names = [
+      `x': (() => { throw new Error("it ran") })(), 'x`,
+      "x\\",
+      "x\n'",
+      "_debugLog(",
+      "const _trampoline",
+    ];
+    for (const name of names) {
+      const wat = `(component
+      (core module $A (func (export "f")))
+      (core instance $a (instantiate $A))
+      (core instance $b (export "${hex(name)}" (func $a "f")))
+      (core module $Main (import "b" "${hex(name)}" (func)) ${OK})
+      (core instance $m (instantiate $Main (with "b" (instance $b))))
+      (func $run (result (result)) (canon lift (core func $m "go")))
+      (instance $i (export "run" (func $run)))
+      (export "wasi:cli/run@0.2.0" (instance $i)))`;
+      await assert.rejects(run(wat), { code: "unsupported" }, name);
+    }
+  }),
+);
+
+Deno.test(
+  "a guest reaches no member that the host's objects inherit or keep to themselves",
+  withRun(async (run) => {
+    const copied = await run(command({
+      imports: STREAMS.replace(
+        "MORE",
+        `(export "[method]output-stream.value-of"
+        (func (param "self" (borrow $o)) (result (own $o))))`,
+      ) + `(import "wasi:cli/stdout@0.2.0" (instance $so (alias outer 1 $stream (type $q))
+      (export "output-stream" (type $o2 (eq $q)))
+      (export "get-stdout" (func (result (own $o2))))))`,
+      lowered: `(core func $copy (canon lower (func $s "[method]output-stream.value-of")))
+      (core func $open (canon lower (func $so "get-stdout")))`,
+      given: `(export "copy" (func $copy)) (export "open" (func $open))`,
+      core: `(import "h" "copy" (func $copy (param i32) (result i32)))
+      (import "h" "open" (func $open (result i32)))
+      (func (export "go") (result i32) (drop (call $copy (call $open))) i32.const 0)`,
+    }));
+    assert.equal(copied.end, "trap");
+    for (const member of ["[static]fields.constructor", "[static]fields.call"]) {
+      const { end } = await run(command({
+        imports: `(import "wasi:http/types@0.2.0" (instance $s
+        (export "fields" (type $o (sub resource)))
+        (export "${member}" (func (param "a" string) (result u32)))))`,
+        lowered: `(core func $f (canon lower (func $s "${member}") (memory $l "m")
+        (realloc (func $l "realloc"))))`,
+        given: `(export "f" (func $f))`,
+        core: `(import "h" "f" (func $f (param i32 i32) (result i32)))
+        (func (export "go") (result i32)
+          (drop (call $f (i32.const 0) (i32.const 1))) i32.const 0)`,
+      }));
+      assert.match(end, /^(trap|unknown-import)$/, member);
+    }
+    const inherited = await run(command({
+      imports: `(import "wasi:cli/environment@0.2.0" (instance $s
+      (export "constructor" (func (param "a" u32) (result u32)))))`,
+      lowered: `(core func $f (canon lower (func $s "constructor")))`,
+      given: `(export "f" (func $f))`,
+      core: `(import "h" "f" (func $f (param i32) (result i32))) ${OK}`,
+    }));
+    assert.match(inherited.message, /constructor/);
+  }),
+);
+
+Deno.test(
+  "to drop a handle that is not there ends the guest, also where it catches",
+  withRun(async (run) => {
+    for (const handle of [77, 0, -1, 0x7fff_ffff]) {
+      const { end, message } = await run(command({
+        imports: STREAMS.replace("MORE", ""),
+        lowered: `(core func $drop (canon resource.drop $stream))`,
+        given: `(export "drop" (func $drop))`,
+        core: `(import "h" "drop" (func $drop (param i32)))
+        (func (export "go") (result i32)
+          (block $caught (try_table (catch_all $caught) (call $drop (i32.const ${handle}))))
+          (loop $spin (br $spin)) i32.const 0)`,
+      }));
+      assert.equal(end, "trap", `${handle}`);
+      assert.match(message, /handle/i);
+    }
+  }),
+);
+
+Deno.test(
+  "a component that imports no resource is linked",
+  withRun(async (run) => {
+    const { end } = await run(command({
+      imports: `(import "wasi:random/insecure@0.2.0" (instance $s
+      (export "get-insecure-random-u64" (func (result u64)))))`,
+      lowered: `(core func $f (canon lower (func $s "get-insecure-random-u64")))`,
+      given: `(export "f" (func $f))`,
+      core: `(import "h" "f" (func $f (result i64)))
+      (func (export "go") (result i32) (drop (call $f)) i32.const 0)`,
+    }));
+    assert.equal(end, "exit 0");
+  }),
+);
+
+Deno.test(
+  "the entry is the core function that was lifted, whatever its name and its neighbours'",
+  withRun(async (run) => {
+    const entry = "wasi:cli/run@0.2.0#run";
+    const { end } = await run(command({
+      core: `(func (export "${entry}") (param i64)) (func (export "go") (result i32) i32.const 1)
+      (func (export "wasi:http/incoming-handler@0.2.0#handle") (result f32) f32.const 0)`,
+    }));
+    assert.equal(end, "exit 1");
+    const spun = await run(
+      command({ core: `(func (export "x") (result i32) (loop (br 0)) i32.const 0)`, entry: "x" }),
+      {
+        timeoutMs: 200,
+      },
+    );
+    assert.equal(spun.end, "timeout");
+  }),
+);
+
+Deno.test(
+  "a Worker that sleeps off a debt of fuel is woken by the end, and books what it slept",
+  withRun(async (run) => {
+    const wat = `(component
+    (core module $Main (func $spin (loop (br 0))) (start $spin) ${OK})
+    (core instance $m (instantiate $Main))
+    (func $run (result (result)) (canon lift (core func $m "go")))
+    (instance $i (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $i)))`;
+    const { end, usage } = await run(wat, { fuelPerSec: 1000, timeoutMs: 300 });
+    assert.equal(end, "timeout");
+    assert.ok(usage.throttledMs < 5_000, `${usage.throttledMs}`);
+  }),
+);
