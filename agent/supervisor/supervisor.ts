@@ -89,6 +89,8 @@ interface Entry {
   readonly attempt: number;
   state: ObservedReplica["state"];
   live: Replica | undefined;
+  /** The instance that serves until this one does. */
+  before: Replica | undefined;
   readonly restarts: number;
   readonly startedAtMs: number;
   lastExit: ReplicaView["lastExit"];
@@ -149,7 +151,8 @@ export class Supervisor {
     this.#abort.abort();
     this.#due.abort();
     this.#desired = [];
-    await Promise.all([...this.#entries.values()].map((entry) => entry.live?.stop()));
+    const instances = [...this.#entries.values()].flatMap(({ live, before }) => [live, before]);
+    await Promise.all(instances.map((replica) => replica?.stop()));
     this.#entries.clear();
     await Promise.all(this.#leaving);
   }
@@ -202,15 +205,16 @@ export class Supervisor {
       attempt,
       state: { kind: "starting" },
       live: undefined,
+      before: before?.live ?? before?.before,
       restarts,
       startedAtMs: clock.wallMs(),
       lastExit: before?.lastExit ?? null,
     };
     this.#entries.set(key, entry);
-    this.#run(entry, before?.live);
+    this.#run(entry);
   }
 
-  async #run(entry: Entry, before: Replica | undefined): Promise<void> {
+  async #run(entry: Entry): Promise<void> {
     const { clock } = this.init;
     const { replica } = entry;
     const log = this.init.openLog(replica.component, replica.index);
@@ -235,14 +239,17 @@ export class Supervisor {
       }
       entry.live = live;
       entry.state = { kind: "running" };
-      this.#publish(replica.component, before);
+      this.#publish(replica.component, take(entry));
       exit = await live.exited;
       const { restarts, startedAtMs } = entry;
       const { component, index } = replica;
       this.init.ended({ component, index, startedAtMs, restarts, usage: live.usage() });
     } catch (error) {
       exit = failureOf(error);
-      if (before) this.#publish(replica.component, before);
+      if (this.#entries.get(keyOf(replica)) === entry) {
+        const before = take(entry);
+        if (before) this.#publish(replica.component, before);
+      } else return log.close(); // its successor has what was before, and says what came of it
     }
     const now = clock.monotonicMs();
     entry.lastExit = { atMs: clock.wallMs(), exit };
@@ -263,7 +270,7 @@ export class Supervisor {
   #publish(component: string, gone: Replica | undefined): void {
     const serving = [...this.#entries.values()]
       .filter((e) => e.replica.component === component && e.replica.world === "wasi:http/proxy")
-      .flatMap((e) => e.state.kind === "running" && e.live ? [e.live] : []);
+      .flatMap((e) => e.state.kind === "running" ? e.live ?? [] : e.before ?? []);
     const drained = this.init.serve(component, serving);
     if (gone) this.#leave(this.#drain(gone, drained));
   }
@@ -286,6 +293,8 @@ export class Supervisor {
     const { live, replica } = entry;
     if (live === undefined || entry.state.kind === "exited") {
       this.#entries.delete(keyOf(replica));
+      const before = take(entry);
+      if (before) this.#publish(replica.component, before);
       return;
     }
     if (replica.world === "wasi:http/proxy") {
@@ -301,6 +310,13 @@ export class Supervisor {
       }),
     );
   }
+}
+
+/** The instance that served until now; from now on nobody's. */
+function take(entry: Entry): Replica | undefined {
+  const { before } = entry;
+  entry.before = undefined;
+  return before;
 }
 
 function observe(entry: Entry): ObservedReplica {

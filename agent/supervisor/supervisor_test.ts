@@ -215,3 +215,55 @@ Deno.test("Supervisor makes a replica wait that writes without end", async () =>
   assert.equal(taken, true);
   await supervisor.close();
 });
+
+Deno.test("Supervisor lets replaced handlers serve until theirs does, and stops each of them", async () => {
+  const starts = new Map<string, () => FakeReplica>();
+  let serving: readonly Replica[] = [];
+  const supervisor = new Supervisor({
+    clock: new ManualClock(),
+    ended: () => {},
+    start: ({ digest, index }) =>
+      new Promise((resolve) =>
+        starts.set(`${digest}#${index}`, () => {
+          const fake = new FakeReplica();
+          resolve(fake);
+          return fake;
+        })
+      ),
+    openLog: () => ({ write: () => {}, notice: () => {}, close: () => {} }),
+    serve: (_component, replicas) => {
+      serving = replicas;
+      return Promise.resolve();
+    },
+  });
+  const world = "wasi:http/proxy";
+  const set = async (digest: string) => {
+    const version = (index: number) => desired("a", { world, index, digest, revision: digest });
+    supervisor.set([version(0), version(1)]);
+    await settle();
+  };
+  const ready = async (key: string) => {
+    const fake = starts.get(key)!();
+    await settle();
+    return fake;
+  };
+  const stopped: FakeReplica[] = [];
+  const watch = (fake: FakeReplica) => {
+    fake.exited.then(() => stopped.push(fake));
+    return fake;
+  };
+  await set("v1");
+  const old = [watch(await ready("v1#0")), watch(await ready("v1#1"))];
+  await set("v2");
+  const second = watch(await ready("v2#0"));
+  assert.deepEqual(serving, [second, old[1]], "the other one serves on while its next one starts");
+  assert.deepEqual(stopped, [old[0]]);
+  await set("v3"); // before v2#1 is there
+  assert.deepEqual(stopped, [old[0]]);
+  const late = watch(await ready("v2#1"));
+  const third = [await ready("v3#0"), await ready("v3#1")];
+  assert.deepEqual(serving, third);
+  await settle();
+  assert.deepEqual(new Set(stopped), new Set([...old, second, late]));
+  await supervisor.close();
+});
