@@ -221,3 +221,51 @@ Deno.test(
     assert.ok(usage.throttledMs < 5_000, `${usage.throttledMs}`);
   }),
 );
+
+Deno.test(
+  "a list that names the same bytes over and over is refused before the host has copied them",
+  withRun(async (run) => {
+    const { end, message } = await run(command({
+      imports: `(import "wasi:http/types@0.2.0" (instance $s
+        (export "fields" (type $o (sub resource)))
+        (export "[static]fields.from-list" (func (param "a" (list (tuple string (list u8))))
+          (result (result (own $o)))))))`,
+      lowered: `(core func $f (canon lower (func $s "[static]fields.from-list")
+        (memory $l "m") (realloc (func $l "realloc"))))`,
+      given: `(export "f" (func $f))`,
+      core: `(import "h" "f" (func $f (param i32 i32 i32)))
+        (func (export "go") (result i32) (local $at i32)
+          (drop (memory.grow (i32.const 62)))
+          (local.set $at (i32.const 65536))
+          (loop $next ;; 10,000 entries of 3 MB: 30 GB
+            (i32.store offset=4 (local.get $at) (i32.const 3000000))
+            (i32.store offset=12 (local.get $at) (i32.const 3000000))
+            (local.set $at (i32.add (local.get $at) (i32.const 16)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 225536))))
+          (call $f (i32.const 65536) (i32.const 10000) (i32.const 16)) i32.const 0)`,
+    }));
+    assert.equal(end, "trap");
+    assert.match(message, /gives more than/);
+  }),
+);
+
+Deno.test(
+  "a loop of host calls that take long ends as soon as it is told to",
+  withRun(async (run) => {
+    const { end, usage } = await run(
+      command({
+        imports: `(import "wasi:random/insecure@0.2.0" (instance $s
+          (export "get-insecure-random-bytes" (func (param "len" u64) (result (list u8))))))`,
+        lowered: `(core func $f (canon lower (func $s "get-insecure-random-bytes")
+          (memory $l "m") (realloc (func $l "realloc"))))`,
+        given: `(export "f" (func $f))`,
+        core: `(import "h" "f" (func $f (param i64 i32)))
+          (func (export "go") (result i32)
+            (loop $again (call $f (i64.const 60000) (i32.const 16)) (br $again)) i32.const 0)`,
+      }),
+      { timeoutMs: 200 },
+    );
+    assert.equal(end, "timeout");
+    assert.ok(usage.runningMs < 1_000, `${usage.runningMs}`);
+  }),
+);

@@ -126,6 +126,10 @@ export function reduceGlue(source: string): string {
     throw changed("an import is lowered in another form");
   }
 
+  js = js.replace(LIFTED_STRING, "$1$$lift($2)$3").replace(LIFTED_BYTES, "$1$$lift($3)$4");
+  if (/\bTEXT_DECODER_UTF8\.decode\(new Uint8Array\(memory\d+\.buffer, \w+, \w+\)/.test(js)) {
+    throw changed("a string is lifted in another form");
+  }
   const utilities = js.search(/^export const _util = \{/m);
   if (utilities >= 0) js = js.slice(0, utilities);
   if (!/^export function instantiate/m.test(js)) throw changed("there is no instantiate function");
@@ -149,6 +153,10 @@ function lowerIntrinsics(body: string): string {
       body.includes(`function ${name}(`) ? `${key}$lower("canon", ${value}),` : line,
   );
 }
+
+const LIFTED_STRING =
+  /(TEXT_DECODER_UTF8\.decode\(new Uint8Array\(memory\d+\.buffer, \w+, )(\w+)(\)\))/g;
+const LIFTED_BYTES = /(new Uint8Array\(memory\d+\.buffer\.slice\((\w+), \2 \+ )(\w+)( \* 1\)\))/g;
 
 const EXPORT = /^ +function [\w$]+\([^)]*\) \{\s+const hostProvided = false;/gm;
 const EXPORT_TASK =
@@ -220,6 +228,9 @@ export type Lower = (
  */
 export type Enter = (core: unknown, ...args: number[]) => unknown;
 
+/** Called with the length of every string and byte list that is lifted; returns it, or throws. */
+export type Lift = (length: number) => number;
+
 /** A component's exports by name: functions or instances of them. */
 export type ComponentExports = Record<string, Record<string, (...args: unknown[]) => unknown>>;
 
@@ -240,7 +251,9 @@ export type Instantiate = (
  * permissions, and `data:` modules take ten times as long. The glue sees neither Deno, process nor
  * fetch.
  */
-export function compileGlue(reduced: string): (lower: Lower, enter: Enter) => Instantiate {
-  const make = new Function("$lower", "$enter", "process", "Deno", "fetch", reduced);
-  return (lower, enter) => make(lower, enter, undefined, undefined, undefined);
+export function compileGlue(
+  reduced: string,
+): (lower: Lower, enter: Enter, lift: Lift) => Instantiate {
+  const make = new Function("$lower", "$enter", "$lift", "process", "Deno", "fetch", reduced);
+  return (lower, enter, lift) => make(lower, enter, lift, undefined, undefined, undefined);
 }

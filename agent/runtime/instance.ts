@@ -9,7 +9,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import type { ComponentExports, Enter, Instantiate, Lower } from "./glue.ts";
+import type { ComponentExports, Enter, Instantiate, Lift, Lower } from "./glue.ts";
 import { HandlerLoop } from "./handler_loop.ts";
 import type { Limiter } from "./limiter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
@@ -19,7 +19,7 @@ import { PREVIEW1, SUSPENDING_FUNCTIONS, SUSPENDING_IMPORTS } from "./wasi/host.
 /** What an instance is made of; the modules and the glue are shared by all of a replica. */
 export interface InstanceInit {
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
-  readonly glue: (lower: Lower, enter: Enter) => Instantiate;
+  readonly glue: (lower: Lower, enter: Enter, lift: Lift) => Instantiate;
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
   readonly limiter: Limiter;
@@ -121,6 +121,7 @@ function lowerWaiting(
       return wait(error.promise, args);
     } finally {
       settled = undefined;
+      limiter.hostCalled();
     }
   };
   const wait = async (promise: Promise<unknown>, args: unknown[]): Promise<unknown> => {
@@ -174,6 +175,14 @@ interface Entry {
   call?: { readonly core: unknown; readonly args: readonly number[] };
 }
 
+/**
+ * What one call may give the host, in bytes, as in wasmtime. Without a bound a list that names the
+ * same bytes over and over becomes more than the host has.
+ */
+const LIFTED_BYTES_MAX = 128 * 1024 * 1024;
+/** What each string and byte list of a call counts beside its bytes. */
+const LIFTED_OVERHEAD_BYTES = 256;
+
 /** Members of the host's classes that are no functions of an interface, but look like it. */
 const HOSTS_OWN = /[#.](constructor|released)$/;
 
@@ -210,7 +219,12 @@ export class Instance {
       grow: limiter.grow,
     };
     const entry: Entry = {};
-    const lower: Lower = (name, call) => {
+    let liftedBytes = 0;
+    const lower: Lower = (name, called) => {
+      const call: typeof called = (...args) => {
+        liftedBytes = 0;
+        return called(...args);
+      };
       const key = name.replace(/@[^#]*/, "");
       if (HOSTS_OWN.test(key)) {
         throw new RealmError("unknown-import", `Cannot link the component: it imports ${key}`);
@@ -227,6 +241,7 @@ export class Instance {
           throw ending(error, limiter);
         } finally {
           if (isTimed) limiter.enter();
+          limiter.hostCalled();
         }
       };
       const [iface, f] = key.split("#");
@@ -254,7 +269,14 @@ export class Instance {
       entry.call = { core, args };
       return 0;
     };
-    const exports = await init.glue(lower, enter)(
+    const lift: Lift = (length) => {
+      liftedBytes += length + LIFTED_OVERHEAD_BYTES;
+      if (liftedBytes > LIFTED_BYTES_MAX) {
+        throw new Error(`a call gives more than ${LIFTED_BYTES_MAX} bytes`);
+      }
+      return length;
+    };
+    const exports = await init.glue(lower, enter, lift)(
       (name) => init.modules[name]!,
       prepareWasi(init.wasi),
       (module, imports) => ({ exports: link(module, imports).exports }),

@@ -29,6 +29,8 @@ const STACK_BYTES = 640 * 1024;
  * several hundred thousand; a slice counts as exceeded only by a guest that really ran.
  */
 const FUEL_PER_MS_RUNNING = 20_000;
+/** Host calls between two fuel checks at most: they take time that fuel does not measure. */
+const HOST_CALLS_MAX = 16;
 /** Past this many times the limit, a slice is exceeded however little fuel was used in it. */
 const SLICE_PATIENCE = 20;
 
@@ -138,6 +140,7 @@ export class Limiter {
   /** Since the guest last let its neighbours run. */
   #turnMs = 0;
   #runningSince: number | undefined;
+  #hostCalls = 0;
   /** Whether the last check found the bucket empty. */
   #throttled = false;
   readonly #waiting = new Set<() => void>();
@@ -196,6 +199,15 @@ export class Limiter {
     if (running === this) running = undefined;
     this.#settle();
     this.#runningSince = undefined;
+  }
+
+  /** After a host call: the next fuel check asks the host when there were many, or it is to end. */
+  hostCalled(): void {
+    if (++this.#hostCalls < HOST_CALLS_MAX && this.init.ledger.ending === END.none) return;
+    this.#hostCalls = 0;
+    if (this.#ended) return;
+    this.#settle();
+    this.fuel.value = this.#granted = 0;
   }
 
   /** A return to the host: a new slice begins. Turns, too, since others could run. */
