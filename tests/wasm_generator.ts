@@ -99,6 +99,8 @@ const BUDGET = 0, COUNTERS = 3;
 /** Globals that the program itself uses, behind the budget. */
 const VARIABLES: readonly Type[] = [I32, I64];
 const TABLE_SIZE = 8;
+/** Numbers of the statements that hold neither loops nor calls nor bulk operations. */
+const SHORT_LOOP_STATEMENTS = [0, 3, 7, 10, 11, 13, 14, 15];
 const PAGES = 2;
 
 /** Writes one function in both forms. */
@@ -111,6 +113,7 @@ class FunctionWriter {
   size = 60;
   /** Local of the counting form; the program must not see it. */
   scratch = 0;
+  inShortLoop = false;
 
   constructor(readonly g: Generator, readonly signature: Signature, readonly dice: Dice) {
     this.locals = [...signature.params];
@@ -180,7 +183,7 @@ class FunctionWriter {
       else this.op(0x1b);
       return;
     }
-    if (choice === 3 && this.callFor(type, depth)) return;
+    if (choice === 3 && !this.inShortLoop && this.callFor(type, depth)) return;
     switch (type) {
       case I32:
         return this.i32(depth);
@@ -438,7 +441,7 @@ class FunctionWriter {
   statement(depth: number): void {
     const { dice, g } = this;
     if (--this.size < 0 || depth < 0) return;
-    switch (dice.below(16)) {
+    switch (this.inShortLoop ? dice.pick(SHORT_LOOP_STATEMENTS) : dice.below(16)) {
       case 0:
         return this.ifStatement(depth);
       case 1:
@@ -604,6 +607,7 @@ class FunctionWriter {
   }
 
   loop(depth: number): void {
+    if (this.dice.oneIn(2)) return this.shortLoop();
     const counter = this.local(I32);
     const { dice } = this;
     this.constant(1 + dice.below(5));
@@ -621,6 +625,55 @@ class FunctionWriter {
       this.op(0x4a);
       this.opIndex(0x0d, 0);
     }
+    this.labels.pop();
+    this.free(0x0b);
+  }
+
+  /** A loop without loops or calls that ends in a branch to its head: one that may be unrolled. */
+  shortLoop(): void {
+    const { dice } = this;
+    const counter = this.local(I32);
+    const isLeftAtTail = dice.oneIn(2);
+    this.constant(1 + dice.below(13));
+    this.opIndex(0x21, counter);
+    if (!isLeftAtTail) {
+      this.free(0x02, VOID);
+      this.labels.push({ types: [] });
+    }
+    this.free(0x03, VOID);
+    this.labels.push({ types: [], counter });
+    this.inShortLoop = true;
+    this.opIndex(0x20, counter);
+    this.constant(1);
+    this.op(0x6b);
+    this.opIndex(0x21, counter);
+    this.statements(1);
+    if (dice.oneIn(4)) this.returnIf();
+    this.opIndex(0x20, counter);
+    this.constant(0);
+    if (isLeftAtTail) {
+      this.op(0x4a);
+      this.opIndex(0x0d, 0);
+    } else {
+      this.op(0x4c);
+      this.opIndex(0x0d, 1);
+      this.statements(0);
+      this.opIndex(0x0c, 0);
+    }
+    this.inShortLoop = false;
+    this.labels.pop();
+    this.free(0x0b);
+    if (isLeftAtTail) return;
+    this.labels.pop();
+    this.free(0x0b);
+  }
+
+  returnIf(): void {
+    this.expression(I32, 1);
+    this.op(0x04, VOID);
+    this.labels.push({ types: [] });
+    for (const type of this.signature.results) this.expression(type, 1);
+    this.op(0x0f);
     this.labels.pop();
     this.free(0x0b);
   }

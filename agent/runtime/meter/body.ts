@@ -12,6 +12,8 @@
  *   front of it, so it is charged in front. A trap does not count as a way out: it ends the guest.
  * - In a function that may see exceptions, a call may be a way out.
  *
+ * Short innermost loops that end in a branch to their head are marked as ones that may be unrolled.
+ *
  * Indices and nesting are checked here, since renumbered they could otherwise come to mean what
  * the rewriter adds. Types of operands are left to the engine.
  *
@@ -28,6 +30,10 @@ export const PLACE = 0xffff;
 /** Units, and calls, after which even straight code gets a check. */
 const STRAIGHT_UNITS_MAX = 65_536;
 const STRAIGHT_CALLS_MAX = 256;
+/** Bytes, from its first instruction to its tail, of a loop that may be unrolled. */
+const UNROLLED_BYTES_MAX = 256;
+/** Larger functions, unrolled and metered more than twentyfold, might be refused by engines. */
+const UNROLLED_FUNCTION_BYTES_MAX = 1 << 17;
 
 /** Bits of {@link Body.flags}. */
 export const FLAG = {
@@ -41,6 +47,11 @@ export const FLAG = {
   CAUGHT: 8,
   /** An `if` that has an `else`. */
   HAS_ELSE: 16,
+  /**
+   * A loop that may be unrolled: it has neither parameters nor results, holds no loop, call,
+   * handler or `br_table`, and ends in a `br` or `br_if` back to its head.
+   */
+  UNROLL: 32,
 } as const;
 
 /** Growing columns, one row per event; reused from function to function. */
@@ -51,9 +62,15 @@ export class Body {
   /** Offset of the first byte of the instruction, and behind its last. */
   start = new Int32Array(256);
   end = new Int32Array(256);
-  /** First index of the instruction; for `else` the event of its `if`, for `return` its depth. */
+  /**
+   * First index of the instruction; for `else` the event of its `if`, for `return` its depth, for
+   * a loop to be unrolled the depth of its label.
+   */
   a = new Int32Array(256);
-  /** Second index of the instruction. */
+  /**
+   * Second index of the instruction; for `br` and `br_if` the depth of the label, for a loop to be
+   * unrolled the event of the branch that is its tail. Depths are counted from the function's 0.
+   */
   b = new Int32Array(256);
   /** Units charged behind the event. */
   cost = new Int32Array(256);
@@ -158,6 +175,8 @@ export class BodyDecoder {
   #place = 0;
   #v128 = false;
   #callsInRow = 0;
+  /** Offset of the last loop, or other instruction that a loop to be unrolled must not hold. */
+  #unrollFrom = -1;
   #blockParams = 0;
   #blockResults = 0;
 
@@ -184,6 +203,7 @@ export class BodyDecoder {
     this.#height = this.#heightMax = 0;
     this.#dead = false;
     this.#callsInRow = 0;
+    this.#unrollFrom = -1;
     this.#place = body.push(PLACE, body.codeStart, body.codeStart, 0, 0, 0);
     this.#open(OP.BLOCK, 0, type.results, 0);
     this.#code();
@@ -401,6 +421,7 @@ export class BodyDecoder {
   /** Reads the immediates of instructions that name something, and records what is renumbered. */
   #special(op: number, start: number): void {
     const { body, module: m, reader: r } = this;
+    if (op >= OP.MEMORY_INIT || op === OP.MEMORY_GROW) this.#unrollFrom = start;
     switch (op) {
       case OP.LOCAL_GET:
       case OP.LOCAL_SET:
@@ -478,6 +499,7 @@ export class BodyDecoder {
 
   #call(op: number, start: number): void {
     const { body, module: m, reader: r } = this;
+    this.#unrollFrom = start;
     let index = 0;
     let type: number;
     if (op === OP.CALL || op === OP.RETURN_CALL) {
@@ -527,11 +549,13 @@ export class BodyDecoder {
         return;
       case OP.BLOCK:
       case OP.TRY:
+        if (op === OP.TRY) this.#unrollFrom = start;
         this.#blockType();
         this.#open(op, this.#blockParams, this.#blockResults, -1);
         return;
       case OP.LOOP: {
         this.#blockType();
+        this.#unrollFrom = start;
         const e = this.#event(op, start, 0, 0);
         this.#open(op, this.#blockParams, this.#blockResults, e);
         if (!this.#dead) this.#openPlace(e);
@@ -547,6 +571,7 @@ export class BodyDecoder {
         return;
       }
       case OP.TRY_TABLE: {
+        this.#unrollFrom = start;
         this.#blockType();
         const clauses = r.count("catch clauses");
         for (let i = 0; i < clauses; i++) {
@@ -581,7 +606,7 @@ export class BodyDecoder {
         const depth = this.#label();
         this.#spend(start);
         if (op === OP.BR_IF) this.#pop(1);
-        const e = this.#event(op, start, depth, 0);
+        const e = this.#event(op, start, depth, this.#depth - depth);
         this.#branch(depth);
         if (op === OP.BR) this.#die();
         else if (!this.#dead) this.#openPlace(e);
@@ -589,6 +614,7 @@ export class BodyDecoder {
       }
       case OP.BR_ON_NULL:
       case OP.BR_ON_NON_NULL: {
+        this.#unrollFrom = start;
         const depth = this.#label();
         this.#spend(start);
         this.#pop(1);
@@ -599,6 +625,7 @@ export class BodyDecoder {
         return;
       }
       case OP.BR_TABLE: {
+        this.#unrollFrom = start;
         this.#spend(start);
         this.#pop(1);
         const n = r.count("labels");
@@ -617,6 +644,7 @@ export class BodyDecoder {
       case OP.THROW:
       case OP.RETHROW:
       case OP.THROW_REF: {
+        this.#unrollFrom = start;
         if (op === OP.THROW) {
           const type = m.types[m.tags[r.index("tag", m.tags.length)]!]!;
           if (type.v128) this.#v128 = true;
@@ -680,6 +708,24 @@ export class BodyDecoder {
     }
   }
 
+  /** Marks the loop that ends here, if it may be unrolled; its label has this depth. */
+  #markUnrolled(loop: number, depth: number, end: number): void {
+    const { body, reader: r } = this;
+    const f = this.#frames;
+    const tail = body.events - 1;
+    const op = body.opcode[tail]!;
+    if (
+      this.#unrollFrom !== body.start[loop] || end - body.end[loop]! > UNROLLED_BYTES_MAX ||
+      r.end - body.codeStart > UNROLLED_FUNCTION_BYTES_MAX ||
+      f.params[depth] !== 0 || f.results[depth] !== 0 ||
+      op !== OP.BR && op !== OP.BR_IF || body.a[tail] !== 0 || body.end[tail] !== end ||
+      body.flags[tail]! & FLAG.DEAD
+    ) return;
+    body.flags[loop]! |= FLAG.UNROLL;
+    body.a[loop] = depth;
+    body.b[loop] = tail;
+  }
+
   #close(op: number, start: number): void {
     const { body, reader: r } = this;
     const f = this.#frames;
@@ -710,6 +756,7 @@ export class BodyDecoder {
     if (f.escape[i]! < f.escape[i - 1]!) f.escape[i - 1] = f.escape[i]!;
     this.#dead = openedDead || !(fallsThrough || otherWays);
     if (openedDead) return;
+    if (kind === OP.LOOP) this.#markUnrolled(f.event[i]!, i, start);
 
     const joins = otherWays || structural;
     let e = -1;

@@ -7,6 +7,22 @@
  * in functions with loops, so that loops do not touch memory, the global in others. Before
  * anything that leaves the function (call, throw, return) the global holds it.
  *
+ * *Loops.* In a short loop most of what metering costs is the check. So short innermost loops are
+ * unrolled: every copy of the body charges for itself, only the first one checks. In all but the
+ * last, the branch back becomes a way out where its condition does not hold; one without a
+ * condition is left out:
+ *
+ * ```wat
+ * block $exit
+ *   loop $head
+ *     (charge and check) body condition i32.eqz br_if $exit
+ *     (charge) body condition i32.eqz br_if $exit
+ *     ...
+ *     (charge) body condition br_if $head
+ *   end
+ * end
+ * ```
+ *
  * *Stack.* A function that calls takes its frame from the global "stack" at its entry, keeps the
  * rest in a local, and gives the frame back at every way out. A handler sets the global from the
  * local again: what the throwing callees had taken is given back there.
@@ -25,9 +41,12 @@ const CALL_BYTES = 64;
 const LEAF_FRAME_BYTES_MAX = 1024;
 /** Functions that call nothing and cost less are charged, and checked by their callers. */
 const LEAF_UNITS_MAX = 64;
+/** Copies of the body of a loop that is unrolled. */
+const UNROLLED_COPIES = 4;
 
 const VOID = 0x40;
 const I32 = 0x7f;
+const I32_EQZ = 0x45;
 const I32_LT_S = 0x48;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
@@ -57,6 +76,8 @@ export class FunctionEmitter {
   /** The body is in a block of its own, and every way out leads through that block's end. */
   #wrapped = false;
   #truths = new Uint8Array(256);
+  /** Code is being written inside of one more block, around the label of this depth; -1: it is not. */
+  #blockDepth = -1;
   /** Offsets, in the function written last, of the `if`s that are hardly ever taken. */
   readonly unlikely: number[] = [];
 
@@ -93,12 +114,52 @@ export class FunctionEmitter {
     if (ours > 0) w.u8(ours, I32);
 
     this.#entry(functionIndex);
-    let copied = body.codeStart;
-    for (let e = 1; e < body.events; e++) {
-      w.copy(this.module.bytes, copied, body.start[e]!);
+    this.#events(1, body.events, body.codeStart);
+  }
+
+  /** Writes the events `[from, to)` and the code between; the code behind `copied` is still to be. */
+  #events(from: number, to: number, copied: number): number {
+    const body = this.#body;
+    for (let e = from; e < to; e++) {
+      this.#w.copy(this.module.bytes, copied, body.start[e]!);
       copied = body.end[e]!;
-      this.#event(e);
+      if (body.flags[e]! & FLAG.UNROLL) {
+        this.#unrolled(e);
+        e = body.b[e]!;
+        // Behind the tail there is nothing but `end`.
+        copied = body.end[e]! + 1;
+      } else this.#event(e);
     }
+    return copied;
+  }
+
+  /** A whole loop, several bodies instead of one. */
+  #unrolled(loop: number): void {
+    const body = this.#body;
+    const w = this.#w;
+    const tail = body.b[loop]!;
+    const isConditional = body.opcode[tail] === OP.BR_IF;
+    this.#agree();
+    if (isConditional) {
+      w.u8(OP.BLOCK, VOID);
+      this.#blockDepth = body.a[loop]!;
+    }
+    this.#original(loop);
+    for (let copy = 1; copy <= UNROLLED_COPIES; copy++) {
+      this.#truth = this.#joined;
+      this.#charge(loop, copy === 1);
+      const copied = this.#events(loop + 1, tail, body.end[loop]!);
+      w.copy(this.module.bytes, copied, body.start[tail]!);
+      this.#agree();
+      if (copy === UNROLLED_COPIES) this.#original(tail);
+      else if (isConditional) w.u8(I32_EQZ, OP.BR_IF, 1);
+    }
+    w.u8(OP.END);
+    this.#blockDepth = -1;
+    if (!isConditional) return;
+    w.u8(OP.END);
+    this.#truth = this.#joined;
+    this.#charge(tail);
   }
 
   #entry(functionIndex: number): void {
@@ -138,11 +199,10 @@ export class FunctionEmitter {
   }
 
   /** Charges what belongs to the event, and checks if it asks for it. */
-  #charge(e: number): void {
+  #charge(e: number, check = (this.#body.flags[e]! & FLAG.CHECK) !== 0): void {
     const w = this.#w;
     const { fuel } = this.routines.imports;
     const units = this.#body.cost[e]!;
-    const check = (this.#body.flags[e]! & FLAG.CHECK) !== 0;
     if (units === 0 && !check) return;
     const local = this.#fuelLocal;
     if (local < 0) {
@@ -241,7 +301,7 @@ export class FunctionEmitter {
         if (!live) this.#original(e);
         else if (this.#wrapped) {
           this.#agree();
-          w.op(OP.BR, a);
+          w.op(OP.BR, a + (this.#blockDepth >= 0 ? 1 : 0));
         } else {
           this.#spill();
           this.#leave();
@@ -291,20 +351,43 @@ export class FunctionEmitter {
         break;
       case OP.BR:
       case OP.BR_IF:
+        if (live) this.#agree();
+        if (body.b[e]! < this.#blockDepth) w.op(op, a + 1);
+        else this.#original(e);
+        break;
       case OP.BR_TABLE:
       case OP.BR_ON_NULL:
       case OP.BR_ON_NON_NULL:
         if (live) this.#agree();
         this.#original(e);
         break;
-      default:
-        // Bulk and growing instructions.
+      case OP.MEMORY_GROW:
+      case OP.TABLE_GROW:
         if (live) this.#spill();
-        w.op(OP.CALL, this.routines.forInstruction(op, a, body.b[e]!));
+        w.op(OP.CALL, this.routines.forInstruction(op, a, 0));
         this.#truth = GLOBAL;
+        return;
+      default:
+        if (live) this.#bulk(op, a, body.b[e]!);
+        else this.#original(e);
         return;
     }
     this.#charge(e);
+  }
+
+  /** A routine in place of a bulk instruction: it takes the fuel and gives what is left. */
+  #bulk(op: number, a: number, b: number): void {
+    const w = this.#w;
+    const { fuel } = this.routines.imports;
+    const local = this.#fuelLocal;
+    if (local < 0 || this.#truth === GLOBAL) w.op(OP.GLOBAL_GET, fuel);
+    else w.op(OP.LOCAL_GET, local);
+    w.op(OP.CALL, this.routines.forInstruction(op, a, b));
+    if (local < 0) w.op(OP.GLOBAL_SET, fuel);
+    else {
+      w.op(OP.LOCAL_SET, local);
+      this.#truth = LOCAL;
+    }
   }
 
   /** The end of the function. `live` tells whether control falls through to it. */

@@ -19,7 +19,8 @@
  * code at a time; so where a trap, or an exception of the host, cuts one short, its rest is paid
  * too. "fuel" is exact whenever the guest calls out or has returned. Checks are at the entries of
  * functions, at loop heads, and between chunks of bulk operations; only functions that call
- * nothing and cost at most 64 have none.
+ * nothing and cost at most 64 have none. Short innermost loops are unrolled and checked every few
+ * rounds, which are at most 1024 units apart.
  *
  * *Stack.* A call costs `64 + 8 * (parameters + locals + operands at their highest)` bytes, 16 each
  * for vectors, locals of the rewriter included. Functions that call nothing and need less than a

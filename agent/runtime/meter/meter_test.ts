@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../../kernel/error.ts";
 import { meter, STACK_EXHAUSTED } from "./meter.ts";
-import { assemble, OPTIONS, run, TestHost } from "./test_host.ts";
+import { assemble, OPTIONS, print, run, TestHost } from "./test_host.ts";
 
 /** Runs `act`, and gives the units it used. */
 function unitsOf(host: TestHost, act: () => unknown): number {
@@ -27,6 +27,68 @@ Deno.test("meter() charges one unit per executed instruction", async () => {
   assert.equal(unitsOf(host, () => assert.equal(exports.choose(0), 3)), 5);
   // Each round 12 with its branch back, and at the end 3 and the result.
   assert.equal(unitsOf(host, () => assert.equal(exports.sum(10), 55)), 10 * 12 + 3 + 1);
+});
+
+/** Loops that are unrolled: left at the tail alone, by other ways too, never at the tail. */
+const UNROLLED = `(module
+  (global $rounds (export "rounds") (mut i32) (i32.const 0))
+  (func (export "tail") (param $n i32) (result i32)
+    (loop
+      (global.set $rounds (i32.add (global.get $rounds) (i32.const 1)))
+      (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (global.get $rounds))
+  (func (export "returns") (param $n i32) (result i32)
+    (block $odd (loop
+      (if (i32.eq (local.get $n) (i32.const 5)) (then (return (i32.const 50))))
+      (br_if $odd (i32.eq (local.get $n) (i32.const 6)))
+      (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 2)))))
+      (return (i32.const 10)))
+    (i32.const 60))
+  (func (export "head") (param $n i32) (result i32)
+    (loop
+      (if (i32.eqz (local.get $n)) (then (return (i32.const 7))))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br 0))
+    unreachable))`;
+
+Deno.test("meter() charges every round of a loop that it unrolls, wherever it is left", async () => {
+  const { host, exports } = await run(UNROLLED);
+  for (let n = 1; n <= 10; n++) {
+    exports.rounds.value = 0;
+    assert.equal(unitsOf(host, () => assert.equal(exports.tail(n), n)), 9 * n + 1);
+    assert.equal(unitsOf(host, () => assert.equal(exports.head(n), 7)), 8 * n + 5);
+  }
+  // Each round 13 units, and what follows; the ways out are taken in their round after 4 and 8.
+  for (const [n, result, units] of [[2, 10, 15], [4, 10, 28], [5, 50, 6], [13, 50, 4 * 13 + 6]]) {
+    assert.equal(unitsOf(host, () => assert.equal(exports.returns(n), result)), units);
+  }
+  for (const [n, units] of [[6, 9], [8, 13 + 9], [20, 7 * 13 + 9]]) {
+    assert.equal(unitsOf(host, () => assert.equal(exports.returns(n), 60)), units);
+  }
+});
+
+Deno.test("meter() checks an unrolled loop every few rounds", async () => {
+  const { host, exports } = await run(UNROLLED, { host: new TestHost(1000, 100_000) });
+  assert.throws(() => exports.tail(0), WebAssembly.RuntimeError);
+  assert.ok(host.used > 100_000 && host.used < 101_100, `${host.used}`);
+  // 100,000 units, 1000 of the slice, and four rounds.
+  const checks = new TestHost(1);
+  const { exports: sliced } = await run(UNROLLED, { host: checks });
+  sliced.tail(400);
+  assert.ok(checks.refuels >= 100 && checks.refuels <= 101, `${checks.refuels}`);
+});
+
+Deno.test("meter() unrolls neither long loops nor those in very large functions", async () => {
+  const copies = async (before: string, inside: string) => {
+    const { metered } = await run(`(module (func (export "f") (param i32) ${before}
+      (loop (drop (i64.const 0x1234567890)) ${inside} (br_if 0 (local.get 0)))))`);
+    const text = await print(metered.bytes);
+    return text.split("i64.const 78187493520").length - 1;
+  };
+  assert.equal(await copies("", ""), 4);
+  assert.equal(await copies("", "(drop (i32.const 0))".repeat(90)), 1);
+  assert.equal(await copies("", "(loop)"), 1);
+  assert.equal(await copies("(drop (i32.const 0))".repeat(90_000), ""), 1);
 });
 
 Deno.test("meter() stops an endless loop, in spite of catch_all", async () => {

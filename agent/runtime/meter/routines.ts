@@ -5,7 +5,8 @@
  * Bulk operations keep the meaning of the specification to the letter: nothing is written when any
  * part is out of bounds, overlapping copies come out right, and the instruction that traps is the
  * original one. Up to one chunk they are charged and run as they are; longer ones are first proven
- * to be in bounds and then run chunk by chunk, each charged and checked.
+ * to be in bounds and then run chunk by chunk, each charged and checked. The fuel goes in and out as
+ * an operand: a store and a load of the global around each would cost more than a short copy.
  *
  * @module
  */
@@ -141,7 +142,11 @@ export class Routines {
     });
   }
 
-  /** The routine that stands for a bulk or growing instruction with these immediates. */
+  /**
+   * The routine that stands for a bulk or growing instruction with these immediates. One for a bulk
+   * operation takes the fuel besides, and gives what is left; one that grows takes it from the
+   * global, since the host is asked.
+   */
   forInstruction(op: number, a: number, b: number): number {
     switch (op) {
       case OP.MEMORY_FILL:
@@ -201,18 +206,21 @@ export class Routines {
     }
   }
 
-  /** Code that takes the amount on the operand stack from "fuel" and asks for more below zero. */
-  #pay(w: Writer, amount: (w: Writer) => void): void {
+  /**
+   * Code that takes an amount from the fuel, which is in a local, and asks for more below zero;
+   * "fuel" is used for that alone.
+   */
+  #pay(w: Writer, local: number, amount: (w: Writer) => void): void {
     const { fuel } = this.imports;
-    w.op(OP.GLOBAL_GET, fuel);
+    w.op(OP.LOCAL_GET, local);
     amount(w);
-    w.u8(I32_SUB).op(OP.GLOBAL_SET, fuel);
-    w.op(OP.GLOBAL_GET, fuel).u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
-    w.op(OP.CALL, this.pause()).u8(OP.END);
+    w.u8(I32_SUB).op(OP.LOCAL_TEE, local).u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
+    w.op(OP.LOCAL_GET, local).op(OP.GLOBAL_SET, fuel).op(OP.CALL, this.pause());
+    w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, local).u8(OP.END);
   }
 
   /**
-   * A bulk operation `(to, second, length) -> ()`. `second` is a value to fill with when there is
+   * A bulk operation `(to, second, length, fuel) -> fuel`. `second` is a value to fill with when there is
    * no `source`, else an offset into a memory or table of `size`, or into a segment: the
    * instruction itself, with length zero, then says whether the offset is in bounds.
    */
@@ -224,7 +232,7 @@ export class Routines {
     instruction: (w: Writer) => void,
   ): number {
     return this.#routine(name, () => {
-      const TO = 0, SECOND = 1, LENGTH = 2;
+      const TO = 0, SECOND = 1, LENGTH = 2, FUEL = 3;
       const w = new Writer(256).u8(0);
       const get = (...locals: number[]) => {
         for (const local of locals) w.op(OP.LOCAL_GET, local);
@@ -249,7 +257,7 @@ export class Routines {
         w.u8(OP.UNREACHABLE, OP.END);
       };
       /** One chunk at the given offsets, of the size that is on the operand stack's top. */
-      const payChunk = () => this.#pay(w, () => constant(unit.chunk >>> unit.perUnitLog2));
+      const payChunk = () => this.#pay(w, FUEL, () => constant(unit.chunk >>> unit.perUnitLog2));
       const advance = (local: number, operator: number) => {
         get(local);
         constant(unit.chunk).u8(operator).op(OP.LOCAL_SET, local);
@@ -305,7 +313,7 @@ export class Routines {
       w.u8(OP.END);
 
       // At most one chunk is left: every unit begun is paid.
-      this.#pay(w, () => {
+      this.#pay(w, FUEL, () => {
         get(LENGTH);
         if (unit.perUnitLog2 === 0) return;
         constant((1 << unit.perUnitLog2) - 1).u8(I32_ADD);
@@ -313,15 +321,16 @@ export class Routines {
       });
       get(TO, SECOND, LENGTH);
       instruction(w);
+      get(FUEL);
       w.u8(OP.END);
-      return { type: this.type([I32, second, I32], []), code: w };
+      return { type: this.type([I32, second, I32, I32], [I32]), code: w };
     });
   }
 
   /** `(pages) -> previous pages or -1`. */
   #memoryGrow(memory: number): number {
     return this.#routine(`realm.memory.grow ${memory}`, () => {
-      const w = new Writer(128).u8(1, 1, I32);
+      const w = new Writer(128).u8(1, 2, I32);
       const size = () => w.op(OP.MEMORY_SIZE, memory);
       this.#grow(w, 0, 0, 1, PAGES_MAX, UNITS_PER_PAGE_LOG2, size, () => {
         w.op(OP.LOCAL_GET, 0).op(OP.MEMORY_GROW, memory);
@@ -333,7 +342,7 @@ export class Routines {
   /** `(initial value, elements) -> previous elements or -1`. */
   #tableGrow(table: number): number {
     return this.#routine(`realm.table.grow ${table}`, () => {
-      const w = new Writer(128).u8(1, 1, I32);
+      const w = new Writer(128).u8(1, 2, I32);
       const size = () => w.op(0xfc, 16).u32(table);
       this.#grow(w, 1, 1, 2, ELEMENTS_MAX, 0, size, () => {
         w.op(OP.LOCAL_GET, 0).op(OP.LOCAL_GET, 1).op(0xfc, 15).u32(table);
@@ -352,6 +361,8 @@ export class Routines {
     size: () => void,
     grow: () => void,
   ): void {
+    const { fuel } = this.imports;
+    const left = result + 1;
     const refuse = () => w.u8(OP.IF, VOID, OP.I32_CONST, 0x7f, OP.RETURN, OP.END);
     // Growing by nothing asks for the size.
     w.op(OP.LOCAL_GET, units).u8(I32_EQZ, OP.IF, VOID);
@@ -361,7 +372,9 @@ export class Routines {
     refuse();
     w.u8(OP.I32_CONST, kind).op(OP.LOCAL_GET, units).op(OP.CALL, this.imports.grow);
     refuse();
-    this.#pay(w, () => w.op(OP.LOCAL_GET, units).u8(OP.I32_CONST, costLog2, I32_SHL));
+    w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, left);
+    this.#pay(w, left, () => w.op(OP.LOCAL_GET, units).u8(OP.I32_CONST, costLog2, I32_SHL));
+    w.op(OP.LOCAL_GET, left).op(OP.GLOBAL_SET, fuel);
     grow();
     w.op(OP.LOCAL_TEE, result).u8(OP.I32_CONST, 0x7f, 0x46, OP.IF, VOID);
     w.u8(OP.I32_CONST, kind, OP.I32_CONST, 0).op(OP.LOCAL_GET, units).u8(I32_SUB);
