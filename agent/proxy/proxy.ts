@@ -285,6 +285,9 @@ async function forward(
       settle = resolve;
       replica.handle(forwarded).then((late) => {
         letGo();
+        // A guest may set any; a `Response` has none of the others and would throw.
+        const isFinal = late.status >= 200 && late.status <= 599;
+        if (!isFinal) fail("failed", 502, `its status is ${late.status}, wanted 200 to 599`);
         if (failure) discard(late);
         resolve(late);
       }, (reason) => {

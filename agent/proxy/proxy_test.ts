@@ -116,6 +116,19 @@ Deno.test("serveProxy() hands over method, path, query, headers and body", async
   });
 });
 
+Deno.test("serveProxy() answers 502 for a status that no response has, and keeps its places", async () => {
+  for (const status of [100, 101, 199, 600, 999]) {
+    const replica = replicaOf(() => Promise.resolve({ status, headers: [], body: null }));
+    await withProxy({ replicas: [replica] }, async ({ base, records }) => {
+      const response = await fetch(base);
+      assert.equal(response.status, 502);
+      assert.match(await response.text(), new RegExp(`${status}`));
+      await eventually(() => records.length === 1, "a record");
+      assert.equal(records[0]!.outcome, "failed");
+    });
+  }
+});
+
 Deno.test("serveProxy() takes the prefix off and says so", async () => {
   const replica = replicaOf(async (r) =>
     Response.json([new URL(r.url).pathname, new Headers([...r.headers]).get("x-forwarded-prefix")])
