@@ -67,10 +67,17 @@ const METHODS = new Set([
   "patch",
 ]);
 
+/** Characters of a method, path or authority that the host keeps for the guest. */
+const TARGET_LENGTH_MAX = 8192;
+
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const SCHEME = /^[A-Za-z][A-Za-z0-9+\-.]{0,63}$/;
 const AUTHORITY = /^[^\s/?#@\\]+$/;
 const PATH = /^[/?][\x21\x22\x24-\x7e\u0080-\uffff]*$/;
+
+function isShort(pattern: RegExp, text: string): boolean {
+  return text.length <= TARGET_LENGTH_MAX && pattern.test(text);
+}
 
 /** Resource `incoming-request`. */
 export class IncomingRequest extends Resource {
@@ -146,7 +153,7 @@ export class OutgoingRequest extends Resource {
   }
 
   setMethod(method: Method): void {
-    if (method.tag === "other" && !TOKEN.test(method.val ?? "")) throw undefined;
+    if (method.tag === "other" && !isShort(TOKEN, method.val ?? "")) throw undefined;
     this.#method = method;
   }
 
@@ -155,7 +162,7 @@ export class OutgoingRequest extends Resource {
   }
 
   setPathWithQuery(path: string | undefined): void {
-    if (path !== undefined && path !== "" && !PATH.test(path)) throw undefined;
+    if (path !== undefined && path !== "" && !isShort(PATH, path)) throw undefined;
     this.#pathWithQuery = path;
   }
 
@@ -173,7 +180,7 @@ export class OutgoingRequest extends Resource {
   }
 
   setAuthority(authority: string | undefined): void {
-    if (authority !== undefined && !AUTHORITY.test(authority)) throw undefined;
+    if (authority !== undefined && !isShort(AUTHORITY, authority)) throw undefined;
     this.#authority = authority;
   }
 
