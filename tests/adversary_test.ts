@@ -11,7 +11,11 @@ import { WorkerEngine } from "../agent/runtime/engine.ts";
 import { endOf, NO_GRANTS } from "./guest.ts";
 
 const MIB = 1024 * 1024;
-const CACHE = { get: () => Promise.resolve(undefined), put: () => Promise.resolve() };
+/** A disk that is full: nothing may depend on what is kept. */
+const CACHE = {
+  get: () => Promise.resolve(undefined),
+  put: () => Promise.reject(new Error("no space left on device")),
+};
 
 /** One engine for a whole test: its transpiler takes a while to start. */
 function withRun(

@@ -168,7 +168,8 @@ export class WorkerEngine implements Engine {
     let encoded = await this.init.cache.get(key);
     if (!encoded) {
       encoded = await this.#transpiler.transpile(bytes);
-      await this.init.cache.put(key, encoded);
+      // A full disk costs the next start its time, not this one its component.
+      await this.init.cache.put(key, encoded).catch(() => {});
     }
     const { modules: cores, ...artifact } = decodeArtifact(encoded);
     const modules: Record<string, WebAssembly.Module> = {};

@@ -52,6 +52,11 @@ export interface BodyReader {
   cancel(): void;
 }
 
+/** Small writes are joined up to this: an array of one byte takes some hundred of the host. */
+const JOINED_BYTES_MAX = 1024;
+/** So many writes are kept as they came. */
+const CHUNKS_APART_MAX = 16;
+
 const NOTHING: Uint8Array = new Uint8Array();
 
 /** The error code for what the source of a body rejected with. */
@@ -243,7 +248,14 @@ class Outgoing implements OutputSink, BodyReader {
       const http = this.#sizeError();
       streamFailed(this.host, { message: this.sizeError, http });
     }
-    this.#chunks.push(bytes);
+    const last = this.#chunks.at(-1);
+    const isMany = this.#chunks.length >= CHUNKS_APART_MAX;
+    if (isMany && last !== undefined && last.length + bytes.length <= JOINED_BYTES_MAX) {
+      const joined = new Uint8Array(last.length + bytes.length);
+      joined.set(last);
+      joined.set(bytes, last.length);
+      this.#chunks[this.#chunks.length - 1] = joined;
+    } else this.#chunks.push(bytes);
     this.#queued += bytes.length;
     this.#readable.notify();
   }

@@ -289,6 +289,17 @@ Deno.test("a body pushes back at 64 KiB until the host reads", async () => {
   assert.equal(text((await result.body.read())!), "more");
 });
 
+Deno.test("a body joins small writes", async () => {
+  const f = createFixture();
+  const { body, result } = response(f);
+  const stream = body.write();
+  for (let i = 0; i < 3000; i++) stream.write(Uint8Array.of(i));
+  const chunks: Uint8Array[] = [];
+  for (let taken = result.body.take(); taken; taken = result.body.take()) chunks.push(taken);
+  assert.ok(chunks.length < 25, `${chunks.length}`);
+  assert.deepEqual(chunks.flatMap((c) => [...c]), Array.from({ length: 3000 }, (_, i) => i & 0xff));
+});
+
 Deno.test("a reader that goes away closes the guest's stream", async () => {
   const f = createFixture();
   const { body, result } = response(f);
