@@ -15,6 +15,8 @@ export const CACHE_FOLDER = new URL("../.cache/engine", import.meta.url).pathnam
 export interface GuestOptions {
   readonly args?: readonly string[];
   readonly stdin?: string | Uint8Array;
+  /** The component or module, where it is not the fixture of that name. */
+  readonly component?: Uint8Array;
   readonly grants?: Partial<Grants>;
   readonly limits?: Partial<Limits>;
   /** Ends the guest after so many milliseconds; `stopMs` then tells how long that took. */
@@ -69,25 +71,28 @@ export async function runGuest(
     ? new TextEncoder().encode(stdin)
     : stdin;
   let written = 0;
-  const replica = await engine.start(await engine.prepare(await fixture(name)), {
-    world: "wasi:cli/command",
-    grants: { ...NO_GRANTS, args: [name, ...args], ...options.grants },
-    limits: { memoryBytesMax: 256 * MIB, ...options.limits },
-    stdio: {
-      terminal: { stdin: false, stdout: false, stderr: false },
-      read: () => {
-        const bytes = input?.length ? input : null;
-        input = null;
-        return Promise.resolve(bytes);
+  const replica = await engine.start(
+    await engine.prepare(options.component ?? await fixture(name)),
+    {
+      world: "wasi:cli/command",
+      grants: { ...NO_GRANTS, args: [name, ...args], ...options.grants },
+      limits: { memoryBytesMax: 256 * MIB, ...options.limits },
+      stdio: {
+        terminal: { stdin: false, stdout: false, stderr: false },
+        read: () => {
+          const bytes = input?.length ? input : null;
+          input = null;
+          return Promise.resolve(bytes);
+        },
+        write: (stream, bytes) => {
+          output[stream].push(bytes);
+          written += bytes.length;
+          if (written > outputBytesMax) return new Promise(() => {});
+        },
       },
-      write: (stream, bytes) => {
-        output[stream].push(bytes);
-        written += bytes.length;
-        if (written > outputBytesMax) return new Promise(() => {});
-      },
+      notice: (text) => notices.push(text),
     },
-    notice: (text) => notices.push(text),
-  });
+  );
   let stopMs = 0;
   if (stopAfterMs !== undefined) {
     await new Promise((resolve) => setTimeout(resolve, stopAfterMs));

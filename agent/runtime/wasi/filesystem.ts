@@ -503,10 +503,10 @@ export class Descriptor extends Resource {
       let found: Found;
       if (flags.symlinkFollow) found = resolve(directory, path, true);
       else {
-        const parent = resolveParent(directory, path);
+        const place = placeOf(resolveParent(directory, path));
         // As on Linux: where there is nothing to change, nothing is looked for.
         if (times.atime === undefined && times.mtime === undefined) return;
-        found = lookUp(placeOf(parent));
+        found = lookUp(place);
       }
       const { hostPath, info } = existing(found);
       applyTimes(() => info, times, (a, m) => {

@@ -272,6 +272,7 @@ export function resolve(
 ): Found {
   checkPath(path);
   const { mount } = directory;
+  if (directory.removed && /^(\.\/+)*\.\.(\/|$)/.test(path)) throw "not-permitted";
   const start = locate(directory);
   const pending = componentsOf(path).reverse();
   let requiresDirectory = path.endsWith("/");

@@ -30,6 +30,7 @@ import {
 } from "./io.ts";
 import {
   bytesOfStrings,
+  checkEnum,
   checkFlags,
   encodeDirent,
   encodeText,
@@ -282,7 +283,7 @@ export function createPreview1(host: WasiInstance, parts: () => Preview1Parts) {
   };
   const directory = (fd: number) => fds().directory(fd).descriptor;
   const clock = (id: number): "wallClock" | "monotonicClock" => {
-    if (id >>> 0 >= CLOCKS) throw "invalid" satisfies Errno;
+    checkEnum(id, CLOCKS);
     if (id === REALTIME) return "wallClock";
     if (id === MONOTONIC) return "monotonicClock";
     throw "bad-descriptor" satisfies Errno;
@@ -341,7 +342,7 @@ export function createPreview1(host: WasiInstance, parts: () => Preview1Parts) {
       memory.u64(out, nanoseconds(parts().clocks[clock(id)].now()));
     },
     fd_advise(fd: number, offset: bigint, length: bigint, advice: number) {
-      if (advice >>> 0 >= ADVICES) throw "invalid" satisfies Errno;
+      checkEnum(advice, ADVICES);
       const u64 = (value: bigint) => BigInt.asUintN(64, value);
       fds().file(fd).descriptor.advise(u64(offset), u64(length), "");
     },
@@ -449,7 +450,7 @@ export function createPreview1(host: WasiInstance, parts: () => Preview1Parts) {
     },
     fd_renumber: (from: number, to: number) => fds().renumber(from, to),
     fd_seek(fd: number, delta: bigint, whence: number, out: number) {
-      if (whence >>> 0 > END) throw "invalid" satisfies Errno;
+      checkEnum(whence, END + 1);
       const open = fds().seekable(fd);
       if (whence === SET && delta < 0n) throw "invalid" satisfies Errno;
       const from = whence === SET ? 0n : whence === CUR ? open.position : open.file.end();
@@ -522,7 +523,7 @@ export function createPreview1(host: WasiInstance, parts: () => Preview1Parts) {
       const pathFlags = lookup(dirflags);
       checkFlags(oflags, CREAT | DIRECTORY | EXCL | TRUNC);
       checkFlags(fdflags, APPEND | DSYNC | NONBLOCK | RSYNC | SYNC);
-      if (((base | inheriting) & ~RIGHTS_ALL) !== 0n) throw "invalid" satisfies Errno;
+      checkFlags(base | inheriting, RIGHTS_ALL);
       const path = memory.string(pointer, length);
       const open = fds().get(fd);
       if (open.kind === "file") throw "not-directory" satisfies Errno;

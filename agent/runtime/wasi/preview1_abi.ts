@@ -45,9 +45,14 @@ export const ERRNO = {
 /** A name of {@link ERRNO}; functions of WASI 0.1 throw it, as those of 0.2 throw their codes. */
 export type Errno = keyof typeof ERRNO;
 
-/** Refuses bits that a set of flags does not have. */
-export function checkFlags(flags: number, all: number): void {
-  if ((flags & ~all) !== 0) throw "invalid" satisfies Errno;
+/** Ends a guest that passes bits which a set of flags does not have, as wasmtime does. */
+export function checkFlags(flags: number | bigint, all: number | bigint): void {
+  if ((BigInt(flags) & ~BigInt(all)) !== 0n) throw new RangeError(`invalid flags ${flags}`);
+}
+
+/** Ends a guest that passes a number which an enumeration does not have. */
+export function checkEnum(value: number, count: number): void {
+  if (value >>> 0 >= count) throw new RangeError(`invalid value ${value}`);
 }
 
 /** `filetype`. */
