@@ -24,41 +24,62 @@ async function leftovers(folder: string, agent: number | undefined): Promise<str
   return state === "" ? left : [...left, `process ${agent}`];
 }
 
-Deno.test("demo sees all of it, says so, and ends by itself", async () => {
+/** Titles of the steps of a demo that ended well, after they were found to be ok. */
+async function seen(demo: Running, onOpen?: (event: Event) => Promise<void>) {
+  const steps: Event[] = [];
+  let last: Event | undefined;
+  let agent: number | undefined;
+  for await (const event of eventsOf(demo)) {
+    last = event;
+    if (event.event === "step") steps.push(event);
+    agent = processOf(event) ?? agent;
+    if (event.event === "open") await onOpen?.(event);
+  }
+  const { status, stderr } = await demo.ended;
+  assert.equal(status, 0, stderr + JSON.stringify(steps.filter(({ ok }) => ok !== true)));
+  assert.ok(steps.every(({ ok }) => ok === true));
+  assert.deepEqual([last?.event, last?.ok], ["end", true]);
+  return { titles: steps.map(({ title }) => title), agent };
+}
+
+/** The agent's process, from the event that tells of it. */
+function processOf({ detail }: Event): number | undefined {
+  const digits = /^process (\d+)/.exec(String(detail))?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+const STEPS = [
+  "realm init makes the keys of a realm",
+  "realm agent runs in a process of its own",
+  "realm apply signs the manifest, the agent obeys it",
+  "requests reach the components through the proxy",
+  "a manifest changed after it was signed is refused",
+  "a component that computes for ever is killed by its limit and started again",
+  "a request that takes too much time or memory ends alone",
+  "no request was lost from the first to the last",
+  "the agent ends when it is told to",
+];
+
+Deno.test("demo with --for sees all of it, says so, and ends by itself", async () => {
+  await withSandbox(async ({ folder, start }) => {
+    const { titles, agent } = await seen(start("demo", "--for", "1", "--json"));
+    assert.deepEqual(titles, STEPS);
+    assert.deepEqual(await leftovers(folder, agent), []);
+  });
+});
+
+Deno.test("demo stays until it is interrupted, and its addresses and commands work", async () => {
   await withSandbox(async ({ folder, start, realm }) => {
-    const demo = start("demo", "--for", "12", "--json");
-    const steps: Event[] = [];
-    let last: Event | undefined;
-    let agent: number | undefined;
-    for await (const event of eventsOf(demo)) {
-      last = event;
-      if (event.event === "step") steps.push(event);
-      const process = /^process (\d+)/.exec(String(event.detail))?.[1];
-      if (process !== undefined) agent = Number(process);
-      if (event.event === "open") {
-        const [address] = event.open as string[];
-        assert.equal(await (await fetch(address!)).text(), "hello\n");
-        // The first command that it proposes, run as a user would.
-        const words = (event.commands as string[])[0]!.split(" ").slice(1);
-        const { components } = succeeded(await realm(...words, "--json"));
-        assert.equal(components.length, 3);
-      }
-    }
-    const { status, stderr } = await demo.ended;
-    assert.equal(status, 0, stderr);
-    assert.ok(steps.every(({ ok }) => ok === true));
-    assert.deepEqual(steps.map(({ title }) => title), [
-      "realm init makes the keys of a realm",
-      "realm agent runs in a process of its own",
-      "realm apply signs the manifest, the agent obeys it",
-      "requests reach the components through the proxy",
-      "a manifest changed after it was signed is refused",
-      "a component that computes for ever is killed by its limit and started again",
-      "a request that takes too much time or memory ends alone",
-      "no request was lost from the first to the last",
-      "the agent ends when it is told to",
-    ]);
-    assert.deepEqual([last?.event, last?.ok], ["end", true]);
+    const demo = start("demo", "--json");
+    const { titles, agent } = await seen(demo, async ({ open, commands }) => {
+      const [address] = open as string[];
+      assert.equal(await (await fetch(address!)).text(), "hello\n");
+      const words = (commands as string[])[0]!.split(" ").slice(1);
+      const { components } = succeeded(await realm(...words, "--json"));
+      assert.equal(components.length, 3);
+      demo.kill("SIGINT");
+    });
+    assert.deepEqual(titles, STEPS);
     assert.deepEqual(await leftovers(folder, agent), []);
   });
 });
@@ -69,9 +90,9 @@ Deno.test("demo leaves nothing when it is interrupted, and does not say that it 
       const demo = start("demo", "--json");
       let agent: number | undefined;
       for await (const event of eventsOf(demo)) {
-        const process = /^process (\d+)/.exec(String(event.detail))?.[1];
-        if (process === undefined) continue;
-        agent = Number(process);
+        const found = processOf(event);
+        if (found === undefined) continue;
+        agent = found;
         demo.kill(signal);
       }
       assert.ok(agent !== undefined);
@@ -87,8 +108,7 @@ Deno.test("demo fails when its agent dies", async () => {
     let agent: number | undefined;
     let failed: Event | undefined;
     for await (const event of eventsOf(demo)) {
-      const process = /^process (\d+)/.exec(String(event.detail))?.[1];
-      if (process !== undefined) agent = Number(process);
+      agent = processOf(event) ?? agent;
       if (String(event.title).startsWith("requests reach")) Deno.kill(agent!, "SIGKILL");
       if (event.ok === false) failed = event;
     }

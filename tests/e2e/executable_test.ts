@@ -5,6 +5,8 @@ import { EXECUTABLE, ROOT, run, withSandbox } from "./executable.ts";
 
 /** How much longer `realm --version` may take than an empty compiled program. */
 const START_RATIO_MAX = 1.6;
+const ROUNDS_MIN = 15;
+const ROUNDS_MAX = 100;
 
 Deno.test("the executable is one file of at most 105 MB, with its digest beside it", async () => {
   const { size } = await Deno.stat(EXECUTABLE);
@@ -103,9 +105,11 @@ Deno.test("the executable starts in at most 1.6 times the time of an empty progr
     }).output();
     assert.ok(compiled.success, new TextDecoder().decode(compiled.stderr));
 
-    // The least of many, taken in turns: other work on the machine only ever adds.
+    // The least of many, taken in turns: other work on the machine only ever adds, and where there
+    // is much of it more rounds find what both take without.
     const least = { empty: Infinity, realm: Infinity };
-    for (let round = 0; round < 15; round++) {
+    const isSlow = () => least.realm / least.empty > START_RATIO_MAX;
+    for (let round = 0; round < ROUNDS_MIN || (isSlow() && round < ROUNDS_MAX); round++) {
       for (
         const [name, program, args] of [["empty", empty, []], ["realm", EXECUTABLE, [
           "--version",

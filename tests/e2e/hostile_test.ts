@@ -112,14 +112,19 @@ Deno.test("hostile components harm neither their neighbour nor the agent", async
     const flood = replicas.find((r) => r.component === "flood")!;
     assert.equal(flood.state, "running");
     await apply(peaceful);
-    const after = await settled(agent);
+    // The collector takes its time on a busy machine; a Worker that stayed would stay for good.
+    const after = await until(
+      `${mib(KEPT_BYTES_MAX)} MiB or less are kept of ${mib(before)}`,
+      () => {
+        const bytes = memoryOf(agent);
+        return bytes - before < KEPT_BYTES_MAX && bytes;
+      },
+    );
     await load.stop();
-
     console.log(
       `${load.answered} requests; agent ${mib(before)} MiB before, ${mib(after)} MiB after`,
     );
     assert.deepEqual(load.lost, []);
-    assert.ok(after - before < KEPT_BYTES_MAX, `${mib(after - before)} MiB were kept`);
     agent.kill("SIGTERM");
     assert.equal((await agent.ended).status, 0);
 
@@ -139,13 +144,18 @@ Deno.test("hostile components harm neither their neighbour nor the agent", async
 
 const mib = (bytes: number) => Math.round(bytes / MIB);
 
+/** Resident memory of the agent, in bytes. */
+function memoryOf({ pid }: AgentProcess): number {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
+}
+
 /** Memory of the agent, once it does not get less any more. */
 async function settled(agent: AgentProcess): Promise<number> {
   let least = Infinity;
   for (let same = 0; same < 4;) {
     await sleep(500);
-    const status = await Deno.readTextFile(`/proc/${agent.pid}/status`);
-    const bytes = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
+    const bytes = memoryOf(agent);
     if (bytes < least - MIB) same = 0;
     else same++;
     least = Math.min(least, bytes);
