@@ -107,7 +107,7 @@ async function inEngine({ quick }: Parameters<Benchmark>[0]): Promise<Table> {
       "prepare: bytes to compiled modules; start: until the guest runs; exit: until its exit is known",
       "compile cache: the component was transpiled before and is read from disk; a Worker is ready",
       "warm pool: the component is in memory, and a Worker is ready that ran nothing yet",
-      "wasmtime is not beside it: in one process it starts an instance in microseconds",
+      "no peer: wasmtime has no command that starts an instance in a process that is there already",
     ],
   };
 }
