@@ -3,7 +3,7 @@ import * as path from "node:path";
 import { VERSION } from "../../cli/version.ts";
 import { EXECUTABLE, ROOT, run, withSandbox } from "./executable.ts";
 
-/** How much longer `realm --version` may take than an empty compiled program. */
+/** How often each program is timed. */
 const ROUNDS = 15;
 
 Deno.test("the executable is one file of at most 105 MB, with its digest beside it", async () => {
