@@ -262,7 +262,7 @@ Deno.test("as under wasmtime: fixtures", (t) =>
 Deno.test("what was recorded of wasmtime is of the cases here", async () => {
   if (UPDATE) {
     const recorded = Object.fromEntries(Object.keys(CASES).map((name) => [name, golden[name]]));
-    await Deno.writeTextFile(GOLDEN, `${JSON.stringify(recorded, null, 1)}\n`);
+    await Deno.writeTextFile(GOLDEN, `${JSON.stringify(recorded, null, 2)}\n`);
   }
   assert.deepEqual(
     Object.keys(JSON.parse(await Deno.readTextFile(GOLDEN))),
