@@ -304,6 +304,9 @@ const GO = (() => {
   }
 })();
 
+if (!GO) console.log("skipped: a program of Go, since go is not on the PATH");
+if (!SLOW) console.log("skipped: random scripts, which SLOW=1 runs");
+
 const GO_CASES: Readonly<Record<string, Case>> = {
   "files": {},
   "descriptors": {},
