@@ -178,6 +178,11 @@ function* moduleExports(c: Cursor): Iterable<ExternName> {
   }
 }
 
+/** Not as arguments of one `push`: a file may have more names than a call may have arguments. */
+function append(names: ExternName[], more: Iterable<ExternName>): void {
+  for (const name of more) names.push(name);
+}
+
 function unique(names: readonly ExternName[]): ExternName[] {
   const seen = new Map(names.map((n) => [`${n.name}@${n.version}`, n]));
   return [...seen.values()];
@@ -225,10 +230,10 @@ export function identify(bytes: Uint8Array): Identity {
   while (c.at < c.end) {
     const id = c.byte();
     const section = c.sub(c.u32());
-    if (kind === "component" && id === 10) imports.push(...componentImports(section));
-    else if (kind === "component" && id === 11) exports.push(...componentExports(section));
-    else if (kind === "module" && id === 2) imports.push(...moduleImports(section));
-    else if (kind === "module" && id === 7) exports.push(...moduleExports(section));
+    if (kind === "component" && id === 10) append(imports, componentImports(section));
+    else if (kind === "component" && id === 11) append(exports, componentExports(section));
+    else if (kind === "module" && id === 2) append(imports, moduleImports(section));
+    else if (kind === "module" && id === 7) append(exports, moduleExports(section));
   }
   const worlds: World[] = [];
   if (kind === "component") {
