@@ -6,15 +6,16 @@
  */
 import { join } from "node:path";
 import { RealmError } from "./kernel/error.ts";
-import type {
-  Blobs,
-  Clock,
-  Engine,
-  Grants,
-  Limits,
-  Mount,
-  Replica,
-  StartOptions,
+import {
+  type Blobs,
+  type Clock,
+  type Engine,
+  type Grants,
+  type Limits,
+  type Mount,
+  NO_NETWORK,
+  type Replica,
+  type StartOptions,
 } from "./kernel/ports.ts";
 import { LogRing } from "./observe/log_ring.ts";
 import type { RouteDecision } from "./proxy/proxy.ts";
@@ -182,6 +183,9 @@ export class Node {
       clock: spec.clock,
       random: spec.random,
       stdio: true,
+      network: NO_NETWORK,
+      config: [...spec.vars],
+      keyvalue: false,
     };
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { createEngine } from "../agent/local_engine.ts";
-import type { Replica, StartOptions, World } from "../agent/kernel/ports.ts";
+import { NO_NETWORK, type Replica, type StartOptions, type World } from "../agent/kernel/ports.ts";
 
 /** What is there N times: commands or replicas in a Worker each, or instances that share one. */
 export type Kind = "commands" | "replicas" | "instances";
@@ -25,7 +25,17 @@ const SLEEP = "/slow?ms=20000";
 function options(world: World, maxConcurrency: number): StartOptions {
   return {
     world,
-    grants: { args: [], env: [], mounts: [], clock: true, random: true, stdio: true },
+    grants: {
+      args: [],
+      env: [],
+      mounts: [],
+      clock: true,
+      random: true,
+      stdio: true,
+      network: NO_NETWORK,
+      config: [],
+      keyvalue: false,
+    },
     limits: LIMITS,
     maxConcurrency,
     stdio: {

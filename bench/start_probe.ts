@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { NO_NETWORK } from "../agent/kernel/ports.ts";
 import { createEngine } from "../agent/local_engine.ts";
 import type { WorkerEngine } from "../agent/runtime/engine.ts";
 
@@ -34,7 +35,17 @@ async function start(engine: WorkerEngine, bytes: Uint8Array): Promise<StartSamp
   const preparedAt = performance.now();
   const replica = await engine.start(prepared, {
     world: "wasi:cli/command",
-    grants: { args: ["hello"], env: [], mounts: [], clock: true, random: true, stdio: true },
+    grants: {
+      args: ["hello"],
+      env: [],
+      mounts: [],
+      clock: true,
+      random: true,
+      stdio: true,
+      network: NO_NETWORK,
+      config: [],
+      keyvalue: false,
+    },
     limits: { memoryBytesMax: 128 << 20, fuelPerSec: 1e9, epochTimeoutMs: 1000 },
     stdio: {
       terminal: { stdin: false, stdout: false, stderr: false },

@@ -4,7 +4,7 @@
  * @module
  */
 import { RealmError } from "../agent/kernel/error.ts";
-import type { Grants, Limits, Mount } from "../agent/kernel/ports.ts";
+import { type Grants, type Limits, type Mount, NO_NETWORK } from "../agent/kernel/ports.ts";
 import type { Context } from "./context.ts";
 import type { FlagValues } from "./command.ts";
 import {
@@ -89,6 +89,9 @@ export function grantsOf(context: Context, flags: GuestFlags, args: readonly str
     clock: !denied.has("clock"),
     random: !denied.has("random"),
     stdio: !denied.has("stdio"),
+    network: NO_NETWORK,
+    config: [],
+    keyvalue: false,
   };
 }
 

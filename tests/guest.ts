@@ -4,7 +4,13 @@
  * @module
  */
 import { createEngine } from "../agent/local_engine.ts";
-import type { Exit, Grants, Limits, Usage } from "../agent/kernel/ports.ts";
+import {
+  type Exit,
+  type Grants,
+  type Limits,
+  NO_NETWORK,
+  type Usage,
+} from "../agent/kernel/ports.ts";
 import type { WorkerEngine } from "../agent/runtime/engine.ts";
 
 const MIB = 1024 * 1024;
@@ -41,6 +47,9 @@ export const NO_GRANTS: Grants = {
   clock: true,
   random: true,
   stdio: true,
+  network: NO_NETWORK,
+  config: [],
+  keyvalue: false,
 };
 
 /** The bytes of `fixtures/NAME.wasm`. */

@@ -64,6 +64,44 @@ export interface Mount {
   readonly writable: boolean;
 }
 
+/** Where a guest may connect to: `https://idp.example.com` is tcp to that host at port 443. */
+export interface OutboundGrant {
+  /** In lower case; `udp` grants datagrams, `http` and `https` outbound requests too. */
+  readonly scheme: string;
+  /** A name in lower case, or an address; IPv6 without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where a guest may listen. */
+export interface ListenGrant {
+  readonly transport: "tcp" | "udp";
+  /** An address of this machine; IPv6 without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What of the network an instance may reach. An empty list grants nothing. */
+export interface NetworkGrants {
+  readonly outbound: readonly OutboundGrant[];
+  /** Private networks (CIDR) that public names may lead to. */
+  readonly privateNetworks: readonly string[];
+  /** Ports of the host itself. */
+  readonly loopback: readonly number[];
+  /** Names that may be looked up beside the granted hosts; `true` for any. */
+  readonly dns: true | readonly string[];
+  readonly listen: readonly ListenGrant[];
+}
+
+/** No network at all. */
+export const NO_NETWORK: NetworkGrants = Object.freeze({
+  outbound: [],
+  privateNetworks: [],
+  loopback: [],
+  dns: [],
+  listen: [],
+});
+
 /**
  * What one instance may reach. Everything that is not here is denied when called, with an
  * ordinary error where the interface has one.
@@ -78,6 +116,11 @@ export interface Grants {
   readonly random: boolean;
   /** Standard streams; without it they are closed and empty. */
   readonly stdio: boolean;
+  readonly network: NetworkGrants;
+  /** What `wasi:config` answers. */
+  readonly config: readonly (readonly [string, string])[];
+  /** A private `wasi:keyvalue` store. */
+  readonly keyvalue: boolean;
 }
 
 /** What a replica may use. A missing number is no limit. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Grants } from "../../kernel/ports.ts";
+import { type Grants, NO_NETWORK } from "../../kernel/ports.ts";
 import type { WasiContext } from "./context.ts";
 import { createWasi, type WasiHost } from "./host.ts";
 
@@ -36,6 +36,9 @@ export const ALL: Grants = {
   clock: true,
   random: true,
   stdio: true,
+  network: NO_NETWORK,
+  config: [],
+  keyvalue: false,
 };
 
 /** Builds a host on a virtual clock that starts at 1000.5 ms. */
