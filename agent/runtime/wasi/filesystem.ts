@@ -2,15 +2,12 @@
  * `wasi:filesystem`: preopens, descriptors, directory streams.
  *
  * Codes and order of checks are wasmtime's on Linux. A directory is a path that
- * `filesystem_paths.ts` walks from; a file is open on the host and every read and write of it
- * names its position, so descriptors and streams of one file do not disturb one another. Times
- * have the precision that Deno gives: milliseconds.
+ * `filesystem_paths.ts` walks from, a file is open on the host (`filesystem_file.ts`).
  *
  * @see https://github.com/WebAssembly/wasi-filesystem/tree/v0.2.12/wit
  * @module
  */
 import { lutimesSync } from "node:fs";
-import type { Datetime } from "./clocks.ts";
 import type { WasiInstance } from "./context.ts";
 import {
   checkLinkTarget,
@@ -34,17 +31,19 @@ import {
   resolve,
   resolveParent,
 } from "./filesystem_paths.ts";
+import { FileSink, FileSource, OpenFile } from "./filesystem_file.ts";
 import {
-  clampLength,
-  type InputSource,
-  InputStream,
-  IoError,
-  type OutputSink,
-  OutputStream,
-  STREAM_BYTES_MAX,
-  streamClosed,
-  streamFailed,
-} from "./io.ts";
+  applyTimes,
+  type DescriptorStat,
+  type DescriptorType,
+  hashOf,
+  type NewTimestamp,
+  OFFSET_MAX,
+  statOf,
+  timesOf,
+  typeOf,
+} from "./filesystem_stat.ts";
+import { clampLength, InputStream, type IoError, OutputStream } from "./io.ts";
 import { guardResource, Resource } from "./resource.ts";
 import { HANDLES_MAX } from "./context.ts";
 
@@ -60,7 +59,6 @@ export interface OpenFlags {
   readonly exclusive?: boolean;
   readonly truncate?: boolean;
 }
-
 /** `descriptor-flags`. */
 export interface DescriptorFlags {
   readonly read?: boolean;
@@ -70,282 +68,6 @@ export interface DescriptorFlags {
   readonly requestedWriteSync?: boolean;
   readonly mutateDirectory?: boolean;
 }
-
-/** `new-timestamp`. */
-export type NewTimestamp =
-  | { readonly tag: "no-change" }
-  | { readonly tag: "now" }
-  | { readonly tag: "timestamp"; readonly val: Datetime };
-
-/** `descriptor-stat`. */
-export interface DescriptorStat {
-  readonly type: DescriptorType;
-  readonly linkCount: bigint;
-  readonly size: bigint;
-  readonly dataAccessTimestamp: Datetime | undefined;
-  readonly dataModificationTimestamp: Datetime | undefined;
-  readonly statusChangeTimestamp: Datetime | undefined;
-}
-
-/** `descriptor-type`, those that can occur. */
-export type DescriptorType =
-  | "unknown"
-  | "block-device"
-  | "character-device"
-  | "directory"
-  | "fifo"
-  | "symbolic-link"
-  | "regular-file"
-  | "socket";
-
-const OFFSET_MAX = 2n ** 63n - 1n;
-/** The last second that a `Date` can say; file systems, too, take the nearest that they can. */
-const SECONDS_MAX = 8_640_000_000_000n;
-const NOTHING: Uint8Array = new Uint8Array();
-
-function typeOf(info: Deno.FileInfo): DescriptorType {
-  if (info.isDirectory) return "directory";
-  if (info.isSymlink) return "symbolic-link";
-  if (info.isFile) return "regular-file";
-  if (info.isBlockDevice) return "block-device";
-  if (info.isCharDevice) return "character-device";
-  return "unknown";
-}
-
-function datetimeOf(date: Date | null): Datetime | undefined {
-  const ms = date?.getTime();
-  if (ms === undefined || Number.isNaN(ms) || ms < 0) return undefined;
-  return { seconds: BigInt(Math.floor(ms / 1000)), nanoseconds: Math.trunc(ms % 1000) * 1_000_000 };
-}
-
-function statOf(info: Deno.FileInfo): DescriptorStat {
-  return {
-    type: typeOf(info),
-    linkCount: BigInt(info.nlink ?? 1),
-    size: BigInt(info.size),
-    dataAccessTimestamp: datetimeOf(info.atime),
-    dataModificationTimestamp: datetimeOf(info.mtime),
-    statusChangeTimestamp: datetimeOf(info.birthtime ?? info.ctime),
-  };
-}
-
-/** Two words that are equal for one file and hide its inode number a little. */
-function hashOf(identity: Identity): { lower: bigint; upper: bigint } {
-  let hash = BigInt(identity.dev) * 0x9e3779b97f4a7c15n + BigInt(identity.ino ?? 0);
-  for (const factor of [0xbf58476d1ce4e5b9n, 0x94d049bb133111ebn]) {
-    hash = BigInt.asUintN(64, hash);
-    hash = (hash ^ (hash >> 30n)) * factor;
-  }
-  const lower = BigInt.asUintN(64, hash ^ (hash >> 31n));
-  return { lower, upper: lower ^ 4614256656552045848n };
-}
-
-/** The times to set; `undefined` where nothing is to change. */
-function timesOf(
-  access: NewTimestamp,
-  modification: NewTimestamp,
-): { atime: Date | undefined; mtime: Date | undefined } {
-  const now = new Date();
-  // A `Date`, since Deno takes a number for seconds, in which a millisecond is not exact.
-  const one = (time: NewTimestamp): Date | undefined => {
-    if (time.tag === "no-change") return undefined;
-    if (time.tag === "now") return now;
-    const { seconds, nanoseconds } = time.val;
-    if (seconds + BigInt(Math.floor(nanoseconds / 1e9)) > OFFSET_MAX) throw "overflow";
-    if (seconds >= SECONDS_MAX) return new Date(Number(SECONDS_MAX) * 1000);
-    return new Date(Number(seconds) * 1000 + Math.floor(nanoseconds / 1e6));
-  };
-  return { atime: one(access), mtime: one(modification) };
-}
-
-/** Sets times where only one is given: the other is read and put back. */
-function applyTimes(
-  stat: () => Deno.FileInfo,
-  times: ReturnType<typeof timesOf>,
-  act: (atime: Date, mtime: Date) => void,
-): void {
-  if (times.atime === undefined && times.mtime === undefined) return;
-  const old = (date: Date | null) => date ?? new Date(0);
-  onHost(() => act(times.atime ?? old(stat().atime), times.mtime ?? old(stat().mtime)));
-}
-
-/** A file that is open on the host, by a descriptor and the streams made from it. */
-export class OpenFile {
-  #users = 1;
-  #identity: Identity | undefined;
-  readonly #unclose: () => void;
-
-  constructor(
-    readonly host: WasiInstance,
-    readonly mount: MountPoint,
-    readonly file: Deno.FsFile,
-    readonly readable: boolean,
-    readonly writable: boolean,
-    identity?: Identity,
-  ) {
-    this.#identity = identity;
-    this.#unclose = host.onClose(() => file.close());
-  }
-
-  identity(): Identity {
-    return this.#identity ??= identityOf(onHost(() => this.file.statSync()));
-  }
-
-  retain(): this {
-    this.#users++;
-    return this;
-  }
-
-  release(): void {
-    if (--this.#users > 0) return;
-    this.#unclose();
-    this.file.close();
-  }
-
-  /** Up to `lengthMax` bytes at `offset`, none at the end. Throws an {@link ErrorCode}. */
-  readAt(lengthMax: number, offset: bigint): Uint8Array {
-    const bytes = lengthMax === 0 ? NOTHING : new Uint8Array(lengthMax);
-    const length = this.readInto(bytes, offset);
-    return length === lengthMax ? bytes : bytes.slice(0, length);
-  }
-
-  /** Reads once, at `offset`; how many bytes came, none at the end. Throws an {@link ErrorCode}. */
-  readInto(bytes: Uint8Array, offset: bigint): number {
-    if (offset > OFFSET_MAX) throw "invalid";
-    if (!this.readable) throw "bad-descriptor";
-    if (offset > OFFSET_MAX - BigInt(bytes.length)) throw "invalid";
-    if (!this.#seek(offset) || bytes.length === 0) return 0;
-    return onHost(() => this.file.readSync(bytes)) ?? 0;
-  }
-
-  /** Writes once, at `offset`; how many bytes went in. Throws an {@link ErrorCode}. */
-  writeAt(bytes: Uint8Array, offset: bigint): number {
-    if (offset > OFFSET_MAX) throw "invalid";
-    if (!this.writable) throw "bad-descriptor";
-    if (offset > OFFSET_MAX - BigInt(bytes.length)) throw "invalid";
-    if (bytes.length === 0) return 0;
-    if (!this.#seek(offset)) throw "file-too-large";
-    return onHost(() => this.file.writeSync(bytes));
-  }
-
-  /** Writes once, at the end, wherever that is now. Throws an {@link ErrorCode}. */
-  append(bytes: Uint8Array): number {
-    if (!this.writable) throw "bad-descriptor";
-    return this.host.ctx.lock(this.mount.index, () =>
-      onHost(() => {
-        this.file.seekSync(0, Deno.SeekMode.End);
-        return this.file.writeSync(bytes);
-      }));
-  }
-
-  /** Where it ends now. Throws an {@link ErrorCode}. */
-  end(): bigint {
-    return BigInt(onHost(() => this.file.seekSync(0, Deno.SeekMode.End)));
-  }
-
-  /** False past what the host's file system can hold. */
-  #seek(offset: bigint): boolean {
-    try {
-      this.file.seekSync(offset, Deno.SeekMode.Start);
-      return true;
-    } catch (error) {
-      if (errorCodeOf(error) === "invalid") return false;
-      throw errorCodeOf(error);
-    }
-  }
-}
-
-/** A file is always ready. */
-const ALWAYS = { ready: () => true, wait: () => () => {} };
-
-function fileFailed(host: WasiInstance, code: unknown): never {
-  if (typeof code !== "string") throw code;
-  streamFailed(host, { message: code, filesystem: code });
-}
-
-class FileSource implements InputSource {
-  readonly ready = ALWAYS.ready;
-  readonly wait = ALWAYS.wait;
-  #closed = false;
-
-  constructor(readonly file: OpenFile, public offset: bigint) {}
-
-  read(lengthMax: number): Uint8Array {
-    if (this.#closed) streamClosed();
-    if (lengthMax === 0) return NOTHING;
-    let bytes: Uint8Array;
-    try {
-      bytes = this.file.readAt(lengthMax, this.offset);
-    } catch (code) {
-      this.#closed = true;
-      fileFailed(this.file.host, code);
-    }
-    if (bytes.length === 0) {
-      this.#closed = true;
-      streamClosed();
-    }
-    this.offset += BigInt(bytes.length);
-    return bytes;
-  }
-
-  close(): void {
-    this.file.release();
-  }
-}
-
-class FileSink implements OutputSink {
-  readonly ready = ALWAYS.ready;
-  readonly wait = ALWAYS.wait;
-  #error: unknown;
-  #closed = false;
-
-  /** `offset` left out: at the end of the file. */
-  constructor(readonly file: OpenFile, public offset?: bigint) {}
-
-  permit(): number {
-    this.#check();
-    return STREAM_BYTES_MAX;
-  }
-
-  write(bytes: Uint8Array): void {
-    this.#check();
-    try {
-      let rest = bytes;
-      // Also nothing is written, so that a file that cannot be written says so.
-      do {
-        let written: number;
-        if (this.offset === undefined) written = this.file.append(rest);
-        else {
-          written = this.file.writeAt(rest, this.offset);
-          this.offset += BigInt(written);
-        }
-        rest = rest.subarray(written);
-      } while (rest.length > 0);
-    } catch (code) {
-      // Told by the next call, as by a stream that writes in the background.
-      this.#error = code;
-      this.#closed = true;
-    }
-  }
-
-  flush(): void {
-    this.#check();
-  }
-
-  close(): void {
-    this.file.release();
-  }
-
-  #check(): void {
-    if (this.#error !== undefined) {
-      const code = this.#error;
-      this.#error = undefined;
-      fileFailed(this.file.host, code);
-    }
-    if (this.#closed) streamClosed();
-  }
-}
-
 type Opened =
   | { readonly kind: "file"; readonly file: OpenFile }
   | {

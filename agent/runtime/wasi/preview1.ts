@@ -15,10 +15,10 @@ import {
   type createFilesystem,
   Descriptor,
   type DescriptorFlags,
-  type NewTimestamp,
-  type OpenFile,
   type OpenFlags,
 } from "./filesystem.ts";
+import type { OpenFile } from "./filesystem_file.ts";
+import type { NewTimestamp } from "./filesystem_stat.ts";
 import {
   type InputStream,
   isStreamClosed,

@@ -6,7 +6,7 @@
  * @module
  */
 import type { Datetime } from "./clocks.ts";
-import type { DescriptorStat, DescriptorType } from "./filesystem.ts";
+import type { DescriptorStat, DescriptorType } from "./filesystem_stat.ts";
 
 /** `errno`, those that can occur. */
 export const ERRNO = {
