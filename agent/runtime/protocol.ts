@@ -43,29 +43,6 @@ export const SYMLINK_RESULTS = [
   "Other",
 ] as const;
 
-/**
- * Headers travel as one string, `name\nvalue\n…`, since each string of a message costs more than
- * its characters. Neither names nor values may have line feeds (RFC 9110, section 5.5). Each
- * character of a value is a byte.
- */
-export function packHeaders(headers: Iterable<readonly [string, string]>): string {
-  let packed = "";
-  for (const [name, value] of headers) packed += `${name}\n${value}\n`;
-  return packed;
-}
-
-/** Inverse of {@link packHeaders}. */
-export function unpackHeaders(packed: string): [string, string][] {
-  const headers: [string, string][] = [];
-  for (let at = 0; at < packed.length;) {
-    const nameEnd = packed.indexOf("\n", at);
-    const valueEnd = packed.indexOf("\n", nameEnd + 1);
-    headers.push([packed.slice(at, nameEnd), packed.slice(nameEnd + 1, valueEnd)]);
-    at = valueEnd + 1;
-  }
-  return headers;
-}
-
 /** From the engine. */
 export type ToWorker =
   | Start

@@ -67,3 +67,14 @@ function limit(
   const hint = HINTS[code];
   return { kind: "trap", code, message, backtrace: frames, ...(hint ? { hint } : {}) };
 }
+
+/** How a replica ends when the host, not the guest, failed. */
+export function hostFault(error: unknown): Exit {
+  const known = error instanceof RealmError;
+  return {
+    kind: "trap",
+    code: known ? error.code : "failed",
+    message: error instanceof Error ? error.message : String(error),
+    backtrace: [],
+  };
+}

@@ -1,0 +1,215 @@
+/**
+ * One replica in its Worker: a command, or a request handler with as many instances as requests are
+ * in flight.
+ *
+ * @module
+ */
+import type { Exit } from "../kernel/ports.ts";
+import { compileGlue } from "./glue.ts";
+import { clock, now, random } from "./host_clock.ts";
+import { Instance } from "./instance.ts";
+import { Ledger } from "./ledger.ts";
+import { FuelBucket, Limiter } from "./limiter.ts";
+import { MountLock } from "./mount_lock.ts";
+import { Outbox } from "./outbox.ts";
+import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
+import { type Live, Requests, type RequestsHost } from "./requests.ts";
+import { exitOf, GuestEnded, hostFault } from "./trap.ts";
+import { createWasi, type WasiContext } from "./wasi/host.ts";
+
+/** Output that the agent has not taken yet; past it the guest waits. */
+const OUTPUT_BYTES_MAX = 256 * 1024;
+
+/** See the module. */
+export class ReplicaHost implements RequestsHost {
+  readonly ledger: Ledger;
+  readonly outbox: Outbox;
+  readonly live = new Set<Live>();
+  readonly #bucket: FuelBucket | undefined;
+  readonly #glue: ReturnType<typeof compileGlue>;
+  readonly #locks: readonly MountLock[];
+  readonly #noticed = new Set<string>();
+  readonly #requests = new Requests(this);
+  #stdin: PromiseWithResolvers<Uint8Array | null> | undefined;
+  #untaken = 0;
+  #writable: PromiseWithResolvers<void> | undefined;
+
+  constructor(readonly start: Start, post: (messages: FromWorker[]) => void) {
+    this.outbox = new Outbox(post, now);
+    this.ledger = new Ledger(start.ledger);
+    this.ledger.setLimits(start.limits);
+    const { fuelPerSec } = start.limits;
+    this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
+    this.#glue = compileGlue(start.glue);
+    this.#locks = start.locks.map((buffer) => new MountLock(buffer));
+  }
+
+  receive(message: Exclude<ToWorker, Start>): void {
+    switch (message.type) {
+      case "stdin":
+        this.#stdin?.resolve(message.bytes);
+        this.#stdin = undefined;
+        return;
+      case "taken":
+        this.#untaken -= message.bytes;
+        if (this.#untaken <= OUTPUT_BYTES_MAX / 2) {
+          this.#writable?.resolve();
+          this.#writable = undefined;
+        }
+        return;
+      case "request":
+      case "request-body":
+      case "pull":
+      case "cancel":
+        return this.#requests.receive(message);
+      case "end":
+        for (const { limiter } of this.live) limiter.tick();
+        this.#bucket?.release();
+        if (this.live.size === 0 || this.start.world === "wasi:http/proxy") {
+          this.#exit({ kind: "stopped" });
+        }
+        return;
+    }
+  }
+
+  /** Runs the command to its end. */
+  async runCommand(): Promise<void> {
+    let exit: Exit;
+    let limiter: Limiter | undefined;
+    try {
+      const live = await this.create((l) => limiter = l);
+      this.outbox.add({ type: "started" });
+      this.outbox.flush();
+      try {
+        exit = { kind: "exit", status: await live.instance.run() };
+        if (limiter?.ended) exit = exitOf(undefined, limiter);
+      } finally {
+        live.wasi.close();
+      }
+    } catch (error) {
+      exit = limiter ? exitOf(error, limiter) : hostFault(error);
+    }
+    limiter?.dispose();
+    this.#exit(exit);
+  }
+
+  /** Makes the first instance, so that a handler that cannot start is known at once. */
+  async openHandler(): Promise<void> {
+    let limiter: Limiter | undefined;
+    try {
+      this.#requests.addIdle(await this.create((l) => limiter = l));
+      this.outbox.add({ type: "started" });
+    } catch (error) {
+      this.#exit(limiter ? exitOf(error, limiter) : hostFault(error));
+    }
+  }
+
+  #exit(exit: Exit): void {
+    this.outbox.add({ type: "exit", exit });
+    this.outbox.flush();
+  }
+
+  notice(text: string): void {
+    this.outbox.add({ type: "notice", text });
+    this.outbox.flush();
+  }
+
+  /** See {@link RequestsHost}. */
+  async create(made: (limiter: Limiter) => void): Promise<Live> {
+    const { start } = this;
+    const limiter = new Limiter({
+      limits: start.limits,
+      ledger: this.ledger,
+      bucket: this.#bucket,
+      now,
+      // A handler's Worker has requests to take, also while its only instance runs.
+      shared: start.world === "wasi:http/proxy",
+      onTick: () => this.outbox.flushLate(),
+    });
+    made(limiter);
+    const context = this.#context(limiter);
+    const wasi = createWasi(context);
+    const live: { -readonly [K in keyof Live]?: Live[K] } = { limiter, wasi };
+    this.live.add(live as Live);
+    try {
+      live.instance = await Instance.create({
+        modules: start.modules,
+        glue: this.#glue,
+        memoryPagesMin: start.memoryPagesMin,
+        tableElementsMin: start.tableElementsMin,
+        limiter,
+        wasi: wasi.imports,
+        onWait: () => {
+          this.#requests.waits(live as Live);
+          this.outbox.flush();
+        },
+      });
+    } catch (error) {
+      this.live.delete(live as Live);
+      wasi.close();
+      throw error;
+    }
+    return live as Live;
+  }
+
+  #context(limiter: Limiter): WasiContext {
+    return {
+      grants: this.start.grants,
+      clock,
+      random,
+      stdio: {
+        terminal: this.start.terminal,
+        read: () => {
+          this.outbox.add({ type: "read-stdin" });
+          this.outbox.flush();
+          return (this.#stdin ??= Promise.withResolvers()).promise;
+        },
+        write: (stream, bytes) => {
+          this.outbox.output(stream, bytes);
+          this.#untaken += bytes.length;
+          if (this.#untaken <= OUTPUT_BYTES_MAX) return;
+          this.outbox.flush();
+          return (this.#writable ??= Promise.withResolvers()).promise;
+        },
+      },
+      denied: (call, grant) => {
+        const key = `${call.split("#")[0]} ${grant}`;
+        if (this.#noticed.has(key)) return;
+        this.#noticed.add(key);
+        this.notice(`denied: ${call} needs ${grant}`);
+      },
+      exit: (status) => {
+        limiter.end({ kind: "exit", status });
+        throw new GuestEnded("exit");
+      },
+      trap: (message) => {
+        limiter.end({ kind: "limit", code: "trap", message });
+        throw new GuestEnded(message);
+      },
+      lock: (mountIndex, act) => this.#locks[mountIndex]!.hold(act),
+      symlink: (target, hostPath) => this.#symlink(target, hostPath),
+    };
+  }
+
+  #symlink(target: string, hostPath: string): void {
+    const answer = new Int32Array(this.start.answer);
+    Atomics.store(answer, 0, 0);
+    this.outbox.add({ type: "symlink", target, hostPath });
+    this.outbox.flush();
+    Atomics.wait(answer, 0, 0);
+    const result = SYMLINK_RESULTS[Atomics.load(answer, 0)]!;
+    if (result === "ok") return;
+    const message = `Cannot link ${hostPath}: ${result}`;
+    throw result === "Other" || result === "pending"
+      ? new Error(message)
+      : new Deno.errors[result](message);
+  }
+
+  /** See {@link RequestsHost}. */
+  discard(live: Live): void {
+    this.live.delete(live);
+    live.instance.close();
+    live.limiter.dispose();
+    live.wasi.close();
+  }
+}

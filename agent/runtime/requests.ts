@@ -1,0 +1,281 @@
+/**
+ * The requests of a replica: gives each an instance that is idle, or a new one, and carries bodies
+ * both ways.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import type { Exit } from "../kernel/ports.ts";
+import { concat } from "./bytes.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Limiter } from "./limiter.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Start, ToWorker } from "./protocol.ts";
+import { LazyHead, packFields } from "./request_head.ts";
+import { exitOf, GuestEnded, hostFault } from "./trap.ts";
+import type { Instance } from "./instance.ts";
+import type { BodyReader, BodySource, ResponseResult, WasiHost } from "./wasi/host.ts";
+
+/** Requests beyond `maxConcurrency` that wait here; the proxy keeps the real queue. */
+const REQUESTS_WAITING_MAX = 1024;
+
+/** A request on its way through the replica. */
+export interface Flight {
+  readonly id: number;
+  /** Packed, see `protocol.ts`. */
+  readonly head: string;
+  readonly hasBody: boolean;
+  body?: PromiseWithResolvers<Uint8Array | null>;
+  pull?: () => void;
+  limiter?: Limiter;
+  /** What the guest answered; its body may still be written. */
+  response?: ResponseResult;
+  /** The head of the response was sent, and its body flows until this resolves. */
+  streaming?: Promise<void>;
+  cancelled: boolean;
+}
+
+/** An instance with what belongs to it alone. */
+export interface Live {
+  readonly instance: Instance;
+  readonly limiter: Limiter;
+  readonly wasi: WasiHost;
+  /** The request that it is at work on. */
+  flight?: Flight;
+}
+
+/** What requests need of the replica that they are served in. */
+export interface RequestsHost {
+  readonly start: Start;
+  readonly outbox: Outbox;
+  readonly ledger: Ledger;
+  /** Every instance there is. */
+  readonly live: ReadonlySet<Live>;
+  /** Makes an instance; `made` gets its limiter before it can fail. */
+  create(made: (limiter: Limiter) => void): Promise<Live>;
+  /** Drops an instance for good. */
+  discard(live: Live): void;
+  notice(text: string): void;
+}
+
+/** Messages that are about one request. */
+type RequestMessage = Extract<
+  ToWorker,
+  { type: "request" | "request-body" | "pull" | "cancel" }
+>;
+
+/** See the module. */
+export class Requests {
+  readonly #host: RequestsHost;
+  readonly #idle: Live[] = [];
+  readonly #waiting: Flight[] = [];
+  readonly #flights = new Map<number, Flight>();
+
+  constructor(host: RequestsHost) {
+    this.#host = host;
+  }
+
+  /** An instance that was made ahead. */
+  addIdle(live: Live): void {
+    this.#idle.push(live);
+  }
+
+  receive(message: RequestMessage): void {
+    switch (message.type) {
+      case "request": {
+        const { id, head, hasBody } = message;
+        const flight = { id, head, hasBody, cancelled: false };
+        this.#flights.set(id, flight);
+        this.#dispatch(flight);
+        return;
+      }
+      case "request-body": {
+        const body = this.#flights.get(message.id)?.body;
+        if (message.failed) body?.reject(new Error("the client went away"));
+        else body?.resolve(message.bytes);
+        return;
+      }
+      case "pull":
+        this.#flights.get(message.id)?.pull?.();
+        return;
+      case "cancel": {
+        const flight = this.#flights.get(message.id);
+        if (!flight) return;
+        this.#flights.delete(message.id);
+        flight.cancelled = true;
+        flight.pull?.();
+        flight.body?.reject(new Error("the request was cancelled"));
+        flight.limiter?.end({ kind: "stopped" });
+        return;
+      }
+    }
+  }
+
+  /** The guest waits: what it answered so far goes out, and what follows flows. */
+  waits(live: Live): void {
+    if (live.flight) this.#stream(live.flight);
+  }
+
+  #dispatch(flight: Flight): void {
+    const busy = this.#host.live.size - this.#idle.length;
+    if (busy >= this.#host.start.maxConcurrency) {
+      if (this.#waiting.length >= REQUESTS_WAITING_MAX) {
+        return this.#fail(
+          flight,
+          new RealmError("limit-exceeded", "Cannot take the request: too many are waiting"),
+        );
+      }
+      this.#waiting.push(flight);
+      return;
+    }
+    this.#serve(flight);
+  }
+
+  async #serve(flight: Flight): Promise<void> {
+    let live = this.#host.start.instancePerRequest ? undefined : this.#idle.pop();
+    let limiter: Limiter | undefined = live?.limiter;
+    try {
+      live ??= await this.#host.create((l) => limiter = l);
+      flight.limiter = live.limiter;
+      if (!flight.cancelled) {
+        live.flight = flight;
+        const { http } = live.wasi;
+        await live.instance.handle(
+          http.createIncomingRequest(new LazyHead(flight.head), this.#bodyOf(flight)),
+          http.createResponseOutparam((response) => flight.response = response),
+        );
+        delete live.flight;
+        if (!flight.response) throw new RealmError("trap", "it returned without a response");
+        this.#respond(flight);
+        await flight.streaming;
+      }
+      if (live.limiter.ended) throw new GuestEnded();
+      if (this.#host.start.instancePerRequest) this.#host.discard(live);
+      else this.#idle.push(live);
+    } catch (error) {
+      if (live) this.#host.discard(live);
+      else limiter?.dispose();
+      const isFull = error instanceof RealmError && error.code === "memory-limit";
+      if (!live && isFull && this.#host.live.size > 0) {
+        // There is no room for one more instance: the request takes one that is done.
+        this.#waiting.unshift(flight);
+        return;
+      }
+      const exit = limiter ? exitOf(error, limiter) : hostFault(error);
+      if (!flight.cancelled) this.#trapped(flight, exit);
+    }
+    this.#flights.delete(flight.id);
+    const next = this.#waiting.shift();
+    if (next) this.#serve(next);
+  }
+
+  #bodyOf(flight: Flight): BodySource | null {
+    if (!flight.hasBody) return null;
+    return {
+      read: () => {
+        flight.body = Promise.withResolvers();
+        this.#host.outbox.add({ type: "want-body", id: flight.id });
+        return flight.body.promise;
+      },
+    };
+  }
+
+  /** The guest is done: sends head and body in one message, unless the body flows already. */
+  #respond(flight: Flight): void {
+    const response = flight.response!;
+    if (flight.streaming || flight.cancelled) return;
+    if ("error" in response) return this.#answeredError(flight, response.error);
+    const { status, headers, body } = response;
+    let taken: Uint8Array | null | undefined;
+    let all: Uint8Array | null = null;
+    try {
+      while ((taken = body.take())) all = all ? concat(all, taken) : taken;
+    } catch (error) {
+      return this.#bodyFailed(flight, error);
+    }
+    const packed = packFields(headers);
+    const message = {
+      type: "response",
+      id: flight.id,
+      status,
+      headers: packed,
+      body: all,
+    } as const;
+    this.#host.outbox.add({ ...message, end: taken === null });
+    // A body that the guest left open without dropping it.
+    if (taken === undefined) flight.streaming = this.#pump(flight, body);
+  }
+
+  #stream(flight: Flight): void {
+    const { response } = flight;
+    if (!response || flight.streaming || flight.cancelled || "error" in response) return;
+    const { status, headers, body } = response;
+    const packed = packFields(headers);
+    const message = { type: "response", id: flight.id, status, headers: packed } as const;
+    this.#host.outbox.add({ ...message, body: null, end: false });
+    flight.streaming = this.#pump(flight, body);
+  }
+
+  async #pump(flight: Flight, body: BodyReader): Promise<void> {
+    try {
+      for (;;) {
+        await this.#pulled(flight);
+        if (flight.cancelled) return body.cancel();
+        const bytes = await body.read();
+        this.#host.outbox.add({ type: "response-body", id: flight.id, bytes });
+        this.#host.outbox.flush();
+        if (bytes === null) return;
+      }
+    } catch (error) {
+      this.#bodyFailed(flight, error);
+    }
+  }
+
+  #answeredError(flight: Flight, { tag, val }: { tag: string; val?: unknown }): void {
+    const reason = typeof val === "string" ? `${tag}: ${val}` : tag;
+    this.#fail(flight, new RealmError("trap", `it answered with the error ${reason}`));
+  }
+
+  #bodyFailed(flight: Flight, error: unknown): void {
+    const failed = error instanceof Error
+      ? error.message
+      : String((error as { tag?: unknown })?.tag ?? error);
+    this.#fail(flight, new RealmError("trap", `its response body failed: ${failed}`));
+  }
+
+  #pulled(flight: Flight): Promise<void> {
+    return new Promise((resolve) => {
+      flight.pull = resolve;
+      if (flight.cancelled) resolve();
+    });
+  }
+
+  #trapped(flight: Flight, exit: Exit): void {
+    if (exit.kind === "trap") {
+      this.#host.ledger.add("traps", 1);
+      this.#host.notice(
+        `${exit.code}: ${exit.message}${
+          exit.backtrace.length
+            ? `\n${exit.backtrace.slice(0, 16).map((f) => `  at ${f}`).join("\n")}`
+            : ""
+        }`,
+      );
+      this.#fail(flight, new RealmError(exit.code, exit.message));
+    } else {
+      const how = exit.kind === "exit" ? `it exited with ${exit.status}` : "it was stopped";
+      this.#fail(flight, new RealmError("failed", `Cannot handle the request: ${how}`));
+    }
+  }
+
+  #fail(flight: Flight, error: RealmError): void {
+    if (flight.streaming) {
+      this.#host.outbox.add({
+        type: "response-body",
+        id: flight.id,
+        bytes: null,
+        failed: error.message,
+      });
+    } else this.#host.outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
+    this.#flights.delete(flight.id);
+  }
+}

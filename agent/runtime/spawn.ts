@@ -1,0 +1,31 @@
+/**
+ * Starts the runtime's Workers.
+ *
+ * @module
+ */
+
+// In the bundle of a compiled program the entry files stand beside this one, as JavaScript.
+const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
+/** Whether this runs from source, not from the bundle. */
+export const FROM_SOURCE = EXTENSION === "ts";
+/** The Worker of a replica. */
+export const WORKER = new URL(`./worker.${EXTENSION}`, import.meta.url);
+/** The Worker that transpiles. */
+export const TRANSPILE_WORKER = new URL(`./transpile_worker.${EXTENSION}`, import.meta.url);
+
+/** Starts a Worker; the calling thread is blocked for 40 to 100 ms. */
+export function spawn(url: URL, permissions: Deno.PermissionOptions): Worker {
+  return new Worker(url, { type: "module", deno: { permissions } } as WorkerOptions);
+}
+
+/** No permission at all. */
+export const NOTHING: Deno.PermissionOptionsObject = {
+  read: false,
+  write: false,
+  net: false,
+  env: false,
+  run: false,
+  ffi: false,
+  sys: false,
+  import: false,
+};

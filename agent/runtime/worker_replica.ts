@@ -1,0 +1,269 @@
+/**
+ * The engine's side of a Worker that hosts one replica.
+ *
+ * @module
+ */
+import { dirname } from "node:path";
+import { RealmError } from "../kernel/error.ts";
+import type {
+  Exit,
+  HandlerRequest,
+  HandlerResponse,
+  Limits,
+  Replica,
+  StartOptions,
+  Usage,
+} from "../kernel/ports.ts";
+import { END, Ledger } from "./ledger.ts";
+import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
+import { packHead, unpackHeaders } from "./request_head.ts";
+
+/** A Worker that does not end within this time after it was told to is given up. */
+const STOP_MS = 2_000;
+
+interface Flight {
+  readonly response: PromiseWithResolvers<HandlerResponse>;
+  /** The request's body, read when the guest asks. */
+  readonly reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  /** The response's body, once its head was given. */
+  body?: ReadableStreamDefaultController<Uint8Array>;
+  pulled?: () => void;
+}
+
+/** The engine's side of one Worker. */
+export class WorkerReplica implements Replica {
+  readonly exited: Promise<Exit>;
+  /** Resolves when the guest runs or its first instance is ready. */
+  readonly started: Promise<void>;
+  readonly #ledger = new Ledger();
+  readonly #answer = new Int32Array(new SharedArrayBuffer(8));
+  readonly #exit = Promise.withResolvers<Exit>();
+  readonly #started = Promise.withResolvers<void>();
+  readonly #flights = new Map<number, Flight>();
+  #outbox: ToWorker[] = [];
+  #nextId = 0;
+  #timeout: number | undefined;
+  #over: Exit | undefined;
+
+  constructor(
+    readonly worker: Worker,
+    readonly options: StartOptions,
+    artifact: Pick<
+      Start,
+      "locks" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin"
+    >,
+  ) {
+    this.exited = this.#exit.promise;
+    this.started = this.#started.promise;
+    worker.onmessage = (event) => {
+      for (const message of event.data as FromWorker[]) this.#receive(message);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#finish({
+        kind: "trap",
+        code: "failed",
+        message: `its Worker failed: ${event.message}`,
+        backtrace: [],
+      });
+    };
+    const { world, grants, limits, stdio } = options;
+    this.#send({
+      type: "start",
+      world,
+      grants,
+      limits,
+      terminal: stdio.terminal,
+      ledger: this.#ledger.buffer,
+      maxConcurrency: options.maxConcurrency ?? 64,
+      instancePerRequest: options.instancePerRequest ?? false,
+      answer: this.#answer.buffer,
+      ...artifact,
+    });
+    if (limits.timeoutMs !== undefined) {
+      this.#timeout = setTimeout(() => this.#end(END.timeout), limits.timeoutMs);
+    }
+  }
+
+  usage(): Usage {
+    return this.#ledger.usage();
+  }
+
+  limits(): Limits {
+    return this.#ledger.limits();
+  }
+
+  async stop(): Promise<void> {
+    this.#end(END.stop);
+    const late = setTimeout(() => this.#finish({ kind: "stopped" }), STOP_MS);
+    await this.exited;
+    clearTimeout(late);
+  }
+
+  #end(reason: typeof END[keyof typeof END]): void {
+    if (this.#over) return;
+    this.#ledger.end(reason);
+    this.#send({ type: "end" });
+  }
+
+  handle(request: HandlerRequest): Promise<HandlerResponse> {
+    if (this.#over) return Promise.reject(ended(this.#over));
+    const id = this.#nextId++;
+    const response = Promise.withResolvers<HandlerResponse>();
+    const reader = request.body?.getReader();
+    this.#flights.set(id, { response, reader });
+    this.#send({ type: "request", id, head: packHead(request), hasBody: reader !== undefined });
+    const { signal } = request;
+    signal.addEventListener("abort", () => this.#cancel(id, signal.reason), { once: true });
+    return response.promise;
+  }
+
+  #cancel(id: number, reason: unknown): void {
+    const flight = this.#flights.get(id);
+    if (!flight) return;
+    this.#flights.delete(id);
+    this.#send({ type: "cancel", id });
+    flight.response.reject(reason);
+    flight.reader?.cancel(reason).catch(() => {});
+    flight.body?.error(reason);
+  }
+
+  /** One `postMessage` for all that is sent in a turn. */
+  #send(message: ToWorker): void {
+    this.#outbox.push(message);
+    if (this.#outbox.length > 1) return;
+    queueMicrotask(() => {
+      const messages = this.#outbox;
+      this.#outbox = [];
+      if (!this.#over) this.worker.postMessage(messages);
+    });
+  }
+
+  #receive(message: FromWorker): void {
+    switch (message.type) {
+      case "ready":
+        return;
+      case "started":
+        return this.#started.resolve();
+      case "exit":
+        return this.#finish(message.exit);
+      case "notice":
+        return this.options.notice(message.text);
+      case "read-stdin":
+        this.options.stdio.read().then(
+          (bytes) => this.#send({ type: "stdin", bytes }),
+          () => this.#send({ type: "stdin", bytes: null }),
+        );
+        return;
+      case "output":
+        return this.#output(message.stream, message.bytes);
+      case "response":
+        return this.#respond(message);
+      case "response-body": {
+        const flight = this.#flights.get(message.id);
+        if (!flight?.body) return;
+        if (message.failed !== undefined) {
+          this.#flights.delete(message.id);
+          flight.body.error(new RealmError("trap", message.failed));
+        } else if (message.bytes === null) {
+          this.#flights.delete(message.id);
+          flight.body.close();
+        } else flight.body.enqueue(message.bytes);
+        flight.pulled?.();
+        return;
+      }
+      case "symlink":
+        return this.#symlink(message.target, message.hostPath);
+      case "want-body":
+        return this.#readBody(message.id);
+      case "failed": {
+        const flight = this.#flights.get(message.id);
+        this.#flights.delete(message.id);
+        flight?.response.reject(RealmError.fromJSON(message.error));
+        return;
+      }
+    }
+  }
+
+  /** On behalf of a guest, whose Worker holds the lock of the mount and waits. */
+  #symlink(target: string, hostPath: string): void {
+    let result: typeof SYMLINK_RESULTS[number] = "ok";
+    try {
+      const folder = Deno.realPathSync(dirname(hostPath));
+      const inside = this.options.grants.mounts.some((m) =>
+        m.writable && (folder === m.hostPath || folder.startsWith(`${m.hostPath}/`))
+      );
+      if (inside) Deno.symlinkSync(target, hostPath);
+      else result = "PermissionDenied";
+    } catch (error) {
+      const name = (error as Error).name as typeof result;
+      result = SYMLINK_RESULTS.includes(name) ? name : "Other";
+    }
+    Atomics.store(this.#answer, 0, SYMLINK_RESULTS.indexOf(result));
+    Atomics.notify(this.#answer, 0);
+  }
+
+  #output(stream: "stdout" | "stderr", bytes: Uint8Array): void {
+    const taken = () => this.#send({ type: "taken", bytes: bytes.length });
+    const done = this.options.stdio.write(stream, bytes);
+    if (done instanceof Promise) done.then(taken, taken);
+    else taken();
+  }
+
+  #respond(message: Extract<FromWorker, { type: "response" }>): void {
+    const { id, status, headers, body, end } = message;
+    const flight = this.#flights.get(id);
+    if (!flight) return;
+    if (end) {
+      this.#flights.delete(id);
+      flight.reader?.cancel().catch(() => {});
+      flight.response.resolve({ status, headers: unpackHeaders(headers), body });
+      return;
+    }
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        flight.body = controller;
+        if (body) controller.enqueue(body);
+      },
+      pull: () =>
+        new Promise((resolve) => {
+          flight.pulled = resolve;
+          this.#send({ type: "pull", id });
+        }),
+      cancel: (reason) => this.#cancel(id, reason),
+    });
+    flight.response.resolve({ status, headers: unpackHeaders(headers), body: stream });
+  }
+
+  #readBody(id: number): void {
+    const reader = this.#flights.get(id)?.reader;
+    if (!reader) return this.#send({ type: "request-body", id, bytes: null });
+    reader.read().then(
+      ({ value }) => this.#send({ type: "request-body", id, bytes: value ?? null }),
+      () => this.#send({ type: "request-body", id, bytes: null, failed: true }),
+    );
+  }
+
+  #finish(exit: Exit): void {
+    if (this.#over) return;
+    this.#over = exit;
+    clearTimeout(this.#timeout);
+    this.worker.terminate();
+    const error = ended(exit);
+    for (const flight of this.#flights.values()) {
+      flight.response.reject(error);
+      flight.body?.error(error);
+      flight.reader?.cancel().catch(() => {});
+      flight.pulled?.();
+    }
+    this.#flights.clear();
+    this.#started.resolve();
+    this.#exit.resolve(exit);
+  }
+}
+
+function ended(exit: Exit): RealmError {
+  return exit.kind === "trap"
+    ? new RealmError(exit.code, exit.message, exit.hint ? { hint: exit.hint } : {})
+    : new RealmError("failed", "Cannot handle the request: the component has ended");
+}
