@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NO_USAGE } from "../agent/kernel/ports.ts";
 import type { ReplicaStatus, Status } from "./view_model.ts";
 
 /** Wall time at which these states are looked at. */
@@ -27,16 +28,23 @@ export function fakeReplica(
     restarts: 0,
     startedAtMs: NOW_MS - 60_000,
     retryAtMs: null,
-    limits: { memoryBytesMax: 64 * MIB, fuelPerSec: 5_000_000, epochTimeoutMs: 100 },
+    limits: {
+      memoryBytesMax: 64 * MIB,
+      fuelPerSec: 5_000_000,
+      epochTimeoutMs: 100,
+      concurrencyMax: 64,
+      handlesMax: 1024,
+      openFilesMax: 1024,
+      socketsMax: 256,
+      logLinesPerSecMax: 1000,
+    },
     usage: {
+      ...NO_USAGE,
       fuelUsed: 10_000_000,
       memoryBytes: 24 * MIB,
       memoryBytesPeak: 32 * MIB,
       runningMs: 1_000,
-      throttledMs: 0,
       preemptions: 3,
-      refusedGrowths: 0,
-      traps: 0,
     },
     lastExit: null,
     ...but,

@@ -45,13 +45,18 @@ const errorCode = z.enum(Object.keys(EXIT_STATUS) as [ErrorCode, ...ErrorCode[]]
 /** Where a replica is in its life. */
 export const replicaState = z.enum(["starting", "running", "backoff", "stopped", "failed"]);
 
-/** {@link Limits} of the ports. */
+/** {@link EnforcedLimits} of the ports. */
 export const limits = z.object({
   memoryBytesMax: count,
   fuelPerSec: count.optional(),
   fuelMax: count.optional(),
   epochTimeoutMs: z.number().positive().optional(),
   timeoutMs: z.number().positive().optional(),
+  concurrencyMax: count,
+  handlesMax: count,
+  openFilesMax: count,
+  socketsMax: count,
+  logLinesPerSecMax: count,
 });
 
 /** {@link Usage} of the ports. */
@@ -64,6 +69,12 @@ export const usage = z.object({
   preemptions: count,
   refusedGrowths: count,
   traps: count,
+  hostBytes: count,
+  handles: count,
+  openFiles: count,
+  sockets: count,
+  requests: count,
+  droppedLogLines: count,
 });
 
 /** {@link Exit} of the ports. */

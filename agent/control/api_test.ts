@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
-import type { Exit, Limits, LogLine, Usage } from "../kernel/ports.ts";
+import type { EnforcedLimits, Exit, LogLine, Usage } from "../kernel/ports.ts";
 import { exit, limits, type LogEvent, logQuery, status, usage } from "./api.ts";
 import { STATUS } from "./fake_api.ts";
 
@@ -10,7 +10,7 @@ Deno.test("what the ports give fits the shapes on the wire", () => {
     ? [keyof Port] extends [keyof Shape] ? true : false
     : false;
   const covered: [
-    Covers<Limits, z.infer<typeof limits>>,
+    Covers<EnforcedLimits, z.infer<typeof limits>>,
     Covers<Usage, z.infer<typeof usage>>,
     Covers<Exit, z.infer<typeof exit>>,
     Covers<LogLine, Omit<Extract<LogEvent, { kind: "line" }>, "kind" | "replica">>,

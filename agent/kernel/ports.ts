@@ -137,7 +137,24 @@ export interface Limits {
   readonly timeoutMs?: number;
 }
 
-/** What an instance has used so far. Counters only grow, except `memoryBytes`. */
+/** What is enforced on a replica: read from it while it runs, not from what it was asked to be. */
+export interface EnforcedLimits extends Limits {
+  /** Requests of a handler that are in flight at once; 1 for a command. */
+  readonly concurrencyMax: number;
+  /** Handles of one kind that one instance may hold. */
+  readonly handlesMax: number;
+  /** Files that the instances together may have open. */
+  readonly openFilesMax: number;
+  /** Sockets and outbound connections that the instances together may have. */
+  readonly socketsMax: number;
+  /** Lines of `wasi:logging`; more are dropped and counted. */
+  readonly logLinesPerSecMax: number;
+}
+
+/**
+ * What a replica, its instances together, has used so far: counters that only grow, and what it
+ * has now (`memoryBytes`, `hostBytes`, `handles`, `openFiles`, `sockets`, `requests`).
+ */
 export interface Usage {
   readonly fuelUsed: number;
   readonly memoryBytes: number;
@@ -149,9 +166,37 @@ export interface Usage {
   readonly preemptions: number;
   /** Growths of memories or tables that the limit refused. */
   readonly refusedGrowths: number;
-  /** Instances of the replica that trapped and were thrown away. */
+  /** Instances of a handler that trapped and were thrown away. */
   readonly traps: number;
+  /** What the host holds for the guest: handles, buffers, fields; see docs/limits.md. */
+  readonly hostBytes: number;
+  readonly handles: number;
+  readonly openFiles: number;
+  /** Sockets and outbound connections. */
+  readonly sockets: number;
+  /** Requests in flight. */
+  readonly requests: number;
+  /** Lines of `wasi:logging` that came too fast. */
+  readonly droppedLogLines: number;
 }
+
+/** Nothing used yet. */
+export const NO_USAGE: Usage = Object.freeze({
+  fuelUsed: 0,
+  memoryBytes: 0,
+  memoryBytesPeak: 0,
+  runningMs: 0,
+  throttledMs: 0,
+  preemptions: 0,
+  refusedGrowths: 0,
+  traps: 0,
+  hostBytes: 0,
+  handles: 0,
+  openFiles: 0,
+  sockets: 0,
+  requests: 0,
+  droppedLogLines: 0,
+});
 
 /** How a guest ended. */
 export type Exit =
@@ -244,7 +289,7 @@ export interface Replica {
   /** Read from the running instance. */
   usage(): Usage;
   /** What is enforced, read from the running instance. */
-  limits(): Limits;
+  limits(): EnforcedLimits;
   /** Traps the guest at its next fuel check; `exited` then resolves with `stopped`. */
   stop(): Promise<void>;
   /**

@@ -1,18 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Usage } from "../kernel/ports.ts";
+import { NO_USAGE, type Usage } from "../kernel/ports.ts";
 import { Metrics, type MetricsSource, type ReplicaMetrics } from "./metrics.ts";
-
-const USAGE: Usage = {
-  fuelUsed: 0,
-  memoryBytes: 0,
-  memoryBytesPeak: 0,
-  runningMs: 0,
-  throttledMs: 0,
-  preemptions: 0,
-  refusedGrowths: 0,
-  traps: 0,
-};
 
 function setUp() {
   let replicas: ReplicaMetrics[] = [];
@@ -44,7 +33,7 @@ const replica = (instance: number, usage: Partial<Usage> = {}, restarts = 0): Re
   replica: 0,
   instance,
   restarts,
-  usage: { ...USAGE, ...usage },
+  usage: { ...NO_USAGE, ...usage },
 });
 const FUEL = 'fuel_used_total{component="auth",replica="0"}';
 

@@ -6,23 +6,21 @@
  *
  * @module
  */
-import type { Limits, Usage } from "../kernel/ports.ts";
+import { type EnforcedLimits, NO_USAGE, type Usage } from "../kernel/ports.ts";
 
-const FIELDS = [
-  "fuelUsed",
-  "memoryBytes",
-  "memoryBytesPeak",
-  "runningMs",
-  "throttledMs",
-  "preemptions",
-  "refusedGrowths",
-  "traps",
+const USED = Object.keys(NO_USAGE) as (keyof Usage)[];
+/** Enforced always. */
+const BOUNDS = [
   "memoryBytesMax",
-  "fuelPerSec",
-  "fuelMax",
-  "epochTimeoutMs",
-  "timeoutMs",
+  "concurrencyMax",
+  "handlesMax",
+  "openFilesMax",
+  "socketsMax",
+  "logLinesPerSecMax",
 ] as const;
+/** Enforced where they are set. */
+const OPTIONAL = ["fuelPerSec", "fuelMax", "epochTimeoutMs", "timeoutMs"] as const;
+const FIELDS = [...USED, ...BOUNDS, ...OPTIONAL] as const;
 
 type Field = typeof FIELDS[number];
 
@@ -58,40 +56,24 @@ export class Ledger {
     if (now > this.get("memoryBytesPeak")) this.#fields[INDEX.memoryBytesPeak] = now;
   }
 
-  /** Records what the limiter enforces; a missing limit is NaN. */
-  setLimits(limits: Limits): void {
-    this.#fields[INDEX.memoryBytesMax] = limits.memoryBytesMax;
-    this.#fields[INDEX.fuelPerSec] = limits.fuelPerSec ?? NaN;
-    this.#fields[INDEX.fuelMax] = limits.fuelMax ?? NaN;
-    this.#fields[INDEX.epochTimeoutMs] = limits.epochTimeoutMs ?? NaN;
-    this.#fields[INDEX.timeoutMs] = limits.timeoutMs ?? NaN;
+  /** Records what is enforced; a missing limit is NaN. */
+  setLimits(limits: EnforcedLimits): void {
+    for (const field of BOUNDS) this.#fields[INDEX[field]] = limits[field];
+    for (const field of OPTIONAL) this.#fields[INDEX[field]] = limits[field] ?? NaN;
   }
 
-  limits(): Limits {
-    const optional = (field: Field) => {
-      const value = this.get(field);
-      return Number.isNaN(value) ? {} : { [field]: value };
-    };
-    return {
-      memoryBytesMax: this.get("memoryBytesMax"),
-      ...optional("fuelPerSec"),
-      ...optional("fuelMax"),
-      ...optional("epochTimeoutMs"),
-      ...optional("timeoutMs"),
-    };
+  limits(): EnforcedLimits {
+    const bounds = BOUNDS.map((field) => [field, this.get(field)] as const);
+    const optional = OPTIONAL.map((field) => [field, this.get(field)] as const);
+    return Object.fromEntries(
+      [...bounds, ...optional.filter(([, value]) => !Number.isNaN(value))],
+    ) as unknown as EnforcedLimits;
   }
 
   usage(): Usage {
-    return {
-      fuelUsed: this.get("fuelUsed"),
-      memoryBytes: this.get("memoryBytes"),
-      memoryBytesPeak: this.get("memoryBytesPeak"),
-      runningMs: this.get("runningMs"),
-      throttledMs: this.get("throttledMs"),
-      preemptions: this.get("preemptions"),
-      refusedGrowths: this.get("refusedGrowths"),
-      traps: this.get("traps"),
-    };
+    return Object.fromEntries(
+      USED.map((field) => [field, this.get(field)]),
+    ) as unknown as Usage;
   }
 
   /** Ends the guest: read by every fuel check; wakes a Worker that {@link block}s. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { Limits } from "../kernel/ports.ts";
 import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
+import { enforced } from "./wasi/bounds.ts";
 import { meter } from "./meter/meter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
 
@@ -25,7 +26,7 @@ function guest(limits: Partial<Limits>, options: { shared?: boolean } = {}) {
   const ledger = new Ledger();
   const now = () => performance.now();
   const all: Limits = { memoryBytesMax: 4 * MIB, ...limits };
-  ledger.setLimits(all);
+  ledger.setLimits(enforced(all, 1));
   const bucket = all.fuelPerSec === undefined ? undefined : new FuelBucket(all.fuelPerSec, now);
   const limiter = new Limiter({
     limits: all,

@@ -15,6 +15,7 @@ import { Outbox } from "./outbox.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { type Live, Requests, type RequestsHost } from "./requests.ts";
 import { exitOf, GuestEnded, hostFault } from "./trap.ts";
+import { enforced } from "./wasi/bounds.ts";
 import { createWasi, type WasiContext } from "./wasi/host.ts";
 
 /** Output that the agent has not taken yet; past it the guest waits. */
@@ -37,7 +38,8 @@ export class ReplicaHost implements RequestsHost {
   constructor(readonly start: Start, post: (messages: FromWorker[]) => void) {
     this.outbox = new Outbox(post, now);
     this.ledger = new Ledger(start.ledger);
-    this.ledger.setLimits(start.limits);
+    const isCommand = start.world === "wasi:cli/command";
+    this.ledger.setLimits(enforced(start.limits, isCommand ? 1 : start.maxConcurrency));
     const { fuelPerSec } = start.limits;
     this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
     this.#glue = compileGlue(start.glue);

@@ -134,6 +134,7 @@ export class Requests {
   async #serve(flight: Flight): Promise<void> {
     let live = this.#host.start.instancePerRequest ? undefined : this.#idle.pop();
     let limiter: Limiter | undefined = live?.limiter;
+    this.#host.ledger.add("requests", 1);
     try {
       live ??= await this.#host.create((l) => limiter = l);
       flight.limiter = live.limiter;
@@ -163,6 +164,8 @@ export class Requests {
       }
       const exit = limiter ? exitOf(error, limiter) : hostFault(error);
       if (!flight.cancelled) this.#trapped(flight, exit);
+    } finally {
+      this.#host.ledger.add("requests", -1);
     }
     this.#flights.delete(flight.id);
     const next = this.#waiting.shift();

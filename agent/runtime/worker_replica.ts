@@ -6,10 +6,10 @@
 import { dirname } from "node:path";
 import { RealmError } from "../kernel/error.ts";
 import type {
+  EnforcedLimits,
   Exit,
   HandlerRequest,
   HandlerResponse,
-  Limits,
   Replica,
   StartOptions,
   Usage,
@@ -89,7 +89,7 @@ export class WorkerReplica implements Replica {
     return this.#ledger.usage();
   }
 
-  limits(): Limits {
+  limits(): EnforcedLimits {
     return this.#ledger.limits();
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import type { Clock, Exit, Limits, Replica, StartOptions, Usage } from "../kernel/ports.ts";
+import type { Clock, EnforcedLimits, Exit, Replica, StartOptions, Usage } from "../kernel/ports.ts";
 import type { DesiredReplica } from "../realm/desired.ts";
 import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../realm/reconcile.ts";
 
@@ -50,7 +50,7 @@ export interface ReplicaView {
   readonly restarts: number;
   readonly startedAtMs: number | null;
   readonly retryAtMs: number | null;
-  readonly limits: Limits | null;
+  readonly limits: EnforcedLimits | null;
   readonly usage: Usage | null;
   readonly lastExit: { readonly atMs: number; readonly exit: Exit } | null;
 }

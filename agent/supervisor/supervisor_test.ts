@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
-import type { Clock, Exit, Replica, StartOptions } from "../kernel/ports.ts";
+import {
+  type Clock,
+  type Exit,
+  NO_USAGE,
+  type Replica,
+  type StartOptions,
+} from "../kernel/ports.ts";
 import type { DesiredReplica } from "../realm/desired.ts";
 import { Supervisor } from "./supervisor.ts";
 
@@ -38,17 +44,15 @@ const settle = () => new Promise((resolve) => setTimeout(resolve, 0));
 class FakeReplica implements Replica {
   readonly #exit = Promise.withResolvers<Exit>();
   readonly exited = this.#exit.promise;
-  usage = () => ({
-    fuelUsed: 1,
-    memoryBytes: 2,
-    memoryBytesPeak: 3,
-    runningMs: 4,
-    throttledMs: 0,
-    preemptions: 0,
-    refusedGrowths: 0,
-    traps: 0,
+  usage = () => ({ ...NO_USAGE, fuelUsed: 1, memoryBytes: 2, memoryBytesPeak: 3, runningMs: 4 });
+  limits = () => ({
+    memoryBytesMax: 5,
+    concurrencyMax: 1,
+    handlesMax: 2,
+    openFilesMax: 3,
+    socketsMax: 4,
+    logLinesPerSecMax: 6,
   });
-  limits = () => ({ memoryBytesMax: 5 });
   handle = () => Promise.reject(new Error("not asked"));
   end = (exit: Exit) => this.#exit.resolve(exit);
 
@@ -109,7 +113,7 @@ Deno.test("Supervisor starts what is desired and stops what no longer is", async
   supervisor.set([desired("a"), desired("a", { index: 1 }), desired("b")]);
   await settle();
   assert.deepEqual(state(supervisor), ["a#0 running", "a#1 running", "b#0 running"]);
-  assert.deepEqual(supervisor.replicas()[0]!.limits, { memoryBytesMax: 5 });
+  assert.equal(supervisor.replicas()[0]!.limits?.memoryBytesMax, 5);
   supervisor.set([desired("b")]);
   await settle();
   assert.deepEqual(state(supervisor), ["b#0 running"]);

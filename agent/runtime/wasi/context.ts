@@ -7,10 +7,10 @@
  * @module
  */
 import type { Grants, Random, Stdio } from "../../kernel/ports.ts";
+import { HANDLES_MAX } from "./bounds.ts";
 import { type GrantName, GRANTS } from "./grants.ts";
 
-/** Live handles of one kind (descriptors, pollables, streams, …) that an instance may hold. */
-export const HANDLES_MAX = 1024;
+export { HANDLES_MAX };
 
 /** The clocks of the machine; `clocks.ts` decides what of them a guest sees. */
 export interface WasiClock {
