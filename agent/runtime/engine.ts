@@ -7,16 +7,10 @@
 import { RealmError } from "../kernel/error.ts";
 import type { Engine, Prepared, Replica, StartOptions } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
-import { type Artifact, decodeArtifact, TOOLCHAIN } from "./artifact.ts";
+import { type Artifact, decodeArtifact } from "./artifact.ts";
+import { type ArtifactCache, Artifacts } from "./artifacts.ts";
 import { NOTHING, spawn, WORKER } from "./spawn.ts";
-import { Transpiler } from "./transpiler.ts";
 import { WorkerReplica } from "./worker_replica.ts";
-
-/** Where artifacts are kept between runs; `get` answers only what was put, unharmed. */
-export interface ArtifactCache {
-  get(key: string): Promise<Uint8Array | undefined>;
-  put(key: string, bytes: Uint8Array): Promise<void>;
-}
 
 /** What {@link WorkerEngine} is built from. */
 export interface EngineInit {
@@ -27,7 +21,8 @@ export interface EngineInit {
   readonly refill?: boolean;
 }
 
-interface PreparedArtifact extends Prepared {
+/** What {@link WorkerEngine} starts from. */
+export interface PreparedArtifact extends Prepared {
   readonly artifact: Omit<Artifact, "modules">;
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
 }
@@ -39,7 +34,7 @@ const REFILL_AFTER_MS = 50;
 
 /** See {@link Engine}. */
 export class WorkerEngine implements Engine {
-  readonly #transpiler = new Transpiler();
+  readonly #artifacts: Artifacts;
   readonly #prepared = new Map<string, Promise<PreparedArtifact>>();
   readonly #warm: Worker[] = [];
   readonly #replicas = new Set<WorkerReplica>();
@@ -48,6 +43,7 @@ export class WorkerEngine implements Engine {
   #closed = false;
 
   constructor(readonly init: EngineInit) {
+    this.#artifacts = new Artifacts(init.cache);
     this.#fill();
   }
 
@@ -66,13 +62,11 @@ export class WorkerEngine implements Engine {
   }
 
   async #prepare(digest: string, bytes: Uint8Array): Promise<PreparedArtifact> {
-    const key = `${digest} ${TOOLCHAIN}`;
-    let encoded = await this.init.cache.get(key);
-    if (!encoded) {
-      encoded = await this.#transpiler.transpile(bytes);
-      // A full disk costs the next start its time, not this one its component.
-      await this.init.cache.put(key, encoded).catch(() => {});
-    }
+    return await this.load(digest, await this.#artifacts.of(digest, bytes));
+  }
+
+  /** Compiles an artifact that was made before, of the component with this digest. */
+  async load(digest: string, encoded: Uint8Array): Promise<PreparedArtifact> {
     const { modules: cores, ...artifact } = decodeArtifact(encoded);
     const modules: Record<string, WebAssembly.Module> = {};
     try {
@@ -152,6 +146,6 @@ export class WorkerEngine implements Engine {
     clearTimeout(this.#refillTimer);
     for (const worker of this.#warm.splice(0)) worker.terminate();
     await Promise.all([...this.#replicas].map((r) => r.stop()));
-    this.#transpiler.close();
+    this.#artifacts.close();
   }
 }
