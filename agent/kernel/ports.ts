@@ -242,12 +242,45 @@ export interface Prepared {
   readonly worlds: readonly World[];
 }
 
+/**
+ * Bytes to and from a guest, beside one call of a {@link Service}. Chunks keep their borders up to
+ * 64 KiB. Both directions are bounded: neither side is sent more than it has room for.
+ */
+export interface Pipe {
+  /** The next chunk from the guest, `null` at its end or once it was dropped. */
+  read(): Promise<Uint8Array | null>;
+  /** Resolves when the guest's side has room for more; with false when nobody reads it. */
+  write(chunk: Uint8Array): Promise<boolean>;
+  /** Nothing more is written. */
+  end(): void;
+  /** Breaks both directions; the guest's host gets `reason`, which can be cloned. */
+  fail(reason: unknown): void;
+  /** Nothing more is read of what the guest writes. */
+  stopReading(): void;
+  /** Aborted when the guest dropped the call or ended; what it had written can still be read. */
+  readonly signal: AbortSignal;
+}
+
+/** What the agent does for one replica; its Worker, which may do little itself, calls by message. */
+export interface Service {
+  /**
+   * Answers one call. The request is what a Worker says and is not to be trusted; the answer can
+   * be cloned. An error's `reason`, where it has one, is what the guest's host learns of it. The
+   * pipe stays open after the answer, until its signal is aborted.
+   */
+  call(request: unknown, pipe: Pipe): Promise<unknown>;
+  /** The replica has ended, its pipes are dropped. Resolves when nothing is held for it. */
+  close(): Promise<void>;
+}
+
 /** How to start an instance. */
 export interface StartOptions {
   readonly world: World;
   readonly grants: Grants;
   readonly limits: Limits;
   readonly stdio: Stdio;
+  /** What the agent does for it, by name (`network`, `http`, `keyvalue`). Closed when it ended. */
+  readonly services?: Readonly<Record<string, Service>>;
   /** Lines that realm itself says about the instance: denied calls, traps. */
   readonly notice: (text: string) => void;
   /** Request handlers: requests in flight at once; more wait or are refused by the proxy. */

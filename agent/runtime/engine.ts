@@ -119,7 +119,7 @@ export class WorkerEngine implements Engine {
       tableElementsMin,
     });
     this.#replicas.add(replica);
-    replica.exited.then(() => this.#replicas.delete(replica));
+    replica.exited.then(() => replica.closed).then(() => this.#replicas.delete(replica));
     await replica.started;
     if (mounts.length === 0) this.#refill();
     return replica;
@@ -145,7 +145,7 @@ export class WorkerEngine implements Engine {
     this.#closed = true;
     clearTimeout(this.#refillTimer);
     for (const worker of this.#warm.splice(0)) worker.terminate();
-    await Promise.all([...this.#replicas].map((r) => r.stop()));
+    await Promise.all([...this.#replicas].map((r) => r.stop().then(() => r.closed)));
     this.#artifacts.close();
   }
 }

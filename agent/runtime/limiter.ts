@@ -120,6 +120,8 @@ export interface LimiterInit {
   readonly now: () => number;
   /** Whether the Worker has more to do than this: then the guest takes turns and never blocks it. */
   readonly shared: boolean;
+  /** Whether messages for the guest may come: then it lets them in, also where it is alone. */
+  readonly awaits?: () => boolean;
   /** Called at every fuel check that asks the host: some thousand times a second. */
   readonly onTick?: () => void;
 }
@@ -279,7 +281,7 @@ export class Limiter {
     const available = this.init.bucket?.available() ?? Infinity;
     this.#throttled = available === 0;
     if (this.#throttled) return 2;
-    if (this.#turnMs > TURN_MS && this.init.shared) return 2;
+    if (this.#turnMs > TURN_MS && (this.init.shared || this.init.awaits?.())) return 2;
     return this.#grant(available);
   };
 

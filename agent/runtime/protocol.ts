@@ -43,8 +43,66 @@ export const SYMLINK_RESULTS = [
   "Other",
 ] as const;
 
+/** Bytes that one side of a pipe holds for the other at most, in each direction. */
+export const PIPE_BYTES_MAX = 256 * 1024;
+/** What a chunk counts beside its bytes, so that many small ones are bounded too. */
+export const CHUNK_OVERHEAD_BYTES = 64;
+
+/** What a chunk counts against the credit of a pipe. */
+export function costOf(chunk: Uint8Array): number {
+  return chunk.length + CHUNK_OVERHEAD_BYTES;
+}
+
+/** A chunk of a pipe, in either direction. `null` bytes end it; `failed` says that it broke. */
+interface PipeChunk {
+  readonly type: "pipe-chunk";
+  readonly id: number;
+  readonly bytes: Uint8Array | null;
+  readonly failed?: unknown;
+}
+
+/** The other side may send so many bytes more, by {@link costOf}. */
+interface PipeCredit {
+  readonly type: "pipe-credit";
+  readonly id: number;
+  readonly bytes: number;
+}
+
+/** Nothing more is read of what the other side writes. */
+interface PipeStop {
+  readonly type: "pipe-stop";
+  readonly id: number;
+}
+
+/** From the Worker to a service of the agent: see `agent_calls.ts`. */
+export type CallMessage =
+  | {
+    readonly type: "call";
+    readonly id: number;
+    readonly service: string;
+    readonly request: unknown;
+  }
+  | PipeChunk
+  | PipeCredit
+  | PipeStop
+  /** The guest needs neither answer nor pipe any more. */
+  | { readonly type: "drop"; readonly id: number };
+
+/** From a service of the agent: see `service_calls.ts`. */
+export type ServiceMessage =
+  | {
+    readonly type: "answer";
+    readonly id: number;
+    readonly value?: unknown;
+    readonly error?: unknown;
+  }
+  | PipeChunk
+  | PipeCredit
+  | PipeStop;
+
 /** From the engine. */
 export type ToWorker =
+  | ServiceMessage
   | Start
   | { readonly type: "stdin"; readonly bytes: Uint8Array | null }
   /** Bytes of standard output that were taken. */
@@ -70,6 +128,7 @@ export type ToWorker =
 
 /** From the Worker. */
 export type FromWorker =
+  | CallMessage
   | { readonly type: "ready" }
   | { readonly type: "started" }
   | { readonly type: "read-stdin" }

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Exit } from "../kernel/ports.ts";
+import { AgentCalls } from "./agent_calls.ts";
 import { compileGlue } from "./glue.ts";
 import { clock, now, random } from "./host_clock.ts";
 import { Instance } from "./instance.ts";
@@ -31,6 +32,7 @@ export class ReplicaHost implements RequestsHost {
   readonly #locks: readonly MountLock[];
   readonly #noticed = new Set<string>();
   readonly #requests = new Requests(this);
+  readonly #calls = new AgentCalls((message) => this.outbox.add(message));
   #stdin: PromiseWithResolvers<Uint8Array | null> | undefined;
   #untaken = 0;
   #writable: PromiseWithResolvers<void> | undefined;
@@ -64,6 +66,11 @@ export class ReplicaHost implements RequestsHost {
       case "pull":
       case "cancel":
         return this.#requests.receive(message);
+      case "answer":
+      case "pipe-chunk":
+      case "pipe-credit":
+      case "pipe-stop":
+        return this.#calls.receive(message);
       case "end":
         for (const { limiter } of this.live) limiter.tick();
         this.#bucket?.release();
@@ -126,6 +133,8 @@ export class ReplicaHost implements RequestsHost {
       now,
       // A handler's Worker has requests to take, also while its only instance runs.
       shared: start.world === "wasi:http/proxy",
+      // Who asks in a loop whether an answer has come would never let it in.
+      awaits: () => this.#calls.open > 0,
       onTick: () => this.outbox.flushLate(),
     });
     made(limiter);
@@ -189,6 +198,7 @@ export class ReplicaHost implements RequestsHost {
         throw new GuestEnded(message);
       },
       lock: (mountIndex, act) => this.#locks[mountIndex]!.hold(act),
+      agent: this.#calls,
       symlink: (target, hostPath) => this.#symlink(target, hostPath),
     };
   }

@@ -17,6 +17,7 @@ import type {
 import { END, Ledger } from "./ledger.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { packHead, unpackHeaders } from "./request_head.ts";
+import { ServiceCalls } from "./service_calls.ts";
 
 /** A Worker that does not end within this time after it was told to is given up. */
 const STOP_MS = 2_000;
@@ -35,11 +36,14 @@ export class WorkerReplica implements Replica {
   readonly exited: Promise<Exit>;
   /** Resolves when the guest runs or its first instance is ready. */
   readonly started: Promise<void>;
+  /** Once it ended: resolves when the agent's services have let go of what they held for it. */
+  closed: Promise<void> = Promise.resolve();
   readonly #ledger = new Ledger();
   readonly #answer = new Int32Array(new SharedArrayBuffer(8));
   readonly #exit = Promise.withResolvers<Exit>();
   readonly #started = Promise.withResolvers<void>();
   readonly #flights = new Map<number, Flight>();
+  readonly #calls: ServiceCalls;
   #outbox: ToWorker[] = [];
   #nextId = 0;
   #timeout: number | undefined;
@@ -55,6 +59,7 @@ export class WorkerReplica implements Replica {
   ) {
     this.exited = this.#exit.promise;
     this.started = this.#started.promise;
+    this.#calls = new ServiceCalls(options.services ?? {}, (message) => this.#send(message));
     worker.onmessage = (event) => {
       for (const message of event.data as FromWorker[]) this.#receive(message);
     };
@@ -172,6 +177,12 @@ export class WorkerReplica implements Replica {
         flight.pulled?.();
         return;
       }
+      case "call":
+      case "pipe-chunk":
+      case "pipe-credit":
+      case "pipe-stop":
+      case "drop":
+        return this.#calls.receive(message);
       case "symlink":
         return this.#symlink(message.target, message.hostPath);
       case "want-body":
@@ -257,6 +268,7 @@ export class WorkerReplica implements Replica {
       flight.pulled?.();
     }
     this.#flights.clear();
+    this.closed = this.#calls.close();
     this.#started.resolve();
     this.#exit.resolve(exit);
   }

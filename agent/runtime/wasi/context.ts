@@ -7,6 +7,7 @@
  * @module
  */
 import type { Grants, Random, Stdio } from "../../kernel/ports.ts";
+import type { AgentCall } from "../agent_calls.ts";
 import { HANDLES_MAX } from "./bounds.ts";
 import { type GrantName, GRANTS } from "./grants.ts";
 
@@ -42,6 +43,8 @@ export interface WasiContext {
    * the lock of the mount is held. Left out: `Deno.symlinkSync`.
    */
   symlink?(target: string, hostPath: string): void;
+  /** The services of the agent, by name; without it there are none. */
+  readonly agent?: { call(service: string, request: unknown): AgentCall };
   /** Every call of the guest, after it was answered; `allowed` is false when it was denied. */
   trace?(call: string, allowed: boolean): void;
 }
