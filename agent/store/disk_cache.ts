@@ -46,7 +46,12 @@ export class DiskCache {
     file.set(await sha256(bytes));
     file.set(bytes, DIGEST_BYTES);
     const temporary = `${path}.${crypto.randomUUID()}`;
-    await Deno.writeFile(temporary, file, { mode: 0o600 });
-    await Deno.rename(temporary, path);
+    try {
+      await Deno.writeFile(temporary, file, { mode: 0o600 });
+      await Deno.rename(temporary, path);
+    } catch (error) {
+      await Deno.remove(temporary).catch(() => {});
+      throw error;
+    }
   }
 }

@@ -38,3 +38,18 @@ Deno.test("DiskCache gives nothing when the file was harmed or cut", () =>
       assert.equal(await cache.get("key"), undefined);
     }
   }));
+
+Deno.test("DiskCache leaves nothing behind when it cannot put", () =>
+  withFolder(async (folder) => {
+    const cache = new DiskCache(folder);
+    await cache.put("key", new Uint8Array(100));
+    const [outer] = [...Deno.readDirSync(folder)];
+    const [inner] = [...Deno.readDirSync(`${folder}/${outer!.name}`)];
+    const path = `${folder}/${outer!.name}/${inner!.name}`;
+    Deno.removeSync(path);
+    Deno.mkdirSync(`${path}/in/the/way`, { recursive: true });
+    await assert.rejects(cache.put("key", new Uint8Array(100)));
+    assert.deepEqual([...Deno.readDirSync(`${folder}/${outer!.name}`)].map((e) => e.name), [
+      inner!.name,
+    ]);
+  }));
