@@ -8,6 +8,8 @@
 export interface Lane {
   readonly name: string;
   readonly url: string;
+  /** What is sent when it is not a GET. */
+  readonly request?: { readonly method: string; readonly body: string };
   /** What is wrong with the body of an answer; `undefined` when nothing is. */
   readonly check: (body: string) => string | undefined;
 }
@@ -73,9 +75,9 @@ export class Load {
 }
 
 /** Sends one request; what was wrong with its answer. */
-async function ask({ url, check }: Lane): Promise<string | undefined> {
+async function ask({ url, request, check }: Lane): Promise<string | undefined> {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(REQUEST_MS_MAX) });
+    const response = await fetch(url, { ...request, signal: AbortSignal.timeout(REQUEST_MS_MAX) });
     const body = await response.text();
     return response.status === 200 ? check(body) : `status ${response.status}, ${body.trim()}`;
   } catch (error) {
