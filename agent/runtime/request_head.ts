@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { bytesOf, textOf } from "../kernel/byte_string.ts";
 import type { HandlerRequest } from "../kernel/ports.ts";
 import type { FieldList, RequestHead } from "./wasi/host.ts";
 
@@ -72,18 +73,5 @@ export class LazyHead implements RequestHead {
 
 /** Fields as the guest gave them, packed. */
 export function packFields(fields: FieldList): string {
-  return packHeaders(fields.map(([name, value]) => [name, latin1(value)]));
-}
-
-/** Header values travel as strings of which each character is a byte (Fetch: byte sequences). */
-function bytesOf(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return bytes;
-}
-
-function latin1(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
+  return packHeaders(fields.map(([name, value]) => [name, textOf(value)]));
 }

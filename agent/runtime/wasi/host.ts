@@ -14,17 +14,19 @@ import { Cas, createDenied, DENIED_RESOURCES, Network } from "./denied.ts";
 import { createFilesystem, Descriptor, DirectoryEntryStream } from "./filesystem.ts";
 import {
   createHttp,
-  FutureIncomingResponse,
   type HttpHost,
   IncomingRequest,
-  IncomingResponse,
-  OutgoingRequest,
   OutgoingResponse,
-  RequestOptions,
   ResponseOutparam,
 } from "./http.ts";
 import { FutureTrailers, IncomingBody, OutgoingBody } from "./http_body.ts";
 import { Fields } from "./http_fields.ts";
+import {
+  FutureIncomingResponse,
+  IncomingResponse,
+  OutgoingRequest,
+  RequestOptions,
+} from "./http_outgoing.ts";
 import { InputStream, IoError, OutputStream, poll, Pollable } from "./io.ts";
 import { createPreview1 } from "./preview1.ts";
 import { createRandom } from "./random.ts";

@@ -1,5 +1,5 @@
 /**
- * `wasi:http`: messages of `types`, and an `outgoing-handler` that no grant opens yet.
+ * `wasi:http`: requests that come in, and the answers to them.
  *
  * A request enters through {@link HttpHost.createIncomingRequest}, its response leaves through
  * {@link HttpHost.createResponseOutparam}.
@@ -23,20 +23,9 @@ import {
   receivedFields,
   takeFields,
 } from "./http_fields.ts";
-import { type IoError, Pollable, type Readiness } from "./io.ts";
+import { createOutgoingHandler, type Method, type Scheme } from "./http_outgoing.ts";
+import type { IoError } from "./io.ts";
 import { guardResource, Resource } from "./resource.ts";
-
-/** `method`. */
-export interface Method {
-  readonly tag: string;
-  readonly val?: string;
-}
-
-/** `scheme`. */
-export interface Scheme {
-  readonly tag: string;
-  readonly val?: string;
-}
 
 /** The head of a request as it came in. */
 export interface RequestHead {
@@ -66,18 +55,6 @@ const METHODS = new Set([
   "trace",
   "patch",
 ]);
-
-/** Characters of a method, path or authority that the host keeps for the guest. */
-const TARGET_LENGTH_MAX = 8192;
-
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const SCHEME = /^[A-Za-z][A-Za-z0-9+\-.]{0,63}$/;
-const AUTHORITY = /^[^\s/?#@\\]+$/;
-const PATH = /^[/?][\x21\x22\x24-\x7e\u0080-\uffff]*$/;
-
-function isShort(pattern: RegExp, text: string): boolean {
-  return text.length <= TARGET_LENGTH_MAX && pattern.test(text);
-}
 
 /** Resource `incoming-request`. */
 export class IncomingRequest extends Resource {
@@ -124,103 +101,6 @@ export class IncomingRequest extends Resource {
     if (this.#consumed) throw undefined;
     this.#consumed = true;
     return new IncomingBody(this.host, this.#source);
-  }
-}
-
-/** Resource `outgoing-request`. */
-export class OutgoingRequest extends Resource {
-  #headers: FieldList;
-  #method: Method = { tag: "get" };
-  #pathWithQuery: string | undefined;
-  #scheme: Scheme | undefined;
-  #authority: string | undefined;
-  #hasBody = false;
-
-  constructor(host: WasiInstance, headers: Fields) {
-    super(host, "outgoing-request");
-    this.#headers = takeFields(headers);
-  }
-
-  body(): OutgoingBody {
-    const length = contentLength(this.#headers);
-    if (this.#hasBody || length === null) throw undefined;
-    this.#hasBody = true;
-    return new OutgoingBody(this.host, length, "HTTP-request-body-size");
-  }
-
-  method(): Method {
-    return this.#method;
-  }
-
-  setMethod(method: Method): void {
-    if (method.tag === "other" && !isShort(TOKEN, method.val ?? "")) throw undefined;
-    this.#method = method;
-  }
-
-  pathWithQuery(): string | undefined {
-    return this.#pathWithQuery;
-  }
-
-  setPathWithQuery(path: string | undefined): void {
-    if (path !== undefined && path !== "" && !isShort(PATH, path)) throw undefined;
-    this.#pathWithQuery = path;
-  }
-
-  scheme(): Scheme | undefined {
-    return this.#scheme;
-  }
-
-  setScheme(scheme: Scheme | undefined): void {
-    if (scheme?.tag === "other" && !SCHEME.test(scheme.val ?? "")) throw undefined;
-    this.#scheme = scheme;
-  }
-
-  authority(): string | undefined {
-    return this.#authority;
-  }
-
-  setAuthority(authority: string | undefined): void {
-    if (authority !== undefined && !isShort(AUTHORITY, authority)) throw undefined;
-    this.#authority = authority;
-  }
-
-  headers(): Fields {
-    return new Fields(this.host, this.#headers, true);
-  }
-}
-
-/** Resource `request-options`: times in nanoseconds. */
-export class RequestOptions extends Resource {
-  #connect: bigint | undefined;
-  #firstByte: bigint | undefined;
-  #betweenBytes: bigint | undefined;
-
-  constructor(host: WasiInstance) {
-    super(host, "request-options");
-  }
-
-  connectTimeout(): bigint | undefined {
-    return this.#connect;
-  }
-
-  setConnectTimeout(ns: bigint | undefined): void {
-    this.#connect = ns;
-  }
-
-  firstByteTimeout(): bigint | undefined {
-    return this.#firstByte;
-  }
-
-  setFirstByteTimeout(ns: bigint | undefined): void {
-    this.#firstByte = ns;
-  }
-
-  betweenBytesTimeout(): bigint | undefined {
-    return this.#betweenBytes;
-  }
-
-  setBetweenBytesTimeout(ns: bigint | undefined): void {
-    this.#betweenBytes = ns;
   }
 }
 
@@ -299,78 +179,9 @@ export class ResponseOutparam extends Resource {
   }
 }
 
-/** Resource `incoming-response`: comes with the first grant of outbound requests. */
-export class IncomingResponse extends Resource {
-  readonly code: number;
-  #headers: FieldList;
-  #source: BodySource | null;
-  #consumed = false;
-
-  constructor(host: WasiInstance, code: number, headers: FieldList, body: BodySource | null) {
-    super(host, "incoming-response");
-    this.code = code;
-    this.#headers = headers;
-    this.#source = body;
-  }
-
-  status(): number {
-    return this.code;
-  }
-
-  headers(): Fields {
-    return receivedFields(this.host, this.#headers);
-  }
-
-  consume(): IncomingBody {
-    if (this.#consumed) throw undefined;
-    this.#consumed = true;
-    return new IncomingBody(this.host, this.#source);
-  }
-}
-
-/** `option<result<result<incoming-response, error-code>>>` as the glue lowers it. */
-export type FutureResponseResult =
-  | { tag: "ok"; val: { tag: "ok"; val: IncomingResponse } | { tag: "err"; val: HttpErrorCode } }
-  | { tag: "err"; val: undefined };
-
-/** Resource `future-incoming-response`. */
-export class FutureIncomingResponse extends Resource {
-  #readiness: Readiness;
-  #take: () => IncomingResponse | HttpErrorCode;
-  #taken = false;
-
-  constructor(
-    host: WasiInstance,
-    readiness: Readiness,
-    take: () => IncomingResponse | HttpErrorCode,
-  ) {
-    super(host, "future-incoming-response");
-    this.#readiness = readiness;
-    this.#take = take;
-  }
-
-  subscribe(): Pollable {
-    return new Pollable(this.host, this.#readiness, this);
-  }
-
-  get(): FutureResponseResult | undefined {
-    if (this.#taken) return { tag: "err", val: undefined };
-    if (!this.#readiness.ready()) return undefined;
-    this.#taken = true;
-    const val = this.#take();
-    return val instanceof IncomingResponse
-      ? { tag: "ok", val: { tag: "ok", val } }
-      : { tag: "ok", val: { tag: "err", val } };
-  }
-}
-
 guardResource("wasi:http/types", "incoming-request", IncomingRequest);
-guardResource("wasi:http/types", "outgoing-request", OutgoingRequest);
-guardResource("wasi:http/types", "request-options", RequestOptions);
 guardResource("wasi:http/types", "outgoing-response", OutgoingResponse);
 guardResource("wasi:http/types", "response-outparam", ResponseOutparam);
-guardResource("wasi:http/types", "incoming-response", IncomingResponse);
-guardResource("wasi:http/types", "future-incoming-response", FutureIncomingResponse);
 
 /** How the engine hands requests to a `wasi:http/incoming-handler`. */
 export interface HttpHost {
@@ -391,14 +202,7 @@ export function createHttp(host: WasiInstance) {
     types: {
       httpErrorCode: (error: IoError): HttpErrorCode | undefined => error.init.http,
     },
-    outgoingHandler: {
-      handle: (request: OutgoingRequest, options: RequestOptions | undefined): never => {
-        request[Symbol.dispose]();
-        options?.[Symbol.dispose]();
-        host.deny("wasi:http/outgoing-handler#handle", "outbound");
-        throw { tag: "HTTP-request-denied" } satisfies HttpErrorCode;
-      },
-    },
+    outgoingHandler: createOutgoingHandler(host),
     host: {
       createIncomingRequest: (head, body) => new IncomingRequest(host, head, body),
       createResponseOutparam: (onResponse) => new ResponseOutparam(host, onResponse),

@@ -444,24 +444,3 @@ Deno.test("outgoing-handler refuses and names the grant", () => {
   assert.equal(f.notices.length, 1);
   assert.match(f.notices[0]!.join(" "), /outgoing-handler#handle allowed_outbound/);
 });
-
-Deno.test("a future-incoming-response gives its response once", async () => {
-  const { FutureIncomingResponse, IncomingResponse } = await import("./http.ts");
-  const { WasiInstance } = await import("./context.ts");
-  const { ALL } = await import("./context_fixture.ts");
-  // deno-lint-ignore no-explicit-any
-  const host = new WasiInstance({ grants: ALL } as any);
-  let ready = false;
-  const readiness = { ready: () => ready, wait: () => () => {} };
-  const message = new IncomingResponse(host, 204, [["a", bytes("1")]], null);
-  const future = new FutureIncomingResponse(host, readiness, () => message);
-  assert.equal(future.get(), undefined);
-  ready = true;
-  const result = future.get();
-  assert.ok(result?.tag === "ok" && result.val.tag === "ok");
-  assert.equal(result.val.val.status(), 204);
-  assert.equal(result.val.val.headers().has("a"), true);
-  result.val.val.consume();
-  assert.equal(thrown(() => message.consume()), undefined);
-  assert.deepEqual(future.get(), { tag: "err", val: undefined });
-});
