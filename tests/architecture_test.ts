@@ -18,6 +18,7 @@ const ROOT = path.resolve(import.meta.dirname!, "..");
 const PURE = ["apps", "realm", "kernel"];
 const SHELL = [
   "runtime",
+  "broker",
   "net",
   "store",
   "artifact",
