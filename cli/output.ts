@@ -7,6 +7,7 @@
  * @module
  */
 import { RealmError } from "../agent/kernel/error.ts";
+import { formatBacktrace } from "../agent/kernel/frame.ts";
 
 /** One column of a table: its title and the text of a cell. */
 export interface Column<Row> {
@@ -57,6 +58,9 @@ export function formatError(error: unknown, form: { json: boolean; colour: boole
   if (form.json) return JSON.stringify({ error: error.toJSON() }, null, 2) + "\n";
   const [red, cyan, plain] = form.colour ? ["\x1b[1;31m", "\x1b[36m", "\x1b[0m"] : ["", "", ""];
   const lines = [`${red}error[${error.code}]${plain}: ${printable(error.message)}`];
+  if (error.backtrace?.length) {
+    lines[0] += printable(formatBacktrace(error.backtrace, "    "));
+  }
   if (error.hint !== undefined) lines.push(`${cyan}hint${plain}: ${printable(error.hint)}`);
   return lines.join("\n") + "\n";
 }

@@ -40,14 +40,14 @@ export function statusOf(exit: Exit, file: string): number {
   if (exit.kind === "stopped") {
     throw new RealmError("failed", `Cannot run ${file} further: it was stopped`);
   }
-  const trace = exit.backtrace.slice(0, 16).map((frame) => `\n    at ${frame}`).join("");
   throw new RealmError(
     exit.code,
     // What failed before the guest ran says so itself.
-    /^Cannot /.test(exit.message)
-      ? exit.message
-      : `Cannot run ${file} further: ${exit.message}${trace}`,
-    exit.hint === undefined ? {} : { hint: exit.hint },
+    /^Cannot /.test(exit.message) ? exit.message : `Cannot run ${file} further: ${exit.message}`,
+    {
+      ...(exit.hint === undefined ? {} : { hint: exit.hint }),
+      ...(exit.backtrace.length === 0 ? {} : { backtrace: exit.backtrace }),
+    },
   );
 }
 

@@ -23,7 +23,12 @@ const WORK = path.join(ROOT, ".cache", "build");
 const BUNDLE = path.join(ROOT, "out", "bundle");
 
 /** The program, then the scripts of its Workers; in the bundle each has its own base name. */
-const ENTRIES = ["main.ts", "agent/runtime/worker.ts", "agent/runtime/transpile_worker.ts"];
+const ENTRIES = [
+  "main.ts",
+  "agent/runtime/worker.ts",
+  "agent/runtime/transpile_worker.ts",
+  "agent/runtime/symbols_worker.ts",
+];
 
 /** What the commands of realm need; nobody is ever asked for more. `realm agent` revokes most. */
 const PERMISSIONS = [

@@ -22,6 +22,14 @@ interface Handler {
   text(path: string, init?: Partial<HandlerRequest>): Promise<string>;
 }
 
+/** Waits for a notice: the frames of a backtrace are named first. */
+async function noticed(notices: readonly string[], pattern: RegExp): Promise<void> {
+  for (let i = 0; i < 500 && !notices.some((n) => pattern.test(n)); i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.ok(notices.some((n) => pattern.test(n)), notices.join("\n"));
+}
+
 async function withHandler(
   name: string,
   options: Partial<StartOptions>,
@@ -140,7 +148,8 @@ Deno.test("a request that traps, spins or says nothing fails alone", () =>
       );
       assert.equal(await h.text("/healthz"), "ok\n");
       assert.equal(h.replica.usage().traps, 3, "silence is an answer of a kind");
-      assert.ok(h.notices.some((n) => n.startsWith("epoch-timeout")), h.notices.join("\n"));
+      await noticed(h.notices, /^epoch-timeout[^]*\n  at .*!\S/);
+      await noticed(h.notices, /^trap[^]*\n  at .*!\S/);
       assert.ok(h.replica.usage().memoryBytes <= 2 * 2 * MIB, "what trapped gave its memory back");
     },
   ));

@@ -85,7 +85,13 @@ export const exit = z.discriminatedUnion("kind", [
     code: errorCode,
     message: z.string(),
     hint: z.string().optional(),
-    backtrace: z.array(z.string()).readonly(),
+    backtrace: z.array(z.object({
+      module: z.string(),
+      function: z.string(),
+      offset: count,
+      file: z.string().optional(),
+      line: count.optional(),
+    })).readonly(),
   }),
   z.object({ kind: z.literal("stopped") }),
 ]);

@@ -71,7 +71,7 @@ export const STATUS: Status = {
           kind: "trap",
           code: "epoch-timeout",
           message: "ran 101 ms",
-          backtrace: ["m!f+0x1"],
+          backtrace: [{ module: "m", function: "f", offset: 1 }],
         },
       },
     },

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { Frame } from "./frame.ts";
 
 /** Every code with the exit status that the command line gives it (`docs/cli.md`). */
 export const EXIT_STATUS = {
@@ -64,14 +65,17 @@ export class RealmError extends Error {
   override readonly name = "RealmError";
   /** The command or edit that helps. */
   readonly hint: string | undefined;
+  /** Where the guest trapped, if one did. */
+  readonly backtrace: readonly Frame[] | undefined;
 
   constructor(
     readonly code: ErrorCode,
     message: string,
-    options: { hint?: string; cause?: unknown } = {},
+    options: { hint?: string; cause?: unknown; backtrace?: readonly Frame[] } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.hint = options.hint;
+    this.backtrace = options.backtrace;
   }
 
   /** The exit status of a command that fails with this error. */
@@ -80,11 +84,12 @@ export class RealmError extends Error {
   }
 
   /** The form of `--json` and of the control API. */
-  toJSON(): { code: ErrorCode; message: string; hint?: string } {
+  toJSON(): { code: ErrorCode; message: string; hint?: string; backtrace?: readonly Frame[] } {
     return {
       code: this.code,
       message: this.message,
       ...(this.hint === undefined ? {} : { hint: this.hint }),
+      ...(this.backtrace === undefined ? {} : { backtrace: this.backtrace }),
     };
   }
 

@@ -8,6 +8,7 @@
  * @module
  */
 import type { ErrorCode } from "./error.ts";
+import type { Frame } from "./frame.ts";
 
 /** Time. Wall time may jump; monotonic time does not. */
 export interface Clock {
@@ -207,8 +208,8 @@ export type Exit =
     readonly code: ErrorCode;
     readonly message: string;
     readonly hint?: string;
-    /** Innermost frame first: `module!function+0xoffset`. */
-    readonly backtrace: readonly string[];
+    /** Innermost frame first; empty when the guest did not run. */
+    readonly backtrace: readonly Frame[];
   }
   | { readonly kind: "stopped" };
 

@@ -10,7 +10,7 @@ import type { World } from "../kernel/ports.ts";
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the glue or the rewriter.
  */
-export const TOOLCHAIN = "realm-10 jco-transpile-0.12.1";
+export const TOOLCHAIN = "realm-11 jco-transpile-0.12.1";
 
 /** A component, ready to be compiled and instantiated. */
 export interface Artifact {
@@ -22,6 +22,11 @@ export interface Artifact {
   /** What all core modules have before they run. */
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
+  /**
+   * Where the core modules that name their functions stand in the component, as they were before
+   * they were metered: `[start, end)` by the keys of `modules`.
+   */
+  readonly origins: Readonly<Record<string, readonly [number, number]>>;
 }
 
 export function encodeArtifact(artifact: Artifact): Uint8Array {

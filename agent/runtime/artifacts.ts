@@ -12,6 +12,8 @@ export interface ArtifactCache {
   put(key: string, bytes: Uint8Array): Promise<void>;
 }
 
+const sourceKey = (digest: string) => `${digest} source`;
+
 /** What an engine starts from. */
 export class Artifacts {
   readonly #transpiler = new Transpiler();
@@ -29,7 +31,13 @@ export class Artifacts {
     const made = await this.#transpiler.transpile(bytes);
     // A full disk costs the next start its time, not this one its component.
     await this.cache.put(key, made).catch(() => {});
+    await this.cache.put(sourceKey(digest), bytes).catch(() => {});
     return made;
+  }
+
+  /** The bytes of a component, which name the frames of its backtraces; undefined if not kept. */
+  source(digest: string): Promise<Uint8Array | undefined> {
+    return this.cache.get(sourceKey(digest));
   }
 
   close(): void {

@@ -207,6 +207,32 @@ export function coreNames(bytes: Uint8Array): Set<string> {
   return names;
 }
 
+/** Where a core module stands in a file. */
+export interface CoreModule {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** How deep components may lie in one another. */
+const NESTING_MAX = 100;
+
+/** The core modules of a file in order, those of nested components too; or the file itself. */
+export function* coreModules(
+  bytes: Uint8Array,
+  start = 0,
+  end = bytes.length,
+  depth = 0,
+): Iterable<CoreModule> {
+  if (bytes[start + 6] === 0) yield { start, end };
+  if (bytes[start + 6] !== 1 || depth > NESTING_MAX) return;
+  const c = new Cursor(bytes, start + 8, end);
+  while (c.at < c.end) {
+    const id = c.byte();
+    const section = c.sub(c.u32());
+    if (id === 1 || id === 4) yield* coreModules(bytes, section.at, section.end, depth + 1);
+  }
+}
+
 /** Reads the border of a component or core module. */
 export function identify(bytes: Uint8Array): Identity {
   if (bytes.length < 8 || MAGIC.some((b, i) => bytes[i] !== b)) {

@@ -10,6 +10,7 @@ import { sha256Hex } from "../kernel/sha256.ts";
 import { type Artifact, decodeArtifact } from "./artifact.ts";
 import { type ArtifactCache, Artifacts } from "./artifacts.ts";
 import { NOTHING, spawn, WORKER } from "./spawn.ts";
+import { Symbolizer } from "./symbolizer.ts";
 import { WorkerReplica } from "./worker_replica.ts";
 
 /** What {@link WorkerEngine} is built from. */
@@ -35,6 +36,7 @@ const REFILL_AFTER_MS = 50;
 /** See {@link Engine}. */
 export class WorkerEngine implements Engine {
   readonly #artifacts: Artifacts;
+  readonly #symbolizer = new Symbolizer();
   readonly #prepared = new Map<string, Promise<PreparedArtifact>>();
   readonly #warm: Worker[] = [];
   readonly #replicas = new Set<WorkerReplica>();
@@ -117,7 +119,12 @@ export class WorkerEngine implements Engine {
       modules,
       memoryPagesMin,
       tableElementsMin,
-    });
+    }, (frames) =>
+      this.#symbolizer.name({
+        digest: prepared.digest,
+        source: () => this.#artifacts.source(prepared.digest),
+        origins: artifact.origins,
+      }, frames));
     this.#replicas.add(replica);
     replica.exited.then(() => replica.closed).then(() => this.#replicas.delete(replica));
     await replica.started;
@@ -147,5 +154,6 @@ export class WorkerEngine implements Engine {
     for (const worker of this.#warm.splice(0)) worker.terminate();
     await Promise.all([...this.#replicas].map((r) => r.stop().then(() => r.closed)));
     this.#artifacts.close();
+    this.#symbolizer.close();
   }
 }

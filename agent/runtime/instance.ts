@@ -30,11 +30,11 @@ export interface InstanceInit {
 }
 
 /** A host function's promise on its way to the border of the core module. */
-class WouldWait extends Error {
-  constructor(readonly promise: Promise<unknown>) {
-    super("would wait");
-  }
+class WouldWait {
+  constructor(readonly promise: Promise<unknown>) {}
 }
+// The glue lets errors pass. A real one would record the guest's stack at every call that waits.
+Object.setPrototypeOf(WouldWait.prototype, Error.prototype);
 
 type Settled = { readonly value: unknown } | { readonly error: unknown };
 

@@ -7,7 +7,8 @@
  * @module
  */
 import type { RealmError } from "../kernel/error.ts";
-import type { Exit, Grants, Limits, World } from "../kernel/ports.ts";
+import type { Grants, Limits, World } from "../kernel/ports.ts";
+import type { RawExit } from "./trap.ts";
 
 /** What the Worker starts from. */
 export interface Start {
@@ -161,4 +162,6 @@ export type FromWorker =
     readonly id: number;
     readonly error: ReturnType<RealmError["toJSON"]>;
   }
-  | { readonly type: "exit"; readonly exit: Exit };
+  /** An instance of a handler trapped. */
+  | { readonly type: "trapped"; readonly exit: Extract<RawExit, { kind: "trap" }> }
+  | { readonly type: "exit"; readonly exit: RawExit };

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import type { Exit } from "../kernel/ports.ts";
 import { AgentCalls } from "./agent_calls.ts";
 import { compileGlue } from "./glue.ts";
 import { clock, now, random } from "./host_clock.ts";
@@ -15,7 +14,7 @@ import { MountLock } from "./mount_lock.ts";
 import { Outbox } from "./outbox.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { type Live, Requests, type RequestsHost } from "./requests.ts";
-import { exitOf, GuestEnded, hostFault } from "./trap.ts";
+import { exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
 import { enforced } from "./wasi/bounds.ts";
 import { createWasi, type WasiContext } from "./wasi/host.ts";
 
@@ -83,7 +82,7 @@ export class ReplicaHost implements RequestsHost {
 
   /** Runs the command to its end. */
   async runCommand(): Promise<void> {
-    let exit: Exit;
+    let exit: RawExit;
     let limiter: Limiter | undefined;
     try {
       const live = await this.create((l) => limiter = l);
@@ -113,7 +112,7 @@ export class ReplicaHost implements RequestsHost {
     }
   }
 
-  #exit(exit: Exit): void {
+  #exit(exit: RawExit): void {
     this.outbox.add({ type: "exit", exit });
     this.outbox.flush();
   }

@@ -5,14 +5,13 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import type { Exit } from "../kernel/ports.ts";
 import { concat } from "./bytes.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Limiter } from "./limiter.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Start, ToWorker } from "./protocol.ts";
 import { LazyHead, packFields } from "./request_head.ts";
-import { exitOf, GuestEnded, hostFault } from "./trap.ts";
+import { exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
 import type { Instance } from "./instance.ts";
 import type { BodyReader, BodySource, ResponseResult, WasiHost } from "./wasi/host.ts";
 
@@ -253,16 +252,10 @@ export class Requests {
     });
   }
 
-  #trapped(flight: Flight, exit: Exit): void {
+  #trapped(flight: Flight, exit: RawExit): void {
     if (exit.kind === "trap") {
       this.#host.ledger.add("traps", 1);
-      this.#host.notice(
-        `${exit.code}: ${exit.message}${
-          exit.backtrace.length
-            ? `\n${exit.backtrace.slice(0, 16).map((f) => `  at ${f}`).join("\n")}`
-            : ""
-        }`,
-      );
+      this.#host.outbox.add({ type: "trapped", exit });
       this.#fail(flight, new RealmError(exit.code, exit.message));
     } else {
       const how = exit.kind === "exit" ? `it exited with ${exit.status}` : "it was stopped";

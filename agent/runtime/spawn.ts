@@ -13,6 +13,9 @@ export const WORKER = new URL(`./worker.${EXTENSION}`, import.meta.url);
 /** The Worker that transpiles. */
 export const TRANSPILE_WORKER = new URL(`./transpile_worker.${EXTENSION}`, import.meta.url);
 
+/** The Worker that names the frames of backtraces. */
+export const SYMBOLS_WORKER = new URL(`./symbols_worker.${EXTENSION}`, import.meta.url);
+
 /** Starts a Worker; the calling thread is blocked for 40 to 100 ms. */
 export function spawn(url: URL, permissions: Deno.PermissionOptions): Worker {
   return new Worker(url, { type: "module", deno: { permissions } } as WorkerOptions);

@@ -11,6 +11,7 @@ import type { Artifact } from "./artifact.ts";
 import { coreNames, identify, type Identity } from "./component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "./meter/meter.ts";
+import { findOrigins } from "./symbols/symbolize.ts";
 import { isProvided } from "./wasi/grants.ts";
 
 /** The last page count and table size that V8 accepts; budgets are enforced when they grow. */
@@ -108,8 +109,19 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   checkImports(identity);
   const { worlds } = identity;
   if (identity.kind === "module") {
-    const { bytes: core, memoryPagesMin, tableElementsMin } = meter(bytes, CEILING);
-    return { worlds, glue: MODULE_GLUE, modules: { core }, memoryPagesMin, tableElementsMin };
+    const { bytes: core, memoryPagesMin, tableElementsMin } = meter(bytes, {
+      ...CEILING,
+      name: "core",
+    });
+    const origins = { core: [0, bytes.length] } as const;
+    return {
+      worlds,
+      glue: MODULE_GLUE,
+      modules: { core },
+      memoryPagesMin,
+      tableElementsMin,
+      origins,
+    };
   }
   await $init;
   let files: [string, Uint8Array][];
@@ -134,7 +146,7 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   for (const [name, content] of files) {
     if (name.endsWith(".js")) glue = reduceGlue(new TextDecoder().decode(content));
     else if (name.endsWith(".wasm")) {
-      const metered = meter(content, CEILING);
+      const metered = meter(content, { ...CEILING, name });
       modules[name] = metered.bytes;
       memoryPagesMin += metered.memoryPagesMin;
       tableElementsMin += metered.tableElementsMin;
@@ -143,5 +155,6 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   if (glue === undefined) {
     throw new RealmError("failed", "Cannot use the output of the transpiler: it has no glue");
   }
-  return { worlds, glue, modules, memoryPagesMin, tableElementsMin };
+  const origins = findOrigins(bytes, files.filter(([name]) => name.endsWith(".wasm")));
+  return { worlds, glue, modules, memoryPagesMin, tableElementsMin, origins };
 }

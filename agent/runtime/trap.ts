@@ -4,6 +4,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import type { Frame } from "../kernel/frame.ts";
 import type { Exit } from "../kernel/ports.ts";
 import type { Limiter } from "./limiter.ts";
 
@@ -12,18 +13,50 @@ export class GuestEnded extends Error {
   override readonly name = "GuestEnded";
 }
 
-const FRAME =
-  /^\s*at (?:(.*?) \()?wasm:\/\/wasm\/(?:([^:/]*)-)?[0-9a-f]+:wasm-function\[(\d+)\]:(0x[0-9a-f]+)\)?$/;
+/** A frame as the engine tells it: a place in a rewritten module. */
+export interface RawFrame {
+  /** The key of the module in `Artifact.modules`. */
+  readonly module: string;
+  /** In bytes from the start of the rewritten module. */
+  readonly offset: number;
+}
 
-/** Frames of WebAssembly in an error's stack, innermost first. */
-export function backtrace(error: unknown): string[] {
+/** An {@link Exit} whose frames are still to be named; see `symbolizer.ts`. */
+export type RawExit =
+  | Exclude<Exit, { kind: "trap" }>
+  | Omit<Extract<Exit, { kind: "trap" }>, "backtrace"> & {
+    readonly backtrace: readonly RawFrame[];
+  };
+
+/**
+ * The rewriter names every module; the host's own have no names, so they are left out. The number of
+ * the function is always 0 on Deno.
+ */
+const FRAME = /wasm:\/\/wasm\/([^:/]+)-[0-9a-f]{8}:wasm-function\[\d+\]:0x([0-9a-f]+)\)?$/;
+/** Frames of a backtrace that are kept; a Worker sets `Error.stackTraceLimit` to it. */
+export const FRAMES_MAX = 64;
+
+/** Frames of metered modules in an error's stack, innermost first. */
+export function backtrace(error: unknown): RawFrame[] {
   if (!(error instanceof Error) || !error.stack) return [];
-  const frames: string[] = [];
+  const frames: RawFrame[] = [];
   for (const line of error.stack.split("\n")) {
     const m = FRAME.exec(line);
-    if (m) frames.push(`${m[1] ?? `wasm-function[${m[3]}]`} @ ${m[4]}`);
+    if (m && frames.length < FRAMES_MAX) {
+      frames.push({ module: m[1]!, offset: parseInt(m[2]!, 16) });
+    }
   }
   return frames;
+}
+
+/** The name of a core module for people; `key` is that of `Artifact.modules`. */
+export function moduleName(given: string | undefined, key: string): string {
+  return given === undefined || given === "" ? key.replace(/^component\.|\.wasm$/g, "") : given;
+}
+
+/** A frame of which nothing more could be found out. */
+export function unnamed({ module, offset }: RawFrame): Frame {
+  return { module: moduleName(undefined, module), function: "?", offset };
 }
 
 const HINTS: Partial<Record<string, string>> = {
@@ -34,7 +67,7 @@ const HINTS: Partial<Record<string, string>> = {
 };
 
 /** How the guest ended, from what its call threw. */
-export function exitOf(error: unknown, limiter: Limiter): Exit {
+export function exitOf(error: unknown, limiter: Limiter): RawExit {
   const frames = backtrace(error);
   const trap = (code: Parameters<typeof limit>[0], message: string) => limit(code, message, frames);
   const ended = limiter.ended;
@@ -62,14 +95,14 @@ export function exitOf(error: unknown, limiter: Limiter): Exit {
 function limit(
   code: RealmError["code"],
   message: string,
-  frames: readonly string[],
-): Extract<Exit, { kind: "trap" }> {
+  frames: readonly RawFrame[],
+): Extract<RawExit, { kind: "trap" }> {
   const hint = HINTS[code];
   return { kind: "trap", code, message, backtrace: frames, ...(hint ? { hint } : {}) };
 }
 
 /** How a replica ends when the host, not the guest, failed. */
-export function hostFault(error: unknown): Exit {
+export function hostFault(error: unknown): RawExit {
   const known = error instanceof RealmError;
   return {
     kind: "trap",

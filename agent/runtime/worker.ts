@@ -5,6 +5,9 @@
  */
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { ReplicaHost } from "./replica_host.ts";
+import { FRAMES_MAX } from "./trap.ts";
+
+Error.stackTraceLimit = FRAMES_MAX;
 
 const scope = self as unknown as {
   onmessage: (event: MessageEvent) => void;

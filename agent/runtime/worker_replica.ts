@@ -5,6 +5,7 @@
  */
 import { dirname } from "node:path";
 import { RealmError } from "../kernel/error.ts";
+import { formatBacktrace, type Frame } from "../kernel/frame.ts";
 import type {
   EnforcedLimits,
   Exit,
@@ -18,6 +19,7 @@ import { END, Ledger } from "./ledger.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { packHead, unpackHeaders } from "./request_head.ts";
 import { ServiceCalls } from "./service_calls.ts";
+import type { RawExit, RawFrame } from "./trap.ts";
 
 /** A Worker that does not end within this time after it was told to is given up. */
 const STOP_MS = 2_000;
@@ -56,6 +58,8 @@ export class WorkerReplica implements Replica {
       Start,
       "locks" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin"
     >,
+    /** Names of frames; never rejects. */
+    readonly name: (frames: readonly RawFrame[]) => Promise<readonly Frame[]>,
   ) {
     this.exited = this.#exit.promise;
     this.started = this.#started.promise;
@@ -151,7 +155,15 @@ export class WorkerReplica implements Replica {
       case "started":
         return this.#started.resolve();
       case "exit":
-        return this.#finish(message.exit);
+        this.#named(message.exit).then((exit) => this.#finish(exit));
+        return;
+      case "trapped": {
+        const { code, message: why } = message.exit;
+        this.name(message.exit.backtrace).then((frames) =>
+          this.options.notice(`${code}: ${why}${formatBacktrace(frames)}`)
+        );
+        return;
+      }
       case "notice":
         return this.options.notice(message.text);
       case "read-stdin":
@@ -194,6 +206,11 @@ export class WorkerReplica implements Replica {
         return;
       }
     }
+  }
+
+  async #named(exit: RawExit): Promise<Exit> {
+    if (exit.kind !== "trap") return exit;
+    return { ...exit, backtrace: await this.name(exit.backtrace) };
   }
 
   /** On behalf of a guest, whose Worker holds the lock of the mount and waits. */

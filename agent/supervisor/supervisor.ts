@@ -5,6 +5,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { formatBacktrace } from "../kernel/frame.ts";
 import type { Clock, EnforcedLimits, Exit, Replica, StartOptions, Usage } from "../kernel/ports.ts";
 import type { DesiredReplica } from "../realm/desired.ts";
 import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../realm/reconcile.ts";
@@ -340,6 +341,5 @@ function failureOf(error: unknown): Exit {
 export function formatExit(exit: Exit): string {
   if (exit.kind === "stopped") return "stopped";
   if (exit.kind === "exit") return `exited with status ${exit.status}`;
-  const frames = exit.backtrace.slice(0, 16).map((frame) => `\n  at ${frame}`).join("");
-  return `${exit.code}: ${exit.message}${frames}`;
+  return `${exit.code}: ${exit.message}${formatBacktrace(exit.backtrace)}`;
 }

@@ -80,11 +80,14 @@ export class FunctionEmitter {
   #blockDepth = -1;
   /** Offsets, in the function written last, of the `if`s that are hardly ever taken. */
   readonly unlikely: number[] = [];
+  /** Of the function written last, see `WrittenFunction` of `meter.ts`; empty unless they are recorded. */
+  segments: number[] = [];
 
   constructor(
     readonly module: Module,
     readonly indices: Indices,
     readonly routines: Routines,
+    readonly recordsSegments = false,
   ) {}
 
   /** Writes the locals and code of the decoded function to `w`. */
@@ -92,6 +95,7 @@ export class FunctionEmitter {
     this.#w = w;
     this.#body = body;
     this.unlikely.length = 0;
+    this.segments = [];
     const leaf = body.calls + body.tailCalls === 0;
     const checksEntry = !leaf || body.units > LEAF_UNITS_MAX;
     if (checksEntry) body.flags[0]! |= FLAG.CHECK;
@@ -113,6 +117,7 @@ export class FunctionEmitter {
     w.copy(this.module.bytes, body.localsStart, body.codeStart);
     if (ours > 0) w.u8(ours, I32);
 
+    this.#segment(body.codeStart, 0);
     this.#entry(functionIndex);
     this.#events(1, body.events, body.codeStart);
   }
@@ -121,7 +126,9 @@ export class FunctionEmitter {
   #events(from: number, to: number, copied: number): number {
     const body = this.#body;
     for (let e = from; e < to; e++) {
+      this.#segment(copied, 1);
       this.#w.copy(this.module.bytes, copied, body.start[e]!);
+      this.#segment(body.start[e]!, 0);
       copied = body.end[e]!;
       if (body.flags[e]! & FLAG.UNROLL) {
         this.#unrolled(e);
@@ -149,7 +156,9 @@ export class FunctionEmitter {
       this.#truth = this.#joined;
       this.#charge(loop, copy === 1);
       const copied = this.#events(loop + 1, tail, body.end[loop]!);
+      this.#segment(copied, 1);
       w.copy(this.module.bytes, copied, body.start[tail]!);
+      this.#segment(body.start[tail]!, 0);
       this.#agree();
       if (copy === UNROLLED_COPIES) this.#original(tail);
       else if (isConditional) w.u8(I32_EQZ, OP.BR_IF, 1);
@@ -160,6 +169,11 @@ export class FunctionEmitter {
     w.u8(OP.END);
     this.#truth = this.#joined;
     this.#charge(tail);
+  }
+
+  /** What is written from here on stands for code of the module at `offset`. */
+  #segment(offset: number, isCopy: 0 | 1): void {
+    if (this.recordsSegments) this.segments.push(this.#w.length, offset, isCopy);
   }
 
   #entry(functionIndex: number): void {

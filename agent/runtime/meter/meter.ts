@@ -60,6 +60,24 @@ export interface MeterOptions {
   /** Pages of 64 KiB. */
   readonly memoryPagesMax: number;
   readonly tableElementsMax: number;
+  /** Name of the rewritten module, which engines show in backtraces; else it keeps its own. */
+  readonly name?: string;
+  /** Called for every function of the module as it is written; to find back from a backtrace. */
+  readonly onFunction?: (written: WrittenFunction) => void;
+}
+
+/** Where the code of a rewritten function comes from. */
+export interface WrittenFunction {
+  /** In the rewritten module. */
+  readonly index: number;
+  /** In the module as it was. */
+  readonly original: number;
+  /**
+   * Triples: an offset from the start of the function written, the offset in the original module
+   * that it stands for, and 1 where the code up to the next triple is a copy, byte by byte, 0 where
+   * it all stands for that one instruction. The first member is ascending.
+   */
+  readonly segments: readonly number[];
 }
 
 /** A rewritten module and what it takes when it is instantiated. */
@@ -105,7 +123,7 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
 
   // Code is written first: it decides which types and functions are appended.
   const hints = new BranchHints();
-  const code = writeCode(m, indices, routines, hints);
+  const code = writeCode(m, indices, routines, hints, options.onFunction);
   const sections: Record<number, () => Writer | undefined> = {
     [SECTION.TYPE]: () => writeTypes(m, routines),
     [SECTION.IMPORT]: () => writeImports(m, refuelType, growType),
@@ -126,7 +144,7 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
     if (id === SECTION.CODE && content) out.u8(SECTION.CUSTOM).appendSized(hints.section());
     if (content instanceof Writer) out.u8(id).appendSized(content);
   }
-  const names = writeNames(m, indices, routines);
+  const names = writeNames(m, indices, routines, options.name);
   if (names) out.u8(SECTION.CUSTOM).appendSized(names);
   const sum = (defined: readonly SizeLimits[]) => defined.reduce((n, item) => n + item.min, 0);
   return {
@@ -355,6 +373,7 @@ function writeCode(
   indices: Renumbering,
   routines: Routines,
   hints: BranchHints,
+  onFunction: MeterOptions["onFunction"],
 ): Writer {
   const range = m.sections.get(SECTION.CODE);
   const defined = m.functions.length - m.importedFunctions;
@@ -363,7 +382,7 @@ function writeCode(
   if (count !== defined) throw r.invalid(`${count} function bodies`, `${defined} were declared`);
   const functions = new Writer(2 * (r.end - r.at) + 64);
   const decoder = new BodyDecoder(m, r);
-  const emitter = new FunctionEmitter(m, indices, routines);
+  const emitter = new FunctionEmitter(m, indices, routines, onFunction !== undefined);
   const body = new Writer(4096);
   for (let i = 0; i < count; i++) {
     const index = m.importedFunctions + i;
@@ -379,6 +398,8 @@ function writeCode(
     }
     functions.appendSized(body);
     hints.add(indices.functionIndex(index), emitter.unlikely);
+    const { segments } = emitter;
+    onFunction?.({ index: indices.functionIndex(index), original: index, segments });
     r.functionIndex = -1;
     r.end = range!.end;
   }
@@ -391,21 +412,30 @@ function writeCode(
 }
 
 /**
- * The `name` section with the names of the module and of its functions, for backtraces. Absent when
- * the module has none, or one that cannot be read: engines ignore those.
+ * The `name` section with the names of the module and of its functions, for backtraces. Only the
+ * name that was asked for when the module has none, or some that cannot be read: engines ignore
+ * those.
  */
-function writeNames(m: Module, indices: Renumbering, routines: Routines): Writer | undefined {
-  if (!m.names) return undefined;
+function writeNames(
+  m: Module,
+  indices: Renumbering,
+  routines: Routines,
+  name: string | undefined,
+): Writer | undefined {
   const MODULE = 0, FUNCTIONS = 1;
+  const named = new Writer(64).name("name");
+  if (name !== undefined) named.u8(MODULE).appendSized(new Writer(64).name(name));
+  const given = name === undefined ? undefined : named;
+  if (!m.names) return given;
   const r = new Reader(m.bytes, m.names.start, m.names.end);
-  const w = new Writer(m.names.end - m.names.start + 64).name("name");
+  const w = new Writer(m.names.end - m.names.start + 64).append(named);
   try {
     while (r.at < r.end) {
       const id = r.u8();
       const length = r.u32();
       const start = r.at;
       r.skip(length);
-      if (id === MODULE) w.u8(id).u32(length).copy(m.bytes, start, r.at);
+      if (id === MODULE && !given) w.u8(id).u32(length).copy(m.bytes, start, r.at);
       if (id !== FUNCTIONS) continue;
       const inside = new Reader(m.bytes, start, r.at);
       const count = inside.count("names");
@@ -422,7 +452,7 @@ function writeNames(m: Module, indices: Renumbering, routines: Routines): Writer
       w.u8(id).appendSized(names);
     }
   } catch {
-    return undefined;
+    return given;
   }
   return w;
 }

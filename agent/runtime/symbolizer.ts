@@ -1,0 +1,105 @@
+/**
+ * Names the frames of backtraces, in a Worker of its own: to read a guest's debug information takes
+ * time that an agent with requests to serve has not.
+ *
+ * @module
+ */
+import type { Frame } from "../kernel/frame.ts";
+import { NOTHING, spawn, SYMBOLS_WORKER } from "./spawn.ts";
+import type { Origins } from "./symbols/symbolize.ts";
+import type { SymbolsRequest } from "./symbols_worker.ts";
+import { type RawFrame, unnamed } from "./trap.ts";
+
+/** A Worker is kept this long without work. */
+const IDLE_MS = 10_000;
+/** Past it a backtrace keeps its numbers. */
+const ANSWER_MS = 3_000;
+/** Backtraces that are named at once; more keep their numbers. */
+const PENDING_MAX = 8;
+/** Backtraces that are remembered: a handler that traps does so at the same place again. */
+const REMEMBERED_MAX = 64;
+
+/** What a guest was made of. */
+export interface GuestSource {
+  /** sha256 of the component. */
+  readonly digest: string;
+  /** Its bytes, if they are still there. */
+  readonly source: () => Promise<Uint8Array | undefined>;
+  readonly origins: Origins;
+}
+
+interface Pending {
+  readonly resolve: (frames: readonly Frame[] | undefined) => void;
+  readonly late: number;
+}
+
+/** See the module. */
+export class Symbolizer {
+  #worker: Worker | undefined;
+  #idle: number | undefined;
+  #next = 0;
+  readonly #pending = new Map<number, Pending>();
+  readonly #remembered = new Map<string, Promise<readonly Frame[] | undefined>>();
+
+  /** The frames by name; by number where that cannot be had. Never rejects. */
+  async name(guest: GuestSource, frames: readonly RawFrame[]): Promise<readonly Frame[]> {
+    if (frames.length === 0) return [];
+    const key = `${guest.digest} ${JSON.stringify(frames)}`;
+    let named = this.#remembered.get(key);
+    if (!named && this.#pending.size < PENDING_MAX) {
+      named = this.#ask(guest, frames);
+      this.#remembered.set(key, named);
+      if (this.#remembered.size > REMEMBERED_MAX) {
+        this.#remembered.delete(this.#remembered.keys().next().value!);
+      }
+    }
+    return await named ?? frames.map(unnamed);
+  }
+
+  async #ask(
+    { source, origins }: GuestSource,
+    frames: readonly RawFrame[],
+  ): Promise<readonly Frame[] | undefined> {
+    const id = this.#next++;
+    const answer = Promise.withResolvers<readonly Frame[] | undefined>();
+    const late = setTimeout(() => this.close(), ANSWER_MS);
+    this.#pending.set(id, { resolve: answer.resolve, late });
+    clearTimeout(this.#idle);
+    source().then((bytes) => {
+      if (!this.#pending.has(id)) return;
+      if (!bytes) return this.#answer(id, undefined);
+      this.#worker ??= this.#start();
+      this.#worker.postMessage({ id, source: bytes, origins, frames } satisfies SymbolsRequest);
+    }, () => this.#answer(id, undefined));
+    return await answer.promise;
+  }
+
+  #answer(id: number, frames: readonly Frame[] | undefined): void {
+    const pending = this.#pending.get(id);
+    if (!pending) return;
+    this.#pending.delete(id);
+    clearTimeout(pending.late);
+    pending.resolve(frames);
+    if (this.#pending.size > 0 || !this.#worker) return;
+    this.#idle = setTimeout(() => this.close(), IDLE_MS);
+    Deno.unrefTimer(this.#idle);
+  }
+
+  #start(): Worker {
+    const worker = spawn(SYMBOLS_WORKER, NOTHING);
+    worker.onmessage = ({ data }) => this.#answer(data.id, data.frames);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.close();
+    };
+    return worker;
+  }
+
+  /** Ends the Worker; what is pending keeps its numbers. */
+  close(): void {
+    clearTimeout(this.#idle);
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    for (const id of [...this.#pending.keys()]) this.#answer(id, undefined);
+  }
+}
