@@ -133,6 +133,11 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
       used.push(usedBy(agent));
     }
     await load.stop();
+    if (load.lost.length > 0) {
+      for (const name of ["web", "counter"]) {
+        console.log((await sandbox.realm("logs", name)).stdout);
+      }
+    }
     const { lost, answered } = load;
     const quarter = Math.floor(used.length / 4);
     const early = used.slice(quarter, 2 * quarter || 1);
