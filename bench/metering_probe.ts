@@ -30,8 +30,8 @@ function meteringImports(): WebAssembly.Imports {
     shared: false,
   });
   limiter.enter();
-  const { fuel, stack, grow } = limiter;
-  return { realm: { fuel, stack, grow, refuel: refuelFunction(limiter) } };
+  const { fuel, stack, outline, grow } = limiter;
+  return { realm: { fuel, stack, outline, grow, refuel: refuelFunction(limiter) } };
 }
 
 if (import.meta.main) {

@@ -69,6 +69,7 @@ Deno.test("metered modules behave and cost alike in Node", async () => {
 const REALM = `(module
   (global (export "fuel") (mut i32) (i32.const 1000000000))
   (global (export "stack") (mut i32) (i32.const 200000))
+  (global (export "outline") (mut i32) (i32.const 100000))
   (func (export "refuel") (result i32) (i32.const 1))
   (func (export "grow") (param i32 i32) (result i32) (i32.const 0)))`;
 const ENV = `(module (func (export "h") (param i32) (result i32)

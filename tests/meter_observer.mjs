@@ -14,6 +14,7 @@
 /** Calls that one function may make before every function gives up. */
 const BUDGET = 150;
 const STACK_BYTES = 200_000;
+const OUTLINE_BYTES = 100_000;
 
 /** @param {unknown} value */
 function show(value) {
@@ -44,6 +45,7 @@ function hash(bytes) {
 export function observe(bytes, calls, slice = 1_000_000_000) {
   const fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   const stack = new WebAssembly.Global({ value: "i32", mutable: true }, STACK_BYTES);
+  const outline = new WebAssembly.Global({ value: "i32", mutable: true }, OUTLINE_BYTES);
   let granted = 0;
   const refuel = () => {
     while (fuel.value < 0) {
@@ -53,7 +55,10 @@ export function observe(bytes, calls, slice = 1_000_000_000) {
     return 0;
   };
   /** @type {WebAssembly.Imports} */
-  const imports = { env: { h: (x) => (x + 1) | 0 }, realm: { fuel, stack, refuel, grow: () => 0 } };
+  const imports = {
+    env: { h: (x) => (x + 1) | 0 },
+    realm: { fuel, stack, outline, refuel, grow: () => 0 },
+  };
   const steps = [];
   let exports;
   /** @param {() => unknown} act */
@@ -66,9 +71,10 @@ export function observe(bytes, calls, slice = 1_000_000_000) {
       if (trapped && !(error instanceof WebAssembly.RuntimeError)) throw error;
       outcome = trapped ? `trap: ${error.message}` : "exception";
     }
-    const stackKept = stack.value === STACK_BYTES ||
+    const stackKept = stack.value === STACK_BYTES && outline.value === OUTLINE_BYTES ||
       outcome !== "" && (trapped || outcome === "exception");
     stack.value = STACK_BYTES;
+    outline.value = OUTLINE_BYTES;
     let units = null;
     if (!trapped && exports) {
       units = exports.count ? Number(exports.count.value) : granted - fuel.value;

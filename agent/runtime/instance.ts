@@ -215,6 +215,7 @@ export class Instance {
     const realm = {
       fuel: limiter.fuel,
       stack: limiter.stack,
+      outline: limiter.outline,
       refuel: refuelFunction(limiter),
       grow: limiter.grow,
     };

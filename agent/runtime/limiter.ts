@@ -24,6 +24,8 @@ export const TABLE_ELEMENT_BYTES = 32;
 export const PAGE_BYTES = 65_536;
 /** Bytes of call depth: V8 gives a thread 984 KiB, and a frame's price is an upper bound. */
 const STACK_BYTES = 640 * 1024;
+/** Bytes of call depth for outlined loops, besides: they must not take from what a guest counts on. */
+const OUTLINE_BYTES = 128 * 1024;
 /**
  * Fuel per millisecond below which a guest did not get the processor. Baseline code executes
  * several hundred thousand; a slice counts as exceeded only by a guest that really ran.
@@ -130,6 +132,7 @@ export interface LimiterInit {
 export class Limiter {
   readonly fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   readonly stack = new WebAssembly.Global({ value: "i32", mutable: true }, STACK_BYTES);
+  readonly outline = new WebAssembly.Global({ value: "i32", mutable: true }, OUTLINE_BYTES);
   #ended: Ended | undefined;
   /** The value of `fuel` when it was last settled. */
   #granted = 0;

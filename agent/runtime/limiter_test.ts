@@ -43,6 +43,7 @@ function guest(limits: Partial<Limits>, options: { shared?: boolean } = {}) {
       realm: {
         fuel: limiter.fuel,
         stack: limiter.stack,
+        outline: limiter.outline,
         refuel: refuelFunction(limiter),
         grow: limiter.grow,
       },

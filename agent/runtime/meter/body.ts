@@ -13,6 +13,8 @@
  * - In a function that may see exceptions, a call may be a way out.
  *
  * Short innermost loops that end in a branch to their head are marked as ones that may be unrolled.
+ * What the function does with its locals, and the ways out of its loops, are noted beside
+ * ({@link Flow}): from that loops are outlined.
  *
  * Indices and nesting are checked here, since renumbered they could otherwise come to mean what
  * the rewriter adds. Types of operands are left to the engine.
@@ -20,6 +22,7 @@
  * @module
  */
 import type { Reader } from "./binary.ts";
+import { Flow } from "./flow.ts";
 import { type Module, readHeapTypeImmediate, readTypeIndex, readValueType } from "./module.ts";
 import { IMM, IMMEDIATE, NAME, OP, POPS, PUSHES, refusal } from "./opcodes.ts";
 
@@ -52,6 +55,8 @@ export const FLAG = {
    * handler or `br_table`, and ends in a `br` or `br_if` back to its head.
    */
   UNROLL: 32,
+  /** The end of a loop that is branched to. */
+  LOOP_END: 64,
 } as const;
 
 /** Growing columns, one row per event; reused from function to function. */
@@ -63,13 +68,13 @@ export class Body {
   start = new Int32Array(256);
   end = new Int32Array(256);
   /**
-   * First index of the instruction; for `else` the event of its `if`, for `return` its depth, for
-   * a loop to be unrolled the depth of its label.
+   * First index of the instruction; for branches to one label how far up it is; for `else` the event
+   * of its `if`, for `return` and `br_table` their depth, for a loop and its end the depth of its label.
    */
   a = new Int32Array(256);
   /**
-   * Second index of the instruction; for `br` and `br_if` the depth of the label, for a loop to be
-   * unrolled the event of the branch that is its tail. Depths are counted from the function's 0.
+   * Second index of the instruction; for branches to one label its depth, for a loop to be unrolled
+   * the event of the branch that is its tail. Depths are counted from the function's 0.
    */
   b = new Int32Array(256);
   /** Units charged behind the event. */
@@ -90,10 +95,13 @@ export class Body {
   returns = 0;
   loops = 0;
   tryTables = 0;
+  /** Handlers of exceptions, of both encodings. */
+  handlers = 0;
   /** Sum of all costs. */
   units = 0;
   /** A branch leaves the function by its label. */
   labelTargeted = false;
+  readonly flow = new Flow();
 
   /** Appends a row and returns its number. */
   push(opcode: number, start: number, end: number, a: number, b: number, flags: number): number {
@@ -138,11 +146,15 @@ class Frames {
   escape = new Int32Array(64);
   /** Event of the opening instruction, -1 if it has none. */
   event = new Int32Array(64);
+  /** Where the type of the block stands. */
+  typeAt = new Int32Array(64);
   bits = new Uint8Array(64);
 
   grow(): void {
     const size = this.kind.length * 2;
-    for (const key of ["base", "params", "results", "place", "escape", "event"] as const) {
+    for (
+      const key of ["base", "params", "results", "place", "escape", "event", "typeAt"] as const
+    ) {
       const to = new Int32Array(size);
       to.set(this[key]);
       this[key] = to;
@@ -177,6 +189,7 @@ export class BodyDecoder {
   #callsInRow = 0;
   /** Offset of the last loop, or other instruction that a loop to be unrolled must not hold. */
   #unrollFrom = -1;
+  #blockAt = -1;
   #blockParams = 0;
   #blockResults = 0;
 
@@ -192,10 +205,12 @@ export class BodyDecoder {
       body.returns =
       body.loops =
       body.tryTables =
+      body.handlers =
       body.units =
         0;
     body.labelTargeted = false;
     body.params = type.params;
+    body.flow.clear();
     this.#v128 = type.v128;
     const localBytes = this.#locals(type.params) + type.paramFrameBytes;
 
@@ -205,6 +220,7 @@ export class BodyDecoder {
     this.#callsInRow = 0;
     this.#unrollFrom = -1;
     this.#place = body.push(PLACE, body.codeStart, body.codeStart, 0, 0, 0);
+    this.#blockAt = -1;
     this.#open(OP.BLOCK, 0, type.results, 0);
     this.#code();
     if (r.at !== r.end) throw r.invalid(`${r.end - r.at} more bytes`, "the function ended");
@@ -248,8 +264,10 @@ export class BodyDecoder {
     f.place[i] = this.#place;
     f.escape[i] = i;
     f.event[i] = event;
+    f.typeAt[i] = this.#blockAt;
     f.bits[i] = this.#dead ? BIT_DEAD : 0;
     this.#push(params);
+    this.body.flow.open();
   }
 
   #pop(n: number): void {
@@ -271,6 +289,7 @@ export class BodyDecoder {
 
   /** The rest of the construct is not reached. */
   #die(): void {
+    if (!this.#dead) this.body.flow.stop();
     this.#dead = true;
     this.#height = this.#frames.base[this.#depth]!;
   }
@@ -288,6 +307,7 @@ export class BodyDecoder {
     f.bits[target]! |= caught ? BIT_TARGETED | BIT_CAUGHT : BIT_TARGETED;
     if (f.escape[this.#depth]! > target) f.escape[this.#depth] = target;
     if (target === 0) this.body.labelTargeted = true;
+    this.body.flow.branch(target, f.typeAt[target]!, f.kind[target] === OP.LOOP);
     if (f.kind[target] === OP.LOOP) {
       const flags = this.body.flags[f.event[target]!]!;
       if (!(flags & FLAG.JOIN)) this.body.loops++;
@@ -309,6 +329,7 @@ export class BodyDecoder {
   #blockType(): void {
     const { module: m, reader: r } = this;
     const byte = r.at < r.end ? r.bytes[r.at]! : 0;
+    this.#blockAt = r.at;
     this.#blockParams = 0;
     if (byte === 0x40) {
       r.at++;
@@ -424,9 +445,11 @@ export class BodyDecoder {
     if (op >= OP.MEMORY_INIT || op === OP.MEMORY_GROW) this.#unrollFrom = start;
     switch (op) {
       case OP.LOCAL_GET:
+        body.flow.read(r.index("local", body.locals));
+        break;
       case OP.LOCAL_SET:
       case OP.LOCAL_TEE:
-        r.index("local", body.locals);
+        body.flow.write(r.index("local", body.locals));
         break;
       case OP.GLOBAL_GET:
       case OP.GLOBAL_SET: {
@@ -519,6 +542,7 @@ export class BodyDecoder {
     const e = this.#event(op, start, index, 0);
     if (tail) {
       if (!this.#dead) body.tailCalls++;
+      body.flow.forbid();
       this.#leave();
       this.#die();
       return;
@@ -549,15 +573,19 @@ export class BodyDecoder {
         return;
       case OP.BLOCK:
       case OP.TRY:
-        if (op === OP.TRY) this.#unrollFrom = start;
+        if (op === OP.TRY) {
+          this.#unrollFrom = start;
+          body.handlers++;
+        }
         this.#blockType();
         this.#open(op, this.#blockParams, this.#blockResults, -1);
         return;
       case OP.LOOP: {
         this.#blockType();
         this.#unrollFrom = start;
-        const e = this.#event(op, start, 0, 0);
+        const e = this.#event(op, start, this.#depth + 1, 0);
         this.#open(op, this.#blockParams, this.#blockResults, e);
+        body.flow.openLoop(e, this.#blockAt, this.#blockParams === 0);
         if (!this.#dead) this.#openPlace(e);
         return;
       }
@@ -589,6 +617,7 @@ export class BodyDecoder {
           if (this.#height + height > this.#heightMax) this.#heightMax = this.#height + height;
         }
         if (!this.#dead) body.tryTables++;
+        body.handlers++;
         this.#open(op, this.#blockParams, this.#blockResults, -1);
         return;
       }
@@ -619,7 +648,7 @@ export class BodyDecoder {
         this.#spend(start);
         this.#pop(1);
         if (op === OP.BR_ON_NULL) this.#push(1);
-        const e = this.#event(op, start, depth, 0);
+        const e = this.#event(op, start, depth, this.#depth - depth);
         this.#branch(depth);
         if (!this.#dead) this.#openPlace(e);
         return;
@@ -630,14 +659,17 @@ export class BodyDecoder {
         this.#pop(1);
         const n = r.count("labels");
         for (let i = 0; i <= n; i++) this.#branch(this.#label());
-        this.#event(op, start, 0, 0);
+        this.#event(op, start, this.#depth, 0);
         this.#die();
         return;
       }
       case OP.RETURN:
         this.#spend(start);
         this.#event(op, start, this.#depth, 0);
-        if (!this.#dead) body.returns++;
+        if (!this.#dead) {
+          body.returns++;
+          body.flow.branch(0, -1, false);
+        }
         this.#leave();
         this.#die();
         return;
@@ -685,6 +717,7 @@ export class BodyDecoder {
     }
     this.#checkHeight("arm");
     const e = this.#event(op, start, f.event[i]!, 0);
+    if (op === OP.ELSE) body.flow.else();
     if (!this.#dead) f.bits[i]! |= BIT_ARM_LIVE;
     f.kind[i] = op === OP.ELSE ? OP.ELSE : OP.CATCH;
     this.#dead = (bits & BIT_DEAD) !== 0;
@@ -722,7 +755,6 @@ export class BodyDecoder {
       body.flags[tail]! & FLAG.DEAD
     ) return;
     body.flags[loop]! |= FLAG.UNROLL;
-    body.a[loop] = depth;
     body.b[loop] = tail;
   }
 
@@ -749,6 +781,7 @@ export class BodyDecoder {
     this.#depth--;
     this.#height = f.base[i]!;
     this.#push(f.results[i]!);
+    const loop = body.flow.close(kind === OP.IF || kind === OP.ELSE);
     if (i === 0) {
       this.body.push(op, start, r.at, 0, 0, fallsThrough ? 0 : FLAG.DEAD);
       return;
@@ -756,7 +789,12 @@ export class BodyDecoder {
     if (f.escape[i]! < f.escape[i - 1]!) f.escape[i - 1] = f.escape[i]!;
     this.#dead = openedDead || !(fallsThrough || otherWays);
     if (openedDead) return;
-    if (kind === OP.LOOP) this.#markUnrolled(f.event[i]!, i, start);
+    if (kind === OP.LOOP && body.flags[f.event[i]!]! & FLAG.JOIN) {
+      this.#markUnrolled(f.event[i]!, i, start);
+      const flags = FLAG.LOOP_END | (fallsThrough ? 0 : FLAG.DEAD);
+      const end = body.push(op, start, r.at, i, 0, flags);
+      if (loop) Object.assign(loop, { end, fallsThrough });
+    }
 
     const joins = otherWays || structural;
     let e = -1;

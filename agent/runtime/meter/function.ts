@@ -29,10 +29,12 @@
  *
  * @module
  */
-import type { Writer } from "./binary.ts";
+import { Reader, type Writer } from "./binary.ts";
 import { type Body, FLAG, PLACE } from "./body.ts";
+import { has } from "./flow.ts";
 import type { Module } from "./module.ts";
 import { OP } from "./opcodes.ts";
+import { type Outline, type Plan, type Way, writeZero } from "./outline.ts";
 import type { Routines } from "./routines.ts";
 
 /** Bytes that every call takes besides its locals and operands. */
@@ -47,6 +49,7 @@ const UNROLLED_COPIES = 4;
 const VOID = 0x40;
 const I32 = 0x7f;
 const I32_EQZ = 0x45;
+const I32_EQ = 0x46;
 const I32_LT_S = 0x48;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
@@ -56,6 +59,10 @@ const I32_OR = 0x72;
 const GLOBAL = 0;
 const BOTH = 1;
 const LOCAL = 2;
+
+function isBranch(op: number): boolean {
+  return op >= OP.BR && op <= OP.RETURN || op === OP.BR_ON_NULL || op === OP.BR_ON_NON_NULL;
+}
 
 /** How an index of the module is written in the rewritten one. */
 export interface Indices {
@@ -72,12 +79,19 @@ export class FunctionEmitter {
   #joined = GLOBAL;
   #fuelLocal = -1;
   #stackLocal = -1;
+  /** What "outline" was at the entry, in functions that handle exceptions. */
+  #roomLocal = -1;
+  /** The first of the locals for outlining: "mark", "code", and the values of ways out. */
+  #outlineLocals = -1;
   #frameBytes = 0;
+  #plan!: Plan;
+  /** The loop that is being written as a function of its own. */
+  #root: Outline | undefined;
   /** The body is in a block of its own, and every way out leads through that block's end. */
   #wrapped = false;
   #truths = new Uint8Array(256);
-  /** Code is being written inside of one more block, around the label of this depth; -1: it is not. */
-  #blockDepth = -1;
+  /** Depths of the labels around which one more block is open. */
+  readonly #blocks: number[] = [];
   /** Offsets, in the function written last, of the `if`s that are hardly ever taken. */
   readonly unlikely: number[] = [];
   /** Of the function written last, see `WrittenFunction` of `meter.ts`; empty unless they are recorded. */
@@ -91,9 +105,11 @@ export class FunctionEmitter {
   ) {}
 
   /** Writes the locals and code of the decoded function to `w`. */
-  emit(body: Body, functionIndex: number, w: Writer): void {
+  emit(body: Body, functionIndex: number, plan: Plan, w: Writer): void {
     this.#w = w;
     this.#body = body;
+    this.#plan = plan;
+    this.#root = undefined;
     this.unlikely.length = 0;
     this.segments = [];
     const leaf = body.calls + body.tailCalls === 0;
@@ -104,22 +120,182 @@ export class FunctionEmitter {
     this.#fuelLocal = onlyEntry ? -1 : body.locals;
     const bare = body.frameBytes + (onlyEntry ? 0 : 8);
     const pays = body.calls > 0 || bare > LEAF_FRAME_BYTES_MAX;
-    this.#stackLocal = pays ? body.locals + (onlyEntry ? 0 : 1) : -1;
-    this.#frameBytes = CALL_BYTES + bare + (pays ? 8 : 0);
+    let ours = onlyEntry ? 0 : 1;
+    this.#stackLocal = pays ? body.locals + ours++ : -1;
+    this.#roomLocal = pays && body.handlers > 0 ? body.locals + ours++ : -1;
+    this.#outlineLocals = body.locals + ours;
+    const outlines = plan.outlines.size > 0;
+    if (outlines) ours += 2;
+    this.#frameBytes = CALL_BYTES + bare + (pays ? 8 : 0) + (this.#roomLocal < 0 ? 0 : 8) +
+      (outlines ? 16 * (plan.slots.length + 1) : 0);
     this.#joined = body.loops > 0 && body.tryTables === 0 ? LOCAL : GLOBAL;
     this.#truth = GLOBAL;
     const cleansUp = pays || this.#joined === LOCAL;
     this.#wrapped = cleansUp && (body.labelTargeted || body.returns > 1);
     if (this.#truths.length < body.events) this.#truths = new Uint8Array(body.opcode.length);
 
-    const ours = (onlyEntry ? 0 : 1) + (pays ? 1 : 0);
-    w.u32(body.localGroups + (ours > 0 ? 1 : 0));
+    w.u32(body.localGroups + (ours > 0 ? 1 : 0) + plan.slots.length);
     w.copy(this.module.bytes, body.localsStart, body.codeStart);
     if (ours > 0) w.u8(ours, I32);
+    for (const type of plan.slots) w.u8(1, type);
 
     this.#segment(body.codeStart, 0);
     this.#entry(functionIndex);
     this.#events(1, body.events, body.codeStart);
+  }
+
+  /**
+   * Writes the function that one of the loops of the function written last goes on in. It begins
+   * behind the check at the loop's head, and gives locals, values, and how it ended: 0 for the end of
+   * a slice, else a way out.
+   */
+  emitOutlined(outline: Outline, w: Writer): void {
+    const { loop, ways, locals, params } = outline;
+    const { types, slots } = this.#plan;
+    const body = this.#body;
+    this.#w = w;
+    this.#root = outline;
+    this.unlikely.length = 0;
+    this.segments = [];
+    this.#wrapped = false;
+    this.#stackLocal = this.#roomLocal = -1;
+    this.#fuelLocal = locals;
+    this.#outlineLocals = locals + 1;
+
+    w.u32(locals - params + 1 + slots.length);
+    for (const type of types.subarray(params, locals)) w.u8(1, type);
+    w.u8(3, I32);
+    for (const type of slots) w.u8(1, type);
+
+    // The head charges once more for the round that is already paid.
+    w.op(OP.GLOBAL_GET, this.routines.imports.fuel).u8(OP.I32_CONST).s32(body.cost[loop.event]!);
+    w.u8(I32_ADD).op(OP.LOCAL_SET, this.#fuelLocal);
+    this.#truth = LOCAL;
+    this.#segment(body.start[loop.event]!, 0);
+    for (const { target, types } of ways.toReversed()) {
+      if (target >= 0) this.#block(types);
+    }
+    const copied = this.#events(loop.event, loop.end, body.start[loop.event]!);
+    if (!(body.flags[loop.event]! & FLAG.UNROLL)) {
+      this.#segment(copied, 1);
+      w.copy(this.module.bytes, copied, body.start[loop.end]!);
+      this.#segment(body.start[loop.end]!, 0);
+      if (loop.fallsThrough) this.#agree();
+      w.u8(OP.END);
+    }
+    if (!loop.fallsThrough) w.u8(OP.UNREACHABLE);
+    for (const [i, way] of ways.entries()) {
+      if (way.target >= 0) w.u8(OP.END);
+      this.#truth = LOCAL;
+      for (const slot of way.slots.toReversed()) w.op(OP.LOCAL_SET, this.#slotLocal(slot));
+      this.#spill();
+      this.#give(outline, i + 1, way.live, way.slots);
+    }
+    w.u8(OP.END);
+  }
+
+  get #mark(): number {
+    return this.#outlineLocals;
+  }
+
+  get #code(): number {
+    return this.#outlineLocals + 1;
+  }
+
+  #slotLocal(slot: number): number {
+    return this.#outlineLocals + 2 + slot;
+  }
+
+  /** Opens a block that gives values of these types. */
+  #block(types: readonly number[]): void {
+    this.#w.u8(OP.BLOCK);
+    if (types.length === 0) this.#w.u8(VOID);
+    else if (types.length === 1) this.#w.u8(types[0]!);
+    else this.#w.s32(this.routines.type([], types));
+  }
+
+  /** How far up the label of depth `target` is from where it is `up` in the original. */
+  #label(up: number, target: number): number {
+    const root = this.#root;
+    if (root && target < root.loop.depth) {
+      const outside = root.ways.filter((way) => way.target >= 0);
+      const way = outside.findIndex((way) => way.target === target);
+      return up + target - root.loop.depth + way + 1 + this.#blocks.length;
+    }
+    let label = up;
+    for (const depth of this.#blocks) if (depth > target) label++;
+    return label;
+  }
+
+  /** Returns from an outlined function. */
+  #give(outline: Outline, code: number, live: Int32Array, used: readonly number[]): void {
+    const { types, slots } = this.#plan;
+    const w = this.#w;
+    for (const local of outline.given) {
+      if (has(live, local)) w.op(OP.LOCAL_GET, local);
+      else writeZero(w, types[local]!);
+    }
+    for (const [slot, type] of slots.entries()) {
+      if (used.includes(slot)) w.op(OP.LOCAL_GET, this.#slotLocal(slot));
+      else writeZero(w, type);
+    }
+    w.u8(OP.I32_CONST).s32(code).u8(OP.RETURN);
+  }
+
+  /**
+   * Behind the charge at the head of a loop that is outlined, with what is left as an operand: at the
+   * end of the slice the loop goes on elsewhere.
+   */
+  #outlined(outline: Outline): void {
+    const { loop, ways } = outline;
+    const { types, slots, frameBytes } = this.#plan;
+    const { routines } = this;
+    const { fuel, outline: room } = routines.imports;
+    const w = this.#w;
+    if (loop.nests) w.op(OP.LOCAL_GET, this.#mark).u8(I32_OR);
+    this.#ifNegative();
+    w.op(OP.LOCAL_GET, this.#fuelLocal).op(OP.GLOBAL_SET, fuel);
+    if (outline === this.#root) {
+      w.op(OP.CALL, routines.enter());
+      this.#give(outline, 0, loop.headLive, []);
+      w.u8(OP.END);
+      return;
+    }
+    const mark = (value: number) => w.u8(OP.I32_CONST).s32(value).op(OP.LOCAL_SET, this.#mark);
+    if (loop.nests) mark(0);
+    w.u8(OP.I32_CONST).s32(frameBytes).op(OP.CALL, routines.outline()).u8(OP.IF, VOID);
+    w.u8(OP.LOOP, VOID);
+    for (let local = 0; local < outline.params; local++) {
+      if (has(outline.taken, local)) w.op(OP.LOCAL_GET, local);
+      else writeZero(w, types[local]!);
+    }
+    w.op(OP.CALL, outline.index).op(OP.LOCAL_SET, this.#code);
+    for (let slot = slots.length - 1; slot >= 0; slot--) w.op(OP.LOCAL_SET, this.#slotLocal(slot));
+    for (const local of outline.given.toReversed()) w.op(OP.LOCAL_SET, local);
+    w.op(OP.LOCAL_GET, this.#code).u8(I32_EQZ, OP.BR_IF, 0, OP.END);
+    w.op(OP.GLOBAL_GET, room).u8(OP.I32_CONST).s32(frameBytes).u8(I32_ADD).op(OP.GLOBAL_SET, room);
+    w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal);
+    if (outline.parent) mark(-0x80000000);
+    for (const [i, way] of ways.entries()) {
+      const isLast = i === ways.length - 1;
+      if (!isLast) {
+        w.op(OP.LOCAL_GET, this.#code).u8(OP.I32_CONST).s32(i + 1).u8(I32_EQ, OP.IF, VOID);
+      }
+      this.#goOut(loop.depth, way, isLast ? 2 : 3);
+      if (!isLast) w.u8(OP.END);
+    }
+    if (ways.length === 0) w.u8(OP.UNREACHABLE);
+    w.u8(OP.END).op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal).u8(OP.END);
+  }
+
+  /** Leaves a loop of this depth from `inside` as many constructs as are open in its head. */
+  #goOut(depth: number, { target, slots }: Way, inside: number): void {
+    const w = this.#w;
+    for (const slot of slots) w.op(OP.LOCAL_GET, this.#slotLocal(slot));
+    if (target === 0 && !this.#root && !this.#wrapped) {
+      this.#leave();
+      w.u8(OP.RETURN);
+    } else w.op(OP.BR, inside + (target < 0 ? 1 : this.#label(depth - target, target)));
   }
 
   /** Writes the events `[from, to)` and the code between; the code behind `copied` is still to be. */
@@ -132,9 +308,9 @@ export class FunctionEmitter {
       copied = body.end[e]!;
       if (body.flags[e]! & FLAG.UNROLL) {
         this.#unrolled(e);
-        e = body.b[e]!;
-        // Behind the tail there is nothing but `end`.
-        copied = body.end[e]! + 1;
+        // Behind the tail there is nothing but the end of the loop.
+        e = body.b[e]! + 1;
+        copied = body.end[e]!;
       } else this.#event(e);
     }
     return copied;
@@ -149,7 +325,7 @@ export class FunctionEmitter {
     this.#agree();
     if (isConditional) {
       w.u8(OP.BLOCK, VOID);
-      this.#blockDepth = body.a[loop]!;
+      this.#blocks.push(body.a[loop]!);
     }
     this.#original(loop);
     for (let copy = 1; copy <= UNROLLED_COPIES; copy++) {
@@ -164,11 +340,12 @@ export class FunctionEmitter {
       else if (isConditional) w.u8(I32_EQZ, OP.BR_IF, 1);
     }
     w.u8(OP.END);
-    this.#blockDepth = -1;
     if (!isConditional) return;
     w.u8(OP.END);
+    this.#blocks.pop();
     this.#truth = this.#joined;
-    this.#charge(tail);
+    // What follows the loop is paid by the function that it is in.
+    if (this.#root?.loop.event !== loop) this.#charge(tail);
   }
 
   /** What is written from here on stands for code of the module at `offset`. */
@@ -179,6 +356,9 @@ export class FunctionEmitter {
   #entry(functionIndex: number): void {
     const w = this.#w;
     const check = (this.#body.flags[0]! & FLAG.CHECK) !== 0;
+    if (this.#roomLocal >= 0) {
+      w.op(OP.GLOBAL_GET, this.routines.imports.outline).op(OP.LOCAL_SET, this.#roomLocal);
+    }
     if (this.#stackLocal < 0) {
       this.#charge(0);
     } else {
@@ -232,6 +412,8 @@ export class FunctionEmitter {
       return;
     }
     w.op(OP.LOCAL_TEE, local);
+    const outline = this.#plan.outlines.get(e);
+    if (outline) return this.#outlined(outline);
     this.#ifNegative();
     w.op(OP.LOCAL_GET, local).op(OP.GLOBAL_SET, fuel).op(OP.CALL, this.routines.pause());
     w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, local).u8(OP.END);
@@ -270,7 +452,9 @@ export class FunctionEmitter {
   /** Behind a caught exception: gives back what the callees had taken. */
   #recover(): void {
     if (this.#stackLocal < 0) return;
-    this.#w.op(OP.LOCAL_GET, this.#stackLocal).op(OP.GLOBAL_SET, this.routines.imports.stack);
+    const { stack, outline } = this.routines.imports;
+    this.#w.op(OP.LOCAL_GET, this.#stackLocal).op(OP.GLOBAL_SET, stack);
+    if (this.#roomLocal >= 0) this.#w.op(OP.LOCAL_GET, this.#roomLocal).op(OP.GLOBAL_SET, outline);
   }
 
   #event(e: number): void {
@@ -280,6 +464,11 @@ export class FunctionEmitter {
     const flags = body.flags[e]!;
     const live = !(flags & FLAG.DEAD);
     const a = body.a[e]!;
+    if (!live && this.#root && isBranch(op)) {
+      // Its label may not be here.
+      w.u8(OP.UNREACHABLE);
+      return;
+    }
     switch (op) {
       case PLACE:
         break;
@@ -313,9 +502,9 @@ export class FunctionEmitter {
         return;
       case OP.RETURN:
         if (!live) this.#original(e);
-        else if (this.#wrapped) {
+        else if (this.#wrapped || this.#root) {
           this.#agree();
-          w.op(OP.BR, a + (this.#blockDepth >= 0 ? 1 : 0));
+          w.op(OP.BR, this.#label(a, 0));
         } else {
           this.#spill();
           this.#leave();
@@ -330,7 +519,7 @@ export class FunctionEmitter {
         return;
       case OP.LOOP:
         if (live && flags & FLAG.JOIN) this.#agree();
-        this.#original(e);
+        this.#openLoop(e);
         if (flags & FLAG.JOIN) this.#truth = this.#joined;
         if (flags & FLAG.CAUGHT) this.#recover();
         break;
@@ -358,6 +547,10 @@ export class FunctionEmitter {
           this.#exit(live);
           return;
         }
+        if (flags & FLAG.LOOP_END) {
+          this.#closeLoop(e, live);
+          return;
+        }
         if (live && flags & FLAG.JOIN) this.#agree();
         this.#original(e);
         if (flags & FLAG.JOIN) this.#truth = this.#joined;
@@ -365,15 +558,14 @@ export class FunctionEmitter {
         break;
       case OP.BR:
       case OP.BR_IF:
-        if (live) this.#agree();
-        if (body.b[e]! < this.#blockDepth) w.op(op, a + 1);
-        else this.#original(e);
-        break;
-      case OP.BR_TABLE:
       case OP.BR_ON_NULL:
       case OP.BR_ON_NON_NULL:
         if (live) this.#agree();
-        this.#original(e);
+        w.op(op, this.#label(a, body.b[e]!));
+        break;
+      case OP.BR_TABLE:
+        if (live) this.#agree();
+        this.#table(e);
         break;
       case OP.MEMORY_GROW:
       case OP.TABLE_GROW:
@@ -387,6 +579,43 @@ export class FunctionEmitter {
         return;
     }
     this.#charge(e);
+  }
+
+  /** A `br_table` with its labels as they are here. */
+  #table(e: number): void {
+    const body = this.#body;
+    const w = this.#w;
+    const depth = body.a[e]!;
+    if (!this.#root && this.#blocks.length === 0) return this.#original(e);
+    const r = new Reader(this.module.bytes, body.start[e]! + 1, body.end[e]!);
+    const count = r.u32();
+    w.op(OP.BR_TABLE, count);
+    for (let i = 0; i <= count; i++) {
+      const up = r.u32();
+      w.u32(this.#label(up, depth - up));
+    }
+  }
+
+  /** Where a loop is outlined, the way to behind its end leads through a block around it. */
+  #openLoop(e: number): void {
+    const body = this.#body;
+    const outline = this.#plan.outlines.get(e);
+    if (outline && outline !== this.#root && outline.loop.fallsThrough) {
+      // Both have the same type, since there are no parameters.
+      this.#w.u8(OP.BLOCK).copy(this.module.bytes, body.start[e]! + 1, body.end[e]!);
+      this.#blocks.push(body.a[e]!);
+    }
+    this.#original(e);
+  }
+
+  #closeLoop(e: number, live: boolean): void {
+    const hasBlock = this.#blocks.at(-1) === this.#body.a[e]!;
+    if (hasBlock && live) this.#agree();
+    this.#original(e);
+    if (!hasBlock) return;
+    this.#w.u8(OP.END);
+    this.#blocks.pop();
+    this.#truth = this.#joined;
   }
 
   /** A routine in place of a bulk instruction: it takes the fuel and gives what is left. */

@@ -1,15 +1,16 @@
 /**
  * Rewrites a WebAssembly core module so that what it may use is limited and counted.
  *
- * The rewritten module has four more imports, at the end of the imports of their kinds. The host
- * gives the same four to all core modules of one component instance, so that one budget spans
+ * The rewritten module has five more imports, at the end of the imports of their kinds. The host
+ * gives the same five to all core modules of one component instance, so that one budget spans
  * them, and start functions are metered from their first instruction:
  *
  * | import | meaning |
  * | --- | --- |
  * | `"realm" "fuel"`: global (mut i32) | Units left in this slice. The host adds to it. |
  * | `"realm" "stack"`: global (mut i32) | Bytes of call depth left. {@link STACK_EXHAUSTED} when a call found too few and trapped. |
- * | `"realm" "refuel"`: func () -> i32 | Called when a check finds "fuel" below zero. 0: go on, whatever "fuel" is then. Else the guest traps, and no handler of its can catch it. |
+ * | `"realm" "outline"`: global (mut i32) | Bytes of call depth left for loops that go on in functions of their own. Only speed depends on it. |
+ * | `"realm" "refuel"`: func () -> i32 | Called when a check finds "fuel" below zero. 0: go on; then "fuel" must not be below zero any more. Else the guest traps, and no handler of its can catch it. |
  * | `"realm" "grow"`: func (kind: i32, units: i32) -> i32 | Asks for `units` more pages (kind 0) or table elements (kind 1); 0 allows. A negative number gives back what could not be used; its result is ignored. |
  *
  * *Fuel.* Every executed instruction costs one unit; `nop`, `block`, `loop`, `else`, `end` and the
@@ -20,7 +21,10 @@
  * too. "fuel" is exact whenever the guest calls out or has returned. Checks are at the entries of
  * functions, at loop heads, and between chunks of bulk operations; only functions that call
  * nothing and cost at most 64 have none. Short innermost loops are unrolled and checked every few
- * rounds, which are at most 1024 units apart.
+ * rounds, which are at most 1024 units apart. Where a check at a loop head finds the slice used up,
+ * the loop goes on in a function that has a copy of it and is called again for every slice, so that
+ * an engine can run one long loop in better code as it becomes ready (`outline.ts`). That takes
+ * neither fuel nor "stack".
  *
  * *Stack.* A call costs `64 + 8 * (parameters + locals + operands at their highest)` bytes, 16 each
  * for vectors, locals of the rewriter included. Functions that call nothing and need less than a
@@ -51,6 +55,7 @@ import {
   SECTION_ORDER,
   type SizeLimits,
 } from "./module.ts";
+import { planOutlines } from "./outline.ts";
 import { type Imports, Routines } from "./routines.ts";
 
 export { STACK_EXHAUSTED } from "./routines.ts";
@@ -78,6 +83,11 @@ export interface WrittenFunction {
    * it all stands for that one instruction. The first member is ascending.
    */
   readonly segments: readonly number[];
+  /**
+   * It has a copy of a loop of the original. Who called it stands for the same place, at the head of
+   * the loop, and is to be left out of a backtrace.
+   */
+  readonly isOutlined: boolean;
 }
 
 /** A rewritten module and what it takes when it is instantiated. */
@@ -90,7 +100,8 @@ export interface Metered {
 }
 
 /** Imports that are added, by kind. */
-const ADDED = 2;
+const ADDED_FUNCTIONS = 2;
+const ADDED_GLOBALS = ["fuel", "stack", "outline"];
 /** Bytes that V8 takes for one function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
 const KIND_FUNCTION = 0;
@@ -108,16 +119,17 @@ const MUTABLE = 1;
 export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
   const m = decodeModule(bytes);
   const indices: Renumbering = {
-    functionIndex: (i) => i < m.importedFunctions ? i : i + ADDED,
-    globalIndex: (i) => i < m.importedGlobals ? i : i + ADDED,
+    functionIndex: (i) => i < m.importedFunctions ? i : i + ADDED_FUNCTIONS,
+    globalIndex: (i) => i < m.importedGlobals ? i : i + ADDED_GLOBALS.length,
   };
   const imports: Imports = {
     fuel: m.importedGlobals,
     stack: m.importedGlobals + 1,
+    outline: m.importedGlobals + 2,
     refuel: m.importedFunctions,
     grow: m.importedFunctions + 1,
   };
-  const routines = new Routines(m, imports, m.functions.length + ADDED);
+  const routines = new Routines(m, imports, m.functions.length + ADDED_FUNCTIONS);
   const refuelType = routines.type([], [I32]);
   const growType = routines.type([I32, I32], [I32]);
 
@@ -184,8 +196,8 @@ function writeTypes(m: Module, routines: Routines): Writer {
 
 function writeImports(m: Module, refuelType: number, growType: number): Writer {
   const count = open(m, SECTION.IMPORT)?.count ?? 0;
-  const w = extend(m, SECTION.IMPORT, count, 2 * ADDED);
-  for (const name of ["fuel", "stack"]) {
+  const w = extend(m, SECTION.IMPORT, count, ADDED_GLOBALS.length + ADDED_FUNCTIONS);
+  for (const name of ADDED_GLOBALS) {
     w.name(RESERVED_MODULE).name(name).u8(KIND_GLOBAL, I32, MUTABLE);
   }
   w.name(RESERVED_MODULE).name("refuel").op(KIND_FUNCTION, refuelType);
@@ -384,6 +396,7 @@ function writeCode(
   const decoder = new BodyDecoder(m, r);
   const emitter = new FunctionEmitter(m, indices, routines, onFunction !== undefined);
   const body = new Writer(4096);
+  const outlined: [index: number, unlikely: number[]][] = [];
   for (let i = 0; i < count; i++) {
     const index = m.importedFunctions + i;
     const length = r.u32();
@@ -392,18 +405,31 @@ function writeCode(
     const start = r.at;
     r.end = end;
     r.functionIndex = index;
-    emitter.emit(decoder.decode(index), index, body.clear());
-    if (body.length > FUNCTION_BYTES_MAX) {
+    const decoded = decoder.decode(index);
+    const plan = planOutlines(decoded, m, index, routines);
+    emitter.emit(decoded, index, plan, body.clear());
+    const requireSize = () => {
+      if (body.length <= FUNCTION_BYTES_MAX) return;
       throw r.unsupported(`function of ${length} bytes`, "it is too large when metered", start);
-    }
+    };
+    requireSize();
     functions.appendSized(body);
     hints.add(indices.functionIndex(index), emitter.unlikely);
-    const { segments } = emitter;
-    onFunction?.({ index: indices.functionIndex(index), original: index, segments });
+    const tell = (at: number, isOutlined: boolean) =>
+      onFunction?.({ index: at, original: index, segments: emitter.segments, isOutlined });
+    tell(indices.functionIndex(index), false);
+    for (const outline of plan.outlines.values()) {
+      emitter.emitOutlined(outline, body.clear());
+      requireSize();
+      routines.reserved(outline.index).body = body.bytes();
+      outlined.push([outline.index, [...emitter.unlikely]]);
+      tell(outline.index, true);
+    }
     r.functionIndex = -1;
     r.end = range!.end;
   }
   if (range) requireEnd(r, "function bodies");
+  for (const [index, unlikely] of outlined) hints.add(index, unlikely);
   const w = new Writer(functions.length + 64).u32(count + routines.routines.length).append(
     functions,
   );

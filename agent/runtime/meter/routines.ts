@@ -50,6 +50,7 @@ const I64_CONST = 0x42;
 export interface Imports {
   readonly fuel: number;
   readonly stack: number;
+  readonly outline: number;
   readonly refuel: number;
   readonly grow: number;
 }
@@ -57,9 +58,9 @@ export interface Imports {
 /** A function to be appended. */
 interface Routine {
   readonly name: string;
-  readonly type: number;
+  type: number;
   /** Locals and code, without the length. */
-  readonly body: Uint8Array;
+  body: Uint8Array;
 }
 
 /** Collects the functions and types to be appended to one module. */
@@ -115,6 +116,16 @@ export class Routines {
     return index;
   }
 
+  /** The index of one more function, whose type and body follow. */
+  reserve(name: string): number {
+    return this.firstFunction + this.routines.push({ name, type: 0, body: new Uint8Array(0) }) - 1;
+  }
+
+  /** A function for which {@link reserve} gave the index. */
+  reserved(index: number): Routine {
+    return this.routines[index - this.firstFunction]!;
+  }
+
   /** `() -> ()`: asks the host for fuel; traps when it gives none. */
   pause(): number {
     return this.#routine("realm.pause", () => {
@@ -139,6 +150,22 @@ export class Routines {
       code.op(OP.GLOBAL_GET, fuel).u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID);
       code.op(OP.CALL, pause).u8(OP.END, OP.END);
       return { type: this.type([], []), code };
+    });
+  }
+
+  /**
+   * `(bytes) -> may`: at the head of a loop that is outlined, when "fuel" may be below zero. Takes
+   * the bytes from "outline", and gives 1 when there were as many.
+   */
+  outline(): number {
+    const enter = this.enter();
+    return this.#routine("realm.outline", () => {
+      const { outline } = this.imports;
+      const code = new Writer(64).u8(1, 1, I32).op(OP.CALL, enter);
+      code.op(OP.GLOBAL_GET, outline).u8(OP.LOCAL_GET, 0, I32_SUB, OP.LOCAL_TEE, 1);
+      code.u8(OP.I32_CONST, 0, I32_LT_S, OP.IF, VOID, OP.I32_CONST, 0, OP.RETURN, OP.END);
+      code.u8(OP.LOCAL_GET, 1).op(OP.GLOBAL_SET, outline).u8(OP.I32_CONST, 1, OP.END);
+      return { type: this.type([I32], [I32]), code };
     });
   }
 

@@ -22,10 +22,11 @@ export async function assemble(wat: string): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await parse(wat));
 }
 
-/** The four imports. */
+/** The five imports. */
 export class TestHost {
   readonly fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   readonly stack = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
+  readonly outline = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   /** Units handed out so far. */
   granted = 0;
   refuels = 0;
@@ -38,7 +39,9 @@ export class TestHost {
     readonly slice = 1_000_000_000,
     readonly budget = Infinity,
     stackBytes = 256 * 1024,
+    outlineBytes = 64 * 1024,
   ) {
+    this.outline.value = outlineBytes;
     this.stack.value = stackBytes;
     this.#grant();
   }
@@ -56,6 +59,7 @@ export class TestHost {
   readonly imports = {
     fuel: this.fuel,
     stack: this.stack,
+    outline: this.outline,
     refuel: (): number => {
       this.refuels++;
       if (this.used > this.budget) return 1;

@@ -129,10 +129,16 @@ function symbolizeModule(
   const { codeAt, custom } = readSections(bytes);
   const names = readNames(custom.name);
   const module = moduleName(names.module, key);
-  const places = frames.map(({ offset }) => {
-    const body = bodies.get(offset);
-    const written = body && functions.get(body.index);
-    if (!written) return undefined; // a function of the rewriter
+  const writtenAt = (frame: RawFrame | undefined) => {
+    const body = frame && bodies.get(frame.offset);
+    return body && functions.get(body.index);
+  };
+  const places = frames.map((frame, i) => {
+    const { offset } = frame;
+    const written = writtenAt(frame);
+    // A function of the rewriter, or who called the copy of its own loop.
+    if (!written || writtenAt(frames[i - 1])?.isOutlined) return undefined;
+    const body = bodies.get(offset)!;
     const at = originalOffset(written.segments, offset - body.start);
     const name = names.functions.get(written.original);
     return { at, name: name === undefined ? `function[${written.original}]` : demangle(name) };
