@@ -10,7 +10,7 @@ import type { World } from "../kernel/ports.ts";
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the glue or the rewriter.
  */
-export const TOOLCHAIN = "realm-11 jco-transpile-0.12.1";
+export const TOOLCHAIN = "realm-11 glue-3 jco-transpile-0.12.1";
 
 /** A component, ready to be compiled and instantiated. */
 export interface Artifact {

@@ -11,6 +11,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { pruneGlue, shareGlue } from "./glue_prune.ts";
 
 /** The end (exclusive) of the bracketed text that opens at `open`, skipping string literals. */
 function closing(source: string, open: number): number {
@@ -53,11 +54,12 @@ const LOWERING =
   /let trampoline(\d+) = _trampoline\1\.manuallyAsync \? new WebAssembly\.Suspending\(/g;
 
 /**
- * Reduces the synchronous output of jco to the body of a function of `lower` and `enter` that
- * returns `instantiate(getCoreModule, imports, instantiateCore)`.
+ * Reduces the synchronous output of jco to the body of a function of `enter` and `lift` that
+ * returns `instantiate(getCoreModule, imports, instantiateCore, lower)`.
  *
- * `lower(name, call)` gets every host function as `interface@version#jsName` and returns what the
- * core module is given in its place. `enter` is called where an export calls its core function.
+ * `lower(name, call, state)` gets every host function as `interface@version#jsName` and returns what
+ * the core module is given in its place: a function that calls `call(state, ...args)`. `enter` is
+ * called where an export calls its core function.
  */
 export function reduceGlue(source: string): string {
   let js = replaceEach(source, "_debugLog(", () => "void 0");
@@ -116,7 +118,7 @@ export function reduceGlue(source: string): string {
       body.slice(from, match.index),
       `let trampoline${index} = $lower(${
         JSON.stringify(name)
-      }, (...args) => (_checkMayLeave(${component}), _trampoline${index}(...args)))`,
+      }, (_state, ...args) => (_checkMayLeave(${component}), _trampoline${index}(...args)))`,
     );
     from = end;
   }
@@ -133,10 +135,26 @@ export function reduceGlue(source: string): string {
   const utilities = js.search(/^export const _util = \{/m);
   if (utilities >= 0) js = js.slice(0, utilities);
   if (!/^export function instantiate/m.test(js)) throw changed("there is no instantiate function");
-  return js
-    .replace(/^export function instantiate/m, "return function instantiate")
+  js = js
+    .replace(
+      /^export function instantiate\([^\n]*\) \{$/m,
+      "return function instantiate(getCoreModule, imports, instantiateCore, $lower) {",
+    )
     .replaceAll("!globalThis?.process?.env?.JCO_DEBUG", "true")
-    .replaceAll("import.meta.url", "''");
+    .replaceAll("import.meta.url", "''")
+    // An instance that trapped is thrown away: nobody asks it again.
+    .replace(/getOrCreateAsyncState\(\d+\)\.throwIfTrapped\(\);/g, "")
+    .replace(
+      /if \(getOrCreateAsyncState\(\d+\)\.markTrapped\(e\)\) \{ throw e; \}/g,
+      "if (e instanceof WebAssemblyRuntimeError) { throw e; }",
+    );
+  const glue = shareGlue(pruneGlue(js));
+  try {
+    new Function("$enter", "$lift", glue);
+  } catch (error) {
+    throw changed((error as Error).message);
+  }
+  return glue;
 }
 
 const INTRINSIC_IMPORT =
@@ -150,7 +168,9 @@ function lowerIntrinsics(body: string): string {
   return body.replace(
     INTRINSIC_IMPORT,
     (line, key: string, value: string, name: string) =>
-      body.includes(`function ${name}(`) ? `${key}$lower("canon", ${value}),` : line,
+      body.includes(`function ${name}(`)
+        ? `${key}$lower("canon", (_state, ...args) => ${value}(...args)),`
+        : line,
   );
 }
 
@@ -204,11 +224,12 @@ function reduceExports(body: string): string {
  * The glue of a core module of WASI 0.1, in the form of what {@link reduceGlue} makes of jco's:
  * there is nothing to lift and lower, the host's functions take the numbers themselves.
  */
-export const MODULE_GLUE = `return function instantiate(getCoreModule, imports, instantiateCore) {
+export const MODULE_GLUE =
+  `return function instantiate(getCoreModule, imports, instantiateCore, $lower) {
   const { bindMemory, ...functions } = imports["wasi_snapshot_preview1"];
   const lowered = {};
   for (const name in functions) {
-    lowered[name] = $lower("wasi_snapshot_preview1#" + name, functions[name]);
+    lowered[name] = $lower("wasi_snapshot_preview1#" + name, (_state, ...args) => functions[name](...args));
   }
   const core = getCoreModule("core");
   const { exports } = instantiateCore(core, { wasi_snapshot_preview1: lowered });
@@ -216,10 +237,11 @@ export const MODULE_GLUE = `return function instantiate(getCoreModule, imports, 
   return { "wasi:cli/run@0.1": { run: () => $enter(exports._start) } };
 };`;
 
-/** What the glue gives a core module in place of a host function. */
+/** What the glue gives a core module in place of a host function; it calls `call(state, ...)`. */
 export type Lower = (
   name: string,
-  call: (...args: unknown[]) => unknown,
+  call: (state: unknown, ...args: unknown[]) => unknown,
+  state: unknown,
 ) => ((...args: unknown[]) => unknown) | object;
 
 /**
@@ -235,25 +257,28 @@ export type Lift = (length: number) => number;
 export type ComponentExports = Record<string, Record<string, (...args: unknown[]) => unknown>>;
 
 /** The function in jco's output. Resolves when every core module is instantiated. */
-export type Instantiate = (
-  getCoreModule: (name: string) => WebAssembly.Module,
-  imports: Record<string, object>,
-  instantiateCore: (
-    module: WebAssembly.Module,
-    imports: Record<string, Record<string, unknown>>,
-  ) => { exports: Record<string, unknown> },
-) => ComponentExports | Promise<ComponentExports>;
+export interface Instantiate {
+  (
+    getCoreModule: (name: string) => WebAssembly.Module,
+    imports: Record<string, object>,
+    instantiateCore: (
+      module: WebAssembly.Module,
+      imports: Record<string, Record<string, unknown>>,
+    ) => { exports: Record<string, unknown> },
+    lower: Lower,
+  ): ComponentExports | Promise<ComponentExports>;
+  /** Lets go of the instance that was at work last; there where glue is shared. */
+  readonly leave?: () => void;
+}
 
 /**
- * Compiles reduced glue once; call the result for each instance.
+ * Compiles reduced glue, once in a Worker; call the result for each instance.
  *
  * `new Function` because a compiled program cannot import `blob:` modules in a Worker that has no
  * permissions, and `data:` modules take ten times as long. The glue sees neither Deno, process nor
  * fetch.
  */
-export function compileGlue(
-  reduced: string,
-): (lower: Lower, enter: Enter, lift: Lift) => Instantiate {
-  const make = new Function("$lower", "$enter", "$lift", "process", "Deno", "fetch", reduced);
-  return (lower, enter, lift) => make(lower, enter, lift, undefined, undefined, undefined);
+export function compileGlue(reduced: string, enter: Enter, lift: Lift): Instantiate {
+  const make = new Function("$enter", "$lift", "process", "Deno", "fetch", reduced);
+  return make(enter, lift, undefined, undefined, undefined);
 }

@@ -9,7 +9,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import type { ComponentExports, Enter, Instantiate, Lift, Lower } from "./glue.ts";
+import { compileGlue, type ComponentExports, type Instantiate, type Lower } from "./glue.ts";
 import { HandlerLoop } from "./handler_loop.ts";
 import type { Limiter } from "./limiter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
@@ -19,7 +19,8 @@ import { PREVIEW1, SUSPENDING_FUNCTIONS, SUSPENDING_IMPORTS } from "./wasi/host.
 /** What an instance is made of; the modules and the glue are shared by all of a replica. */
 export interface InstanceInit {
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
-  readonly glue: (lower: Lower, enter: Enter, lift: Lift) => Instantiate;
+  /** What {@link compileInstantiate} made. */
+  readonly instantiate: Instantiate;
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
   readonly limiter: Limiter;
@@ -108,14 +109,16 @@ function ending(error: unknown, limiter: Limiter): unknown {
 
 /** A lowered function whose host side may wait. */
 function lowerWaiting(
-  call: (...args: unknown[]) => unknown,
+  call: (state: unknown, ...args: unknown[]) => unknown,
+  state: unknown,
   limiter: Limiter,
   onWait: () => void,
 ): object {
   const attempt = (args: unknown[], result: Settled | undefined): unknown => {
     settled = result;
+    liftedBytes = 0;
     try {
-      return call(...args);
+      return call(state, ...args);
     } catch (error) {
       if (!(error instanceof WouldWait)) throw ending(error, limiter);
       return wait(error.promise, args);
@@ -171,8 +174,9 @@ function awaiting(
 }
 
 /** The call that an export makes: a core function and its lowered arguments. */
-interface Entry {
-  call?: { readonly core: unknown; readonly args: readonly number[] };
+interface Call {
+  readonly core: unknown;
+  readonly args: readonly number[];
 }
 
 /**
@@ -183,8 +187,54 @@ const LIFTED_BYTES_MAX = 128 * 1024 * 1024;
 /** What each string and byte list of a call counts beside its bytes. */
 const LIFTED_OVERHEAD_BYTES = 256;
 
+/** What the host call in progress was given so far. */
+let liftedBytes = 0;
+/** Where the glue leaves the call of an export, which is made outside of it: there it may wait. */
+let entered: Call | undefined;
+
+/** Compiles the glue of a component; once for all of its instances in a Worker. */
+export function compileInstantiate(glue: string): Instantiate {
+  const enter = (core: unknown, ...args: number[]) => {
+    entered = { core, args };
+    return 0;
+  };
+  const lift = (length: number) => {
+    liftedBytes += length + LIFTED_OVERHEAD_BYTES;
+    if (liftedBytes > LIFTED_BYTES_MAX) {
+      throw new Error(`a call gives more than ${LIFTED_BYTES_MAX} bytes`);
+    }
+    return length;
+  };
+  return compileGlue(glue, enter, lift);
+}
+
 /** Members of the host's classes that are no functions of an interface, but look like it. */
 const HOSTS_OWN = /[#.](constructor|released)$/;
+
+/** How a host function is lowered. */
+type Way = "plain" | "timed" | "waiting" | "awaiting" | "timed and awaiting";
+
+const ways = new Map<string, Way>();
+
+/** By its name in the glue, `interface@version#jsName`. */
+function wayOf(name: string): Way {
+  let way = ways.get(name);
+  if (way === undefined) ways.set(name, way = findWay(name.replace(/@[^#]*/, "")));
+  return way;
+}
+
+function findWay(key: string): Way {
+  if (HOSTS_OWN.test(key)) {
+    throw new RealmError("unknown-import", `Cannot link the component: it imports ${key}`);
+  }
+  if (WAITING.has(key)) return "waiting";
+  // Disk time is not the guest's running time; other host calls are too short to count.
+  const isTimed = key.startsWith("wasi:filesystem/") ||
+    key.startsWith(`${PREVIEW1}#fd_`) || key.startsWith(`${PREVIEW1}#path_`);
+  const [iface, f] = key.split("#");
+  const awaits = iface === PREVIEW1 && SUSPENDING_FUNCTIONS.has(f!);
+  return isTimed ? (awaits ? "timed and awaiting" : "timed") : awaits ? "awaiting" : "plain";
+}
 
 /** A live instance. After a trap it must be thrown away. */
 export class Instance {
@@ -193,8 +243,6 @@ export class Instance {
   private constructor(
     readonly init: InstanceInit,
     readonly exports: ComponentExports,
-    /** Where the glue leaves the call into the core module, arguments lowered. */
-    readonly entry: Entry,
   ) {}
 
   /**
@@ -219,35 +267,25 @@ export class Instance {
       refuel: refuelFunction(limiter),
       grow: limiter.grow,
     };
-    const entry: Entry = {};
-    let liftedBytes = 0;
-    const lower: Lower = (name, called) => {
-      const call: typeof called = (...args) => {
-        liftedBytes = 0;
-        return called(...args);
-      };
-      const key = name.replace(/@[^#]*/, "");
-      if (HOSTS_OWN.test(key)) {
-        throw new RealmError("unknown-import", `Cannot link the component: it imports ${key}`);
-      }
-      if (WAITING.has(key)) return lowerWaiting(call, limiter, init.onWait);
-      // Disk time is not the guest's running time; other host calls are too short to count.
-      const isTimed = key.startsWith("wasi:filesystem/") ||
-        key.startsWith(`${PREVIEW1}#fd_`) || key.startsWith(`${PREVIEW1}#path_`);
+    const lower: Lower = (name, call, state) => {
+      const way = wayOf(name);
+      const before = way === "timed" || way === "timed and awaiting";
+      if (way === "waiting") return lowerWaiting(call, state, limiter, init.onWait);
       const lowered = (...args: unknown[]) => {
-        if (isTimed) limiter.leave();
+        if (before) limiter.leave();
+        liftedBytes = 0;
         try {
-          return call(...args);
+          return call(state, ...args);
         } catch (error) {
           throw ending(error, limiter);
         } finally {
-          if (isTimed) limiter.enter();
+          if (before) limiter.enter();
           limiter.hostCalled();
         }
       };
-      const [iface, f] = key.split("#");
-      const mayWait = iface === PREVIEW1 && SUSPENDING_FUNCTIONS.has(f!);
-      return mayWait ? awaiting(lowered, limiter, init.onWait) : lowered;
+      return way === "awaiting" || way === "timed and awaiting"
+        ? awaiting(lowered, limiter, init.onWait)
+        : lowered;
     };
     const link = (module: WebAssembly.Module, imports: Record<string, Record<string, unknown>>) => {
       const all: Record<string, Record<string, unknown>> = { ...imports, realm };
@@ -265,24 +303,13 @@ export class Instance {
         limiter.leave();
       }
     };
-    // The call is made outside of the glue, where the guest may be suspended.
-    const enter: Enter = (core, ...args) => {
-      entry.call = { core, args };
-      return 0;
-    };
-    const lift: Lift = (length) => {
-      liftedBytes += length + LIFTED_OVERHEAD_BYTES;
-      if (liftedBytes > LIFTED_BYTES_MAX) {
-        throw new Error(`a call gives more than ${LIFTED_BYTES_MAX} bytes`);
-      }
-      return length;
-    };
-    const exports = await init.glue(lower, enter, lift)(
+    const exports = await init.instantiate(
       (name) => init.modules[name]!,
       prepareWasi(init.wasi),
       (module, imports) => ({ exports: link(module, imports).exports }),
+      lower,
     );
-    return new Instance(init, exports, entry);
+    return new Instance(init, exports);
   }
 
   /** Runs `wasi:cli/run`, or `_start` of WASI 0.1: 0 for ok, 1 for err. */
@@ -314,6 +341,7 @@ export class Instance {
   /** Lets go of its stack; there are no calls afterwards. */
   close(): void {
     this.#loop?.close();
+    this.init.instantiate.leave?.();
   }
 
   async #enter(
@@ -329,9 +357,9 @@ export class Instance {
     const { limiter } = this.init;
     limiter.newSlice();
     this.exports[key]![name]!(...args);
-    const call = this.entry.call;
+    const call = entered;
     if (!call) throw new RealmError("failed", `Cannot call ${iface}: the glue did not`);
-    delete this.entry.call;
+    entered = undefined;
     try {
       limiter.enter();
       const result = start(call.core, call.args);

@@ -5,9 +5,9 @@
  * @module
  */
 import { AgentCalls } from "./agent_calls.ts";
-import { compileGlue } from "./glue.ts";
+import type { Instantiate } from "./glue.ts";
 import { clock, now, random } from "./host_clock.ts";
-import { Instance } from "./instance.ts";
+import { compileInstantiate, Instance } from "./instance.ts";
 import { Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import { MountLock } from "./mount_lock.ts";
@@ -27,7 +27,7 @@ export class ReplicaHost implements RequestsHost {
   readonly outbox: Outbox;
   readonly live = new Set<Live>();
   readonly #bucket: FuelBucket | undefined;
-  readonly #glue: ReturnType<typeof compileGlue>;
+  readonly #instantiate: Instantiate;
   readonly #locks: readonly MountLock[];
   readonly #noticed = new Set<string>();
   readonly #requests = new Requests(this);
@@ -43,7 +43,7 @@ export class ReplicaHost implements RequestsHost {
     this.ledger.setLimits(enforced(start.limits, isCommand ? 1 : start.maxConcurrency));
     const { fuelPerSec } = start.limits;
     this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
-    this.#glue = compileGlue(start.glue);
+    this.#instantiate = compileInstantiate(start.glue);
     this.#locks = start.locks.map((buffer) => new MountLock(buffer));
   }
 
@@ -144,7 +144,7 @@ export class ReplicaHost implements RequestsHost {
     try {
       live.instance = await Instance.create({
         modules: start.modules,
-        glue: this.#glue,
+        instantiate: this.#instantiate,
         memoryPagesMin: start.memoryPagesMin,
         tableElementsMin: start.tableElementsMin,
         limiter,
