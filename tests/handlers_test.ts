@@ -148,8 +148,8 @@ Deno.test("a request that traps, spins or says nothing fails alone", () =>
       );
       assert.equal(await h.text("/healthz"), "ok\n");
       assert.equal(h.replica.usage().traps, 3, "silence is an answer of a kind");
-      await noticed(h.notices, /^epoch-timeout[^]*\n  at .*!\S/);
-      await noticed(h.notices, /^trap[^]*\n  at .*!\S/);
+      await noticed(h.notices, /^epoch-timeout[^]*\s+at .*!\S/);
+      await noticed(h.notices, /^trap[^]*\s+at .*!\S/);
       assert.ok(h.replica.usage().memoryBytes <= 2 * 2 * MIB, "what trapped gave its memory back");
     },
   ));

@@ -12,6 +12,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { endOf, fixture, runGuest, withEngine } from "./guest.ts";
+import { output, WASMTIME } from "./wasmtime/command.ts";
 import { componentScript, moduleScript, prepareFolder } from "./wasmtime/scripts.ts";
 
 const HERE = new URL("./wasmtime/", import.meta.url);
@@ -139,41 +140,8 @@ async function inFolder<T>(the: Case, run: (folder: string) => Promise<T>): Prom
   }
 }
 
-/** A command of this machine with all its output. */
-async function output(command: string, args: readonly string[], stdin = "") {
-  const child = new Deno.Command(command, {
-    args: [...args],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writing = (async () => {
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(stdin));
-    await writer.close();
-  })().catch(() => {}); // it need not read all
-  const { code, stdout, stderr } = await child.output();
-  await writing;
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, stdout: text(stdout), stderr: text(stderr) };
-}
-
 /** wasmtime ends so when a guest trapped: it aborts. */
 const WASMTIME_TRAPPED = 134;
-
-function findWasmtime(): string | undefined {
-  const home = Deno.env.get("CARGO_HOME") ?? `${Deno.env.get("HOME")}/.cargo`;
-  for (const command of ["wasmtime", `${home}/bin/wasmtime`]) {
-    try {
-      const { success } = new Deno.Command(command, { args: ["--version"] }).outputSync();
-      if (success) return command;
-    } catch {
-      // not there
-    }
-  }
-}
-
-const WASMTIME = findWasmtime();
 
 const underWasmtime: Run = ({ name, bytes }, the) =>
   inFolder(the, async (folder) => {

@@ -12,6 +12,12 @@ import type { World } from "../kernel/ports.ts";
  */
 export const TOOLCHAIN = "realm-11 glue-3 jco-transpile-0.12.1";
 
+/**
+ * How modules are metered: the last page count and table size that V8 accepts; budgets are enforced
+ * when they grow. A backtrace is named by metering its modules once more, in the same way.
+ */
+export const CEILING = { memoryPagesMax: 65_536, tableElementsMax: 10_000_000 };
+
 /** A component, ready to be compiled and instantiated. */
 export interface Artifact {
   readonly worlds: readonly World[];

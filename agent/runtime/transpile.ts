@@ -7,15 +7,12 @@
  */
 import { $init, generate } from "@bytecodealliance/jco-transpile/component";
 import { RealmError } from "../kernel/error.ts";
-import type { Artifact } from "./artifact.ts";
+import { type Artifact, CEILING } from "./artifact.ts";
 import { coreNames, identify, type Identity } from "./component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "./meter/meter.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
 import { isProvided } from "./wasi/grants.ts";
-
-/** The last page count and table size that V8 accepts; budgets are enforced when they grow. */
-const CEILING = { memoryPagesMax: 65_536, tableElementsMax: 10_000_000 };
 
 /** Refuses what realm does not provide, before anything runs. */
 export function checkImports(identity: Identity): void {

@@ -8,6 +8,7 @@
  * @module
  */
 import type { Frame } from "../../kernel/frame.ts";
+import { CEILING } from "../artifact.ts";
 import { type CoreModule, coreModules } from "../component.ts";
 import { meter, type WrittenFunction } from "../meter/meter.ts";
 import { Reader } from "../meter/binary.ts";
@@ -110,6 +111,14 @@ function originalOffset(segments: readonly number[], offset: number): number {
   return isCopy ? original + offset - at : original;
 }
 
+const TEXT_MAX = 512;
+
+/** Text of the guest on one line, bounded. */
+function plain(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.slice(0, TEXT_MAX).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, "\ufffd");
+}
+
 function symbolizeModule(
   bytes: Uint8Array,
   start: number,
@@ -118,8 +127,7 @@ function symbolizeModule(
 ): (Frame | undefined)[] {
   const functions = new Map<number, WrittenFunction>();
   const metered = meter(bytes, {
-    memoryPagesMax: 65_536,
-    tableElementsMax: 10_000_000,
+    ...CEILING,
     name: key,
     onFunction: (written) => functions.set(written.index, written),
   });
@@ -128,7 +136,7 @@ function symbolizeModule(
   const bodies = bodiesAround(metered.bytes, first, offsets);
   const { codeAt, custom } = readSections(bytes);
   const names = readNames(custom.name);
-  const module = moduleName(names.module, key);
+  const module = plain(moduleName(names.module, key));
   const writtenAt = (frame: RawFrame | undefined) => {
     const body = frame && bodies.get(frame.offset);
     return body && functions.get(body.index);
@@ -144,14 +152,16 @@ function symbolizeModule(
     return { at, name: name === undefined ? `function[${written.original}]` : demangle(name) };
   });
   const lines = sourceLines(custom, places.flatMap((p) => p ? [p.at - codeAt] : []));
-  return places.map((place) =>
-    place && {
+  return places.map((place) => {
+    if (!place) return undefined;
+    const source = lines.get(place.at - codeAt);
+    return {
       module,
-      function: place.name,
+      function: plain(place.name),
       offset: start + place.at,
-      ...lines.get(place.at - codeAt),
-    }
-  );
+      ...source && { ...source, file: plain(source.file) },
+    };
+  });
 }
 
 /**
