@@ -4,7 +4,14 @@
  * @module
  */
 import { RealmError } from "../agent/kernel/error.ts";
-import { type Grants, type Limits, type Mount, NO_NETWORK } from "../agent/kernel/ports.ts";
+import { parseNetwork } from "../agent/kernel/ip_address.ts";
+import {
+  hasNetwork,
+  normalizeName,
+  parseListen,
+  parseOutbound,
+} from "../agent/kernel/network_grant.ts";
+import type { Grants, Limits, Mount, Service } from "../agent/kernel/ports.ts";
 import type { Context } from "./context.ts";
 import type { FlagValues } from "./command.ts";
 import {
@@ -30,6 +37,29 @@ function parseDir(text: string): { host: string; guest: string; writable: boolea
   return { host, guest: match[2] ?? host, writable: match[3] === undefined };
 }
 
+/** A parser of what `parse` reads, which is `undefined` where it cannot. */
+function wanting<T>(parse: (text: string) => T | undefined, what: string): (text: string) => T {
+  return (text) => {
+    const value = parse(text);
+    if (value === undefined) throw new Wanted(what);
+    return value;
+  };
+}
+
+const parseNet = wanting(
+  parseOutbound,
+  "SCHEME://HOST:PORT, such as https://example.com or tcp://db.internal:5432",
+);
+const parseName = wanting(normalizeName, "a host name such as example.com");
+const parseCidr = wanting(
+  (text) => parseNetwork(text) && text,
+  "a network such as 10.0.0.0/8",
+);
+const parseListenAt = wanting(
+  parseListen,
+  "an address of this machine and a port, such as 127.0.0.1:5000 or udp://:5000",
+);
+
 export const GUEST_FLAGS = {
   dir: repeated("Folder of the host that the guest sees", "HOST::GUEST[:ro]", parseDir),
   env: repeated("Environment variable", "K=V", parseAssignment),
@@ -39,11 +69,11 @@ export const GUEST_FLAGS = {
     "clock,random,stdio",
     parseChoices("clock", "random", "stdio"),
   ),
-  net: repeated("Outbound connections", "SCHEME://HOST[:PORT]", parseText),
-  dns: repeated("Name lookup", "NAME", parseText),
-  netPrivate: repeated("Private addresses that names may lead to", "CIDR", parseText),
-  netLoopback: repeated("Port of this machine", "PORT", parseText),
-  listen: repeated("Socket to listen on", "HOST:PORT", parseText),
+  net: repeated("Outbound connections", "SCHEME://HOST[:PORT]", parseNet),
+  dns: repeated("Name lookup", "NAME", parseName),
+  netPrivate: repeated("Private addresses that names may lead to", "CIDR", parseCidr),
+  netLoopback: repeated("Port of this machine", "PORT", parseInteger(1, 65_535)),
+  listen: repeated("Socket to listen on", "HOST:PORT", parseListenAt),
   secret: repeated("Secret from a file", "NAME=FILE", parseText),
   keyvalue: optional("Folder of a key-value store", "DIR", parseText),
   memoryMaxMb: optional(
@@ -61,7 +91,7 @@ export const GUEST_FLAGS = {
 type GuestFlags = FlagValues<typeof GUEST_FLAGS>;
 
 /** Flags whose grant comes with a later version. */
-const LATER = ["net", "dns", "netPrivate", "netLoopback", "listen", "secret", "keyvalue"] as const;
+const LATER = ["secret", "keyvalue"] as const;
 
 /**
  * The grants that the flags give. Throws RealmError `unsupported` for what realm cannot give yet,
@@ -89,10 +119,28 @@ export function grantsOf(context: Context, flags: GuestFlags, args: readonly str
     clock: !denied.has("clock"),
     random: !denied.has("random"),
     stdio: !denied.has("stdio"),
-    network: NO_NETWORK,
+    network: {
+      outbound: flags.net,
+      privateNetworks: flags.netPrivate,
+      loopback: flags.netLoopback,
+      dns: flags.dns,
+      listen: flags.listen,
+    },
     config: [],
     keyvalue: false,
   };
+}
+
+/**
+ * What this program does for a guest with these grants; what a guest does not need is not loaded.
+ */
+export async function servicesOf(
+  context: Context,
+  grants: Grants,
+): Promise<Readonly<Record<string, Service>>> {
+  if (!hasNetwork(grants.network)) return {};
+  const { createServices } = await import("../agent/services.ts");
+  return createServices({ grants, notice: (text) => context.note(`realm: ${text}`) });
 }
 
 function mountOf(

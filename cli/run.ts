@@ -7,7 +7,7 @@ import { RealmError } from "../agent/kernel/error.ts";
 import type { Exit, Stdio, Usage } from "../agent/kernel/ports.ts";
 import { command } from "./command.ts";
 import type { Context } from "./context.ts";
-import { grantsOf, GUEST_FLAGS, limitsOf, readComponent } from "./guest_flags.ts";
+import { grantsOf, GUEST_FLAGS, limitsOf, readComponent, servicesOf } from "./guest_flags.ts";
 import { argument, parseText } from "./parameters.ts";
 
 /** The streams of this process, for a guest. */
@@ -61,9 +61,11 @@ export const run = command({
   passThrough: true,
   async run(context, flags, file, ...args) {
     const { createEngine } = await import("../agent/local_engine.ts");
-    context.keepPermissions("read", "write", "env");
-    const bytes = await readComponent(context, file);
     const grants = grantsOf(context, flags, [file.split("/").at(-1)!, ...args]);
+    const services = await servicesOf(context, grants);
+    const net = "network" in services ? ["net"] as const : [];
+    context.keepPermissions("read", "write", "env", ...net);
+    const bytes = await readComponent(context, file);
     const engine = createEngine(context.dataFolder, {
       warmWorkers: grants.mounts.length === 0 ? 1 : 0,
       refill: false,
@@ -73,6 +75,7 @@ export const run = command({
       const replica = await engine.start(prepared, {
         world: "wasi:cli/command",
         grants,
+        services,
         limits: limitsOf(flags),
         stdio: systemStdio(context),
         notice: (text) => context.note(`realm: ${text}`),

@@ -4,7 +4,7 @@
  * @module
  */
 import { command } from "./command.ts";
-import { grantsOf, GUEST_FLAGS, limitsOf, readComponent } from "./guest_flags.ts";
+import { grantsOf, GUEST_FLAGS, limitsOf, readComponent, servicesOf } from "./guest_flags.ts";
 import {
   argument,
   defaulted,
@@ -48,6 +48,7 @@ export const serve = command({
       const replica = await engine.start(await engine.prepare(bytes), {
         world: "wasi:http/proxy",
         grants,
+        services: await servicesOf(context, grants),
         limits: limitsOf(flags),
         ...(flags.maxConcurrency === undefined ? {} : { maxConcurrency: flags.maxConcurrency }),
         instancePerRequest: flags.instancePerRequest,

@@ -113,7 +113,7 @@ async function bundle(): Promise<void> {
   // Its own configuration: without one `deno compile` takes ours and embeds every package.
   await Deno.writeTextFile(
     path.join(BUNDLE, "deno.json"),
-    JSON.stringify({ nodeModulesDir: "none", lock: false, unstable: ["worker-options"] }),
+    JSON.stringify({ nodeModulesDir: "none", lock: false, unstable: ["net", "worker-options"] }),
   );
 }
 

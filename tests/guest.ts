@@ -11,7 +11,9 @@ import {
   NO_NETWORK,
   type Usage,
 } from "../agent/kernel/ports.ts";
+import type { Resolver } from "../agent/broker/resolve.ts";
 import type { WorkerEngine } from "../agent/runtime/engine.ts";
+import { createServices } from "../agent/services.ts";
 
 const MIB = 1024 * 1024;
 
@@ -25,6 +27,8 @@ export interface GuestOptions {
   readonly component?: Uint8Array;
   readonly grants?: Partial<Grants>;
   readonly limits?: Partial<Limits>;
+  /** Looks names up in place of the system. */
+  readonly resolver?: Resolver;
   /** Ends the guest after so many milliseconds; `stopMs` then tells how long that took. */
   readonly stopAfterMs?: number;
   /** Refuses to take output for ever once so many bytes came. */
@@ -80,11 +84,18 @@ export async function runGuest(
     ? new TextEncoder().encode(stdin)
     : stdin;
   let written = 0;
+  const grants: Grants = { ...NO_GRANTS, args: [name, ...args], ...options.grants };
+  const notice = (text: string) => void notices.push(text);
   const replica = await engine.start(
     await engine.prepare(options.component ?? await fixture(name)),
     {
       world: "wasi:cli/command",
-      grants: { ...NO_GRANTS, args: [name, ...args], ...options.grants },
+      grants,
+      services: createServices({
+        grants,
+        notice,
+        ...(options.resolver ? { resolver: options.resolver } : {}),
+      }),
       limits: { memoryBytesMax: 256 * MIB, ...options.limits },
       stdio: {
         terminal: { stdin: false, stdout: false, stderr: false },
@@ -99,7 +110,7 @@ export async function runGuest(
           if (written > outputBytesMax) return new Promise(() => {});
         },
       },
-      notice: (text) => notices.push(text),
+      notice,
     },
   );
   let stopMs = 0;

@@ -5,7 +5,12 @@
  * @module
  */
 import { formatIp, parseIp } from "./ip_address.ts";
-import type { ListenGrant, OutboundGrant } from "./ports.ts";
+import type { ListenGrant, NetworkGrants, OutboundGrant } from "./ports.ts";
+
+/** Whether anything of the network is granted. */
+export function hasNetwork({ outbound, loopback, dns, listen }: NetworkGrants): boolean {
+  return outbound.length + loopback.length + listen.length > 0 || dns === true || dns.length > 0;
+}
 
 /** The ports of schemes that may be written without one. */
 const PORT_OF_SCHEME: Readonly<Record<string, number>> = {

@@ -1,6 +1,6 @@
 /**
- * The interfaces that link and answer nothing but "denied" for now: `wasi:sockets` and the pinned
- * drafts of `wasi:keyvalue`, `wasi:config` and `wasi:logging`.
+ * The interfaces that link and answer nothing but "denied" for now: the pinned drafts of
+ * `wasi:keyvalue`, `wasi:config` and `wasi:logging`.
  *
  * What makes a handle (a socket, a bucket) fails with the ordinary error of its interface, so the
  * methods of those resources can only be reached with a handle that the guest does not have.
@@ -9,39 +9,10 @@
  * @module
  */
 import type { WasiInstance } from "./context.ts";
-import type { GrantName } from "./grants.ts";
-import { type IoError } from "./io.ts";
 import { guardResource, Resource } from "./resource.ts";
-
-/** Resource `network`: there is one, and nothing can be done with it. */
-export class Network extends Resource {
-  constructor(host: WasiInstance) {
-    super(host, "network");
-  }
-}
-guardResource("wasi:sockets/network", "network", Network);
 
 /** Resources without instances, and their methods. */
 const UNREACHABLE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  "wasi:sockets/ip-name-lookup": {
-    "resolve-address-stream": "resolve-next-address subscribe",
-  },
-  "wasi:sockets/tcp": {
-    "tcp-socket":
-      "start-bind finish-bind start-connect finish-connect start-listen finish-listen " +
-      "accept local-address remote-address is-listening address-family set-listen-backlog-size " +
-      "keep-alive-enabled set-keep-alive-enabled keep-alive-idle-time set-keep-alive-idle-time " +
-      "keep-alive-interval set-keep-alive-interval keep-alive-count set-keep-alive-count " +
-      "hop-limit set-hop-limit receive-buffer-size set-receive-buffer-size send-buffer-size " +
-      "set-send-buffer-size subscribe shutdown",
-  },
-  "wasi:sockets/udp": {
-    "udp-socket": "start-bind finish-bind stream local-address remote-address address-family " +
-      "unicast-hop-limit set-unicast-hop-limit receive-buffer-size set-receive-buffer-size " +
-      "send-buffer-size set-send-buffer-size subscribe",
-    "incoming-datagram-stream": "receive subscribe",
-    "outgoing-datagram-stream": "check-send send subscribe",
-  },
   "wasi:keyvalue/store": { bucket: "get set delete exists list-keys" },
 };
 
@@ -107,10 +78,6 @@ const CONTROLS = /[\x00-\x08\x0a-\x1f\x7f]/g;
 
 /** The functions of the denied interfaces. `writeStderr` takes the lines of `wasi:logging`. */
 export function createDenied(host: WasiInstance, writeStderr: (bytes: Uint8Array) => void) {
-  const socket = (call: string, grant: GrantName) => (): never => {
-    host.deny(call, grant);
-    throw "access-denied";
-  };
   const store = (iface: string, names: string) =>
     Object.fromEntries(
       names.split(" ").map((name) => [
@@ -119,17 +86,6 @@ export function createDenied(host: WasiInstance, writeStderr: (bytes: Uint8Array
       ]),
     );
   return {
-    "wasi:sockets/network": { networkErrorCode: (_error: IoError) => undefined },
-    "wasi:sockets/instance-network": { instanceNetwork: () => new Network(host) },
-    "wasi:sockets/ip-name-lookup": {
-      resolveAddresses: socket("wasi:sockets/ip-name-lookup#resolve-addresses", "dns"),
-    },
-    "wasi:sockets/tcp-create-socket": {
-      createTcpSocket: socket("wasi:sockets/tcp-create-socket#create-tcp-socket", "outbound"),
-    },
-    "wasi:sockets/udp-create-socket": {
-      createUdpSocket: socket("wasi:sockets/udp-create-socket#create-udp-socket", "outbound"),
-    },
     "wasi:keyvalue/store": store("wasi:keyvalue/store", "open"),
     "wasi:keyvalue/atomics": store("wasi:keyvalue/atomics", "increment swap"),
     "wasi:keyvalue/batch": store("wasi:keyvalue/batch", "get-many set-many delete-many"),

@@ -35,6 +35,7 @@ export const GRANTS = {
     "allowed_outbound",
     "connections to named hosts",
   ),
+  listen: grant("--listen HOST:PORT", "listen", "listening sockets"),
   dns: grant("--dns NAME", "dns", "name lookup"),
   keyvalue: grant("--keyvalue DIR", "keyvalue = true", "a private key-value store"),
 } as const satisfies Record<string, Grant>;

@@ -10,7 +10,7 @@
 import { createCli, TerminalInput, TerminalOutput } from "./cli.ts";
 import { createClocks } from "./clocks.ts";
 import { type WasiContext, WasiInstance } from "./context.ts";
-import { Cas, createDenied, DENIED_RESOURCES, Network } from "./denied.ts";
+import { Cas, createDenied, DENIED_RESOURCES } from "./denied.ts";
 import { createFilesystem, Descriptor, DirectoryEntryStream } from "./filesystem.ts";
 import {
   createHttp,
@@ -31,6 +31,15 @@ import { InputStream, IoError, OutputStream, poll, Pollable } from "./io.ts";
 import { createPreview1 } from "./preview1.ts";
 import { createRandom } from "./random.ts";
 import { bindFunctions, bindResource } from "./resource.ts";
+import { resolveAddresses, ResolveAddressStream } from "./sockets_lookup.ts";
+import { type Family, Network, networkErrorCode } from "./sockets_network.ts";
+import { createTcpSocket, TcpSocket } from "./sockets_tcp.ts";
+import {
+  createUdpSocket,
+  IncomingDatagramStream,
+  OutgoingDatagramStream,
+  UdpSocket,
+} from "./sockets_udp.ts";
 
 export type { WasiClock, WasiContext } from "./context.ts";
 export { HANDLES_MAX } from "./context.ts";
@@ -55,6 +64,10 @@ export const SUSPENDING_IMPORTS: readonly string[] = [
   "wasi:io/streams#[method]output-stream.blocking-flush",
   "wasi:io/streams#[method]output-stream.blocking-write-zeroes-and-flush",
   "wasi:io/streams#[method]output-stream.blocking-splice",
+  "wasi:sockets/tcp#[method]tcp-socket.start-bind",
+  "wasi:sockets/udp#[method]udp-socket.start-bind",
+  "wasi:sockets/udp#[method]udp-socket.stream",
+  "wasi:sockets/udp#[method]outgoing-datagram-stream.send",
 ];
 
 /** The one interface of WASI 0.1. */
@@ -95,6 +108,13 @@ const RESOURCES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   "wasi:io/poll": { "pollable": Pollable },
   "wasi:io/streams": { "input-stream": InputStream, "output-stream": OutputStream },
   "wasi:sockets/network": { "network": Network },
+  "wasi:sockets/ip-name-lookup": { "resolve-address-stream": ResolveAddressStream },
+  "wasi:sockets/tcp": { "tcp-socket": TcpSocket },
+  "wasi:sockets/udp": {
+    "udp-socket": UdpSocket,
+    "incoming-datagram-stream": IncomingDatagramStream,
+    "outgoing-datagram-stream": OutgoingDatagramStream,
+  },
 };
 
 /** Resources that a guest constructs, or whose static functions (the last) it calls. */
@@ -173,13 +193,19 @@ function functionsOf(host: WasiInstance, http: ReturnType<typeof createHttp>) {
     "wasi:random/random": () => random().random,
     "wasi:random/insecure": () => random().insecure,
     "wasi:random/insecure-seed": () => random().insecureSeed,
-    "wasi:sockets/network": () => denied()["wasi:sockets/network"],
-    "wasi:sockets/instance-network": () => denied()["wasi:sockets/instance-network"],
-    "wasi:sockets/ip-name-lookup": () => denied()["wasi:sockets/ip-name-lookup"],
+    "wasi:sockets/network": () => ({ networkErrorCode }),
+    "wasi:sockets/instance-network": () => ({ instanceNetwork: () => new Network(host) }),
+    "wasi:sockets/ip-name-lookup": () => ({
+      resolveAddresses: (network: Network, name: string) => resolveAddresses(host, network, name),
+    }),
     "wasi:sockets/tcp": none,
-    "wasi:sockets/tcp-create-socket": () => denied()["wasi:sockets/tcp-create-socket"],
+    "wasi:sockets/tcp-create-socket": () => ({
+      createTcpSocket: (family: Family) => createTcpSocket(host, family),
+    }),
     "wasi:sockets/udp": none,
-    "wasi:sockets/udp-create-socket": () => denied()["wasi:sockets/udp-create-socket"],
+    "wasi:sockets/udp-create-socket": () => ({
+      createUdpSocket: (family: Family) => createUdpSocket(host, family),
+    }),
     "wasi:keyvalue/store": () => denied()["wasi:keyvalue/store"],
     "wasi:keyvalue/atomics": () => denied()["wasi:keyvalue/atomics"],
     "wasi:keyvalue/batch": () => denied()["wasi:keyvalue/batch"],

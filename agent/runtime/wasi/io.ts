@@ -84,6 +84,8 @@ export interface IoErrorInit {
   readonly message: string;
   /** An `error-code` of `wasi:filesystem/types`. */
   readonly filesystem?: string;
+  /** An `error-code` of `wasi:sockets/network`. */
+  readonly socket?: string;
   /** An `error-code` of `wasi:http/types`. */
   readonly http?: { readonly tag: string; readonly val?: unknown };
 }

@@ -1,0 +1,40 @@
+/**
+ * What the agent does for one replica whose Worker may not do it itself.
+ *
+ * @module
+ */
+import { NetworkPolicy } from "./broker/network_policy.ts";
+import { createResolver, type Resolver } from "./broker/resolve.ts";
+import { Sockets, type SocketsInit } from "./broker/sockets.ts";
+import type { Grants, Service } from "./kernel/ports.ts";
+
+/** What the services of one replica are made of. */
+export interface ServicesInit {
+  readonly grants: Grants;
+  /** Takes what realm says about the guest, a line each time. */
+  readonly notice: (text: string) => void;
+  /** The system's, unless given. */
+  readonly resolver?: Resolver;
+  readonly behindProxy?: SocketsInit["behindProxy"];
+}
+
+/** Refusals that a replica's log tells of. */
+const REFUSALS_TOLD_MAX = 64;
+
+/** One for the whole program: it bounds how much is looked up at once. */
+const systemResolver = createResolver();
+
+/** The services of one replica, by name: {@link StartOptions.services}. */
+export function createServices(init: ServicesInit): Record<string, Service> {
+  const { grants, notice, resolver = systemResolver, behindProxy } = init;
+  const told = new Set<string>();
+  const refused = ({ message }: { readonly message: string }) => {
+    if (told.has(message) || told.size >= REFUSALS_TOLD_MAX) return;
+    told.add(message);
+    notice(`denied: ${message}`);
+  };
+  const policy = new NetworkPolicy(grants.network);
+  return {
+    network: new Sockets({ policy, resolver, refused, ...(behindProxy ? { behindProxy } : {}) }),
+  };
+}
