@@ -14,7 +14,6 @@
 /** Calls that one function may make before every function gives up. */
 const BUDGET = 150;
 const STACK_BYTES = 200_000;
-const OUTLINE_BYTES = 100_000;
 
 /** @param {unknown} value */
 function show(value) {
@@ -40,12 +39,13 @@ function hash(bytes) {
  * @param {Uint8Array} bytes
  * @param {readonly Call[]} calls
  * @param {number} slice
+ * @param {number} room bytes of frames for outlined loops
  * @returns {Step[]}
  */
-export function observe(bytes, calls, slice = 1_000_000_000) {
+export function observe(bytes, calls, slice = 1_000_000_000, room = 100_000) {
   const fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   const stack = new WebAssembly.Global({ value: "i32", mutable: true }, STACK_BYTES);
-  const outline = new WebAssembly.Global({ value: "i32", mutable: true }, OUTLINE_BYTES);
+  const outline = new WebAssembly.Global({ value: "i32", mutable: true }, room);
   let granted = 0;
   const refuel = () => {
     while (fuel.value < 0) {
@@ -71,10 +71,10 @@ export function observe(bytes, calls, slice = 1_000_000_000) {
       if (trapped && !(error instanceof WebAssembly.RuntimeError)) throw error;
       outcome = trapped ? `trap: ${error.message}` : "exception";
     }
-    const stackKept = stack.value === STACK_BYTES && outline.value === OUTLINE_BYTES ||
+    const stackKept = stack.value === STACK_BYTES && outline.value === room ||
       outcome !== "" && (trapped || outcome === "exception");
     stack.value = STACK_BYTES;
-    outline.value = OUTLINE_BYTES;
+    outline.value = room;
     let units = null;
     if (!trapped && exports) {
       units = exports.count ? Number(exports.count.value) : granted - fuel.value;

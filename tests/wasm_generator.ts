@@ -370,6 +370,7 @@ class FunctionWriter {
 
   blockExpression(type: Type, depth: number): void {
     const { dice } = this;
+    if (dice.oneIn(4) && !this.inShortLoop) return this.loop(depth, [type]);
     if (dice.oneIn(3)) {
       // Several values in and out.
       const params = [I32, type];
@@ -606,13 +607,15 @@ class FunctionWriter {
     this.free(0x0b);
   }
 
-  loop(depth: number): void {
-    if (this.dice.oneIn(2)) return this.shortLoop();
+  /** A loop that gives values of these types when it ends. */
+  loop(depth: number, results: readonly Type[] = []): void {
+    if (results.length === 0 && this.dice.oneIn(2)) return this.shortLoop();
     const counter = this.local(I32);
     const { dice } = this;
     this.constant(1 + dice.below(5));
     this.opIndex(0x21, counter);
-    this.free(0x03, VOID);
+    this.free(0x03);
+    this.blockType([], results);
     this.labels.push({ types: [], counter });
     this.opIndex(0x20, counter);
     this.constant(1);
@@ -625,6 +628,7 @@ class FunctionWriter {
       this.op(0x4a);
       this.opIndex(0x0d, 0);
     }
+    for (const type of results) this.expression(type, depth - 1);
     this.labels.pop();
     this.free(0x0b);
   }

@@ -549,6 +549,7 @@ export class BodyDecoder {
     }
     if (this.#dead) return;
     body.calls++;
+    body.flow.call();
     const long = ++this.#callsInRow >= STRAIGHT_CALLS_MAX;
     if (long) {
       this.#callsInRow = 0;

@@ -42,6 +42,8 @@ export interface Loop {
   fallsThrough: boolean;
   /** It holds other loops. */
   nests: boolean;
+  /** It calls functions of the guest or the host. */
+  calls: boolean;
   /** Locals that are alive at its head, behind its end, and that it reads or writes. */
   headLive: Int32Array;
   endLive: Int32Array;
@@ -155,6 +157,7 @@ export class Flow {
       forbidden: !isAllowed,
       fallsThrough: false,
       nests: false,
+      calls: false,
       headLive: NONE,
       endLive: NONE,
       used: NONE,
@@ -162,6 +165,11 @@ export class Flow {
     };
     this.loops.push(loop);
     this.#open.push(loop);
+  }
+
+  /** A call. */
+  call(): void {
+    for (const loop of this.#open) loop.calls = true;
   }
 
   /** The loops around this place have to stay in the function. */

@@ -43,6 +43,8 @@ const CALL_BYTES = 64;
 const LEAF_FRAME_BYTES_MAX = 1024;
 /** Functions that call nothing and cost less are charged, and checked by their callers. */
 const LEAF_UNITS_MAX = 64;
+/** The frame of an outlined loop that calls nothing need not be paid up to this size. */
+const LEAF_OUTLINE_BYTES_MAX = 4096;
 /** Copies of the body of a loop that is unrolled. */
 const UNROLLED_COPIES = 4;
 
@@ -81,7 +83,7 @@ export class FunctionEmitter {
   #stackLocal = -1;
   /** What "outline" was at the entry, in functions that handle exceptions. */
   #roomLocal = -1;
-  /** The first of the locals for outlining: "mark", "code", and the values of ways out. */
+  /** The first of the locals for outlining: "mark", "way", and the values of ways out. */
   #outlineLocals = -1;
   #frameBytes = 0;
   #plan!: Plan;
@@ -146,8 +148,7 @@ export class FunctionEmitter {
 
   /**
    * Writes the function that one of the loops of the function written last goes on in. It begins
-   * behind the check at the loop's head, and gives locals, values, and how it ended: 0 for the end of
-   * a slice, else a way out.
+   * behind the check at the loop's head, and gives locals, values, and the number of the way out.
    */
   emitOutlined(outline: Outline, w: Writer): void {
     const { loop, ways, locals, params } = outline;
@@ -189,7 +190,15 @@ export class FunctionEmitter {
       this.#truth = LOCAL;
       for (const slot of way.slots.toReversed()) w.op(OP.LOCAL_SET, this.#slotLocal(slot));
       this.#spill();
-      this.#give(outline, i + 1, way.live, way.slots);
+      for (const local of outline.given) {
+        if (has(way.live, local)) w.op(OP.LOCAL_GET, local);
+        else writeZero(w, types[local]!);
+      }
+      for (const [slot, type] of slots.entries()) {
+        if (way.slots.includes(slot)) w.op(OP.LOCAL_GET, this.#slotLocal(slot));
+        else writeZero(w, type);
+      }
+      w.u8(OP.I32_CONST).s32(i).u8(OP.RETURN);
     }
     w.u8(OP.END);
   }
@@ -198,7 +207,7 @@ export class FunctionEmitter {
     return this.#outlineLocals;
   }
 
-  get #code(): number {
+  get #way(): number {
     return this.#outlineLocals + 1;
   }
 
@@ -227,21 +236,6 @@ export class FunctionEmitter {
     return label;
   }
 
-  /** Returns from an outlined function. */
-  #give(outline: Outline, code: number, live: Int32Array, used: readonly number[]): void {
-    const { types, slots } = this.#plan;
-    const w = this.#w;
-    for (const local of outline.given) {
-      if (has(live, local)) w.op(OP.LOCAL_GET, local);
-      else writeZero(w, types[local]!);
-    }
-    for (const [slot, type] of slots.entries()) {
-      if (used.includes(slot)) w.op(OP.LOCAL_GET, this.#slotLocal(slot));
-      else writeZero(w, type);
-    }
-    w.u8(OP.I32_CONST).s32(code).u8(OP.RETURN);
-  }
-
   /**
    * Behind the charge at the head of a loop that is outlined, with what is left as an operand: at the
    * end of the slice the loop goes on elsewhere.
@@ -255,37 +249,46 @@ export class FunctionEmitter {
     if (loop.nests) w.op(OP.LOCAL_GET, this.#mark).u8(I32_OR);
     this.#ifNegative();
     w.op(OP.LOCAL_GET, this.#fuelLocal).op(OP.GLOBAL_SET, fuel);
+    const call = (op: number) => {
+      for (let local = 0; local < outline.params; local++) {
+        if (has(outline.taken, local)) w.op(OP.LOCAL_GET, local);
+        else writeZero(w, types[local]!);
+      }
+      w.op(op, outline.index);
+    };
     if (outline === this.#root) {
       w.op(OP.CALL, routines.enter());
-      this.#give(outline, 0, loop.headLive, []);
+      call(OP.RETURN_CALL);
       w.u8(OP.END);
       return;
     }
     const mark = (value: number) => w.u8(OP.I32_CONST).s32(value).op(OP.LOCAL_SET, this.#mark);
     if (loop.nests) mark(0);
-    w.u8(OP.I32_CONST).s32(frameBytes).op(OP.CALL, routines.outline()).u8(OP.IF, VOID);
-    w.u8(OP.LOOP, VOID);
-    for (let local = 0; local < outline.params; local++) {
-      if (has(outline.taken, local)) w.op(OP.LOCAL_GET, local);
-      else writeZero(w, types[local]!);
-    }
-    w.op(OP.CALL, outline.index).op(OP.LOCAL_SET, this.#code);
+    // Without calls it is the last frame: there is always room for one that is small.
+    const isFree = !loop.calls && frameBytes <= LEAF_OUTLINE_BYTES_MAX;
+    if (isFree) w.op(OP.CALL, routines.enter());
+    else w.u8(OP.I32_CONST).s32(frameBytes).op(OP.CALL, routines.outline()).u8(OP.IF, VOID);
+    call(OP.CALL);
+    w.op(OP.LOCAL_SET, this.#way);
     for (let slot = slots.length - 1; slot >= 0; slot--) w.op(OP.LOCAL_SET, this.#slotLocal(slot));
     for (const local of outline.given.toReversed()) w.op(OP.LOCAL_SET, local);
-    w.op(OP.LOCAL_GET, this.#code).u8(I32_EQZ, OP.BR_IF, 0, OP.END);
-    w.op(OP.GLOBAL_GET, room).u8(OP.I32_CONST).s32(frameBytes).u8(I32_ADD).op(OP.GLOBAL_SET, room);
+    if (!isFree) {
+      w.op(OP.GLOBAL_GET, room).u8(OP.I32_CONST).s32(frameBytes).u8(I32_ADD);
+      w.op(OP.GLOBAL_SET, room);
+    }
     w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal);
     if (outline.parent) mark(-0x80000000);
     for (const [i, way] of ways.entries()) {
       const isLast = i === ways.length - 1;
       if (!isLast) {
-        w.op(OP.LOCAL_GET, this.#code).u8(OP.I32_CONST).s32(i + 1).u8(I32_EQ, OP.IF, VOID);
+        w.op(OP.LOCAL_GET, this.#way).u8(OP.I32_CONST).s32(i).u8(I32_EQ, OP.IF, VOID);
       }
-      this.#goOut(loop.depth, way, isLast ? 2 : 3);
+      this.#goOut(loop.depth, way, (isFree ? 1 : 2) + (isLast ? 0 : 1));
       if (!isLast) w.u8(OP.END);
     }
     if (ways.length === 0) w.u8(OP.UNREACHABLE);
-    w.u8(OP.END).op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal).u8(OP.END);
+    if (!isFree) w.u8(OP.END).op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal);
+    w.u8(OP.END);
   }
 
   /** Leaves a loop of this depth from `inside` as many constructs as are open in its head. */
@@ -640,6 +643,8 @@ export class FunctionEmitter {
       if (live) this.#agree();
       w.u8(OP.END);
       this.#truth = this.#joined;
+      // An exception may have been caught to here.
+      this.#recover();
     }
     if (live || this.#wrapped) {
       this.#spill();

@@ -4,19 +4,16 @@
  * An engine that has a quick and a thorough compiler runs a function in the quick one's code until
  * it is called again: a loop that takes long never gets to run in better code. So where a loop's
  * check finds the slice used up, the rest of the loop is left to a copy of it, a function that
- * returns at the end of every slice and is called again:
+ * calls itself in place of itself (a tail call) at the end of every slice:
  *
  * ```wat
  * loop $head
  *   (charge)
  *   fuel < 0 if
  *     (refuel)
- *     loop $again
- *       (call $outlined (local.get …)…)       ;; the locals that are alive, as they are
- *       (local.set $code) (local.set …)…      ;; and as they have become
- *       (br_if $again (i32.eqz (local.get $code)))
- *     end
- *     (br …)                                  ;; to where the code says that the loop was left
+ *     (call $outlined (local.get …)…)       ;; the locals that are alive, as they are
+ *     (local.set $way) (local.set …)…       ;; and as they have become
+ *     (br …)                                ;; to where the loop was left to
  *   end
  *   …
  * ```
@@ -52,7 +49,7 @@ const CALL_BYTES = 64;
 const I32 = 0x7f;
 const VOID = 0x40;
 
-/** A way out: its code is its place in the list and 1. */
+/** A way out. */
 export interface Way {
   /** Depth of the label; -1 where control falls out of the loop's end. */
   readonly target: number;
@@ -234,9 +231,7 @@ function outlineOf(
     if (!has(loop.used, i)) continue;
     locals = i + 1;
     if (has(taken, i)) params = i + 1;
-    if (has(loop.written, i) && (has(taken, i) || ways.some(({ live }) => has(live, i)))) {
-      given.push(i);
-    }
+    if (has(loop.written, i) && ways.some(({ live }) => has(live, i))) given.push(i);
   }
   return {
     loop,
