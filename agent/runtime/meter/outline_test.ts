@@ -174,12 +174,11 @@ Deno.test("locals are what they were in an outlined loop, whichever way they are
     const wat = `(module (func (export "f") (param $n i32) (result i32)
       (local $i i32) (local $c i32) (local $y i32) (local $x i32)
       (local.set $x (i32.const 100))
-      (block $done (loop $head
-        (br_if $done (i32.eq (local.get $i) (local.get $n)))
+      (loop $head
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (local.set $c (i32.eq (i32.rem_u (local.get $i) (i32.const 3)) (i32.const 1)))
         ${round}
-        (br $head)))
+        (br_if $head (i32.lt_u (local.get $i) (local.get $n))))
       (local.get $x)))`;
     const results = async (slice: number) => {
       const { host, exports } = await run(wat, { host: new TestHost(slice) });
