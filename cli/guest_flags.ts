@@ -85,6 +85,7 @@ export const GUEST_FLAGS = {
   fuel: optional("Fuel in all; past it the guest ends", "N", parseInteger(1)),
   epochTimeoutMs: optional("Longest run without returning to the host", "N", parseInteger(1)),
   timeout: optional("Time for the whole run", "DURATION", parseDuration),
+  trace: toggle("Print every call into the host, with its grant, to standard error"),
   stats: toggle("Print what was used, at the end, to standard error"),
 } as const;
 

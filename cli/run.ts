@@ -8,6 +8,7 @@ import type { Exit, Stdio, Usage } from "../agent/kernel/ports.ts";
 import { command } from "./command.ts";
 import type { Context } from "./context.ts";
 import { grantsOf, GUEST_FLAGS, limitsOf, readComponent, servicesOf } from "./guest_flags.ts";
+import { printable } from "./output.ts";
 import { argument, parseText } from "./parameters.ts";
 
 /** The streams of this process, for a guest. */
@@ -21,6 +22,11 @@ export function systemStdio(context: Context): Stdio {
     },
     write: (stream, bytes) => context.shell.write(stream, bytes),
   };
+}
+
+/** What `--trace` prints: a line for each call. */
+export function traceTo(context: Context): (line: string) => void {
+  return (line) => context.shell.write("stderr", `trace: ${printable(line)}\n`);
 }
 
 /** What `--stats` prints. */
@@ -79,6 +85,7 @@ export const run = command({
         limits: limitsOf(flags),
         stdio: systemStdio(context),
         notice: (text) => context.note(`realm: ${text}`),
+        ...flags.trace && { trace: traceTo(context) },
       });
       const signal = context.shell.interrupted();
       signal.addEventListener("abort", () => replica.stop(), { once: true });

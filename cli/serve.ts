@@ -14,7 +14,7 @@ import {
   parseText,
   toggle,
 } from "./parameters.ts";
-import { formatUsage, statusOf } from "./run.ts";
+import { formatUsage, statusOf, traceTo } from "./run.ts";
 
 export const serve = command({
   brief: "Serve a wasi:http handler",
@@ -58,6 +58,7 @@ export const serve = command({
           write: (stream, chunk) => context.shell.write(stream, chunk),
         },
         notice: (text) => context.note(`realm: ${text}`),
+        ...flags.trace && { trace: traceTo(context) },
       });
       const server = listen("requests", flags.addr, () =>
         serveHandler({

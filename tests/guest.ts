@@ -31,6 +31,8 @@ export interface GuestOptions {
   readonly resolver?: Resolver;
   /** Ends the guest after so many milliseconds; `stopMs` then tells how long that took. */
   readonly stopAfterMs?: number;
+  /** Keeps a line for each call into the host. */
+  readonly trace?: boolean;
   /** Refuses to take output for ever once so many bytes came. */
   readonly outputBytesMax?: number;
 }
@@ -42,6 +44,7 @@ export interface GuestResult {
   readonly notices: readonly string[];
   readonly usage: Usage;
   readonly stopMs: number;
+  readonly traces: readonly string[];
 }
 
 export const NO_GRANTS: Grants = {
@@ -80,6 +83,7 @@ export async function runGuest(
   const { args = [], stdin = "", stopAfterMs, outputBytesMax = Infinity } = options;
   const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   const notices: string[] = [];
+  const traces: string[] = [];
   let input: Uint8Array | null = typeof stdin === "string"
     ? new TextEncoder().encode(stdin)
     : stdin;
@@ -111,6 +115,7 @@ export async function runGuest(
         },
       },
       notice,
+      ...options.trace && { trace: (line: string) => traces.push(line) },
     },
   );
   let stopMs = 0;
@@ -129,6 +134,7 @@ export async function runGuest(
     notices,
     usage: replica.usage(),
     stopMs,
+    traces,
   };
 }
 

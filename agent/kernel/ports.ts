@@ -284,6 +284,8 @@ export interface StartOptions {
   readonly services?: Readonly<Record<string, Service>>;
   /** Lines that realm itself says about the instance: denied calls, traps. */
   readonly notice: (text: string) => void;
+  /** A line for every call of the guest into the host; without it nothing is recorded. */
+  readonly trace?: (line: string) => void;
   /** Request handlers: requests in flight at once; more wait or are refused by the proxy. */
   readonly maxConcurrency?: number;
   /** Request handlers: a fresh instance for each request. */

@@ -32,6 +32,8 @@ export interface Start {
   readonly tableElementsMin: number;
   /** Two words for {@link FromWorker} `symlink`: 0 pending, else an index of SYMLINK_RESULTS. */
   readonly answer: SharedArrayBuffer;
+  /** Whether calls are traced: two words, the first is the characters that were sent and not shown. */
+  readonly traced?: SharedArrayBuffer;
 }
 
 /** What came of a `symlink`; the Worker throws the error of that name. */
@@ -135,6 +137,8 @@ export type FromWorker =
   | { readonly type: "read-stdin" }
   | { readonly type: "output"; readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array }
   | { readonly type: "notice"; readonly text: string }
+  /** Calls of the guest, for `--trace`. */
+  | { readonly type: "trace"; readonly line: string }
   /**
    * Make a symbolic link, which Deno allows nobody with a narrowed permission. The path was
    * resolved; the Worker blocks until the answer is in shared memory.

@@ -8,7 +8,7 @@ import { AgentCalls } from "./agent_calls.ts";
 import type { Instantiate } from "./glue.ts";
 import { clock, now, random } from "./host_clock.ts";
 import { compileInstantiate, Instance } from "./instance.ts";
-import { Ledger } from "./ledger.ts";
+import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import { MountLock } from "./mount_lock.ts";
 import { Outbox } from "./outbox.ts";
@@ -17,9 +17,14 @@ import { type Live, Requests, type RequestsHost } from "./requests.ts";
 import { exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
 import { enforced } from "./wasi/bounds.ts";
 import { createWasi, type WasiContext } from "./wasi/host.ts";
+import { formatCall, type TracedCall } from "./wasi/trace.ts";
 
 /** Output that the agent has not taken yet; past it the guest waits. */
 const OUTPUT_BYTES_MAX = 256 * 1024;
+
+/** Traced calls that were not shown yet; past it the guest waits, this long between two looks. */
+const TRACE_CHARACTERS_MAX = 256 * 1024;
+const TRACE_WAIT_MS = 100;
 
 /** See the module. */
 export class ReplicaHost implements RequestsHost {
@@ -198,7 +203,24 @@ export class ReplicaHost implements RequestsHost {
       },
       lock: (mountIndex, act) => this.#locks[mountIndex]!.hold(act),
       agent: this.#calls,
+      ...this.start.traced && { trace: this.#tracer(this.start.traced) },
       symlink: (target, hostPath) => this.#symlink(target, hostPath),
+    };
+  }
+
+  /** Sends a line for each call; a guest that makes them faster than they are shown is held up. */
+  #tracer(buffer: SharedArrayBuffer): (call: TracedCall) => void {
+    const unshown = new Int32Array(buffer);
+    return (call) => {
+      const line = formatCall(call);
+      this.outbox.add({ type: "trace", line });
+      let length = Atomics.add(unshown, 0, line.length) + line.length;
+      if (length < TRACE_CHARACTERS_MAX) return this.outbox.flushLate();
+      this.outbox.flush();
+      while (length >= TRACE_CHARACTERS_MAX && this.ledger.ending === END.none) {
+        Atomics.wait(unshown, 0, length, TRACE_WAIT_MS);
+        length = Atomics.load(unshown, 0);
+      }
     };
   }
 

@@ -42,6 +42,7 @@ export class WorkerReplica implements Replica {
   closed: Promise<void> = Promise.resolve();
   readonly #ledger = new Ledger();
   readonly #answer = new Int32Array(new SharedArrayBuffer(8));
+  readonly #traced = new Int32Array(new SharedArrayBuffer(8));
   readonly #exit = Promise.withResolvers<Exit>();
   readonly #started = Promise.withResolvers<void>();
   readonly #flights = new Map<number, Flight>();
@@ -87,6 +88,7 @@ export class WorkerReplica implements Replica {
       maxConcurrency: options.maxConcurrency ?? 64,
       instancePerRequest: options.instancePerRequest ?? false,
       answer: this.#answer.buffer,
+      ...options.trace && { traced: this.#traced.buffer },
       ...artifact,
     });
     if (limits.timeoutMs !== undefined) {
@@ -164,6 +166,11 @@ export class WorkerReplica implements Replica {
         );
         return;
       }
+      case "trace":
+        this.options.trace?.(message.line);
+        Atomics.sub(this.#traced, 0, message.line.length);
+        Atomics.notify(this.#traced, 0);
+        return;
       case "notice":
         return this.options.notice(message.text);
       case "read-stdin":

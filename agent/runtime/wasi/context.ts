@@ -10,6 +10,7 @@ import type { Grants, Random, Stdio } from "../../kernel/ports.ts";
 import type { AgentCall } from "../agent_calls.ts";
 import { HANDLES_MAX } from "./bounds.ts";
 import { type GrantName, GRANTS } from "./grants.ts";
+import type { TracedCall } from "./trace.ts";
 
 export { HANDLES_MAX };
 
@@ -45,8 +46,8 @@ export interface WasiContext {
   symlink?(target: string, hostPath: string): void;
   /** The services of the agent, by name; without it there are none. */
   readonly agent?: { call(service: string, request: unknown): AgentCall };
-  /** Every call of the guest, after it was answered; `allowed` is false when it was denied. */
-  trace?(call: string, allowed: boolean): void;
+  /** Every call of the guest, after it was answered. */
+  trace?(call: TracedCall): void;
 }
 
 /** One instance: its context, its live handles, and how it ended. */
@@ -56,8 +57,8 @@ export class WasiInstance {
   #handles = new Map<string, number>();
   #noticed = new Set<string>();
   #closing = new Set<() => void>();
-  /** Set while a guest's call was denied; `resource.ts` reads and clears it for the trace. */
-  callDenied = false;
+  /** The grant that the call in progress lacks; `resource.ts` reads and clears it for the trace. */
+  lacks: GrantName | undefined;
 
   constructor(readonly ctx: WasiContext) {}
 
@@ -113,7 +114,7 @@ export class WasiInstance {
 
   /** Records a denied call; the first per (grant, interface) becomes a notice. */
   deny(call: string, grant: GrantName): void {
-    this.callDenied = true;
+    this.lacks = grant;
     const key = `${grant} ${call.split("#")[0]}`;
     if (this.#noticed.has(key)) return;
     this.#noticed.add(key);

@@ -89,7 +89,7 @@ export function createFixture(
       locks.push(index);
       return act();
     },
-    trace: (call, allowed) => void traces.push([call, allowed]),
+    trace: ({ call, lacks }) => void traces.push([call, lacks === undefined]),
     ...override,
   });
   return {

@@ -11,6 +11,7 @@
  * @module
  */
 import type { WasiInstance } from "./context.ts";
+import { traced } from "./trace.ts";
 
 // deno-lint-ignore ban-types
 type AnyFunction = Function;
@@ -71,16 +72,19 @@ function failed(host: WasiInstance, call: string, error: unknown): never {
   return host.trap(`Cannot answer ${call}: ${error.message}`);
 }
 
-function answer(host: WasiInstance, call: string, act: () => unknown): unknown {
+function answer(
+  host: WasiInstance,
+  call: string,
+  act: () => unknown,
+  args: readonly unknown[],
+): unknown {
   host.checkRunning();
-  host.callDenied = false;
+  if (host.ctx.trace) act = traced(host, call, act, args);
   try {
     const result = act();
     return result instanceof Promise ? result.catch((error) => failed(host, call, error)) : result;
   } catch (error) {
     return failed(host, call, error);
-  } finally {
-    host.ctx.trace?.(call, !host.callDenied);
   }
 }
 
@@ -99,7 +103,7 @@ export function guardResource(iface: string, resource: string, type: { prototype
     type.prototype[name] = function (this: Resource, ...args: unknown[]) {
       // What the glue made for a handle that the guest does not hold.
       if (this.host === undefined) throw new TypeError(`Cannot call ${call}: invalid handle`);
-      return answer(this.host, call, () => method.apply(this, args));
+      return answer(this.host, call, () => method.apply(this, args), args);
     };
   }
 }
@@ -129,6 +133,7 @@ export function bindResource(
       host,
       `${iface}#[constructor]${resource}`,
       () => new construct(host, ...args),
+      args,
     );
   };
   bound.prototype = type.prototype;
@@ -137,7 +142,7 @@ export function bindResource(
   for (const name of statics) {
     const call = `${iface}#[static]${resource}.${kebab(name)}`;
     Object.defineProperty(bound, name, {
-      value: (...args: unknown[]) => answer(host, call, () => members[name]!(host, ...args)),
+      value: (...args: unknown[]) => answer(host, call, () => members[name]!(host, ...args), args),
     });
   }
   return bound;
@@ -153,7 +158,8 @@ export function bindFunctions(
   for (const name in functions) {
     const act = functions[name]!;
     let call: string | undefined;
-    bound[name] = (...args) => answer(host, call ??= `${iface}#${kebab(name)}`, () => act(...args));
+    bound[name] = (...args) =>
+      answer(host, call ??= `${iface}#${kebab(name)}`, () => act(...args), args);
   }
   return bound;
 }
