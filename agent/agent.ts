@@ -72,7 +72,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (options.owner !== undefined) state.claim(options.owner);
     const key = await nodeKey(join(dataFolder, "node.key"));
     const blobs = await DiskBlobs.open(join(dataFolder, "blobs"));
-    const engine = createEngine(dataFolder, { warmWorkers: WARM_WORKERS });
+    const engine = createEngine(dataFolder, { warmWorkers: WARM_WORKERS, spawner: true });
     opened.push(() => engine.close());
 
     const node: Node = new Node({

@@ -26,6 +26,7 @@ const BUNDLE = path.join(ROOT, "out", "bundle");
 const ENTRIES = [
   "main.ts",
   "agent/runtime/worker.ts",
+  "agent/runtime/spawner_worker.ts",
   "agent/runtime/transpile_worker.ts",
   "agent/runtime/symbols_worker.ts",
 ];

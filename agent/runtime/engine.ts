@@ -9,44 +9,60 @@ import type { Engine, Prepared, Replica, StartOptions } from "../kernel/ports.ts
 import { sha256Hex } from "../kernel/sha256.ts";
 import { type Artifact, decodeArtifact } from "./artifact.ts";
 import { type ArtifactCache, Artifacts } from "./artifacts.ts";
-import { NOTHING, spawn, WORKER } from "./spawn.ts";
+import { kindOf, ReadyReplicas } from "./ready_replicas.ts";
+import { permissionsOf, spawn, WORKER } from "./spawn.ts";
+import { Spawner } from "./spawner.ts";
 import { Symbolizer } from "./symbolizer.ts";
+import { WorkerPool } from "./worker_pool.ts";
 import { WorkerReplica } from "./worker_replica.ts";
 
 /** What {@link WorkerEngine} is built from. */
 export interface EngineInit {
   readonly cache: ArtifactCache;
-  /** Workers kept ready for components without mounts. */
+  /**
+   * Workers kept ready for components without mounts; so many replicas at most are made ahead, too,
+   * of what is started often.
+   */
   readonly warmWorkers?: number;
   /** Whether a Worker that was taken is replaced; it is unless this is false. */
   readonly refill?: boolean;
+  /** Whether Workers are spawned by a thread of their own: one more, but none waits for them. */
+  readonly spawner?: boolean;
 }
 
 /** What {@link WorkerEngine} starts from. */
 export interface PreparedArtifact extends Prepared {
   readonly artifact: Omit<Artifact, "modules">;
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
+  /** Whether the guest's code runs before it is called. */
+  readonly startsCode: boolean;
 }
 
 /** Compiled components that are kept for the next start; replicas keep their own. */
 const PREPARED_MAX = 64;
-/** A Worker that was taken from the warm pool is replaced after so long. */
-const REFILL_AFTER_MS = 50;
 
 /** See {@link Engine}. */
 export class WorkerEngine implements Engine {
   readonly #artifacts: Artifacts;
   readonly #symbolizer = new Symbolizer();
   readonly #prepared = new Map<string, Promise<PreparedArtifact>>();
-  readonly #warm: Worker[] = [];
+  readonly #spawner: Spawner | undefined;
+  readonly #pool: WorkerPool;
+  readonly #ready: ReadyReplicas;
   readonly #replicas = new Set<WorkerReplica>();
   readonly #locks = new Map<string, SharedArrayBuffer>();
-  #refillTimer: number | undefined;
   #closed = false;
 
   constructor(readonly init: EngineInit) {
     this.#artifacts = new Artifacts(init.cache);
-    this.#fill();
+    const spawner = this.#spawner = init.spawner ? new Spawner() : undefined;
+    const wanted = init.warmWorkers ?? 0;
+    this.#pool = new WorkerPool({
+      spawn: (mounts) => spawner?.spawn(mounts) ?? spawn(WORKER, permissionsOf(mounts)),
+      wanted,
+      refill: init.refill ?? true,
+    });
+    this.#ready = new ReadyReplicas(init.refill === false ? 0 : wanted);
   }
 
   async prepare(bytes: Uint8Array): Promise<Prepared> {
@@ -84,14 +100,15 @@ export class WorkerEngine implements Engine {
         { cause: error },
       );
     }
-    return { digest, worlds: artifact.worlds, artifact, modules };
+    const startsCode = Object.values(cores).some(hasStart);
+    return { digest, worlds: artifact.worlds, artifact, modules, startsCode };
   }
 
   async start(prepared: Prepared, options: StartOptions): Promise<Replica> {
     if (this.#closed) {
       throw new RealmError("failed", "Cannot start a component: the engine is closed");
     }
-    const { artifact, modules } = prepared as PreparedArtifact;
+    const { artifact, startsCode } = prepared as PreparedArtifact;
     if (!artifact.worlds.includes(options.world)) {
       throw new RealmError(
         "unsupported",
@@ -99,61 +116,71 @@ export class WorkerEngine implements Engine {
         { hint: "Use realm run for commands, realm serve for request handlers" },
       );
     }
+    const kind = kindOf(prepared.digest, options);
+    let replica = this.#ready.take(kind);
+    if (replica) replica.go(options);
+    else replica = this.#make(prepared as PreparedArtifact, options, false);
+    await replica.started;
+    if (!startsCode) {
+      this.#ready.started(
+        kind,
+        () => this.#make(prepared as PreparedArtifact, options, true),
+      );
+    }
+    return replica;
+  }
+
+  #make(prepared: PreparedArtifact, options: StartOptions, hold: boolean): WorkerReplica {
+    const { artifact, modules } = prepared;
     const { mounts } = options.grants;
-    const worker = mounts.length === 0
-      ? this.#warm.shift() ?? spawn(WORKER, NOTHING)
-      : spawn(WORKER, {
-        ...NOTHING,
-        read: mounts.map((m) => m.hostPath),
-        write: mounts.filter((m) => m.writable).map((m) => m.hostPath),
-      });
     const locks = mounts.map(({ hostPath }) => {
       const lock = this.#locks.get(hostPath) ?? new SharedArrayBuffer(4);
       this.#locks.set(hostPath, lock);
       return lock;
     });
     const { glue, memoryPagesMin, tableElementsMin } = artifact;
-    const replica = new WorkerReplica(worker, options, {
-      locks,
-      glue,
-      modules,
-      memoryPagesMin,
-      tableElementsMin,
-    }, (frames) =>
-      this.#symbolizer.name({
-        digest: prepared.digest,
-        source: () => this.#artifacts.source(prepared.digest),
-        origins: artifact.origins,
-      }, frames));
+    const replica = new WorkerReplica(
+      this.#pool.take(mounts),
+      options,
+      { locks, hold, glue, modules, memoryPagesMin, tableElementsMin },
+      (frames) =>
+        this.#symbolizer.name({
+          digest: prepared.digest,
+          source: () => this.#artifacts.source(prepared.digest),
+          origins: artifact.origins,
+        }, frames),
+      (worker) => this.#pool.give(worker, mounts),
+    );
     this.#replicas.add(replica);
     replica.exited.then(() => replica.closed).then(() => this.#replicas.delete(replica));
-    await replica.started;
-    if (mounts.length === 0) this.#refill();
     return replica;
-  }
-
-  /** Later: to spawn a Worker blocks this thread for longer than a guest takes to start. */
-  #refill(): void {
-    if (this.#refillTimer !== undefined || this.init.refill === false) return;
-    this.#refillTimer = setTimeout(() => {
-      this.#refillTimer = undefined;
-      this.#fill();
-    }, REFILL_AFTER_MS);
-    Deno.unrefTimer(this.#refillTimer);
-  }
-
-  #fill(): void {
-    while (!this.#closed && this.#warm.length < (this.init.warmWorkers ?? 0)) {
-      this.#warm.push(spawn(WORKER, NOTHING));
-    }
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#refillTimer);
-    for (const worker of this.#warm.splice(0)) worker.terminate();
+    this.#ready.close();
     await Promise.all([...this.#replicas].map((r) => r.stop().then(() => r.closed)));
+    this.#pool.close();
+    this.#spawner?.close();
     this.#artifacts.close();
     this.#symbolizer.close();
   }
 }
+
+/** Whether a core module has a start section. */
+function hasStart(module: Uint8Array): boolean {
+  for (let at = 8; at < module.length;) {
+    const id = module[at++]!;
+    if (id === START_SECTION) return true;
+    let size = 0;
+    for (let shift = 0; at < module.length; shift += 7) {
+      const byte = module[at++]!;
+      size += (byte & 0x7f) * 2 ** shift;
+      if (byte < 0x80) break;
+    }
+    at += size;
+  }
+  return false;
+}
+
+const START_SECTION = 8;

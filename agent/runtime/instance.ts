@@ -192,8 +192,13 @@ let liftedBytes = 0;
 /** Where the glue leaves the call of an export, which is made outside of it: there it may wait. */
 let entered: Call | undefined;
 
+/** What a Worker ran last: it is often used for the same component again. */
+let compiled: { readonly glue: string; readonly instantiate: Instantiate } | undefined;
+
 /** Compiles the glue of a component; once for all of its instances in a Worker. */
 export function compileInstantiate(glue: string): Instantiate {
+  if (compiled?.glue === glue) return compiled.instantiate;
+  ways.clear();
   const enter = (core: unknown, ...args: number[]) => {
     entered = { core, args };
     return 0;
@@ -205,7 +210,9 @@ export function compileInstantiate(glue: string): Instantiate {
     }
     return length;
   };
-  return compileGlue(glue, enter, lift);
+  const instantiate = compileGlue(glue, enter, lift);
+  compiled = { glue, instantiate };
+  return instantiate;
 }
 
 /** Members of the host's classes that are no functions of an interface, but look like it. */

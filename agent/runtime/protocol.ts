@@ -26,6 +26,8 @@ export interface Start {
   };
   readonly maxConcurrency: number;
   readonly instancePerRequest: boolean;
+  /** Makes everything ready, and waits for `go` before the guest runs. */
+  readonly hold: boolean;
   readonly glue: string;
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
   readonly memoryPagesMin: number;
@@ -107,6 +109,8 @@ export type ServiceMessage =
 export type ToWorker =
   | ServiceMessage
   | Start
+  /** The guest that was held may run. */
+  | { readonly type: "go" }
   | { readonly type: "stdin"; readonly bytes: Uint8Array | null }
   /** Bytes of standard output that were taken. */
   | { readonly type: "taken"; readonly bytes: number }
@@ -132,6 +136,7 @@ export type ToWorker =
 /** From the Worker. */
 export type FromWorker =
   | CallMessage
+  /** The guest that is held needs nothing more to run. */
   | { readonly type: "ready" }
   | { readonly type: "started" }
   | { readonly type: "read-stdin" }
@@ -168,4 +173,5 @@ export type FromWorker =
   }
   /** An instance of a handler trapped. */
   | { readonly type: "trapped"; readonly exit: Extract<RawExit, { kind: "trap" }> }
-  | { readonly type: "exit"; readonly exit: RawExit };
+  /** The last message; `reusable` when nothing of the guest remains in the Worker. */
+  | { readonly type: "exit"; readonly exit: RawExit; readonly reusable: boolean };

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { RealmError } from "../kernel/error.ts";
 import { AgentCalls } from "./agent_calls.ts";
 import type { Instantiate } from "./glue.ts";
 import { clock, now, random } from "./host_clock.ts";
@@ -26,6 +27,15 @@ const OUTPUT_BYTES_MAX = 256 * 1024;
 const TRACE_CHARACTERS_MAX = 256 * 1024;
 const TRACE_WAIT_MS = 100;
 
+/** A Worker whose guest had more is not used again: its memory comes back when the Worker ends. */
+const REUSE_MEMORY_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Whether the host's own code was surely not interrupted where it may not be. */
+function isOrderly(error: unknown): boolean {
+  return error === undefined || error instanceof GuestEnded || error instanceof RealmError ||
+    error instanceof WebAssembly.RuntimeError;
+}
+
 /** See the module. */
 export class ReplicaHost implements RequestsHost {
   readonly ledger: Ledger;
@@ -37,12 +47,22 @@ export class ReplicaHost implements RequestsHost {
   readonly #noticed = new Set<string>();
   readonly #requests = new Requests(this);
   readonly #calls = new AgentCalls((message) => this.outbox.add(message));
+  /** Resolves when a guest that is held may run. */
+  readonly #go = Promise.withResolvers<void>();
+  #over = false;
   #stdin: PromiseWithResolvers<Uint8Array | null> | undefined;
   #untaken = 0;
   #writable: PromiseWithResolvers<void> | undefined;
 
-  constructor(readonly start: Start, post: (messages: FromWorker[]) => void) {
-    this.outbox = new Outbox(post, now);
+  /** `over` is called when the last message was posted; the replica hears no more. */
+  constructor(
+    readonly start: Start,
+    post: (messages: FromWorker[]) => void,
+    readonly over: () => void,
+  ) {
+    this.outbox = new Outbox((messages) => {
+      if (!this.#over) post(messages);
+    }, now);
     this.ledger = new Ledger(start.ledger);
     const isCommand = start.world === "wasi:cli/command";
     this.ledger.setLimits(enforced(start.limits, isCommand ? 1 : start.maxConcurrency));
@@ -54,6 +74,8 @@ export class ReplicaHost implements RequestsHost {
 
   receive(message: Exclude<ToWorker, Start>): void {
     switch (message.type) {
+      case "go":
+        return this.#go.resolve();
       case "stdin":
         this.#stdin?.resolve(message.bytes);
         this.#stdin = undefined;
@@ -78,48 +100,72 @@ export class ReplicaHost implements RequestsHost {
       case "end":
         for (const { limiter } of this.live) limiter.tick();
         this.#bucket?.release();
+        this.#go.resolve();
         if (this.live.size === 0 || this.start.world === "wasi:http/proxy") {
+          this.#requests.close();
           this.#exit({ kind: "stopped" });
         }
         return;
     }
   }
 
-  /** Runs the command to its end. */
-  async runCommand(): Promise<void> {
+  /** Runs the command to its end, or opens the handler. */
+  run(): Promise<void> {
+    return this.start.world === "wasi:cli/command" ? this.#runCommand() : this.#openHandler();
+  }
+
+  async #runCommand(): Promise<void> {
     let exit: RawExit;
     let limiter: Limiter | undefined;
+    let failure: unknown;
     try {
       const live = await this.create((l) => limiter = l);
-      this.outbox.add({ type: "started" });
-      this.outbox.flush();
       try {
-        exit = { kind: "exit", status: await live.instance.run() };
-        if (limiter?.ended) exit = exitOf(undefined, limiter);
+        if (this.start.hold) await this.#held();
+        if (!live.limiter.ended) {
+          this.outbox.add({ type: "started" });
+          this.outbox.flush();
+          exit = { kind: "exit", status: await live.instance.run() };
+        }
+        if (live.limiter.ended) exit = exitOf(undefined, live.limiter);
       } finally {
-        live.wasi.close();
+        this.discard(live);
       }
     } catch (error) {
+      failure = error;
       exit = limiter ? exitOf(error, limiter) : hostFault(error);
     }
     limiter?.dispose();
-    this.#exit(exit);
+    this.#exit(exit!, failure);
   }
 
   /** Makes the first instance, so that a handler that cannot start is known at once. */
-  async openHandler(): Promise<void> {
+  async #openHandler(): Promise<void> {
     let limiter: Limiter | undefined;
     try {
       this.#requests.addIdle(await this.create((l) => limiter = l));
+      if (this.start.hold) await this.#held();
       this.outbox.add({ type: "started" });
     } catch (error) {
-      this.#exit(limiter ? exitOf(error, limiter) : hostFault(error));
+      this.#exit(limiter ? exitOf(error, limiter) : hostFault(error), error);
     }
   }
 
-  #exit(exit: RawExit): void {
-    this.outbox.add({ type: "exit", exit });
+  #held(): Promise<void> {
+    this.outbox.add({ type: "ready" });
     this.outbox.flush();
+    return this.#go.promise;
+  }
+
+  #exit(exit: RawExit, failure?: unknown): void {
+    if (this.#over) return;
+    this.#bucket?.release();
+    const reusable = isOrderly(failure) && this.live.size === 0 && this.#calls.open === 0 &&
+      this.ledger.get("memoryBytesPeak") <= REUSE_MEMORY_BYTES_MAX;
+    this.outbox.add({ type: "exit", exit, reusable });
+    this.outbox.flush();
+    this.#over = true;
+    this.over();
   }
 
   notice(text: string): void {

@@ -79,6 +79,11 @@ export class Requests {
     this.#idle.push(live);
   }
 
+  /** Drops every instance that is idle: there are no requests any more. */
+  close(): void {
+    for (const live of this.#idle.splice(0)) this.#host.discard(live);
+  }
+
   receive(message: RequestMessage): void {
     switch (message.type) {
       case "request": {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Mount } from "../kernel/ports.ts";
 
 // In the bundle of a compiled program the entry files stand beside this one, as JavaScript.
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
@@ -15,6 +16,27 @@ export const TRANSPILE_WORKER = new URL(`./transpile_worker.${EXTENSION}`, impor
 
 /** The Worker that names the frames of backtraces. */
 export const SYMBOLS_WORKER = new URL(`./symbols_worker.${EXTENSION}`, import.meta.url);
+
+/** The Worker that starts others, off the agent's thread. */
+export const SPAWNER_WORKER = new URL(`./spawner_worker.${EXTENSION}`, import.meta.url);
+
+/** What of a Worker a replica needs; one that another thread spawned has no more. */
+export interface GuestWorker {
+  postMessage(message: unknown): void;
+  onmessage: ((event: MessageEvent) => void) | null;
+  onerror: ((event: ErrorEvent) => void) | null;
+  terminate(): void;
+}
+
+/** The permissions of these folders and nothing else. */
+export function permissionsOf(mounts: readonly Mount[]): Deno.PermissionOptionsObject {
+  if (mounts.length === 0) return NOTHING;
+  return {
+    ...NOTHING,
+    read: mounts.map((m) => m.hostPath),
+    write: mounts.filter((m) => m.writable).map((m) => m.hostPath),
+  };
+}
 
 /** Starts a Worker; the calling thread is blocked for 40 to 100 ms. */
 export function spawn(url: URL, permissions: Deno.PermissionOptions): Worker {

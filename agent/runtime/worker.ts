@@ -1,5 +1,5 @@
 /**
- * The Worker that hosts one replica. Holds no permission beyond the replica's mounts.
+ * The Worker that hosts one replica after the other. Holds no permission beyond their mounts.
  *
  * @module
  */
@@ -9,19 +9,28 @@ import { FRAMES_MAX } from "./trap.ts";
 
 Error.stackTraceLimit = FRAMES_MAX;
 
-const scope = self as unknown as {
-  onmessage: (event: MessageEvent) => void;
+interface Endpoint {
+  onmessage: ((event: MessageEvent) => void) | null;
   postMessage(message: FromWorker[]): void;
-};
+}
 
+/** Who hears nothing any more; so a Worker that is used again begins with nobody. */
 let host: ReplicaHost | undefined;
 
-scope.onmessage = (event) => {
-  for (const message of event.data as ToWorker[]) {
-    if (message.type === "start") {
-      host = new ReplicaHost(message, (messages) => scope.postMessage(messages));
-      if (message.world === "wasi:cli/command") host.runCommand();
-      else host.openHandler();
-    } else host?.receive(message);
-  }
-};
+function serve(endpoint: Endpoint): void {
+  endpoint.onmessage = (event) => {
+    // A Worker that another one spawned talks to the engine by a port.
+    if (event.data.port instanceof MessagePort) return serve(event.data.port as Endpoint);
+    for (const message of event.data as ToWorker[]) {
+      if (message.type !== "start") host?.receive(message);
+      else {
+        host = new ReplicaHost(message, (messages) => endpoint.postMessage(messages), () => {
+          host = undefined;
+        });
+        host.run();
+      }
+    }
+  };
+}
+
+serve(self as unknown as Endpoint);

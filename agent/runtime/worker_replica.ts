@@ -19,6 +19,7 @@ import { END, Ledger } from "./ledger.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { packHead, unpackHeaders } from "./request_head.ts";
 import { ServiceCalls } from "./service_calls.ts";
+import type { GuestWorker } from "./spawn.ts";
 import type { RawExit, RawFrame } from "./trap.ts";
 
 /** A Worker that does not end within this time after it was told to is given up. */
@@ -46,25 +47,27 @@ export class WorkerReplica implements Replica {
   readonly #exit = Promise.withResolvers<Exit>();
   readonly #started = Promise.withResolvers<void>();
   readonly #flights = new Map<number, Flight>();
-  readonly #calls: ServiceCalls;
+  #isReady = false;
+  #calls: ServiceCalls | undefined;
   #outbox: ToWorker[] = [];
   #nextId = 0;
   #timeout: number | undefined;
   #over: Exit | undefined;
 
   constructor(
-    readonly worker: Worker,
-    readonly options: StartOptions,
+    readonly worker: GuestWorker,
+    public options: StartOptions,
     artifact: Pick<
       Start,
-      "locks" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin"
+      "locks" | "hold" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin"
     >,
     /** Names of frames; never rejects. */
     readonly name: (frames: readonly RawFrame[]) => Promise<readonly Frame[]>,
+    /** Called with the Worker when nothing of the guest remains in it; else it was terminated. */
+    readonly release: (worker: GuestWorker) => void,
   ) {
     this.exited = this.#exit.promise;
     this.started = this.#started.promise;
-    this.#calls = new ServiceCalls(options.services ?? {}, (message) => this.#send(message));
     worker.onmessage = (event) => {
       for (const message of event.data as FromWorker[]) this.#receive(message);
     };
@@ -91,8 +94,23 @@ export class WorkerReplica implements Replica {
       ...options.trace && { traced: this.#traced.buffer },
       ...artifact,
     });
-    if (limits.timeoutMs !== undefined) {
-      this.#timeout = setTimeout(() => this.#end(END.timeout), limits.timeoutMs);
+    if (!artifact.hold) this.#begin(options);
+  }
+
+  /** Lets a guest run that was held; `options` are those that it was made for, but for who hears. */
+  go(options: StartOptions): void {
+    this.#begin(options);
+    this.#send({ type: "go" });
+    // The first instance of a handler is there: nobody has to say so.
+    if (this.#isReady && options.world === "wasi:http/proxy") this.#started.resolve();
+  }
+
+  #begin(options: StartOptions): void {
+    this.options = options;
+    this.#calls = new ServiceCalls(options.services ?? {}, (message) => this.#send(message));
+    const { timeoutMs } = options.limits;
+    if (timeoutMs !== undefined) {
+      this.#timeout = setTimeout(() => this.#end(END.timeout), timeoutMs);
     }
   }
 
@@ -153,11 +171,12 @@ export class WorkerReplica implements Replica {
   #receive(message: FromWorker): void {
     switch (message.type) {
       case "ready":
+        this.#isReady = true;
         return;
       case "started":
         return this.#started.resolve();
       case "exit":
-        this.#named(message.exit).then((exit) => this.#finish(exit));
+        this.#named(message.exit).then((exit) => this.#finish(exit, message.reusable));
         return;
       case "trapped": {
         const { code, message: why } = message.exit;
@@ -201,7 +220,7 @@ export class WorkerReplica implements Replica {
       case "pipe-credit":
       case "pipe-stop":
       case "drop":
-        return this.#calls.receive(message);
+        return this.#calls?.receive(message);
       case "symlink":
         return this.#symlink(message.target, message.hostPath);
       case "want-body":
@@ -279,11 +298,12 @@ export class WorkerReplica implements Replica {
     );
   }
 
-  #finish(exit: Exit): void {
+  #finish(exit: Exit, reusable = false): void {
     if (this.#over) return;
     this.#over = exit;
     clearTimeout(this.#timeout);
-    this.worker.terminate();
+    if (reusable) this.release(this.worker);
+    else this.worker.terminate();
     const error = ended(exit);
     for (const flight of this.#flights.values()) {
       flight.response.reject(error);
@@ -292,7 +312,7 @@ export class WorkerReplica implements Replica {
       flight.pulled?.();
     }
     this.#flights.clear();
-    this.closed = this.#calls.close();
+    this.closed = this.#calls?.close() ?? Promise.resolve();
     this.#started.resolve();
     this.#exit.resolve(exit);
   }

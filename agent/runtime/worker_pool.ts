@@ -1,0 +1,100 @@
+/**
+ * Workers for replicas: some kept ready, some used again.
+ *
+ * A Worker has the permissions it was spawned with for good, so one is used again only where the
+ * permissions are the same: those of the same mounts, or none. Whether nothing of its guest remains
+ * the Worker itself says (see `replica_host.ts`). On Deno every Worker that ends leaves two file
+ * descriptors behind, which is one more reason to keep them.
+ *
+ * @module
+ */
+import type { Mount } from "../kernel/ports.ts";
+import type { GuestWorker } from "./spawn.ts";
+
+/** Idle Workers that are kept beyond those that are wanted anyway. */
+const SPARE_MAX = 2;
+/** A Worker that was taken is replaced after so long. */
+const REFILL_AFTER_MS = 50;
+
+/** What {@link WorkerPool} needs. */
+export interface WorkerPoolInit {
+  /** Starts a Worker whose permissions are these mounts and nothing else. */
+  readonly spawn: (mounts: readonly Mount[]) => GuestWorker;
+  /** Workers without mounts that are kept ready. */
+  readonly wanted: number;
+  /** Whether a Worker that was taken is replaced. */
+  readonly refill: boolean;
+}
+
+/** Names what of the host a Worker may touch. */
+function permissionsOf(mounts: readonly Mount[]): string {
+  return JSON.stringify(mounts.map((m) => `${m.writable ? "w" : "r"} ${m.hostPath}`).sort());
+}
+
+const NONE = permissionsOf([]);
+
+/** See the module. */
+export class WorkerPool {
+  /** By permissions; used last comes last, and is taken first: its code is warm. */
+  readonly #idle: { readonly permissions: string; readonly worker: GuestWorker }[] = [];
+  #timer: number | undefined;
+  #closed = false;
+
+  constructor(readonly init: WorkerPoolInit) {
+    this.#fill();
+  }
+
+  /** Workers without mounts that are idle. */
+  get idle(): number {
+    return this.#idle.filter((each) => each.permissions === NONE).length;
+  }
+
+  /** A Worker with the permissions of these mounts: an idle one, or a new one. */
+  take(mounts: readonly Mount[]): GuestWorker {
+    const permissions = permissionsOf(mounts);
+    const index = this.#idle.findLastIndex((each) => each.permissions === permissions);
+    this.#refill();
+    return index < 0 ? this.init.spawn(mounts) : this.#idle.splice(index, 1)[0]!.worker;
+  }
+
+  /** Takes back a Worker of which nothing of a guest remains. */
+  give(worker: GuestWorker, mounts: readonly Mount[]): void {
+    worker.onmessage = null;
+    // One that fails while it is idle is no use, and no reason to fail.
+    worker.onerror = (event) => {
+      event.preventDefault();
+      const index = this.#idle.findIndex((each) => each.worker === worker);
+      if (index >= 0) this.#idle.splice(index, 1);
+      worker.terminate();
+    };
+    const permissions = permissionsOf(mounts);
+    const room = (permissions === NONE ? this.init.wanted : 0) + SPARE_MAX;
+    const same = this.#idle.filter((each) =>
+      (each.permissions === NONE) === (permissions === NONE)
+    );
+    if (this.#closed || this.init.wanted === 0 || same.length >= room) return worker.terminate();
+    this.#idle.push({ permissions, worker });
+  }
+
+  /** Later: to spawn a Worker takes longer than a guest takes to start. */
+  #refill(): void {
+    if (this.#timer !== undefined || !this.init.refill) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#fill();
+    }, REFILL_AFTER_MS);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  #fill(): void {
+    while (!this.#closed && this.idle < this.init.wanted) {
+      this.#idle.unshift({ permissions: NONE, worker: this.init.spawn([]) });
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const { worker } of this.#idle.splice(0)) worker.terminate();
+  }
+}

@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import type { Mount } from "../kernel/ports.ts";
+import type { GuestWorker } from "./spawn.ts";
+import { WorkerPool } from "./worker_pool.ts";
+
+const mount = (hostPath: string, writable: boolean): Mount => ({
+  hostPath,
+  guestPath: "/",
+  writable,
+});
+
+/** A pool of workers that only count. */
+function pool(wanted: number, refill = false) {
+  const spawned: (GuestWorker & { readonly mounts: readonly Mount[]; ended: boolean })[] = [];
+  const spawn = (mounts: readonly Mount[]) => {
+    const worker = {
+      mounts,
+      ended: false,
+      onmessage: null,
+      onerror: null,
+      postMessage() {},
+      terminate() {
+        worker.ended = true;
+      },
+    };
+    spawned.push(worker);
+    return worker;
+  };
+  return { pool: new WorkerPool({ spawn, wanted, refill }), spawned };
+}
+
+Deno.test("WorkerPool gives back what was used last, where the permissions are the same", () => {
+  const { pool: workers, spawned } = pool(1);
+  const reads = [mount("/a", false)];
+  const first = workers.take(reads);
+  workers.give(first, reads);
+  assert.equal(workers.take(reads), first);
+  workers.give(first, reads);
+  for (
+    const others of [[mount("/a", true)], [mount("/b", false)], [...reads, mount("/b", false)]]
+  ) {
+    assert.notEqual(workers.take(others), first);
+  }
+  assert.equal(workers.take([]), spawned[0], "the one that was there from the start");
+  assert.notEqual(workers.take([]), first);
+  workers.close();
+  assert.equal((first as typeof spawned[0]).ended, true);
+});
+
+Deno.test("WorkerPool keeps no more idle Workers than it may, and none that failed", () => {
+  const { pool: workers, spawned } = pool(1);
+  const taken = Array.from({ length: 6 }, () => workers.take([]));
+  for (const worker of taken) workers.give(worker, []);
+  assert.deepEqual(spawned.map((each) => each.ended), [false, false, false, true, true, true]);
+  spawned[2]!.onerror!(new ErrorEvent("error", { message: "late" }));
+  assert.equal(spawned[2]!.ended, true);
+  assert.equal(workers.take([]), spawned[1]);
+  workers.close();
+  workers.give(spawned[1]!, []);
+  assert(spawned.every((each) => each.ended));
+});
+
+Deno.test("WorkerPool replaces what was taken, unless it comes back first", async () => {
+  const { pool: workers, spawned } = pool(2, true);
+  assert.equal(spawned.length, 2);
+  const a = workers.take([]);
+  workers.give(a, []);
+  workers.take([]);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(spawned.length, 3);
+  workers.close();
+});
