@@ -28,7 +28,7 @@ export class Artifacts {
     const key = `${digest} ${TOOLCHAIN}`;
     const kept = await this.cache.get(key);
     if (kept) return kept;
-    const made = await this.#transpiler.transpile(bytes);
+    const made = await this.#transpiler.transpile(digest, bytes);
     // A full disk costs the next start its time, not this one its component.
     await this.cache.put(key, made).catch(() => {});
     await this.cache.put(sourceKey(digest), bytes).catch(() => {});

@@ -1,5 +1,5 @@
 /**
- * The Worker in which components are transpiled: `{id, bytes}` in, `{id, artifact | error}` out,
+ * The Worker in which components are transpiled: `{bytes}` in, `{artifact | error}` out,
  * the artifact encoded.
  *
  * @module
@@ -14,15 +14,15 @@ const scope = self as unknown as {
 };
 
 scope.onmessage = async (event) => {
-  const { id, bytes } = event.data as { id: number; bytes: Uint8Array };
+  const { bytes } = event.data as { bytes: Uint8Array };
   try {
     const artifact = encodeArtifact(await transpile(bytes));
-    scope.postMessage({ id, artifact }, [artifact.buffer as ArrayBuffer]);
+    scope.postMessage({ artifact }, [artifact.buffer as ArrayBuffer]);
   } catch (error) {
     const known = error instanceof RealmError ? error : new RealmError(
       "failed",
       `Cannot transpile the component: ${error instanceof Error ? error.stack : error}`,
     );
-    scope.postMessage({ id, error: known.toJSON() });
+    scope.postMessage({ error: known.toJSON() });
   }
 };

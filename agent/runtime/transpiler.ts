@@ -1,69 +1,144 @@
 /**
- * Transpiles components in a Worker of its own.
+ * Transpiles components in Workers of their own: two at once, each within a time and a size.
+ *
+ * A Worker that is lost in its work cannot be killed on Deno, only given up: it ends when it comes
+ * back. So a component that took too long is not tried again.
  *
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import { FROM_SOURCE, NOTHING, spawn, TRANSPILE_WORKER } from "./spawn.ts";
+import { FROM_SOURCE, type GuestWorker, NOTHING, spawn, TRANSPILE_WORKER } from "./spawn.ts";
 
-/** A transpiling Worker is kept this long without work. */
-const TRANSPILER_IDLE_MS = 10_000;
+/** Larger ones are refused: the tools hold a component many times over. */
+export const COMPONENT_BYTES_MAX = 64 * 1024 * 1024;
+/** Workers at once; what comes meanwhile waits. */
+const WORKERS_MAX = 2;
+/** For any component, on a busy machine too. */
+const TIME_MS = 30_000;
+/** In addition, for each MiB. */
+const TIME_PER_MIB_MS = 10_000;
+/** A Worker without work is kept this long. */
+const IDLE_MS = 10_000;
 
-/** The transpiling Worker, started when needed. */
+/** What {@link Transpiler} is built from; tests have their own. */
+export interface TranspilerInit {
+  readonly spawn?: () => GuestWorker;
+  /** Time for a component, in milliseconds. */
+  readonly timeMs?: (bytes: number) => number;
+}
+
+interface Job {
+  readonly digest: string;
+  readonly bytes: Uint8Array;
+  readonly result: PromiseWithResolvers<Uint8Array>;
+}
+
+/** The Worker of the transpiler. */
+function spawnTranspiler(): GuestWorker {
+  // It runs no guest code; it reads the transpiler's own modules. From source, the WASI shim that
+  // the transpiler stands on lists the environment when it is loaded; the bundle has another.
+  const env = FROM_SOURCE ? true : ["JCO_DEBUG"];
+  return spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env });
+}
+
+/** See the module. */
 export class Transpiler {
-  #worker: Worker | undefined;
-  #idle: number | undefined;
-  #next = 0;
-  readonly #pending = new Map<number, PromiseWithResolvers<Uint8Array>>();
+  readonly #spawn: () => GuestWorker;
+  readonly #timeMs: (bytes: number) => number;
+  readonly #waiting: Job[] = [];
+  readonly #idle: GuestWorker[] = [];
+  /** By Worker, how to give up what it does. */
+  readonly #busy = new Map<GuestWorker, (error: RealmError) => void>();
+  /** Digests of components that took too long. */
+  readonly #endless = new Set<string>();
+  #timer: number | undefined;
 
-  /** The encoded artifact. Throws RealmError as `transpile()` does. */
-  transpile(bytes: Uint8Array): Promise<Uint8Array> {
-    clearTimeout(this.#idle);
-    const worker = this.#worker ??= this.#start();
-    const id = this.#next++;
+  constructor(init: TranspilerInit = {}) {
+    this.#spawn = init.spawn ?? spawnTranspiler;
+    this.#timeMs = init.timeMs ?? ((bytes) => TIME_MS + TIME_PER_MIB_MS * bytes / 2 ** 20);
+  }
+
+  /**
+   * The encoded artifact. Throws RealmError as `transpile()` does, and `invalid-module` for a
+   * component that is too large or takes too long.
+   */
+  transpile(digest: string, bytes: Uint8Array): Promise<Uint8Array> {
+    if (bytes.length > COMPONENT_BYTES_MAX) {
+      return Promise.reject(
+        new RealmError(
+          "invalid-module",
+          `Cannot transpile the component: it has ${bytes.length} bytes, wanted at most ${COMPONENT_BYTES_MAX}`,
+        ),
+      );
+    }
+    if (this.#endless.has(digest)) return Promise.reject(tookTooLong());
     const result = Promise.withResolvers<Uint8Array>();
-    this.#pending.set(id, result);
-    worker.postMessage({ id, bytes });
+    this.#waiting.push({ digest, bytes, result });
+    this.#next();
     return result.promise;
   }
 
-  #start(): Worker {
-    // It runs no guest code; it reads the transpiler's own modules. From source, the WASI shim that
-    // the transpiler stands on lists the environment when it is loaded; the bundle has another.
-    const env = FROM_SOURCE ? true : ["JCO_DEBUG"];
-    const worker = spawn(TRANSPILE_WORKER, { ...NOTHING, read: true, env });
+  #next(): void {
+    while (this.#waiting.length > 0 && this.#busy.size < WORKERS_MAX) {
+      this.#run(this.#idle.pop() ?? this.#spawn(), this.#waiting.shift()!);
+    }
+    clearTimeout(this.#timer);
+    if (this.#idle.length === 0) return;
+    this.#timer = setTimeout(() => {
+      for (const worker of this.#idle.splice(0)) worker.terminate();
+    }, IDLE_MS);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  #run(worker: GuestWorker, job: Job): void {
+    const { digest, bytes, result } = job;
+    const late = setTimeout(() => {
+      this.#endless.add(digest);
+      lost(tookTooLong());
+    }, this.#timeMs(bytes.length));
+    const done = () => {
+      clearTimeout(late);
+      this.#busy.delete(worker);
+    };
+    const lost = (error: RealmError) => {
+      done();
+      worker.onmessage = null;
+      worker.terminate();
+      result.reject(error);
+      this.#next();
+    };
+    this.#busy.set(worker, lost);
     worker.onmessage = (event) => {
-      const { id, artifact, error } = event.data as {
-        id: number;
-        artifact?: Uint8Array;
-        error?: unknown;
-      };
-      const result = this.#pending.get(id);
-      this.#pending.delete(id);
-      if (artifact) result?.resolve(artifact);
-      else result?.reject(RealmError.fromJSON(error));
-      if (this.#pending.size === 0) {
-        this.#idle = setTimeout(() => this.close(), TRANSPILER_IDLE_MS);
-        Deno.unrefTimer(this.#idle);
-      }
+      const { artifact, error } = event.data as { artifact?: Uint8Array; error?: unknown };
+      done();
+      if (artifact) result.resolve(artifact);
+      else result.reject(RealmError.fromJSON(error));
+      this.#idle.push(worker);
+      this.#next();
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#fail(`Cannot transpile the component: ${event.message}`);
+      this.#busy.get(worker)?.(
+        new RealmError("failed", `Cannot transpile the component: ${event.message}`),
+      );
     };
-    return worker;
+    worker.postMessage({ bytes });
   }
 
-  #fail(message: string): void {
-    for (const result of this.#pending.values()) result.reject(new RealmError("failed", message));
-    this.#pending.clear();
-    this.close();
-  }
-
-  /** Ends the Worker. */
+  /** Ends the Workers; what they were at fails. */
   close(): void {
-    clearTimeout(this.#idle);
-    this.#worker?.terminate();
-    this.#worker = undefined;
+    clearTimeout(this.#timer);
+    const closed = new RealmError("failed", "Cannot transpile the component: the engine is closed");
+    for (const { result } of this.#waiting.splice(0)) result.reject(closed);
+    for (const lost of [...this.#busy.values()]) lost(closed);
+    for (const worker of this.#idle.splice(0)) worker.terminate();
   }
+}
+
+function tookTooLong(): RealmError {
+  return new RealmError(
+    "invalid-module",
+    "Cannot transpile the component: it takes too long, wanted one that the tools get done with",
+    { hint: "Make it smaller, or split it" },
+  );
 }
