@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Dialer } from "./broker/dial.ts";
 import { NetworkPolicy } from "./broker/network_policy.ts";
 import { createResolver, type Resolver } from "./broker/resolve.ts";
 import { Sockets, type SocketsInit } from "./broker/sockets.ts";
@@ -35,6 +36,19 @@ export function createServices(init: ServicesInit): Record<string, Service> {
   };
   const policy = new NetworkPolicy(grants.network);
   return {
+    http: late(async () => {
+      const { HttpClient } = await import("./broker/http_client.ts");
+      return new HttpClient(new Dialer({ policy, resolver, refused }));
+    }),
     network: new Sockets({ policy, resolver, refused, ...(behindProxy ? { behindProxy } : {}) }),
+  };
+}
+
+/** A service that is made with its first call: to load it takes as long as many a guest runs. */
+function late(make: () => Promise<Service>): Service {
+  let made: Promise<Service> | undefined;
+  return {
+    call: async (request, pipe) => await (await (made ??= make())).call(request, pipe),
+    close: async () => await (await made)?.close(),
   };
 }

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 const ROOT = new URL("../", import.meta.url);
 const FIXTURES = new URL("fixtures/", ROOT);
 const BYTES_MAX = 256 * 1024;
-const BYTES_MAX_TOTAL = 2 * 1024 * 1024;
+const BYTES_MAX_TOTAL = 4 * 1024 * 1024;
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const entries = (url: URL) => [...Deno.readDirSync(url)];

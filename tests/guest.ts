@@ -9,6 +9,7 @@ import {
   type Grants,
   type Limits,
   NO_NETWORK,
+  type StartOptions,
   type Usage,
 } from "../agent/kernel/ports.ts";
 import type { Resolver } from "../agent/broker/resolve.ts";
@@ -29,6 +30,8 @@ export interface GuestOptions {
   readonly limits?: Partial<Limits>;
   /** Looks names up in place of the system. */
   readonly resolver?: Resolver;
+  /** In place of those that the grants open. */
+  readonly services?: StartOptions["services"];
   /** Ends the guest after so many milliseconds; `stopMs` then tells how long that took. */
   readonly stopAfterMs?: number;
   /** Keeps a line for each call into the host. */
@@ -101,6 +104,7 @@ export async function runGuest(
         ...(options.resolver ? { resolver: options.resolver } : {}),
       }),
       limits: { memoryBytesMax: 256 * MIB, ...options.limits },
+      ...(options.services ? { services: options.services } : {}),
       stdio: {
         terminal: { stdin: false, stdout: false, stderr: false },
         read: () => {

@@ -407,13 +407,20 @@ function exchangeRequest(
   const isPromised = length !== undefined && length > 0n;
   if (isPromised && request.body === null) fail("HTTP-request-body-size", 0n);
   if (isPromised && length > Number.MAX_SAFE_INTEGER) fail("HTTP-request-body-size", length);
+  // As everywhere: a GET has no body unless it says how long that is.
+  const isBodiless = length === undefined && (method.tag === "get" || method.tag === "head");
+  if (isBodiless) request.body?.cancel();
   return {
     method: method.tag === "other" ? method.val! : method.tag.toUpperCase(),
     scheme: scheme.tag === "HTTP" ? "http" : "https",
     authority,
     path: wirePath(request.path),
     headers: headersOf(request.headers.filter(([name]) => name !== "content-length")),
-    body: length !== undefined ? Number(length) : request.body === null ? "none" : "chunked",
+    body: length !== undefined
+      ? Number(length)
+      : request.body === null || isBodiless
+      ? "none"
+      : "chunked",
     connectTimeoutMs: timeoutMs(options?.connectTimeout()),
     firstByteTimeoutMs: timeoutMs(options?.firstByteTimeout()),
     betweenBytesTimeoutMs: timeoutMs(options?.betweenBytesTimeout()),
@@ -436,8 +443,10 @@ export function createOutgoingHandler(host: WasiInstance) {
           host.deny("wasi:http/outgoing-handler#handle", "outbound");
           throw { tag: "HTTP-request-denied" } satisfies HttpErrorCode;
         }
-        const call = agent.call("http", exchangeRequest(parts, options));
-        return new FutureIncomingResponse(host, new Exchange(host, call, parts.body));
+        const sent = exchangeRequest(parts, options);
+        const body = sent.body === "none" ? null : parts.body;
+        const call = agent.call("http", sent);
+        return new FutureIncomingResponse(host, new Exchange(host, call, body));
       } finally {
         options?.[Symbol.dispose]();
       }

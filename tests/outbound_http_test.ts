@@ -1,0 +1,458 @@
+/**
+ * Outbound HTTP from inside the guest, against a server that misbehaves as it is told: every
+ * function and error of `wasi:http/outgoing-handler`, and every door that has to be shut.
+ *
+ * Where wasmtime is installed it runs every case of `outbound_http_cases.ts`, too.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { Dialer } from "../agent/broker/dial.ts";
+import { HttpClient } from "../agent/broker/http_client.ts";
+import { NetworkError } from "../agent/broker/network_error.ts";
+import { NetworkPolicy } from "../agent/broker/network_policy.ts";
+import type { Resolver } from "../agent/broker/resolve.ts";
+import { formatIp, parseIp } from "../agent/kernel/ip_address.ts";
+import { parseOutbound } from "../agent/kernel/network_grant.ts";
+import { type NetworkGrants, NO_NETWORK } from "../agent/kernel/ports.ts";
+import type { WorkerEngine } from "../agent/runtime/engine.ts";
+import { endOf, fixture, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
+import { get, OUTBOUND_CASES, request } from "./outbound_http_cases.ts";
+import { type Certificate, ROUTES, startUpstream, type Upstream } from "./upstream.ts";
+import { output, WASMTIME } from "./wasmtime/command.ts";
+
+const MIB = 1024 * 1024;
+const TLS = new URL("tls/", import.meta.url);
+const pem = (name: string) => Deno.readTextFileSync(new URL(name, TLS));
+const certificate = (name: string): Certificate => ({
+  cert: pem(`${name}.pem`),
+  key: pem(`${name}.key`),
+});
+
+/** Names of the tests: nothing here asks the system. */
+const NAMES: Readonly<Record<string, readonly string[]>> = {
+  "localhost": ["127.0.0.1"],
+  "rebound.example": ["127.0.0.1"],
+  "metadata.example": ["169.254.169.254"],
+  "private.example": ["10.1.2.3"],
+  "mixed.example": ["127.0.0.1", "::1", "0.0.0.0", "169.254.169.254"],
+};
+
+const resolver: Resolver = (name, signal) => {
+  if (name === "slow.example") return Promise.reject(new NetworkError("timeout"));
+  if (name === "silent.example") {
+    return new Promise((_, reject) =>
+      signal?.addEventListener("abort", () => reject(signal.reason))
+    );
+  }
+  const found = NAMES[name];
+  return found
+    ? Promise.resolve(found.map((text) => parseIp(text)!))
+    : Promise.reject(new NetworkError("name-unresolvable"));
+};
+
+/** Never leaves this machine, whatever the policy lets through: it fails where it would. */
+class LoopbackDialer extends Dialer {
+  override async addresses(...given: Parameters<Dialer["addresses"]>) {
+    const found = await super.addresses(...given);
+    const isLoopback = (text: string) => text.startsWith("127.") || text === "::1";
+    if (!found.every((ip) => isLoopback(formatIp(ip)))) {
+      throw new NetworkError("unknown", "let through");
+    }
+    return found;
+  }
+}
+
+interface Granted {
+  readonly grants: NetworkGrants;
+  readonly client: HttpClient;
+  readonly refusals: string[];
+}
+
+/** The agent's side, with these grants. */
+function granted(
+  outbound: readonly string[],
+  more: Partial<NetworkGrants> = {},
+  caCerts?: readonly string[],
+): Granted {
+  const grants = { ...NO_NETWORK, outbound: outbound.map((text) => parseOutbound(text)!), ...more };
+  const refusals: string[] = [];
+  const dialer = new LoopbackDialer({
+    policy: new NetworkPolicy(grants),
+    resolver,
+    refused: ({ message }) => refusals.push(message),
+    ...(caCerts ? { caCerts } : {}),
+  });
+  return { grants, client: new HttpClient(dialer), refusals };
+}
+
+/** What a script prints, without the numbers of the calls and without what only says `ok`. */
+function answers(stdout: string, port?: number, isAboutSetters = false): string[] {
+  const setter = /^(scheme|authority|path|method): (Some|Method|None)/;
+  return (port ? stdout.replaceAll(`${port}`, "PORT") : stdout).split("\n")
+    .map((line) => line.replace(/^\d+ /, ""))
+    .filter((line) => line && !line.endsWith(": ok") && (isAboutSetters || !setter.test(line)));
+}
+
+const stdinOf = (script: readonly string[], port: number) =>
+  `${script.join("\n").replaceAll("HOST", `127.0.0.1:${port}`)}\n`;
+
+/** Runs a script with grants, and answers what it printed last. */
+async function lastAnswer(
+  engine: WorkerEngine,
+  script: readonly string[],
+  { grants, client }: Granted,
+): Promise<string | undefined> {
+  const { exit, stdout, stderr } = await runGuest(engine, "http-client", {
+    stdin: `${script.join("\n")}\n`,
+    grants: { network: grants },
+    services: { http: client },
+  });
+  assert.equal(endOf(exit), "exit 0", stderr);
+  assert.equal(client.connections, 0, "nothing is held for a guest that ended");
+  return answers(stdout).at(-1);
+}
+
+async function withUpstream<T>(
+  test: (upstream: Upstream) => Promise<T>,
+  options?: Parameters<typeof startUpstream>[1],
+): Promise<T> {
+  const upstream = startUpstream(ROUTES, options);
+  try {
+    return await test(upstream);
+  } finally {
+    upstream.close();
+  }
+}
+
+/** Compiled once: that takes longer than any case. */
+async function precompiled(): Promise<string> {
+  const file = await Deno.makeTempFile({ suffix: ".cwasm" });
+  const source = fileURLToPath(new URL("../fixtures/http-client.wasm", import.meta.url));
+  const args = ["compile", source, "-o", file];
+  const { code, stderr } = await output(WASMTIME!, args);
+  assert.equal(code, 0, stderr);
+  return file;
+}
+
+async function underWasmtime(file: string, stdin: string): Promise<string> {
+  const args = ["run", "--allow-precompiled", "-S", "http", "-S", "inherit-network", file];
+  return (await output(WASMTIME!, args, stdin)).stdout;
+}
+
+Deno.test("outbound HTTP answers the guest as it should, and as wasmtime does", (t) =>
+  withUpstream(({ port }) =>
+    withEngine(async (engine) => {
+      const file = WASMTIME && await precompiled();
+      for (const [name, the] of Object.entries(OUTBOUND_CASES)) {
+        await t.step(name, async () => {
+          const stdin = stdinOf(the.script, port);
+          const { grants, client } = granted(
+            [`http://127.0.0.1:${port}`, `https://127.0.0.1:${port}`],
+            { loopback: [port] },
+          );
+          const [ours, theirs] = await Promise.all([
+            runGuest(engine, "http-client", {
+              stdin,
+              grants: { network: grants },
+              services: { http: client },
+            }),
+            file && (!the.differs || the.differs.wasmtime) && underWasmtime(file, stdin),
+          ]);
+          assert.equal(endOf(ours.exit), "exit 0", ours.stderr);
+          assert.deepEqual(answers(ours.stdout, port, the.isAboutSetters), the.gives);
+          assert.equal(client.connections, 0, "nothing is held for a guest that ended");
+          if (!theirs) return; // not installed, or it varies
+          const expected = the.differs?.wasmtime ?? the.gives;
+          assert.deepEqual(answers(theirs, port, the.isAboutSetters), expected);
+        });
+      }
+      if (file) await Deno.remove(file);
+    })
+  ));
+
+Deno.test("no test here leaves this machine", async () => {
+  const { client } = granted(["http://192.0.2.1"]);
+  const target = { scheme: "http", host: "192.0.2.1", port: 80 } as const;
+  await assert.rejects((client.dialer as LoopbackDialer).addresses(target), {
+    message: /let through/,
+  });
+});
+
+Deno.test("a connection that does not come about has the error code that says why", (t) =>
+  withUpstream(({ port }) =>
+    withEngine(async (engine) => {
+      const closed = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const refusing = (closed.addr as Deno.NetAddr).port;
+      closed.close();
+      const to = (origin: string, options = "") => {
+        const [scheme, authority] = origin.split("://") as [string, string];
+        const lines = request("/hello", options ? { options } : {});
+        return [
+          ...lines.map((line) =>
+            line.startsWith("scheme")
+              ? `scheme\t${scheme.toUpperCase()}`
+              : line.replace("HOST", authority)
+          ),
+          "wait",
+        ];
+      };
+      const cases: Record<
+        string,
+        { origin: string; grant?: Granted; gives: RegExp; options?: string }
+      > = {
+        "refused": {
+          origin: `http://127.0.0.1:${refusing}`,
+          grant: granted([`http://127.0.0.1:${refusing}`], { loopback: [refusing] }),
+          gives: /ConnectionRefused/,
+        },
+        "no such name": {
+          origin: "http://none.example",
+          gives: /DnsError\(.*rcode: Some\("NXDOMAIN"\)/,
+        },
+        "a lookup that takes too long": {
+          origin: "http://slow.example",
+          gives: /DnsTimeout/,
+        },
+        "connect-timeout": {
+          origin: "http://silent.example",
+          options: "60\t-\t-",
+          gives: /ConnectionTimeout/,
+        },
+        "not granted": {
+          origin: "http://other.example",
+          grant: granted(["http://api.example"]),
+          gives: /HttpRequestDenied/,
+        },
+        "another port": {
+          origin: "http://api.example:81",
+          grant: granted(["http://api.example"]),
+          gives: /HttpRequestDenied/,
+        },
+        "another scheme": {
+          origin: "https://api.example:80",
+          grant: granted(["http://api.example", "tcp://api.example:80"]),
+          gives: /HttpRequestDenied/,
+        },
+        "a name that leads to loopback": {
+          origin: `http://rebound.example:${port}`,
+          grant: granted([`http://rebound.example:${port}`], { loopback: [port] }),
+          gives: /DestinationIpProhibited/,
+        },
+        "a name that leads to the metadata service": {
+          origin: "http://metadata.example",
+          gives: /DestinationIpProhibited/,
+        },
+        "a name with many prohibited addresses": {
+          origin: "http://mixed.example",
+          gives: /DestinationIpProhibited/,
+        },
+        "a public name that leads to a private address": {
+          origin: "http://private.example",
+          gives: /DestinationIpProhibited/,
+        },
+        "loopback without its port": {
+          origin: `http://127.0.0.1:${port}`,
+          gives: /DestinationIpProhibited/,
+        },
+        "loopback in the form of IPv6": {
+          origin: `http://[::ffff:127.0.0.1]:${port}`,
+          gives: /DestinationIpProhibited/,
+        },
+        "the metadata service itself": {
+          origin: "http://169.254.169.254",
+          grant: granted(["http://api.example", "https://169.254.169.254"]),
+          gives: /HttpRequestDenied/,
+        },
+      };
+      for (
+        const [name, { origin, gives, options, grant = granted([origin]) }] of Object.entries(cases)
+      ) {
+        await t.step(name, async () => {
+          const answer = await lastAnswer(engine, to(origin, options), grant);
+          assert.match(answer ?? "", gives);
+          const isRefusal = /Denied|Prohibited/.test(answer!);
+          assert.equal(grant.refusals.length, isRefusal ? 1 : 0, grant.refusals.join());
+          if (/Denied/.test(answer!)) assert.match(grant.refusals[0]!, /allowed_outbound = \[/);
+        });
+      }
+    })
+  ));
+
+Deno.test("a guest without a grant is denied at once, and told which it needs", () =>
+  withEngine(async (engine) => {
+    const { stdout, notices } = await runGuest(engine, "http-client", {
+      stdin: stdinOf(request("/hello"), 80),
+    });
+    assert.equal(answers(stdout).at(-1), "handle: !ErrorCode::HttpRequestDenied");
+    assert.equal(notices.length, 1);
+    assert.match(notices[0]!, /outgoing-handler#handle needs allowed_outbound .* --net/);
+  }));
+
+Deno.test("a redirect to where nothing is granted is a request that is denied", () =>
+  withUpstream(({ port }) =>
+    withEngine(async (engine) => {
+      const grant = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
+      const script = [
+        ...get("/redirect"),
+        ...get("/latest"),
+      ].join("\n").replaceAll("HOST", `127.0.0.1:${port}`).split("\n");
+      const second = script.lastIndexOf(`authority\t127.0.0.1:${port}`);
+      script[second] = "authority\t169.254.169.254";
+      const answer = await lastAnswer(engine, script.slice(0, -3), grant);
+      assert.equal(answer, "wait: !ErrorCode::HttpRequestDenied");
+    })
+  ));
+
+Deno.test("TLS is for the name, by an authority that is trusted", (t) =>
+  withEngine(async (engine) => {
+    const ask = async (
+      server: Certificate | undefined,
+      host: string,
+      caCerts: readonly string[] | undefined,
+    ) =>
+      await withUpstream(async ({ port }) => {
+        const grant = granted([`https://${host}:${port}`], { loopback: [port] }, caCerts);
+        const script = get("/hello").map((line) =>
+          line === "scheme\tHTTP" ? "scheme\tHTTPS" : line.replace("HOST", `${host}:${port}`)
+        );
+        return await lastAnswer(engine, script.slice(0, -3), grant);
+      }, server ? { tls: server } : { greeting: "HTTP/1.1 400 Bad\r\n\r\n" });
+    const ca = [pem("ca.pem")];
+    const [good, other] = [certificate("localhost"), certificate("other")];
+    await t.step(
+      "good",
+      async () => assert.match(await ask(good, "localhost", ca) ?? "", /^wait: 200/),
+    );
+    await t.step(
+      "an authority that nobody trusts",
+      async () =>
+        assert.match(await ask(good, "localhost", undefined) ?? "", /TlsCertificateError/),
+    );
+    await t.step(
+      "another name",
+      async () => assert.match(await ask(other, "localhost", ca) ?? "", /TlsCertificateError/),
+    );
+    await t.step(
+      "an address that the certificate does not name",
+      async () => assert.match(await ask(good, "127.0.0.1", ca) ?? "", /TlsCertificateError/),
+    );
+    await t.step(
+      "no TLS",
+      async () => assert.match(await ask(undefined, "localhost", ca) ?? "", /TlsProtocolError/),
+    );
+  }));
+
+/** A handler that sends what it gets to the upstream. */
+async function withProxy(
+  maxConcurrency: number,
+  test: (
+    fetch: (path: string, init?: RequestInit) => Promise<Response>,
+    client: HttpClient,
+    upstream: Upstream,
+  ) => Promise<void>,
+): Promise<void> {
+  await withUpstream((upstream) =>
+    withEngine(async (engine) => {
+      const { port } = upstream;
+      const { grants, client } = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
+      const replica = await engine.start(await engine.prepare(await fixture("http-proxy")), {
+        world: "wasi:http/proxy",
+        grants: { ...NO_GRANTS, network: grants },
+        limits: { memoryBytesMax: 256 * MIB },
+        maxConcurrency,
+        services: { http: client },
+        stdio: {
+          terminal: { stdin: false, stdout: false, stderr: false },
+          read: () => Promise.resolve(null),
+          write: () => {},
+        },
+        notice: () => {},
+      });
+      await test(
+        async (path, init = {}) => {
+          const { status, headers, body } = await replica.handle(
+            new Request("http://realm.test/", {
+              ...init,
+              headers: { "x-upstream": `http://127.0.0.1:${port}${path}` },
+            }),
+          );
+          return new Response(body as BodyInit, { status, headers: [...headers] });
+        },
+        client,
+        upstream,
+      );
+    })
+  );
+}
+
+Deno.test("a handler streams bodies to an upstream and back without collecting them", () =>
+  withProxy(8, async (fetch, client) => {
+    assert.equal(await (await fetch("/hello")).text(), "hello\n");
+    assert.equal(await (await fetch("/closes")).text(), "ErrorCode::ConnectionTerminated\n");
+    const total = 16 * MIB;
+    let sent = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (sent === total) return controller.close();
+        sent += 64 * 1024;
+        controller.enqueue(new Uint8Array(64 * 1024).fill(sent / (64 * 1024)));
+      },
+    });
+    const response = await fetch("/echo", { method: "POST", body });
+    let received = 0;
+    for await (const chunk of response.body!) {
+      received += chunk.length;
+      // Pipes and buffers of both directions, and what the system holds of three connections.
+      assert.ok(sent - received < 12 * MIB, `${sent - received} bytes are held`);
+    }
+    assert.equal(received, total);
+    assert.equal(client.connections, 1);
+  }));
+
+Deno.test("100 requests that each wait 200 ms upstream take less than a second on one replica", () =>
+  withProxy(100, async (fetch, client, upstream) => {
+    await Promise.all(
+      Array.from({ length: 100 }, async () => await (await fetch("/hello")).text()),
+    );
+    const from = performance.now();
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, async () => await (await fetch("/wait?200")).text()),
+    );
+    const ms = performance.now() - from;
+    assert.ok(answers.every((text) => text === "waited\n"), answers.join());
+    assert.ok(ms < 1000, `${ms} ms`);
+    assert.ok(client.connections <= 32, "only so many are kept");
+    assert.ok(upstream.connections.accepted <= 200);
+  }));
+
+Deno.test("a request whose client has left ends at the upstream, too", () =>
+  withProxy(8, async (fetch, client, upstream) => {
+    const leave = new AbortController();
+    const waiting = fetch("/never", { signal: leave.signal }).catch(() => "left");
+    while (upstream.connections.open === 0) await new Promise((done) => setTimeout(done, 5));
+    leave.abort();
+    assert.equal(await waiting, "left");
+    for (let i = 0; client.connections > 0; i++) {
+      assert.ok(i < 400, "the connection is open still");
+      await new Promise((done) => setTimeout(done, 5));
+    }
+  }));
+
+Deno.test("each replica has connections of its own", () =>
+  withUpstream((upstream) =>
+    withEngine(async (engine) => {
+      const { port } = upstream;
+      const script = stdinOf([...get("/hello"), ...get("/hello")], port);
+      for (let i = 1; i <= 2; i++) {
+        const { grants, client } = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
+        await runGuest(engine, "http-client", {
+          stdin: script,
+          grants: { network: grants },
+          services: { http: client },
+        });
+        assert.equal(upstream.connections.accepted, i, "the second request took the first's");
+      }
+    })
+  ));
