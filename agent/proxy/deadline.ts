@@ -7,30 +7,26 @@
  *
  * @module
  */
+import { Slots } from "../kernel/slots.ts";
 
 /** A time-out that was set; give it to {@link Deadlines.clear}. */
-export interface Deadline {
-  readonly atMs: number;
-  readonly expired: () => void;
-}
+export type Deadline = number;
 
 /** A set of time-outs. Times are of `performance.now()`. */
 export class Deadlines {
-  readonly #pending = new Set<Deadline>();
+  readonly #pending = new Slots<{ readonly atMs: number; readonly expired: () => void }>();
   #timer: number | undefined;
   #tickMs = Infinity;
 
   /** Calls `expired` once, `ms` from now, unless it is cleared before. */
   set(ms: number, nowMs: number, expired: () => void): Deadline {
-    const deadline = { atMs: nowMs + ms, expired };
-    this.#pending.add(deadline);
     const tickMs = Math.min(250, Math.max(5, ms / 16));
     if (this.#timer === undefined || tickMs < this.#tickMs) {
       clearInterval(this.#timer);
       this.#tickMs = tickMs;
       this.#timer = setInterval(() => this.#tick(), tickMs);
     }
-    return deadline;
+    return this.#pending.add({ atMs: nowMs + ms, expired });
   }
 
   clear(deadline: Deadline): void {
@@ -45,11 +41,11 @@ export class Deadlines {
 
   #tick(): void {
     const now = performance.now();
-    for (const deadline of this.#pending) {
-      if (deadline.atMs > now) continue;
-      this.#pending.delete(deadline);
-      deadline.expired();
-    }
+    this.#pending.forEach(({ atMs, expired }, id) => {
+      if (atMs > now) return;
+      this.#pending.delete(id);
+      expired();
+    });
     // Idle: no timer wakes the process.
     if (this.#pending.size === 0) {
       clearInterval(this.#timer);

@@ -59,23 +59,25 @@ function listedIn(connection: string): string[] {
   return connection.split(",").map((token) => token.trim().toLowerCase()).filter(Boolean);
 }
 
-/** Reads the headers of a request and drops what ends at this proxy. */
-export function readHeaders(headers: Iterable<[string, string]>): ClientHeaders {
+/**
+ * Reads the headers of a request and drops what ends at this proxy. `forEach`, because it takes a
+ * fifth of the time that Deno needs to iterate.
+ */
+export function readHeaders(headers: Headers): ClientHeaders {
   const kept: [string, string][] = [];
   let bytes = 0;
   let host: string | undefined;
   let upgrade: string | undefined;
   let connection: string | undefined;
   let chunked = false;
-  for (const pair of headers) {
-    const [name, value] = pair;
+  headers.forEach((value, name) => {
     bytes += name.length + value.length + 4;
     if (name === "host") host = value;
-    else if (!DROPPED_FROM_REQUEST.has(name)) kept.push(pair);
+    else if (!DROPPED_FROM_REQUEST.has(name)) kept.push([name, value]);
     else if (name === "connection") connection = value;
     else if (name === "transfer-encoding") chunked = true;
     else if (name === "upgrade") upgrade = value;
-  }
+  });
   if (connection === undefined && !chunked) return { kept, bytes, host, upgrade };
   const listed = new Set(listedIn(connection ?? ""));
   // Of both framings chunked is the one that counted (RFC 9112, section 6.3).
@@ -99,19 +101,18 @@ const DROPPED_FROM_RESPONSE = new Set<string>(HOP_BY_HOP);
 /** What the client gets: without hop-by-hop headers, for `HEAD` and where none may be without body. */
 export function clientResponse(response: HandlerResponse, method: string): Response {
   const { status, body } = response;
-  let headers: [string, string][] = [];
-  let connection: string | undefined;
-  for (const pair of response.headers) {
-    if (!DROPPED_FROM_RESPONSE.has(pair[0])) headers.push(pair);
-    else if (pair[0] === "connection") connection = pair[1];
-  }
-  if (connection !== undefined) {
-    const listed = new Set(listedIn(connection));
-    headers = headers.filter(([name]) => !listed.has(name));
-  }
   const hasNone = method === "HEAD" || status === 204 || status === 205 || status === 304;
   if (hasNone) discard(response);
-  return new Response(hasNone ? null : body as BodyInit | null, { status, headers });
+  const answer = new Response(hasNone ? null : body as BodyInit | null, { status });
+  // Appended: to convert a list of them takes twice the time.
+  const { headers } = answer;
+  let connection: string | undefined;
+  for (const [name, value] of response.headers) {
+    if (!DROPPED_FROM_RESPONSE.has(name)) headers.append(name, value);
+    else if (name === "connection") connection = value;
+  }
+  if (connection !== undefined) listedIn(connection).forEach((name) => headers.delete(name));
+  return answer;
 }
 
 /** Ends a body that nobody wants. */

@@ -20,6 +20,7 @@
  * @module
  */
 import type { HandlerRequest, HandlerResponse, Replica } from "../kernel/ports.ts";
+import { Slots } from "../kernel/slots.ts";
 import { type Address, addressOf } from "./address.ts";
 import { Deadlines } from "./deadline.ts";
 import { type Failure, failureResponse, type Outcome, reasonOf } from "./failure.ts";
@@ -98,7 +99,7 @@ export interface ProxyServer {
 /** Listens and hands requests to the upstreams that `route` names. */
 export function serveProxy(options: ProxyOptions): ProxyServer {
   const deadlines = new Deadlines();
-  const inFlight = new Set<() => void>();
+  const inFlight = new Slots<() => void>();
   const server = Deno.serve({
     hostname: options.hostname,
     port: options.port,
@@ -150,7 +151,7 @@ interface Shared {
   readonly options: ServeOptions;
   readonly deadlines: Deadlines;
   /** Ends each of the requests in flight. */
-  readonly inFlight: Set<() => void>;
+  readonly inFlight: Slots<() => void>;
 }
 
 const refused = (status: number, reason: string): Failure => ({
@@ -243,7 +244,7 @@ async function forward(
     if (answer) controller.abort(new DOMException("The proxy closes", "AbortError"));
     else abort("refused", 503, "the proxy closes");
   };
-  inFlight.add(end);
+  const place = inFlight.add(end);
 
   let slot: Slot | undefined;
   const deadline = deadlines.set(requestTimeoutMs, startMs, () => {
@@ -307,7 +308,7 @@ async function forward(
     ? clientResponse(response, request.method)
     : failureResponse(failure!, request.headers.get("accept"));
   const over = (outcome: Outcome) => {
-    inFlight.delete(end);
+    inFlight.delete(place);
     if (slot) letGo();
     const { onRequest } = options;
     if (!onRequest) return;

@@ -17,12 +17,23 @@ const MESSAGES_MAX = 4;
 export class Outbox {
   #messages: FromWorker[] = [];
   #flushedAtMs = 0;
+  #posted = 0;
 
   /** `post` sends messages to the engine, `now` is a clock in milliseconds. */
   constructor(
     readonly post: (messages: FromWorker[]) => void,
     readonly now: () => number,
   ) {}
+
+  /** Calls of `post` so far. */
+  get posted(): number {
+    return this.#posted;
+  }
+
+  /** Whether nothing waits to be sent. */
+  get isEmpty(): boolean {
+    return this.#messages.length === 0;
+  }
 
   /** Adds a message, which is sent soon. */
   add(message: FromWorker): void {
@@ -49,6 +60,7 @@ export class Outbox {
     const messages = this.#messages;
     this.#messages = [];
     this.#flushedAtMs = this.now();
+    this.#posted++;
     this.post(messages);
   }
 

@@ -8,6 +8,7 @@
  */
 import type { RealmError } from "../kernel/error.ts";
 import type { Grants, Limits, World } from "../kernel/ports.ts";
+import type { Rings } from "./exchange.ts";
 import type { RawExit } from "./trap.ts";
 
 /** What the Worker starts from. */
@@ -36,6 +37,8 @@ export interface Start {
   readonly answer: SharedArrayBuffer;
   /** Whether calls are traced: two words, the first is the characters that were sent and not shown. */
   readonly traced?: SharedArrayBuffer;
+  /** Of a request handler. */
+  readonly rings?: Rings;
 }
 
 /** What came of a `symlink`; the Worker throws the error of that name. */
@@ -117,8 +120,8 @@ export type ToWorker =
   | {
     readonly type: "request";
     readonly id: number;
-    /** `method\nscheme\nauthority\npath\n`, then the headers packed. */
-    readonly head: string;
+    /** Of `packHead()`, each character a byte. */
+    readonly head: Uint8Array;
     readonly hasBody: boolean;
   }
   | {

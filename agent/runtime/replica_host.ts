@@ -45,7 +45,7 @@ export class ReplicaHost implements RequestsHost {
   readonly #instantiate: Instantiate;
   readonly #locks: readonly MountLock[];
   readonly #noticed = new Set<string>();
-  readonly #requests = new Requests(this);
+  readonly #requests: Requests;
   readonly #calls = new AgentCalls((message) => this.outbox.add(message));
   /** Resolves when a guest that is held may run. */
   readonly #go = Promise.withResolvers<void>();
@@ -61,6 +61,7 @@ export class ReplicaHost implements RequestsHost {
     readonly over: () => void,
   ) {
     this.outbox = new Outbox((messages) => {
+      this.#requests.flush();
       if (!this.#over) post(messages);
     }, now);
     this.ledger = new Ledger(start.ledger);
@@ -70,6 +71,12 @@ export class ReplicaHost implements RequestsHost {
     this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
     this.#instantiate = compileInstantiate(start.glue);
     this.#locks = start.locks.map((buffer) => new MountLock(buffer));
+    this.#requests = new Requests(this);
+  }
+
+  /** Takes what came another way before the messages that are received next. */
+  arrived(): void {
+    this.#requests.take();
   }
 
   receive(message: Exclude<ToWorker, Start>): void {
@@ -102,7 +109,6 @@ export class ReplicaHost implements RequestsHost {
         this.#bucket?.release();
         this.#go.resolve();
         if (this.live.size === 0 || this.start.world === "wasi:http/proxy") {
-          this.#requests.close();
           this.#exit({ kind: "stopped" });
         }
         return;
@@ -160,6 +166,7 @@ export class ReplicaHost implements RequestsHost {
   #exit(exit: RawExit, failure?: unknown): void {
     if (this.#over) return;
     this.#bucket?.release();
+    this.#requests.close();
     const reusable = isOrderly(failure) && this.live.size === 0 && this.#calls.open === 0 &&
       this.ledger.get("memoryBytesPeak") <= REUSE_MEMORY_BYTES_MAX;
     this.outbox.add({ type: "exit", exit, reusable });
@@ -185,7 +192,10 @@ export class ReplicaHost implements RequestsHost {
       shared: start.world === "wasi:http/proxy",
       // Who asks in a loop whether an answer has come would never let it in.
       awaits: () => this.#calls.open > 0,
-      onTick: () => this.outbox.flushLate(),
+      onTick: () => {
+        this.#requests.flush();
+        this.outbox.flushLate();
+      },
     });
     made(limiter);
     const context = this.#context(limiter);
@@ -202,6 +212,7 @@ export class ReplicaHost implements RequestsHost {
         wasi: wasi.imports,
         onWait: () => {
           this.#requests.waits(live as Live);
+          this.#requests.flush();
           this.outbox.flush();
         },
       });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { bytesOf, textOf } from "../kernel/byte_string.ts";
+import { textOf } from "../kernel/byte_string.ts";
 import type { HandlerRequest } from "../kernel/ports.ts";
 import type { FieldList, RequestHead } from "./wasi/host.ts";
 
@@ -41,33 +41,52 @@ export function packHead(request: HandlerRequest): string {
   return `${method}\n${scheme}\n${authority}\n${path}\n${packHeaders(request.headers)}`;
 }
 
-/** A head that {@link packHead} made; its headers are read when the guest asks for them. */
+/** A head that {@link packHead} made, as bytes; each part is read when the guest asks for it. */
 export class LazyHead implements RequestHead {
-  readonly method: string;
-  readonly scheme: string;
-  readonly authority: string;
-  readonly pathWithQuery: string;
-  readonly #packed: string;
+  readonly #bytes: Uint8Array;
+  /** Where the line feeds of the first four parts are. */
+  readonly #ends: number[] = [];
 
-  constructor(packed: string) {
-    const fields: string[] = [];
-    let at = 0;
-    for (let i = 0; i < 4; i++) {
-      const end = packed.indexOf("\n", at);
-      fields.push(packed.slice(at, end));
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    for (let at = 0; this.#ends.length < 4;) {
+      const end = bytes.indexOf(0x0a, at);
+      this.#ends.push(end);
       at = end + 1;
     }
-    [this.method, this.scheme, this.authority, this.pathWithQuery] = fields as [
-      string,
-      string,
-      string,
-      string,
-    ];
-    this.#packed = packed.slice(at);
+  }
+
+  get method(): string {
+    return this.#part(0);
+  }
+
+  get scheme(): string {
+    return this.#part(1);
+  }
+
+  get authority(): string {
+    return this.#part(2);
+  }
+
+  get pathWithQuery(): string {
+    return this.#part(3);
   }
 
   get headers(): FieldList {
-    return unpackHeaders(this.#packed).map(([name, value]) => [name, bytesOf(value)]);
+    const bytes = this.#bytes;
+    const fields: [string, Uint8Array][] = [];
+    for (let at = this.#ends[3]! + 1; at < bytes.length;) {
+      const nameEnd = bytes.indexOf(0x0a, at);
+      const valueEnd = bytes.indexOf(0x0a, nameEnd + 1);
+      fields.push([textOf(bytes.subarray(at, nameEnd)), bytes.slice(nameEnd + 1, valueEnd)]);
+      at = valueEnd + 1;
+    }
+    return fields;
+  }
+
+  #part(index: number): string {
+    const from = index === 0 ? 0 : this.#ends[index - 1]! + 1;
+    return textOf(this.#bytes.subarray(from, this.#ends[index]!));
   }
 }
 

@@ -5,12 +5,15 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { placeOf } from "../kernel/slots.ts";
 import { concat } from "./bytes.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Limiter } from "./limiter.ts";
+import { readRequests, writeResponse } from "./exchange.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Start, ToWorker } from "./protocol.ts";
 import { LazyHead, packFields } from "./request_head.ts";
+import { RingReader, RingWriter } from "./shared_ring.ts";
 import { exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
 import type { Instance } from "./instance.ts";
 import type { BodyReader, BodySource, ResponseResult, WasiHost } from "./wasi/host.ts";
@@ -21,8 +24,8 @@ const REQUESTS_WAITING_MAX = 1024;
 /** A request on its way through the replica. */
 export interface Flight {
   readonly id: number;
-  /** Packed, see `protocol.ts`. */
-  readonly head: string;
+  /** Of `packHead()`. */
+  readonly head: Uint8Array;
   readonly hasBody: boolean;
   body?: PromiseWithResolvers<Uint8Array | null>;
   pull?: () => void;
@@ -68,10 +71,34 @@ export class Requests {
   readonly #host: RequestsHost;
   readonly #idle: Live[] = [];
   readonly #waiting: Flight[] = [];
-  readonly #flights = new Map<number, Flight>();
+  /** By the place of their numbers, which the engine gives again. */
+  readonly #flights: (Flight | undefined)[] = [];
+  readonly #arriving: RingReader | undefined;
+  readonly #answered: RingWriter | undefined;
 
   constructor(host: RequestsHost) {
     this.#host = host;
+    const { rings } = host.start;
+    if (!rings) return;
+    this.#arriving = new RingReader(rings.requests);
+    this.#answered = new RingWriter(rings.responses);
+    this.#arriving.listen(() => this.take());
+  }
+
+  /** Takes the requests that are there; before any message that was posted after them. */
+  take(): void {
+    if (this.#arriving) readRequests(this.#arriving, (...request) => this.#arrive(...request));
+  }
+
+  /** Sends the responses that are there; before any message that is posted after them. */
+  flush(): void {
+    this.#answered?.flush();
+  }
+
+  #arrive(id: number, head: Uint8Array, hasBody: boolean): void {
+    const flight = { id, head, hasBody, cancelled: false };
+    this.#flights[placeOf(id)] = flight;
+    this.#dispatch(flight);
   }
 
   /** An instance that was made ahead. */
@@ -81,31 +108,27 @@ export class Requests {
 
   /** Drops every instance that is idle: there are no requests any more. */
   close(): void {
+    this.#arriving?.close();
     for (const live of this.#idle.splice(0)) this.#host.discard(live);
   }
 
   receive(message: RequestMessage): void {
     switch (message.type) {
-      case "request": {
-        const { id, head, hasBody } = message;
-        const flight = { id, head, hasBody, cancelled: false };
-        this.#flights.set(id, flight);
-        this.#dispatch(flight);
-        return;
-      }
+      case "request":
+        return this.#arrive(message.id, message.head, message.hasBody);
       case "request-body": {
-        const body = this.#flights.get(message.id)?.body;
+        const body = this.#flight(message.id)?.body;
         if (message.failed) body?.reject(new Error("the client went away"));
         else body?.resolve(message.bytes);
         return;
       }
       case "pull":
-        this.#flights.get(message.id)?.pull?.();
+        this.#flight(message.id)?.pull?.();
         return;
       case "cancel": {
-        const flight = this.#flights.get(message.id);
+        const flight = this.#flight(message.id);
         if (!flight) return;
-        this.#flights.delete(message.id);
+        this.#land(flight);
         flight.cancelled = true;
         flight.pull?.();
         flight.body?.reject(new Error("the request was cancelled"));
@@ -113,6 +136,15 @@ export class Requests {
         return;
       }
     }
+  }
+
+  #flight(id: number): Flight | undefined {
+    const flight = this.#flights[placeOf(id)];
+    return flight?.id === id ? flight : undefined;
+  }
+
+  #land({ id }: Flight): void {
+    if (this.#flight(id)) this.#flights[placeOf(id)] = undefined;
   }
 
   /** The guest waits: what it answered so far goes out, and what follows flows. */
@@ -152,7 +184,7 @@ export class Requests {
         delete live.flight;
         if (!flight.response) throw new RealmError("trap", "it returned without a response");
         this.#respond(flight);
-        await flight.streaming;
+        if (flight.streaming) await flight.streaming;
       }
       if (live.limiter.ended) throw new GuestEnded();
       if (this.#host.start.instancePerRequest) this.#host.discard(live);
@@ -171,7 +203,7 @@ export class Requests {
     } finally {
       this.#host.ledger.add("requests", -1);
     }
-    this.#flights.delete(flight.id);
+    this.#land(flight);
     const next = this.#waiting.shift();
     if (next) this.#serve(next);
   }
@@ -200,15 +232,15 @@ export class Requests {
     } catch (error) {
       return this.#bodyFailed(flight, error);
     }
+    const { outbox } = this.#host;
+    const { id } = flight;
+    if (
+      taken === null && outbox.isEmpty && this.#answered &&
+      writeResponse(this.#answered, id, outbox.posted, status, headers, all)
+    ) return;
     const packed = packFields(headers);
-    const message = {
-      type: "response",
-      id: flight.id,
-      status,
-      headers: packed,
-      body: all,
-    } as const;
-    this.#host.outbox.add({ ...message, end: taken === null });
+    const message = { type: "response", id, status, headers: packed, body: all } as const;
+    outbox.add({ ...message, end: taken === null });
     // A body that the guest left open without dropping it.
     if (taken === undefined) flight.streaming = this.#pump(flight, body);
   }
@@ -277,6 +309,6 @@ export class Requests {
         failed: error.message,
       });
     } else this.#host.outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
-    this.#flights.delete(flight.id);
+    this.#land(flight);
   }
 }

@@ -21,6 +21,7 @@ function serve(endpoint: Endpoint): void {
   endpoint.onmessage = (event) => {
     // A Worker that another one spawned talks to the engine by a port.
     if (event.data.port instanceof MessagePort) return serve(event.data.port as Endpoint);
+    host?.arrived();
     for (const message of event.data as ToWorker[]) {
       if (message.type !== "start") host?.receive(message);
       else {

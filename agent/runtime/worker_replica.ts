@@ -15,9 +15,13 @@ import type {
   StartOptions,
   Usage,
 } from "../kernel/ports.ts";
+import { bytesOf } from "../kernel/byte_string.ts";
+import { createRings, ResponseReader, writeRequest } from "./exchange.ts";
+import { Slots } from "../kernel/slots.ts";
 import { END, Ledger } from "./ledger.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { packHead, unpackHeaders } from "./request_head.ts";
+import { RingReader, RingWriter } from "./shared_ring.ts";
 import { ServiceCalls } from "./service_calls.ts";
 import type { GuestWorker } from "./spawn.ts";
 import type { RawExit, RawFrame } from "./trap.ts";
@@ -46,11 +50,14 @@ export class WorkerReplica implements Replica {
   readonly #traced = new Int32Array(new SharedArrayBuffer(8));
   readonly #exit = Promise.withResolvers<Exit>();
   readonly #started = Promise.withResolvers<void>();
-  readonly #flights = new Map<number, Flight>();
+  readonly #flights = new Slots<Flight>();
+  readonly #requests: RingWriter | undefined;
+  readonly #responses: ResponseReader | undefined;
+  /** Calls of `postMessage` in the Worker whose messages were received. */
+  #received = 0;
   #isReady = false;
   #calls: ServiceCalls | undefined;
   #outbox: ToWorker[] = [];
-  #nextId = 0;
   #timeout: number | undefined;
   #over: Exit | undefined;
 
@@ -69,7 +76,10 @@ export class WorkerReplica implements Replica {
     this.exited = this.#exit.promise;
     this.started = this.#started.promise;
     worker.onmessage = (event) => {
+      this.#takeResponses();
+      this.#received++;
       for (const message of event.data as FromWorker[]) this.#receive(message);
+      this.#takeResponses();
     };
     worker.onerror = (event) => {
       event.preventDefault();
@@ -81,6 +91,12 @@ export class WorkerReplica implements Replica {
       });
     };
     const { world, grants, limits, stdio } = options;
+    const rings = world === "wasi:http/proxy" ? createRings() : undefined;
+    if (rings) {
+      this.#requests = new RingWriter(rings.requests);
+      this.#responses = new ResponseReader(new RingReader(rings.responses));
+      this.#responses.ring.listen(() => this.#takeResponses());
+    }
     this.#send({
       type: "start",
       world,
@@ -92,6 +108,7 @@ export class WorkerReplica implements Replica {
       instancePerRequest: options.instancePerRequest ?? false,
       answer: this.#answer.buffer,
       ...options.trace && { traced: this.#traced.buffer },
+      ...(rings ? { rings } : {}),
       ...artifact,
     });
     if (!artifact.hold) this.#begin(options);
@@ -137,20 +154,41 @@ export class WorkerReplica implements Replica {
 
   handle(request: HandlerRequest): Promise<HandlerResponse> {
     if (this.#over) return Promise.reject(ended(this.#over));
-    const id = this.#nextId++;
     const response = Promise.withResolvers<HandlerResponse>();
     const reader = request.body?.getReader();
-    this.#flights.set(id, { response, reader });
-    this.#send({ type: "request", id, head: packHead(request), hasBody: reader !== undefined });
+    const id = this.#flights.add({ response, reader });
+    const head = packHead(request);
+    const hasBody = reader !== undefined;
+    if (!this.#requests || !writeRequest(this.#requests, id, head, hasBody)) {
+      this.#send({ type: "request", id, head: bytesOf(head), hasBody });
+    }
     const { signal } = request;
     signal.addEventListener("abort", () => this.#cancel(id, signal.reason), { once: true });
     return response.promise;
   }
 
+  #takeResponses(): void {
+    try {
+      this.#responses?.drain(this.#received, (id, response) => {
+        const flight = this.#flights.delete(id);
+        if (!flight) return;
+        flight.reader?.cancel().catch(() => {});
+        flight.response.resolve(response);
+      });
+    } catch (error) {
+      // Only a Worker that is no longer itself writes what cannot be read.
+      this.#finish({
+        kind: "trap",
+        code: "failed",
+        message: `its Worker failed: ${(error as Error).message}`,
+        backtrace: [],
+      });
+    }
+  }
+
   #cancel(id: number, reason: unknown): void {
-    const flight = this.#flights.get(id);
+    const flight = this.#flights.delete(id);
     if (!flight) return;
-    this.#flights.delete(id);
     this.#send({ type: "cancel", id });
     flight.response.reject(reason);
     flight.reader?.cancel(reason).catch(() => {});
@@ -164,6 +202,7 @@ export class WorkerReplica implements Replica {
     queueMicrotask(() => {
       const messages = this.#outbox;
       this.#outbox = [];
+      this.#requests?.flush();
       if (!this.#over) this.worker.postMessage(messages);
     });
   }
@@ -302,15 +341,16 @@ export class WorkerReplica implements Replica {
     if (this.#over) return;
     this.#over = exit;
     clearTimeout(this.#timeout);
+    this.#responses?.ring.close();
     if (reusable) this.release(this.worker);
     else this.worker.terminate();
     const error = ended(exit);
-    for (const flight of this.#flights.values()) {
+    this.#flights.forEach((flight) => {
       flight.response.reject(error);
       flight.body?.error(error);
       flight.reader?.cancel().catch(() => {});
       flight.pulled?.();
-    }
+    });
     this.#flights.clear();
     this.closed = this.#calls?.close() ?? Promise.resolve();
     this.#started.resolve();

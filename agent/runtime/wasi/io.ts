@@ -35,16 +35,19 @@ export interface Readiness {
 
 /** Those who wait for a change. */
 export class Signal {
-  #waiting = new Set<() => void>();
+  /** Made with the first: of most, nobody ever waits. */
+  #waiting: Set<() => void> | undefined;
 
   wait(wake: () => void): () => void {
-    this.#waiting.add(wake);
-    return () => this.#waiting.delete(wake);
+    const waiting = this.#waiting ??= new Set();
+    waiting.add(wake);
+    return () => waiting.delete(wake);
   }
 
   notify(): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
+    if (this.#waiting === undefined) return;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
     for (const wake of waiting) wake();
   }
 }
