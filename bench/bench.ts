@@ -29,6 +29,7 @@ export type Benchmark = (context: BenchContext) => Promise<Table[]>;
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   startup: async () => (await import("./startup.ts")).startup,
   metering: async () => (await import("./metering.ts")).metering,
+  commands: async () => (await import("./commands.ts")).commands,
   proxy: async () => (await import("./proxy.ts")).proxy,
   memory: async () => (await import("./memory.ts")).memory,
 };

@@ -6,7 +6,8 @@
  * part is out of bounds, overlapping copies come out right, and the instruction that traps is the
  * original one. Up to one chunk they are charged and run as they are; longer ones are first proven
  * to be in bounds and then run chunk by chunk, each charged and checked. The fuel goes in and out as
- * an operand: a store and a load of the global around each would cost more than a short copy.
+ * an operand: a store and a load of the global around each would cost more than a short copy. Short
+ * copies inside a memory are loads and stores: V8 calls out for the instruction.
  *
  * @module
  */
@@ -17,6 +18,8 @@ import { OP } from "./opcodes.ts";
 /** Bytes of memory, and elements of tables, that are worked on between two checks. */
 const CHUNK_BYTES = 65_536;
 const CHUNK_ELEMENTS = 4096;
+/** Bytes that a copy does by loads and stores. */
+const SHORT_BYTES_MAX = 64;
 /** Bytes of memory for one unit of fuel, as a power of two. */
 const BYTES_PER_UNIT_LOG2 = 4;
 /** Units for a page of grown memory, as a power of two. */
@@ -34,9 +37,13 @@ const I32_EQZ = 0x45;
 const I32_LT_S = 0x48;
 const I32_LT_U = 0x49;
 const I32_GT_U = 0x4b;
+const I32_LE_U = 0x4d;
+const I32_GE_S = 0x4e;
 const I64_GT_U = 0x56;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
+const I32_AND = 0x71;
+const I32_OR = 0x72;
 const I32_SHL = 0x74;
 const I32_SHR_U = 0x76;
 const I64_ADD = 0x7c;
@@ -191,6 +198,7 @@ export class Routines {
           bytesOf(a),
           { size: bytesOf(b).size, overlaps: a === b },
           (w) => w.op(0xfc, 10).u32(a).u32(b),
+          { to: a, from: b },
         );
       case OP.MEMORY_INIT:
         return this.#bulk(
@@ -257,6 +265,7 @@ export class Routines {
     unit: Unit,
     source: { size?: (w: Writer) => void; overlaps: boolean } | undefined,
     instruction: (w: Writer) => void,
+    memories?: { to: number; from: number },
   ): number {
     return this.#routine(name, () => {
       const TO = 0, SECOND = 1, LENGTH = 2, FUEL = 3;
@@ -290,6 +299,29 @@ export class Routines {
         constant(unit.chunk).u8(operator).op(OP.LOCAL_SET, local);
       };
 
+      /** At most one chunk: every unit begun is paid. */
+      const payRest = () =>
+        this.#pay(w, FUEL, () => {
+          get(LENGTH);
+          if (unit.perUnitLog2 === 0) return;
+          constant((1 << unit.perUnitLog2) - 1).u8(I32_ADD);
+          constant(unit.perUnitLog2).u8(I32_SHR_U);
+        });
+      if (memories) {
+        // Offsets below 2 GiB: what is added to them does not wrap around.
+        get(LENGTH);
+        constant(SHORT_BYTES_MAX).u8(I32_LE_U);
+        get(TO, SECOND);
+        w.u8(I32_OR);
+        constant(0).u8(I32_GE_S, I32_AND, OP.IF, VOID);
+        payRest();
+        writeShortCopy(w, memories.to, memories.from, () => {
+          get(TO, SECOND, LENGTH);
+          instruction(w);
+        });
+        get(FUEL);
+        w.u8(OP.RETURN, OP.END);
+      }
       longerThanChunk();
       w.u8(OP.IF, VOID);
       endOf(TO);
@@ -339,13 +371,7 @@ export class Routines {
       if (source?.overlaps) w.u8(OP.END);
       w.u8(OP.END);
 
-      // At most one chunk is left: every unit begun is paid.
-      this.#pay(w, FUEL, () => {
-        get(LENGTH);
-        if (unit.perUnitLog2 === 0) return;
-        constant((1 << unit.perUnitLog2) - 1).u8(I32_ADD);
-        constant(unit.perUnitLog2).u8(I32_SHR_U);
-      });
+      payRest();
       get(TO, SECOND, LENGTH);
       instruction(w);
       get(FUEL);
@@ -408,6 +434,54 @@ export class Routines {
     w.op(OP.CALL, this.imports.grow).u8(0x1a, OP.END);
     w.op(OP.LOCAL_GET, result).u8(OP.END);
   }
+}
+
+/** Loads and stores that a short copy is made of: their opcodes and how many bytes they move. */
+const MOVES = [
+  { load: [0x28], store: [0x36], bytes: 4 },
+  { load: [0x29], store: [0x37], bytes: 8 },
+  { load: [0xfd, 0], store: [0xfd, 11], bytes: 16 },
+] as const;
+
+/**
+ * Copies at most {@link SHORT_BYTES_MAX} bytes between offsets (locals 0 and 1, length in local 2).
+ * All is loaded before anything is stored, and what lies highest is stored first: it is the one that
+ * traps when something is out of bounds.
+ */
+function writeShortCopy(w: Writer, to: number, from: number, shortest: () => void): void {
+  const access = (opcode: readonly number[], memory: number, offset: number) => {
+    w.u8(...opcode);
+    if (memory === 0) w.u8(0).u32(offset);
+    else w.u8(0x40).u32(memory).u32(offset);
+  };
+  /** As many pieces from the start and as many up to the end, which may overlap. */
+  const copy = ({ load, store, bytes }: typeof MOVES[number], pieces: number) => {
+    const offsets = Array.from({ length: pieces }, (_, i) => i * bytes);
+    for (const fromEnd of [false, true]) {
+      for (const offset of offsets) {
+        for (const local of [0, 1]) {
+          w.op(OP.LOCAL_GET, local);
+          if (fromEnd) {
+            w.op(OP.LOCAL_GET, 2).u8(I32_ADD, OP.I32_CONST).s32(pieces * bytes).u8(I32_SUB);
+          }
+        }
+        access(load, from, offset);
+      }
+    }
+    for (const offset of [...offsets, ...offsets].toReversed()) access(store, to, offset);
+  };
+  for (const move of MOVES) {
+    w.op(OP.LOCAL_GET, 2).u8(OP.I32_CONST).s32(move.bytes).u8(I32_LT_U, OP.IF, VOID);
+    if (move === MOVES[0]) shortest();
+    else copy(MOVES[MOVES.indexOf(move) - 1]!, 1);
+    w.u8(OP.ELSE);
+  }
+  w.op(OP.LOCAL_GET, 2).u8(OP.I32_CONST).s32(SHORT_BYTES_MAX / 2).u8(I32_GT_U, OP.IF, VOID);
+  copy(MOVES[2], 2);
+  w.u8(OP.ELSE);
+  copy(MOVES[2], 1);
+  w.u8(OP.END);
+  for (const _ of MOVES) w.u8(OP.END);
 }
 
 /** What a bulk operation works on: its chunk, its price, and code that gives its size as i64. */

@@ -86,6 +86,38 @@ Deno.test("bulk memory operations keep their meaning in chunks", async () => {
   assert.ok(longest > 2 * PAGE && trapped > ROUNDS / 4);
 });
 
+Deno.test("short copies keep their meaning at every length, overlap and end", async () => {
+  const { plain, host, exports } = await both(MEMORY);
+  for (const e of [plain, exports]) e.seed(0);
+  const end = 6 * PAGE, endB = 4 * PAGE;
+  let trapped = 0;
+  for (let length = 0; length <= 70; length++) {
+    const places = [
+      [500, 500 + length],
+      ...[-20, -9, -3, -1, 0, 1, 3, 9, 20].map((apart) => [1000, 1000 + apart]),
+      ...[-1, 0, 1].flatMap((past) => [[end - length + past, 0], [0, end - length + past]]),
+      ...[-1, 0, 1].map((past) => [0, endB - length + past]),
+      [-8, 0],
+      [0, -8],
+      [-length, -length],
+    ] as const;
+    for (const [to, from] of places) {
+      for (const name of ["copy", "across"]) {
+        const expected = outcome(() => plain[name](to, from, length));
+        const before = host.used;
+        assert.equal(outcome(() => exports[name](to, from, length)), expected);
+        if (expected !== "ok") trapped++;
+        else assert.equal(host.used - before, 4 + Math.ceil(length / 16));
+        for (const at of [0, 400, 900, 1000, end - 200]) {
+          const part = (e: Record<string, any>) => Buffer.from(e.a.buffer, at, 200).toString("hex");
+          assert.equal(part(exports), part(plain), `${name} ${to} ${from} ${length}`);
+        }
+      }
+    }
+  }
+  assert.ok(trapped > 300, `${trapped}`);
+});
+
 Deno.test("bulk table operations keep their meaning in chunks", async () => {
   const { plain, host, exports } = await both(TABLE);
   const dice = new Dice(2);
