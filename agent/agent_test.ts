@@ -256,3 +256,101 @@ Deno.test("scale, restart and a new manifest change what runs without losing a r
       /wasm_restarts_total\{component="counter",replica="0"\} 1/,
     );
   }));
+
+Deno.test("a component's key-value store is its own, shared by its replicas, and outlives the agent", () =>
+  withRealm(async ({ start, sign, owner, folder }) => {
+    const component = (name: string, granted: boolean) =>
+      `[components.${name}]
+source = "file:keyvalue.wasm"
+world = "wasi:cli/command"
+restart = "never"
+keyvalue = ${granted}
+args = ["open|default", "increment|n|1"]
+`;
+    const toml = `[owner]\npubkey = "${owner}"\n[nodes.here]\n` +
+      component("mine", true) + component("other", true) + component("denied", false);
+    const seen = async (control: ControlClient, name: string) => {
+      const lines: string[] = [];
+      for await (const event of control.logs({ component: name })) {
+        if (event.kind === "line" && event.stream === "stdout") lines.push(event.text);
+      }
+      return lines.sort();
+    };
+    const stopped = (agent: Agent, count: number) => () =>
+      agent.status().replicas.filter((r) => r.state === "stopped").length === count;
+
+    const first = await start();
+    await upload(first.control, "keyvalue");
+    await first.control.apply(await sign(toml, 1));
+    await until("three ends", stopped(first.agent, 3));
+    await first.control.scale("mine", 2);
+    await until("four ends", stopped(first.agent, 4));
+    assert.deepEqual(await seen(first.control, "mine"), ["1", "2", "opened", "opened"]);
+    assert.deepEqual(await seen(first.control, "other"), ["1", "opened"]);
+    assert.deepEqual(await seen(first.control, "denied"), ["access-denied", "nothing open"]);
+    await first.agent.close();
+
+    const second = await start();
+    await until("four ends again", stopped(second.agent, 4));
+    assert.deepEqual(await seen(second.control, "mine"), ["3", "4", "opened", "opened"]);
+    const files = [...Deno.readDirSync(`${folder}/keyvalue`)].map((entry) => entry.name);
+    assert.deepEqual(files.filter((name) => name.endsWith(".sqlite")).sort(), [
+      "mine.sqlite",
+      "other.sqlite",
+    ]);
+  }));
+
+Deno.test("status reads back what is enforced and used, log lines have their level", () =>
+  withRealm(async ({ start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "http-counter", "logging");
+    const toml = `[owner]
+pubkey = "${owner}"
+[nodes.here]
+[components.counter]
+source = "file:http-counter.wasm"
+world = "wasi:http/proxy"
+max_concurrency = 7
+memory_max_mb = 32
+fuel_per_sec = 500_000_000
+epoch_timeout_ms = 700
+[components.logging]
+source = "file:logging.wasm"
+world = "wasi:cli/command"
+restart = "never"
+[routing]
+here = [{ path = "/c/...", component = "counter", strip_prefix = true }]
+`;
+    await control.apply(await sign(toml, 1));
+    const counter = async () =>
+      (await control.status()).replicas.find((r) => r.component === "counter")!;
+    await until("the counter", async () => (await counter()).state === "running");
+    assert.deepEqual((await counter()).limits, {
+      memoryBytesMax: 32 * 1024 * 1024,
+      fuelPerSec: 500_000_000,
+      epochTimeoutMs: 700,
+      concurrencyMax: 7,
+      handlesMax: 1024,
+      openFilesMax: 1024,
+      socketsMax: 256,
+      logLinesPerSecMax: 1000,
+    });
+    const slow = fetch(`${agent.proxyUrl}/c/slow?ms=600`);
+    await until("a request", async () => (await counter()).usage?.requests === 1);
+    await (await slow).body?.cancel();
+    const trap = await fetch(`${agent.proxyUrl}/c/trap`);
+    await trap.body?.cancel();
+    assert.equal((await counter()).usage?.traps, 1);
+    assert.equal((await counter()).usage?.requests, 0);
+    const levels: string[] = [];
+    await until("the lines", async () => {
+      levels.length = 0;
+      for await (const event of control.logs({ component: "logging" })) {
+        if (event.kind === "line" && event.level) levels.push(`${event.level} ${event.text}`);
+      }
+      return levels.length === 6;
+    });
+    assert.equal(levels[3], "warn db: slow");
+    const { components } = await control.status();
+    assert.equal(components.find((c) => c.name === "logging")?.droppedLogLines, 0);
+  }));

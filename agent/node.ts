@@ -15,8 +15,10 @@ import {
   type Mount,
   NO_NETWORK,
   type Replica,
+  type Service,
   type StartOptions,
 } from "./kernel/ports.ts";
+import { KeyValues } from "./key_values.ts";
 import { LogRing } from "./observe/log_ring.ts";
 import type { RouteDecision } from "./proxy/proxy.ts";
 import { Upstream } from "./proxy/upstream.ts";
@@ -43,12 +45,14 @@ const MIB = 1024 * 1024;
 /** See the module. */
 export class Node {
   readonly supervisor: Supervisor;
+  readonly #keyValues: KeyValues;
   readonly #logs = new Map<string, LogRing>();
   readonly #upstreams = new Map<string, Upstream>();
   #routes: RouteTable = compileRoutes({ routes: [] });
   #desired: readonly DesiredReplica[] = [];
 
   constructor(readonly init: NodeInit) {
+    this.#keyValues = new KeyValues(join(init.dataFolder, "keyvalue"));
     this.supervisor = new Supervisor({
       clock: init.clock,
       start: (replica, io) => this.#start(replica, io),
@@ -88,6 +92,7 @@ export class Node {
 
   async close(): Promise<void> {
     await this.supervisor.close();
+    this.#keyValues.close();
     for (const ring of this.#logs.values()) ring.close();
   }
 
@@ -129,7 +134,7 @@ export class Node {
 
   async #start(
     replica: DesiredReplica,
-    io: Pick<StartOptions, "stdio" | "notice">,
+    io: Pick<StartOptions, "stdio" | "notice" | "log">,
   ): Promise<Replica> {
     const { engine } = this.init;
     const prepared = await engine.prepare(await this.bytes(replica.component, replica.digest));
@@ -137,6 +142,7 @@ export class Node {
     return engine.start(prepared, {
       world: replica.world,
       grants: await this.#grants(replica),
+      services: await this.#services(replica),
       limits: limitsOf(spec),
       maxConcurrency: spec.maxConcurrency,
       instancePerRequest: spec.instancePerRequest,
@@ -153,6 +159,13 @@ export class Node {
       `Cannot start ${component}: its bytes sha256:${digest} are not on this node`,
       { hint: "Run realm apply, which sends what is missing" },
     );
+  }
+
+  /** What the agent does for a replica. */
+  async #services({ component, spec }: DesiredReplica): Promise<Record<string, Service>> {
+    const services: Record<string, Service> = {};
+    if (spec.keyvalue) services.keyvalue = await this.#keyValues.service(component);
+    return services;
   }
 
   async #grants({ component, spec }: DesiredReplica): Promise<Grants> {
@@ -185,7 +198,7 @@ export class Node {
       stdio: true,
       network: NO_NETWORK,
       config: [...spec.vars],
-      keyvalue: false,
+      keyvalue: spec.keyvalue,
     };
   }
 
@@ -208,6 +221,7 @@ export class Node {
     const streams = { stdout: ring.writer(index, "stdout"), stderr: ring.writer(index, "stderr") };
     return {
       write: (stream, bytes) => streams[stream].write(bytes),
+      log: (level, text) => ring.log(level, text, index),
       notice: (text) => text.split("\n").forEach((line) => ring.notice(line, index)),
       close: () => {
         streams.stdout.close();

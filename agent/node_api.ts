@@ -151,6 +151,7 @@ export class NodeApi implements ControlApi {
         digest: inForce!.signature.digests.get(name)!,
         replicas: node.wanted(name),
         scaledTo: overrides.scales.find((s) => s.component === name)?.replicas ?? null,
+        droppedLogLines: node.log(name).droppedLines,
       })),
       replicas: node.supervisor.replicas().map((r) => ({ ...r, node: this.#name })),
       routes: (manifest?.routes ?? []).map((route) => ({

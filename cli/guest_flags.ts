@@ -11,7 +11,7 @@ import {
   parseListen,
   parseOutbound,
 } from "../agent/kernel/network_grant.ts";
-import type { Grants, Limits, Mount, Service } from "../agent/kernel/ports.ts";
+import type { Grants, Limits, Mount, Service, StartOptions } from "../agent/kernel/ports.ts";
 import type { Context } from "./context.ts";
 import type { FlagValues } from "./command.ts";
 import {
@@ -63,6 +63,7 @@ const parseListenAt = wanting(
 export const GUEST_FLAGS = {
   dir: repeated("Folder of the host that the guest sees", "HOST::GUEST[:ro]", parseDir),
   env: repeated("Environment variable", "K=V", parseAssignment),
+  var: repeated("Variable: as --env, and through wasi:config", "K=V", parseAssignment),
   envInherit: repeated("Environment variable passed on", "NAME", parseText),
   deny: repeated(
     "What not to give",
@@ -92,7 +93,7 @@ export const GUEST_FLAGS = {
 type GuestFlags = FlagValues<typeof GUEST_FLAGS>;
 
 /** Flags whose grant comes with a later version. */
-const LATER = ["secret", "keyvalue"] as const;
+const LATER = ["secret"] as const;
 
 /**
  * The grants that the flags give. Throws RealmError `unsupported` for what realm cannot give yet,
@@ -108,7 +109,7 @@ export function grantsOf(context: Context, flags: GuestFlags, args: readonly str
     });
   }
   const denied = new Set(flags.deny.flat());
-  const env = [...flags.env];
+  const env = [...flags.env, ...flags.var];
   for (const name of flags.envInherit) {
     const value = context.shell.env(name);
     if (value !== undefined) env.push([name, value]);
@@ -127,8 +128,8 @@ export function grantsOf(context: Context, flags: GuestFlags, args: readonly str
       dns: flags.dns,
       listen: flags.listen,
     },
-    config: [],
-    keyvalue: false,
+    config: flags.var,
+    keyvalue: flags.keyvalue !== undefined,
   };
 }
 
@@ -137,11 +138,25 @@ export function grantsOf(context: Context, flags: GuestFlags, args: readonly str
  */
 export async function servicesOf(
   context: Context,
+  flags: GuestFlags,
   grants: Grants,
 ): Promise<Readonly<Record<string, Service>>> {
-  if (!hasNetwork(grants.network)) return {};
+  const services: Record<string, Service> = {};
+  if (flags.keyvalue !== undefined) {
+    const { KeyValues } = await import("../agent/key_values.ts");
+    const stores = new KeyValues(context.resolve(flags.keyvalue));
+    const service = await stores.service("default");
+    services.keyvalue = { ...service, close: () => Promise.resolve(stores.close()) };
+  }
+  if (!hasNetwork(grants.network)) return services;
   const { createServices } = await import("../agent/services.ts");
-  return createServices({ grants, notice: (text) => context.note(`realm: ${text}`) });
+  const notice = (text: string) => context.note(`realm: ${text}`);
+  return { ...services, ...createServices({ grants, notice }) };
+}
+
+/** Prints a line of `wasi:logging` to standard error. */
+export function logTo(context: Context): NonNullable<StartOptions["log"]> {
+  return (level, text) => context.shell.write("stderr", `${level} ${text}\n`);
 }
 
 function mountOf(

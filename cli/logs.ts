@@ -40,7 +40,7 @@ export function parseSince(text: string): Since {
 export const logs = command({
   brief: "Print what a component wrote",
   description: "Prints the lines that the agent still has, oldest first: time, replica, stream " +
-    "(out, err; realm for what realm says about it), text. With --json each line is one document.",
+    "(out, err; the level of what it logged; realm for what realm says about it), text. With --json each line is one document.",
   flags: {
     follow: toggle("Go on with new lines until interrupted"),
     since: optional("Only lines from then on: 10m, or a date", "TIME", parseSince),
@@ -74,6 +74,9 @@ export const logs = command({
 /** Foreground colours that are readable on dark and light terminals; not red, which is stderr. */
 const COLOURS = [36, 32, 33, 35, 34];
 
+/** Of levels: grey, grey, blue, yellow, red, red. */
+const LEVELS = { trace: 90, debug: 90, info: 34, warn: 33, error: 31, critical: 31 } as const;
+
 /**
  * One line of text; control characters are escaped, whoever wrote them. Colours, where wanted,
  * tell replicas and streams apart.
@@ -83,7 +86,9 @@ export function formatLogEvent(event: LogEvent, component: string, colour: boole
   if (event.kind === "missed") return paint(33, `… ${event.lines} lines missed`);
   const { replica, stream, wallMs } = event;
   const who = `${component}/${replica ?? "*"}`;
-  const mark = stream === "stdout"
+  const mark = event.level !== undefined
+    ? paint(LEVELS[event.level], event.level)
+    : stream === "stdout"
     ? "out"
     : stream === "stderr"
     ? paint(31, "err")

@@ -161,7 +161,11 @@ Deno.test("apply refuses a manifest before anything is asked of the agent", () =
         1,
         /invalid-config[^]*memory_mx_mb.*nearest is memory_max_mb/,
       ],
-      [HANDLER + "\nkeyvalue = true", 1, /unsupported[^]*line 7: .*keyvalue.* not supported yet/],
+      [
+        HANDLER + '\nhealth = { http = "/" }',
+        1,
+        /unsupported[^]*line 7: .*health.* not supported yet/,
+      ],
       [
         HANDLER + `\nsha256 = "${"0".repeat(64)}"`,
         3,

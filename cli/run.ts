@@ -7,7 +7,14 @@ import { RealmError } from "../agent/kernel/error.ts";
 import type { Exit, Stdio, Usage } from "../agent/kernel/ports.ts";
 import { command } from "./command.ts";
 import type { Context } from "./context.ts";
-import { grantsOf, GUEST_FLAGS, limitsOf, readComponent, servicesOf } from "./guest_flags.ts";
+import {
+  grantsOf,
+  GUEST_FLAGS,
+  limitsOf,
+  logTo,
+  readComponent,
+  servicesOf,
+} from "./guest_flags.ts";
 import { printable } from "./output.ts";
 import { argument, parseText } from "./parameters.ts";
 
@@ -68,7 +75,7 @@ export const run = command({
   async run(context, flags, file, ...args) {
     const { createEngine } = await import("../agent/local_engine.ts");
     const grants = grantsOf(context, flags, [file.split("/").at(-1)!, ...args]);
-    const services = await servicesOf(context, grants);
+    const services = await servicesOf(context, flags, grants);
     const net = "network" in services ? ["net"] as const : [];
     context.keepPermissions("read", "write", "env", ...net);
     const bytes = await readComponent(context, file);
@@ -81,11 +88,12 @@ export const run = command({
       const replica = await engine.start(prepared, {
         world: "wasi:cli/command",
         grants,
-        services,
         limits: limitsOf(flags),
         stdio: systemStdio(context),
+        services,
         notice: (text) => context.note(`realm: ${text}`),
         ...flags.trace && { trace: traceTo(context) },
+        log: logTo(context),
       });
       const signal = context.shell.interrupted();
       signal.addEventListener("abort", () => replica.stop(), { once: true });

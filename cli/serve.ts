@@ -4,7 +4,14 @@
  * @module
  */
 import { command } from "./command.ts";
-import { grantsOf, GUEST_FLAGS, limitsOf, readComponent, servicesOf } from "./guest_flags.ts";
+import {
+  grantsOf,
+  GUEST_FLAGS,
+  limitsOf,
+  logTo,
+  readComponent,
+  servicesOf,
+} from "./guest_flags.ts";
 import {
   argument,
   defaulted,
@@ -48,7 +55,7 @@ export const serve = command({
       const replica = await engine.start(await engine.prepare(bytes), {
         world: "wasi:http/proxy",
         grants,
-        services: await servicesOf(context, grants),
+        services: await servicesOf(context, flags, grants),
         limits: limitsOf(flags),
         ...(flags.maxConcurrency === undefined ? {} : { maxConcurrency: flags.maxConcurrency }),
         instancePerRequest: flags.instancePerRequest,
@@ -59,6 +66,7 @@ export const serve = command({
         },
         notice: (text) => context.note(`realm: ${text}`),
         ...flags.trace && { trace: traceTo(context) },
+        log: logTo(context),
       });
       const server = listen("requests", flags.addr, () =>
         serveHandler({

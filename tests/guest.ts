@@ -30,7 +30,7 @@ export interface GuestOptions {
   readonly limits?: Partial<Limits>;
   /** Looks names up in place of the system. */
   readonly resolver?: Resolver;
-  /** In place of those that the grants open. */
+  /** Beside those that the grants open. */
   readonly services?: StartOptions["services"];
   /** Ends the guest after so many milliseconds; `stopMs` then tells how long that took. */
   readonly stopAfterMs?: number;
@@ -45,6 +45,8 @@ export interface GuestResult {
   readonly stdout: string;
   readonly stderr: string;
   readonly notices: readonly string[];
+  /** Lines of `wasi:logging`, each with its level before it. */
+  readonly logged: readonly string[];
   readonly usage: Usage;
   readonly stopMs: number;
   readonly traces: readonly string[];
@@ -87,6 +89,7 @@ export async function runGuest(
   const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   const notices: string[] = [];
   const traces: string[] = [];
+  const logged: string[] = [];
   let input: Uint8Array | null = typeof stdin === "string"
     ? new TextEncoder().encode(stdin)
     : stdin;
@@ -98,13 +101,15 @@ export async function runGuest(
     {
       world: "wasi:cli/command",
       grants,
-      services: createServices({
-        grants,
-        notice,
-        ...(options.resolver ? { resolver: options.resolver } : {}),
-      }),
+      services: {
+        ...createServices({
+          grants,
+          notice,
+          ...(options.resolver ? { resolver: options.resolver } : {}),
+        }),
+        ...options.services,
+      },
       limits: { memoryBytesMax: 256 * MIB, ...options.limits },
-      ...(options.services ? { services: options.services } : {}),
       stdio: {
         terminal: { stdin: false, stdout: false, stderr: false },
         read: () => {
@@ -120,6 +125,7 @@ export async function runGuest(
       },
       notice,
       ...options.trace && { trace: (line: string) => traces.push(line) },
+      log: (level, text) => void logged.push(`${level} ${text}`),
     },
   );
   let stopMs = 0;
@@ -136,6 +142,7 @@ export async function runGuest(
     stdout: text(output.stdout),
     stderr: text(output.stderr),
     notices,
+    logged,
     usage: replica.usage(),
     stopMs,
     traces,

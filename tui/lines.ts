@@ -200,7 +200,7 @@ export function logLine(row: LogRow, columns: number): Line {
     return [{ text: cutText(` … ${row.lines} lines missed`, columns), tone: "warn" }];
   }
   const { replica, stream } = row;
-  const mark = stream === "realm" ? "realm" : stream === "stderr" ? "err" : "";
+  const mark = row.level ?? (stream === "realm" ? "realm" : stream === "stderr" ? "err" : "");
   return cut([
     { text: `${formatTime(row.wallMs)} `, tone: "dim" },
     {

@@ -88,8 +88,22 @@ export function fakeStatus(but: Partial<Status> = {}): Status {
     refused: [],
     proxy: "http://127.0.0.1:8080",
     components: [
-      { name: "auth", world: "wasi:http/proxy", digest: DIGEST, replicas: 2, scaledTo: null },
-      { name: "orders", world: "wasi:cli/command", digest: DIGEST, replicas: 1, scaledTo: null },
+      {
+        name: "auth",
+        world: "wasi:http/proxy",
+        digest: DIGEST,
+        replicas: 2,
+        scaledTo: null,
+        droppedLogLines: 0,
+      },
+      {
+        name: "orders",
+        world: "wasi:cli/command",
+        digest: DIGEST,
+        replicas: 1,
+        scaledTo: null,
+        droppedLogLines: 0,
+      },
     ],
     replicas: [fakeReplica("auth", 0), fakeReplica("auth", 1), fakeReplica("orders", 0)],
     routes: [{

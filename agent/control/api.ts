@@ -150,6 +150,8 @@ export const status = z.object({
     replicas: count,
     /** Set by `scale`; `null` when the manifest decides. */
     scaledTo: count.nullable(),
+    /** Lines of all its replicas that came too fast and are not in its log. */
+    droppedLogLines: count,
   })).readonly(),
   replicas: z.array(replicaStatus).readonly(),
   routes: z.array(z.object({
@@ -222,6 +224,9 @@ export const logQuery = z.strictObject({
   replica: wholeNumber.optional(),
 });
 
+/** {@link LogLevel} of the ports. */
+export const logLevel = z.enum(["trace", "debug", "info", "warn", "error", "critical"]);
+
 /** What a log request streams. */
 export const logEvent = z.discriminatedUnion("kind", [
   z.object({
@@ -230,6 +235,7 @@ export const logEvent = z.discriminatedUnion("kind", [
     replica: count.nullable(),
     wallMs: z.number(),
     stream: z.enum(["stdout", "stderr", "realm"]),
+    level: logLevel.exactOptional(),
     text: z.string(),
   }),
   /** The reader was too slow: so many lines were overwritten before it came to them. */

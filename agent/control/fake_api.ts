@@ -28,6 +28,7 @@ export const STATUS: Status = {
     digest: DIGEST,
     replicas: 2,
     scaledTo: 2,
+    droppedLogLines: 0,
   }],
   replicas: [
     {

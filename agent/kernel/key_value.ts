@@ -9,6 +9,7 @@
  * @module
  */
 import { RealmError } from "./error.ts";
+import type { Service } from "./ports.ts";
 
 /** Longest key. */
 export const KEY_BYTES_MAX = 1024;
@@ -346,4 +347,12 @@ function parseRequest(request: unknown): KeyValueRequest {
     throw new TypeError("not a request of a key-value store");
   }
   return request as KeyValueRequest;
+}
+
+/** The store as the service `keyvalue` of replicas; it outlives them. */
+export function keyValueService(store: KeyValueStore): Service {
+  return {
+    call: async (request) => await answerKeyValue(store, request),
+    close: () => Promise.resolve(),
+  };
 }

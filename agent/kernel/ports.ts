@@ -213,10 +213,15 @@ export type Exit =
   }
   | { readonly kind: "stopped" };
 
+/** How grave a line of `wasi:logging` is. */
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "critical";
+
 /** A line a component wrote, or that realm says about it. */
 export interface LogLine {
   readonly wallMs: number;
+  /** `stderr` too for lines of `wasi:logging`, which have a level. */
   readonly stream: "stdout" | "stderr" | "realm";
+  readonly level?: LogLevel;
   readonly text: string;
 }
 
@@ -286,6 +291,8 @@ export interface StartOptions {
   readonly notice: (text: string) => void;
   /** A line for every call of the guest into the host; without it nothing is recorded. */
   readonly trace?: (line: string) => void;
+  /** Lines of `wasi:logging`, bounded in length and rate; without it they are lost. */
+  readonly log?: (level: LogLevel, text: string) => void;
   /** Request handlers: requests in flight at once; more wait or are refused by the proxy. */
   readonly maxConcurrency?: number;
   /** Request handlers: a fresh instance for each request. */

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { Clock, LogLine } from "../kernel/ports.ts";
+import type { Clock, LogLevel, LogLine } from "../kernel/ports.ts";
 import { LineSplitter } from "./line_splitter.ts";
 
 /** Bounds of a {@link LogRing}. */
@@ -99,6 +99,13 @@ export class LogRing {
       write: (bytes) => splitter.push(bytes, accept, emit),
       close: () => splitter.end(accept, emit),
     };
+  }
+
+  /** A line with a level, of `wasi:logging`. */
+  log(level: LogLevel, text: string, replica: number): void {
+    if (!this.#admit()) return;
+    const line = text.slice(0, this.#lineBytesMax);
+    this.#append({ wallMs: this.#clock.wallMs(), stream: "stderr", level, text: line, replica });
   }
 
   /** A line that realm says about the component. Never dropped for coming too fast. */

@@ -46,7 +46,6 @@ const COMPONENT_FEATURES: readonly {
   { key: "dns", isUsed: (c) => c.dns === true || c.dns.length > 0, feature: "name lookup" },
   { key: "listen", isUsed: (c) => c.listen.length > 0, feature: "listening sockets" },
   { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
-  { key: "keyvalue", isUsed: (c) => c.keyvalue, feature: "key-value stores" },
   { key: "isolation", isUsed: (c) => c.isolation === "process", feature: "process isolation" },
   { key: "health", isUsed: (c) => c.health !== undefined, feature: "health checks" },
   { key: "placement", isUsed: (c) => c.placement !== undefined, feature: "placement" },

@@ -43,6 +43,8 @@ export class AgentCall {
     readonly id: number,
     readonly send: (message: FromWorker) => void,
     readonly forget: () => void,
+    /** Told how many bytes more it keeps for the guest, or fewer. */
+    readonly hold: (bytes: number) => void = () => {},
   ) {}
 
   /** Whether the agent has answered. */
@@ -81,6 +83,7 @@ export class AgentCall {
     const isAll = chunk.length <= lengthMax;
     if (isAll) this.#received.shift();
     else this.#received[0] = chunk.subarray(lengthMax);
+    this.hold(-(isAll ? costOf(chunk) : lengthMax));
     this.#unreported += isAll ? costOf(chunk) : lengthMax;
     if (this.#unreported >= PIPE_BYTES_MAX / 2) {
       this.#send({ type: "pipe-credit", id: this.id, bytes: this.#unreported });
@@ -127,7 +130,7 @@ export class AgentCall {
   stopReading(): void {
     if (this.#sentStop) return;
     this.#sentStop = true;
-    this.#received.length = 0;
+    this.#throwAway();
     this.#receivedEnd = true;
     this.#send({ type: "pipe-stop", id: this.id });
     this.#wake();
@@ -137,7 +140,7 @@ export class AgentCall {
   drop(): void {
     if (this.#dropped) return;
     this.#dropped = true;
-    this.#received.length = 0;
+    this.#throwAway();
     this.forget();
     this.send({ type: "drop", id: this.id });
     this.#wake();
@@ -161,7 +164,10 @@ export class AgentCall {
         if (message.failed !== undefined) this.#failure = new CallFailed(message.failed);
         else if (this.#sentStop) break;
         else if (message.bytes === null) this.#receivedEnd = true;
-        else this.#received.push(message.bytes);
+        else {
+          this.#received.push(message.bytes);
+          this.hold(costOf(message.bytes));
+        }
         break;
       case "pipe-credit":
         this.#credit += message.bytes;
@@ -171,6 +177,10 @@ export class AgentCall {
         break;
     }
     this.#wake();
+  }
+
+  #throwAway(): void {
+    for (const chunk of this.#received.splice(0)) this.hold(-costOf(chunk));
   }
 
   #send(message: FromWorker): void {
@@ -196,10 +206,10 @@ export class AgentCalls {
     return this.#calls.size;
   }
 
-  /** Asks a service of the agent; `request` can be cloned. */
-  call(service: string, request: unknown): AgentCall {
+  /** Asks a service of the agent; `request` can be cloned; `hold` is told what it keeps. */
+  call(service: string, request: unknown, hold?: (bytes: number) => void): AgentCall {
     const id = this.#nextId++;
-    const call = new AgentCall(id, this.send, () => this.#calls.delete(id));
+    const call = new AgentCall(id, this.send, () => this.#calls.delete(id), hold);
     this.#calls.set(id, call);
     this.send({ type: "call", id, service, request });
     return call;

@@ -93,6 +93,13 @@ export function reduceGlue(source: string): string {
     if (/\btask\b|parentTask|createNewCurrentTask/.test(text)) {
       throw changed("a host call keeps a task");
     }
+    text = text.replace(TAKEN_HANDLE, "$1$$again() || $2").replace(
+      LIFTED_LIST,
+      "$1$$lift($2, $2); ",
+    );
+    if (/for \(let i = 0; i < len\d+; i\+\+\)/.test(text.replace(BOUNDED_LIST, ""))) {
+      throw changed("a list is lifted in another form");
+    }
     functions.push(body.slice(from, match.index), text);
     from = end;
   }
@@ -150,7 +157,7 @@ export function reduceGlue(source: string): string {
     );
   const glue = shareGlue(pruneGlue(js));
   try {
-    new Function("$enter", "$lift", glue);
+    new Function("$enter", "$lift", "$again", glue);
   } catch (error) {
     throw changed((error as Error).message);
   }
@@ -174,6 +181,10 @@ function lowerIntrinsics(body: string): string {
   );
 }
 
+/** An owned handle that the host is given: in a call that is made again it is gone already. */
+const TAKEN_HANDLE = /^( *)(rscTableRemove\()/gm;
+const LIFTED_LIST = /(var result\d+ = \[\];\s+)(?=for \(let i = 0; i < (len\d+); i\+\+\))/g;
+const BOUNDED_LIST = /\$lift\(len\d+, len\d+\);\s*for \(let i = 0; i < len\d+; i\+\+\)/g;
 const LIFTED_STRING =
   /(TEXT_DECODER_UTF8\.decode\(new Uint8Array\(memory\d+\.buffer, \w+, )(\w+)(\)\))/g;
 const LIFTED_BYTES = /(new Uint8Array\(memory\d+\.buffer\.slice\((\w+), \2 \+ )(\w+)( \* 1\)\))/g;
@@ -250,8 +261,14 @@ export type Lower = (
  */
 export type Enter = (core: unknown, ...args: number[]) => unknown;
 
-/** Called with the length of every string and byte list that is lifted; returns it, or throws. */
-export type Lift = (length: number) => number;
+/**
+ * Called with the length of every string and byte list that is lifted, and with that of other
+ * lists and the number of their elements; returns the length, or throws.
+ */
+export type Lift = (length: number, elements?: number) => number;
+
+/** Whether a call that waited is made again, to be given its result. */
+export type Again = () => boolean;
 
 /** A component's exports by name: functions or instances of them. */
 export type ComponentExports = Record<string, Record<string, (...args: unknown[]) => unknown>>;
@@ -278,7 +295,7 @@ export interface Instantiate {
  * permissions, and `data:` modules take ten times as long. The glue sees neither Deno, process nor
  * fetch.
  */
-export function compileGlue(reduced: string, enter: Enter, lift: Lift): Instantiate {
-  const make = new Function("$enter", "$lift", "process", "Deno", "fetch", reduced);
-  return make(enter, lift, undefined, undefined, undefined);
+export function compileGlue(reduced: string, enter: Enter, lift: Lift, again: Again): Instantiate {
+  const make = new Function("$enter", "$lift", "$again", "process", "Deno", "fetch", reduced);
+  return make(enter, lift, again, undefined, undefined, undefined);
 }

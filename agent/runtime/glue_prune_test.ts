@@ -52,7 +52,12 @@ return function instantiate(getCoreModule, imports, instantiateCore, $lower) {
 /** Makes instances of the glue; each tells its own host. */
 function instances(glue: string, count: number) {
   const entered: unknown[][] = [];
-  const instantiate = compileGlue(glue, (...call) => entered.push(call), (length) => length);
+  const instantiate = compileGlue(
+    glue,
+    (...call) => entered.push(call),
+    (length) => length,
+    () => false,
+  );
   const made = Array.from({ length: count }, (_, index) => {
     const told: unknown[][] = [];
     let core: Record<string, (arg: unknown) => unknown> = {};

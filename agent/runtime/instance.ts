@@ -9,12 +9,18 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import { compileGlue, type ComponentExports, type Instantiate, type Lower } from "./glue.ts";
+import {
+  type Again,
+  compileGlue,
+  type ComponentExports,
+  type Instantiate,
+  type Lower,
+} from "./glue.ts";
 import { HandlerLoop } from "./handler_loop.ts";
 import type { Limiter } from "./limiter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
 import { GuestEnded } from "./trap.ts";
-import { PREVIEW1, SUSPENDING_FUNCTIONS, SUSPENDING_IMPORTS } from "./wasi/host.ts";
+import { POLL_LIST_MAX, PREVIEW1, SUSPENDING_FUNCTIONS, SUSPENDING_IMPORTS } from "./wasi/host.ts";
 
 /** What an instance is made of; the modules and the glue are shared by all of a replica. */
 export interface InstanceInit {
@@ -42,6 +48,9 @@ type Settled = { readonly value: unknown } | { readonly error: unknown };
 /** The result with which the lowered call in progress is made again. */
 let settled: Settled | undefined;
 
+/** Whether the glue makes a call for the second time: what it took from the guest is taken. */
+const isAgain: Again = () => settled !== undefined;
+
 type Method = (this: unknown, ...args: unknown[]) => unknown;
 
 /** Turns a method that may return a promise into one for the synchronous glue. */
@@ -61,39 +70,75 @@ function makeWaitable(method: Method): Method {
 
 const camel = (kebab: string) => kebab.replace(/-(\w)/g, (_, c: string) => c.toUpperCase());
 
-/** `interface#jsName` of every host function that may wait. */
-const WAITING = new Map(SUSPENDING_IMPORTS.map((full) => {
+/** A host function that may wait: of an interface, a method, or a static function of a class. */
+interface Waiting {
+  readonly iface: string;
+  readonly className: string | undefined;
+  readonly isStatic: boolean;
+  readonly name: string;
+}
+
+/** They by the name that the glue has for them. */
+const WAITING: ReadonlyMap<string, Waiting> = new Map(SUSPENDING_IMPORTS.map((full) => {
   const [iface, fn] = full.split("#") as [string, string];
-  const m = /^\[method\]([^.]+)\.(.+)$/.exec(fn);
-  const resource = m ? camel(m[1]!) : undefined;
-  const name = camel(m ? m[2]! : fn);
-  const className = resource && resource[0]!.toUpperCase() + resource.slice(1);
-  return [`${iface}#${name}`, { iface, className, name }];
+  const [, kind, resource, member] = /^\[(method|static)\]([^.]+)\.(.+)$/.exec(fn) ?? [];
+  const name = camel(member ?? fn);
+  const className = resource && resource[0]!.toUpperCase() + camel(resource).slice(1);
+  const isStatic = kind === "static";
+  return [`${iface}#${isStatic ? `${className}.` : ""}${name}`, {
+    iface,
+    className,
+    isStatic,
+    name,
+  }];
 }));
+
+/** Interfaces of which not only methods wait: what is not shared by the instances of a Worker. */
+const WAITING_INTERFACES = new Set(
+  [...WAITING.values()].filter((w) => w.className === undefined || w.isStatic).map((w) => w.iface),
+);
+
+type Host = Record<string, Method & { readonly prototype: Record<string, Method> }>;
 
 /** The methods that wait, once they are replaced: all instances of a Worker share their classes. */
 let methodsReplaced = false;
+
+function replaceMethods(wasi: Record<string, object>): void {
+  if (methodsReplaced) return;
+  methodsReplaced = true;
+  for (const { iface, className, isStatic, name } of WAITING.values()) {
+    if (className === undefined || isStatic) continue;
+    const { prototype } = (wasi[iface] as Host)[className]!;
+    prototype[name] = makeWaitable(prototype[name]!);
+  }
+}
+
+/** An interface with its functions and static functions replaced. */
+function waitable(iface: string, host: Host): object {
+  const members: Record<string, unknown> = Object.assign(Object.create(null), host);
+  for (const { iface: of, className, isStatic, name } of WAITING.values()) {
+    if (of !== iface) continue;
+    if (className === undefined) members[name] = makeWaitable(host[name]!);
+    else if (isStatic) {
+      const type = host[className] as unknown as Record<string, Method>;
+      Object.defineProperty(type, name, { value: makeWaitable(type[name]!) });
+    }
+  }
+  return members;
+}
 
 /**
  * The WASI host with its waiting functions replaced. Interfaces are made when the glue asks for
  * them, so none is touched that the component does not import.
  */
 function prepareWasi(wasi: Record<string, object>): Record<string, object> {
+  replaceMethods(wasi);
   const imports: Record<string, object> = Object.create(wasi);
-  for (const { iface, className, name } of WAITING.values()) {
-    if (className === undefined) {
-      const host = wasi[iface] as Record<string, Method>;
-      // Defined, not set: what is inherited is a getter.
-      const value = Object.assign(Object.create(null), host, { [name]: makeWaitable(host[name]!) });
-      Object.defineProperty(imports, iface, { value });
-    } else if (!methodsReplaced) {
-      const { prototype } = (wasi[iface] as Record<string, { prototype: Record<string, Method> }>)[
-        className
-      ]!;
-      prototype[name] = makeWaitable(prototype[name]!);
-    }
+  for (const iface of WAITING_INTERFACES) {
+    let made: object | undefined;
+    const get = () => made ??= waitable(iface, wasi[iface] as Host);
+    Object.defineProperty(imports, iface, { get });
   }
-  methodsReplaced = true;
   return imports;
 }
 
@@ -173,6 +218,17 @@ function awaiting(
   });
 }
 
+/** `poll` whose list is not lifted where it is too long: its length is the second number after the state. */
+function boundedPoll<Args extends unknown[], R>(call: (...args: Args) => R): typeof call {
+  return (...args) => {
+    const length = Number(args[2]) >>> 0;
+    if (length > POLL_LIST_MAX) {
+      throw new Error(`Cannot poll: the list has ${length} entries, the most is ${POLL_LIST_MAX}`);
+    }
+    return call(...args);
+  };
+}
+
 /** The call that an export makes: a core function and its lowered arguments. */
 interface Call {
   readonly core: unknown;
@@ -184,7 +240,7 @@ interface Call {
  * same bytes over and over becomes more than the host has.
  */
 const LIFTED_BYTES_MAX = 128 * 1024 * 1024;
-/** What each string and byte list of a call counts beside its bytes. */
+/** What each string, byte list and element of a call counts beside its bytes. */
 const LIFTED_OVERHEAD_BYTES = 256;
 
 /** What the host call in progress was given so far. */
@@ -203,14 +259,14 @@ export function compileInstantiate(glue: string): Instantiate {
     entered = { core, args };
     return 0;
   };
-  const lift = (length: number) => {
-    liftedBytes += length + LIFTED_OVERHEAD_BYTES;
+  const lift = (length: number, elements = 1) => {
+    liftedBytes += length + elements * LIFTED_OVERHEAD_BYTES;
     if (liftedBytes > LIFTED_BYTES_MAX) {
       throw new Error(`a call gives more than ${LIFTED_BYTES_MAX} bytes`);
     }
     return length;
   };
-  const instantiate = compileGlue(glue, enter, lift);
+  const instantiate = compileGlue(glue, enter, lift, isAgain);
   compiled = { glue, instantiate };
   return instantiate;
 }
@@ -219,7 +275,7 @@ export function compileInstantiate(glue: string): Instantiate {
 const HOSTS_OWN = /[#.](constructor|released)$/;
 
 /** How a host function is lowered. */
-type Way = "plain" | "timed" | "waiting" | "awaiting" | "timed and awaiting";
+type Way = "plain" | "timed" | "poll" | "waiting" | "awaiting" | "timed and awaiting";
 
 const ways = new Map<string, Way>();
 
@@ -234,6 +290,7 @@ function findWay(key: string): Way {
   if (HOSTS_OWN.test(key)) {
     throw new RealmError("unknown-import", `Cannot link the component: it imports ${key}`);
   }
+  if (key === "wasi:io/poll#poll") return "poll";
   if (WAITING.has(key)) return "waiting";
   // Disk time is not the guest's running time; other host calls are too short to count.
   const isTimed = key.startsWith("wasi:filesystem/") ||
@@ -277,7 +334,9 @@ export class Instance {
     const lower: Lower = (name, call, state) => {
       const way = wayOf(name);
       const before = way === "timed" || way === "timed and awaiting";
-      if (way === "waiting") return lowerWaiting(call, state, limiter, init.onWait);
+      if (way === "waiting" || way === "poll") {
+        return lowerWaiting(way === "poll" ? boundedPoll(call) : call, state, limiter, init.onWait);
+      }
       const lowered = (...args: unknown[]) => {
         if (before) limiter.leave();
         liftedBytes = 0;

@@ -336,17 +336,21 @@ export class Limiter {
    * The budget is that of the replica: its instances share it.
    */
   readonly grow = (kind: number, units: number): 0 | 1 => {
-    const { ledger, limits } = this.init;
     const bytes = units * (kind === 0 ? PAGE_BYTES : TABLE_ELEMENT_BYTES);
-    if (bytes > 0 && ledger.get("memoryBytes") + bytes > limits.memoryBytesMax) {
-      this.#refusedGrowths++;
-      ledger.add("refusedGrowths", 1);
-      return 1;
-    }
+    if (this.charge(bytes)) return 0;
+    this.#refusedGrowths++;
+    this.init.ledger.add("refusedGrowths", 1);
+    return 1;
+  };
+
+  /** Takes memory that the host holds for the guest, or gives it back: false where there is none. */
+  charge(bytes: number): boolean {
+    const { ledger, limits } = this.init;
+    if (bytes > 0 && ledger.get("memoryBytes") + bytes > limits.memoryBytesMax) return false;
     this.#memoryBytes += bytes;
     ledger.addMemory(bytes);
-    return 0;
-  };
+    return true;
+  }
 
   /** Gives everything back when the instance is thrown away. */
   dispose(): void {

@@ -7,7 +7,7 @@
  * @module
  */
 import type { RealmError } from "../kernel/error.ts";
-import type { Grants, Limits, World } from "../kernel/ports.ts";
+import type { Grants, Limits, LogLevel, World } from "../kernel/ports.ts";
 import type { Rings } from "./exchange.ts";
 import type { RawExit } from "./trap.ts";
 
@@ -147,6 +147,8 @@ export type FromWorker =
   | { readonly type: "notice"; readonly text: string }
   /** Calls of the guest, for `--trace`. */
   | { readonly type: "trace"; readonly line: string }
+  /** A line of `wasi:logging`. */
+  | { readonly type: "log"; readonly level: LogLevel; readonly text: string }
   /**
    * Make a symbolic link, which Deno allows nobody with a narrowed permission. The path was
    * resolved; the Worker blocks until the answer is in shared memory.

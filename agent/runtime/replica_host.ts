@@ -11,13 +11,19 @@ import { clock, now, random } from "./host_clock.ts";
 import { compileInstantiate, Instance } from "./instance.ts";
 import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
+import { LineRate } from "./line_rate.ts";
 import { MountLock } from "./mount_lock.ts";
 import { Outbox } from "./outbox.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { type Live, Requests, type RequestsHost } from "./requests.ts";
-import { exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
-import { enforced } from "./wasi/bounds.ts";
-import { createWasi, type WasiContext } from "./wasi/host.ts";
+import { cut, exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
+import {
+  enforced,
+  LOG_LINES_PER_SEC_MAX,
+  NOTICE_LENGTH_MAX,
+  NOTICES_PER_SEC_MAX,
+} from "./wasi/bounds.ts";
+import { createWasi, type WasiContext, type WasiHost } from "./wasi/host.ts";
 import { formatCall, type TracedCall } from "./wasi/trace.ts";
 
 /** Output that the agent has not taken yet; past it the guest waits. */
@@ -46,6 +52,8 @@ export class ReplicaHost implements RequestsHost {
   readonly #locks: readonly MountLock[];
   readonly #noticed = new Set<string>();
   readonly #requests: Requests;
+  readonly #logRate: LineRate;
+  readonly #noticeRate: LineRate;
   readonly #calls = new AgentCalls((message) => this.outbox.add(message));
   /** Resolves when a guest that is held may run. */
   readonly #go = Promise.withResolvers<void>();
@@ -67,6 +75,17 @@ export class ReplicaHost implements RequestsHost {
     this.ledger = new Ledger(start.ledger);
     const isCommand = start.world === "wasi:cli/command";
     this.ledger.setLimits(enforced(start.limits, isCommand ? 1 : start.maxConcurrency));
+    const dropped = () => this.ledger.add("droppedLogLines", 1);
+    this.#logRate = new LineRate(
+      LOG_LINES_PER_SEC_MAX,
+      now,
+      dropped,
+      (max) => this.notice(`log lines are dropped: more than ${max} of wasi:logging in one second`),
+    );
+    this.#noticeRate = new LineRate(NOTICES_PER_SEC_MAX, now, dropped, (max) => {
+      const text = `more is not told: more than ${max} such lines in one second`;
+      this.outbox.add({ type: "notice", text });
+    });
     const { fuelPerSec } = start.limits;
     this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
     this.#instantiate = compileInstantiate(start.glue);
@@ -176,7 +195,8 @@ export class ReplicaHost implements RequestsHost {
   }
 
   notice(text: string): void {
-    this.outbox.add({ type: "notice", text });
+    if (!this.#noticeRate.admit()) return;
+    this.outbox.add({ type: "notice", text: cut(text, NOTICE_LENGTH_MAX) });
     this.outbox.flush();
   }
 
@@ -198,8 +218,7 @@ export class ReplicaHost implements RequestsHost {
       },
     });
     made(limiter);
-    const context = this.#context(limiter);
-    const wasi = createWasi(context);
+    const wasi: WasiHost = createWasi(this.#context(limiter, (bytes) => wasi.memory.hold(bytes)));
     const live: { -readonly [K in keyof Live]?: Live[K] } = { limiter, wasi };
     this.live.add(live as Live);
     try {
@@ -224,7 +243,7 @@ export class ReplicaHost implements RequestsHost {
     return live as Live;
   }
 
-  #context(limiter: Limiter): WasiContext {
+  #context(limiter: Limiter, hold: (bytes: number) => void): WasiContext {
     return {
       grants: this.start.grants,
       clock,
@@ -254,13 +273,21 @@ export class ReplicaHost implements RequestsHost {
         limiter.end({ kind: "exit", status });
         throw new GuestEnded("exit");
       },
-      trap: (message) => {
-        limiter.end({ kind: "limit", code: "trap", message });
+      trap: (message, code = "trap") => {
+        limiter.end({ kind: "limit", code, message });
         throw new GuestEnded(message);
       },
       lock: (mountIndex, act) => this.#locks[mountIndex]!.hold(act),
-      agent: this.#calls,
       ...this.start.traced && { trace: this.#tracer(this.start.traced) },
+      log: (level, text) => {
+        if (this.#logRate.admit()) this.outbox.add({ type: "log", level, text: text() });
+      },
+      agent: { call: (service, request) => this.#calls.call(service, request, hold) },
+      account: {
+        add: (what, amount) => this.ledger.add(what, amount),
+        hasRoom: (what) => this.ledger.get(what) < this.ledger.get(`${what}Max`),
+        charge: (bytes) => limiter.charge(bytes),
+      },
       symlink: (target, hostPath) => this.#symlink(target, hostPath),
     };
   }
@@ -299,7 +326,7 @@ export class ReplicaHost implements RequestsHost {
   discard(live: Live): void {
     this.live.delete(live);
     live.instance.close();
-    live.limiter.dispose();
     live.wasi.close();
+    live.limiter.dispose();
   }
 }

@@ -7,6 +7,12 @@ import { RealmError } from "../kernel/error.ts";
 import type { Frame } from "../kernel/frame.ts";
 import type { Exit } from "../kernel/ports.ts";
 import type { Limiter } from "./limiter.ts";
+import { TRAP_MESSAGE_LENGTH_MAX } from "./wasi/bounds.ts";
+
+/** Text in which a guest may have had its say, no longer than that. */
+export function cut(text: string, lengthMax: number): string {
+  return text.length > lengthMax ? `${text.slice(0, lengthMax).toWellFormed()}…` : text;
+}
 
 /** Thrown through the guest by a host function that ended it; what counts is `limiter.ended`. */
 export class GuestEnded extends Error {
@@ -98,7 +104,8 @@ function limit(
   frames: readonly RawFrame[],
 ): Extract<RawExit, { kind: "trap" }> {
   const hint = HINTS[code];
-  return { kind: "trap", code, message, backtrace: frames, ...(hint ? { hint } : {}) };
+  const short = cut(message, TRAP_MESSAGE_LENGTH_MAX);
+  return { kind: "trap", code, message: short, backtrace: frames, ...(hint ? { hint } : {}) };
 }
 
 /** How a replica ends when the host, not the guest, failed. */
@@ -107,7 +114,7 @@ export function hostFault(error: unknown): RawExit {
   return {
     kind: "trap",
     code: known ? error.code : "failed",
-    message: error instanceof Error ? error.message : String(error),
+    message: cut(error instanceof Error ? error.message : String(error), TRAP_MESSAGE_LENGTH_MAX),
     backtrace: [],
   };
 }

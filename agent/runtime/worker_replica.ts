@@ -231,6 +231,8 @@ export class WorkerReplica implements Replica {
         return;
       case "notice":
         return this.options.notice(message.text);
+      case "log":
+        return this.options.log?.(message.level, message.text);
       case "read-stdin":
         this.options.stdio.read().then(
           (bytes) => this.#send({ type: "stdin", bytes }),

@@ -6,7 +6,15 @@
  */
 import { RealmError } from "../kernel/error.ts";
 import { formatBacktrace } from "../kernel/frame.ts";
-import type { Clock, EnforcedLimits, Exit, Replica, StartOptions, Usage } from "../kernel/ports.ts";
+import type {
+  Clock,
+  EnforcedLimits,
+  Exit,
+  LogLevel,
+  Replica,
+  StartOptions,
+  Usage,
+} from "../kernel/ports.ts";
 import type { DesiredReplica } from "../realm/desired.ts";
 import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../realm/reconcile.ts";
 
@@ -16,7 +24,7 @@ export interface SupervisorInit {
   /** Prepares and starts one replica; rejects with a RealmError when that cannot be done. */
   start(
     replica: DesiredReplica,
-    io: Pick<StartOptions, "stdio" | "notice">,
+    io: Pick<StartOptions, "stdio" | "notice" | "log">,
   ): Promise<Replica>;
   /** Where the output of one instance goes; closed when it ended. */
   openLog(component: string, index: number): ReplicaLog;
@@ -39,6 +47,8 @@ export interface SupervisorInit {
 export interface ReplicaLog {
   write(stream: "stdout" | "stderr", bytes: Uint8Array): void;
   notice(text: string): void;
+  /** A line of `wasi:logging`. */
+  log(level: LogLevel, text: string): void;
   close(): void;
 }
 
@@ -225,6 +235,7 @@ export class Supervisor {
     try {
       const live = await this.init.start(replica, {
         notice: (text) => log.notice(text),
+        log: (level, text) => log.log(level, text),
         stdio: {
           terminal: { stdin: false, stdout: false, stderr: false },
           read: () => Promise.resolve(null),

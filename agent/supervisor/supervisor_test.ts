@@ -95,7 +95,12 @@ function setUp() {
       started.push({ replica, fake });
       return Promise.resolve(fake);
     },
-    openLog: () => ({ write: () => {}, notice: (text) => notices.push(text), close: () => {} }),
+    openLog: () => ({
+      write: () => {},
+      log: () => {},
+      notice: (text) => notices.push(text),
+      close: () => {},
+    }),
     serve: (_component, replicas) => {
       serving.push([...replicas]);
       return drained.promise;

@@ -8,12 +8,27 @@ import type { EnforcedLimits, Limits } from "../../kernel/ports.ts";
 
 /** Live handles of one kind (descriptors, pollables, streams, …) that an instance may hold. */
 export const HANDLES_MAX = 1024;
+/** Memory of the host that a handle counts. */
+export const HANDLE_BYTES = 256;
+/** Memory of the host that every instance has beside its own; more counts as memory of the guest. */
+export const HOST_BYTES_FREE = 256 * 1024;
 /** Files that a replica may have open on the host. */
 export const OPEN_FILES_MAX = 1024;
 /** Sockets and outbound connections that a replica may have. */
 export const SOCKETS_MAX = 256;
 /** Lines of `wasi:logging` that a replica may write in one second; more are dropped. */
 export const LOG_LINES_PER_SEC_MAX = 1000;
+
+/** Lines in one second that realm itself says about a replica: denied calls, traps of handlers. */
+export const NOTICES_PER_SEC_MAX = 50;
+/** Characters of such a line. */
+export const NOTICE_LENGTH_MAX = 16_384;
+/** Characters of the message of a trap. */
+export const TRAP_MESSAGE_LENGTH_MAX = 1024;
+/** Characters of the context that a line of `wasi:logging` shows. */
+export const LOG_CONTEXT_LENGTH_MAX = 256;
+/** Characters of the message that a line of `wasi:logging` shows. */
+export const LOG_MESSAGE_LENGTH_MAX = 8192;
 
 /** What is enforced on a replica with these limits. */
 export function enforced(limits: Limits, concurrencyMax: number): EnforcedLimits {

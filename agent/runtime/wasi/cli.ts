@@ -42,6 +42,7 @@ class StdinSource implements InputSource {
     if (this.#chunk.length > 0) {
       const bytes = this.#chunk.subarray(0, lengthMax);
       this.#chunk = this.#chunk.subarray(bytes.length);
+      this.host.memory.hold(-bytes.length);
       return bytes;
     }
     if (this.#error !== undefined) {
@@ -79,7 +80,10 @@ class StdinSource implements InputSource {
       (chunk) =>
         done(() => {
           if (chunk === null) this.#ended = true;
-          else this.#chunk = chunk;
+          else {
+            this.#chunk = chunk;
+            this.host.memory.hold(chunk.length);
+          }
         }),
       (error) =>
         done(() => {
@@ -123,16 +127,24 @@ class StdioSink implements OutputSink {
       written = this.#tail.then(() => this.#closed ? undefined : put());
     }
     this.#queued += bytes.length;
+    this.host.memory.hold(bytes.length);
+    const settled = () => {
+      this.#queued -= bytes.length;
+      this.host.memory.hold(-bytes.length);
+    };
     const tail = written.then(
       () => {
-        this.#queued -= bytes.length;
+        settled();
         if (this.#tail === tail) {
           this.#tail = undefined;
           this.#flushing = false;
         }
         this.#signal.notify();
       },
-      (error) => this.#fail(error),
+      (error) => {
+        settled();
+        this.#fail(error);
+      },
     );
     this.#tail = tail;
   }
@@ -215,10 +227,6 @@ export function createCli(host: WasiInstance) {
     },
     terminalStderr: {
       getTerminalStderr: () => terminal("stderr") ? new TerminalOutput(host) : undefined,
-    },
-    /** Writes to standard error, for `wasi:logging`; nothing where there is no grant. */
-    writeStderr(bytes: Uint8Array): void {
-      if (grants.stdio && stderr.ready() && stderr.permit() >= bytes.length) stderr.write(bytes);
     },
   };
 }

@@ -6,10 +6,11 @@
  *
  * @module
  */
-import type { Grants, Random, Stdio } from "../../kernel/ports.ts";
+import type { Grants, LogLevel, Random, Stdio } from "../../kernel/ports.ts";
 import type { AgentCall } from "../agent_calls.ts";
 import { HANDLES_MAX } from "./bounds.ts";
 import { type GrantName, GRANTS } from "./grants.ts";
+import { type HostAccount, HostMemory } from "./host_account.ts";
 import type { TracedCall } from "./trace.ts";
 
 export { HANDLES_MAX };
@@ -33,7 +34,9 @@ export interface WasiContext {
   /** Ends the guest with this status, so that a guest that catches the exception still ends. */
   exit(status: number): never;
   /** Ends the guest with a trap that it cannot survive. */
-  trap(message: string): never;
+  trap(message: string, code?: "trap" | "memory-limit"): never;
+  /** Where it is booked what the host holds for the guest; without it nothing is. */
+  readonly account?: HostAccount;
   readonly clock: WasiClock;
   readonly random: Random;
   /** Held around each step "resolve a path and act on it" on the mount with this index. */
@@ -46,6 +49,8 @@ export interface WasiContext {
   symlink?(target: string, hostPath: string): void;
   /** The services of the agent, by name; without it there are none. */
   readonly agent?: { call(service: string, request: unknown): AgentCall };
+  /** A line of `wasi:logging`; `text` is made only where the line is taken. */
+  log?(level: LogLevel, text: () => string): void;
   /** Every call of the guest, after it was answered. */
   trace?(call: TracedCall): void;
 }
@@ -60,7 +65,18 @@ export class WasiInstance {
   /** The grant that the call in progress lacks; `resource.ts` reads and clears it for the trace. */
   lacks: GrantName | undefined;
 
-  constructor(readonly ctx: WasiContext) {}
+  /** What the host holds for it. */
+  readonly memory: HostMemory;
+
+  constructor(readonly ctx: WasiContext) {
+    this.memory = new HostMemory(ctx.account, (message) => {
+      try {
+        if (!this.hasEnded) this.#finish(() => ctx.trap(message, "memory-limit"));
+      } catch {
+        // It has ended, and learns so at its next call or fuel check.
+      }
+    });
+  }
 
   /** Throws what ended the instance, when something did: an ended guest gets no more answers. */
   checkRunning(): void {
@@ -79,11 +95,13 @@ export class WasiInstance {
       this.trap(`Cannot open another ${kind}: ${live} are open, the most is ${HANDLES_MAX}`);
     }
     this.#handles.set(kind, live + 1);
+    this.memory.take();
   }
 
   /** One live handle less. */
   give(kind: string): void {
     this.#handles.set(kind, (this.#handles.get(kind) ?? 1) - 1);
+    this.memory.give();
   }
 
   /** How many handles of a kind are live. */
@@ -133,5 +151,6 @@ export class WasiInstance {
     this.#closed = true;
     for (const act of this.#closing) act();
     this.#closing.clear();
+    this.memory.close();
   }
 }

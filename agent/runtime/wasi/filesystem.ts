@@ -44,7 +44,7 @@ import {
   typeOf,
 } from "./filesystem_stat.ts";
 import { clampLength, InputStream, type IoError, OutputStream } from "./io.ts";
-import { guardResource, Resource } from "./resource.ts";
+import { guardResource, HOLD, Resource } from "./resource.ts";
 import { HANDLES_MAX } from "./context.ts";
 
 /** `path-flags`. */
@@ -76,13 +76,17 @@ type Opened =
     readonly flags: DescriptorFlags;
   };
 
+/** Memory of the host that an entry of a directory counts beside its name. */
+const ENTRY_BYTES = 128;
+
 /** Resource `directory-entry-stream`. */
 export class DirectoryEntryStream extends Resource {
   #entries: Iterator<{ type: DescriptorType; name: string }>;
 
-  constructor(host: WasiInstance, entries: Iterable<{ type: DescriptorType; name: string }>) {
+  constructor(host: WasiInstance, entries: readonly { type: DescriptorType; name: string }[]) {
     super(host, "directory-entry-stream");
     this.#entries = entries[Symbol.iterator]();
+    this[HOLD](entries.reduce((sum, { name }) => sum + ENTRY_BYTES + 2 * name.length, 0));
   }
 
   readDirectoryEntry(): { type: DescriptorType; name: string } | undefined {
@@ -270,7 +274,9 @@ export class Descriptor extends Resource {
       write: flags.write === true || openFlags.create === true || openFlags.truncate === true,
     };
     if (mode.write && !this.#mount().writable) throw "not-permitted" satisfies ErrorCode;
-    if (this.host.live("descriptor") >= HANDLES_MAX) throw "quota" satisfies ErrorCode;
+    if (this.host.live("descriptor") >= HANDLES_MAX || !this.host.memory.hasRoom("openFiles")) {
+      throw "quota" satisfies ErrorCode;
+    }
     const opened = this.#locked(() =>
       openFound(this.host, directory, pathFlags, path, openFlags, mode)
     );

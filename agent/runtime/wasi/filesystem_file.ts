@@ -40,6 +40,10 @@ export class OpenFile {
     identity?: Identity,
   ) {
     this.#identity = identity;
+    if (!host.memory.open("openFiles")) {
+      file.close();
+      throw "quota";
+    }
     this.#unclose = host.onClose(() => file.close());
   }
 
@@ -55,6 +59,7 @@ export class OpenFile {
   release(): void {
     if (--this.#users > 0) return;
     this.#unclose();
+    this.host.memory.release("openFiles");
     this.file.close();
   }
 

@@ -37,6 +37,8 @@ export const GRANTS = {
   ),
   listen: grant("--listen HOST:PORT", "listen", "listening sockets"),
   dns: grant("--dns NAME", "dns", "name lookup"),
+  config: grant("--var K=V", "vars", "configuration values"),
+  secrets: grant("--secret NAME=FILE", "secrets", "secrets"),
   keyvalue: grant("--keyvalue DIR", "keyvalue = true", "a private key-value store"),
 } as const satisfies Record<string, Grant>;
 
@@ -78,8 +80,8 @@ export const GRANT_OF_INTERFACE: Readonly<Record<string, GrantName | null>> = {
   "wasi:keyvalue/store": "keyvalue",
   "wasi:keyvalue/atomics": "keyvalue",
   "wasi:keyvalue/batch": "keyvalue",
-  "wasi:config/store": null,
-  "wasi:config/runtime": null,
+  "wasi:config/store": "config",
+  "wasi:config/runtime": "config",
   "wasi:logging/logging": "stdio",
 };
 

@@ -10,7 +10,7 @@
 import { createCli, TerminalInput, TerminalOutput } from "./cli.ts";
 import { createClocks } from "./clocks.ts";
 import { type WasiContext, WasiInstance } from "./context.ts";
-import { Cas, createDenied, DENIED_RESOURCES } from "./denied.ts";
+import { createConfig } from "./config.ts";
 import { createFilesystem, Descriptor, DirectoryEntryStream } from "./filesystem.ts";
 import {
   createHttp,
@@ -28,6 +28,9 @@ import {
   RequestOptions,
 } from "./http_outgoing.ts";
 import { InputStream, IoError, OutputStream, poll, Pollable } from "./io.ts";
+import { Bucket, Cas, createKeyvalue } from "./keyvalue.ts";
+import { createLogging } from "./logging.ts";
+import type { HostMemory } from "./host_account.ts";
 import { createPreview1 } from "./preview1.ts";
 import { createRandom } from "./random.ts";
 import { bindFunctions, bindResource } from "./resource.ts";
@@ -48,6 +51,7 @@ export type { Grant, GrantName } from "./grants.ts";
 export type { HttpHost, RequestHead, ResponseResult } from "./http.ts";
 export type { BodyReader, BodySource, HttpErrorCode } from "./http_body.ts";
 export type { FieldList } from "./http_fields.ts";
+export { POLL_LIST_MAX } from "./io.ts";
 export { SUSPENDING_FUNCTIONS } from "./preview1.ts";
 
 /**
@@ -68,6 +72,17 @@ export const SUSPENDING_IMPORTS: readonly string[] = [
   "wasi:sockets/udp#[method]udp-socket.start-bind",
   "wasi:sockets/udp#[method]udp-socket.stream",
   "wasi:sockets/udp#[method]outgoing-datagram-stream.send",
+  "wasi:keyvalue/store#[method]bucket.get",
+  "wasi:keyvalue/store#[method]bucket.set",
+  "wasi:keyvalue/store#[method]bucket.delete",
+  "wasi:keyvalue/store#[method]bucket.exists",
+  "wasi:keyvalue/store#[method]bucket.list-keys",
+  "wasi:keyvalue/atomics#[static]cas.new",
+  "wasi:keyvalue/atomics#increment",
+  "wasi:keyvalue/atomics#swap",
+  "wasi:keyvalue/batch#get-many",
+  "wasi:keyvalue/batch#set-many",
+  "wasi:keyvalue/batch#delete-many",
 ];
 
 /** The one interface of WASI 0.1. */
@@ -81,6 +96,8 @@ export interface WasiHost {
    */
   readonly imports: Record<string, object>;
   readonly http: HttpHost;
+  /** What the host holds for the instance. */
+  readonly memory: HostMemory;
   /** Gives back files, timers and waits; a wait that is pending rejects. */
   close(): void;
 }
@@ -91,7 +108,6 @@ type Functions = Record<string, Function>;
 type ResourceClass = { new (host: WasiInstance, ...args: any[]): object; prototype: object };
 
 const RESOURCES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
-  ...DENIED_RESOURCES,
   "wasi:cli/terminal-input": { "terminal-input": TerminalInput },
   "wasi:cli/terminal-output": { "terminal-output": TerminalOutput },
   "wasi:filesystem/types": {
@@ -107,6 +123,7 @@ const RESOURCES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   "wasi:io/error": { "error": IoError },
   "wasi:io/poll": { "pollable": Pollable },
   "wasi:io/streams": { "input-stream": InputStream, "output-stream": OutputStream },
+  "wasi:keyvalue/store": { "bucket": Bucket },
   "wasi:sockets/network": { "network": Network },
   "wasi:sockets/ip-name-lookup": { "resolve-address-stream": ResolveAddressStream },
   "wasi:sockets/tcp": { "tcp-socket": TcpSocket },
@@ -130,7 +147,7 @@ const CONSTRUCTIBLE: Readonly<
     OutgoingResponse: ["outgoing-response", OutgoingResponse],
     OutgoingBody: ["outgoing-body", OutgoingBody, "finish"],
   },
-  "wasi:keyvalue/atomics": { Cas: ["cas", Cas as unknown as ResourceClass, "new"] },
+  "wasi:keyvalue/atomics": { Cas: ["cas", Cas, "new"] },
 };
 
 /** The name of a resource's class in the glue. */
@@ -160,7 +177,7 @@ function functionsOf(host: WasiInstance, http: ReturnType<typeof createHttp>) {
   const clocks = once(() => createClocks(host));
   const random = once(() => createRandom(host));
   const filesystem = once(() => createFilesystem(host));
-  const denied = once(() => createDenied(host, (bytes) => cli().writeStderr(bytes)));
+  const keyvalue = once(() => createKeyvalue(host));
   const none = () => ({});
   return {
     [PREVIEW1]: () =>
@@ -206,12 +223,12 @@ function functionsOf(host: WasiInstance, http: ReturnType<typeof createHttp>) {
     "wasi:sockets/udp-create-socket": () => ({
       createUdpSocket: (family: Family) => createUdpSocket(host, family),
     }),
-    "wasi:keyvalue/store": () => denied()["wasi:keyvalue/store"],
-    "wasi:keyvalue/atomics": () => denied()["wasi:keyvalue/atomics"],
-    "wasi:keyvalue/batch": () => denied()["wasi:keyvalue/batch"],
-    "wasi:config/store": () => denied()["wasi:config/store"],
-    "wasi:config/runtime": () => denied()["wasi:config/runtime"],
-    "wasi:logging/logging": () => denied()["wasi:logging/logging"],
+    "wasi:keyvalue/store": () => keyvalue().store,
+    "wasi:keyvalue/atomics": () => keyvalue().atomics,
+    "wasi:keyvalue/batch": () => keyvalue().batch,
+    "wasi:config/store": () => createConfig(host),
+    "wasi:config/runtime": () => createConfig(host),
+    "wasi:logging/logging": () => createLogging(host),
   } satisfies Record<string, () => Functions>;
 }
 
@@ -236,5 +253,5 @@ export function createWasi(ctx: WasiContext): WasiHost {
     });
     Object.defineProperty(imports, iface, { enumerable: iface !== PREVIEW1, get });
   }
-  return { imports, http: http.host, close: () => host.close() };
+  return { imports, http: http.host, memory: host.memory, close: () => host.close() };
 }

@@ -96,9 +96,10 @@ Deno.test("createWasi() has every function and method of every interface, and no
 Deno.test("SUSPENDING_IMPORTS names functions that are there", () => {
   const f = createFixture();
   for (const name of SUSPENDING_IMPORTS) {
-    const [, iface, type, method] = /^([^#]+)#(?:\[method\]([^.]+)\.)?(.+)$/.exec(name)!;
+    const [, iface, kind, type, method] = /^([^#]+)#(?:\[(\w+)\]([^.]+)\.)?(.+)$/.exec(name)!;
     const members = f.get(iface!);
-    const owner = type === undefined ? members : members[camel(`-${type}`)].prototype;
+    const owned = type === undefined ? members : members[camel(`-${type}`)];
+    const owner = kind === "method" ? owned.prototype : owned;
     assert.equal(typeof owner[camel(method!)], "function", name);
   }
 });
@@ -278,16 +279,36 @@ Deno.test("sockets answer access-denied and name the grant once per interface", 
   assert.throws(() => Object.create(TcpSocket.prototype).startBind(), /invalid handle/);
 });
 
-Deno.test("keyvalue is denied, config is empty, logging goes to standard error", () => {
+Deno.test("keyvalue is denied without a grant", () => {
   const f = createFixture();
   const denied = { tag: "access-denied" };
   assert.deepEqual(thrown(() => f.get("wasi:keyvalue/store").open("default")), denied);
-  assert.deepEqual(thrown(() => f.get("wasi:keyvalue/atomics").increment({}, "k", 1n)), denied);
-  assert.deepEqual(thrown(() => f.get("wasi:keyvalue/batch").getMany({}, [])), denied);
-  assert.deepEqual(thrown(() => f.get("wasi:keyvalue/atomics").Cas.new({}, "k")), denied);
-  assert.equal(f.get("wasi:config/store").get("x"), undefined);
-  assert.deepEqual(f.get("wasi:config/runtime").getAll(), []);
-  f.get("wasi:logging/logging").log("warn", "db", "lost\n\x1b[31mline");
-  f.get("wasi:logging/logging").log("info", "", "hi");
-  assert.equal(f.output.stderr, "WARN db: lost  [31mline\nINFO hi\n");
+  assert.match(f.notices[0]![1], /--keyvalue DIR/);
+});
+
+Deno.test("config answers the variables, through both spellings", () => {
+  const f = createFixture({ config: [["DB", "a"], ["EMPTY", ""]] });
+  for (const iface of ["wasi:config/store", "wasi:config/runtime"]) {
+    assert.equal(f.get(iface).get("DB"), "a");
+    assert.equal(f.get(iface).get("EMPTY"), "");
+    assert.equal(f.get(iface).get("toString"), undefined);
+    const all = f.get(iface).getAll();
+    assert.deepEqual(all, [["DB", "a"], ["EMPTY", ""]]);
+    all.pop();
+    assert.equal(f.get(iface).getAll().length, 2);
+  }
+});
+
+Deno.test("logging gives lines with their level, bounded and without control characters", () => {
+  const lines: [string, string][] = [];
+  const f = createFixture({}, { log: (level, text) => void lines.push([level, text()]) });
+  const { log } = f.get("wasi:logging/logging");
+  log("warn", "d\nb", "lost\r\n\x1b[31mline");
+  log("info", "", "hi");
+  log("error", "c".repeat(300), "m".repeat(9000));
+  assert.deepEqual(lines.slice(0, 2), [["warn", "d b: lost [31mline"], ["info", "hi"]]);
+  assert.equal(lines[2]![1], `${"c".repeat(256)}…: ${"m".repeat(8192)}…`);
+  const denied = createFixture({ stdio: false }, { log: () => assert.fail("denied") });
+  denied.get("wasi:logging/logging").log("info", "", "hi");
+  assert.equal(denied.notices.length, 1);
 });

@@ -17,6 +17,7 @@ import {
   OutgoingBody,
 } from "./http_body.ts";
 import {
+  bytesOfFields,
   contentLength,
   type FieldList,
   Fields,
@@ -25,7 +26,7 @@ import {
 } from "./http_fields.ts";
 import { createOutgoingHandler, type Method, type Scheme } from "./http_outgoing.ts";
 import type { IoError } from "./io.ts";
-import { guardResource, Resource } from "./resource.ts";
+import { guardResource, HOLD, Resource } from "./resource.ts";
 
 /** The head of a request as it came in. */
 export interface RequestHead {
@@ -113,6 +114,7 @@ export class OutgoingResponse extends Resource {
   constructor(host: WasiInstance, headers: Fields) {
     super(host, "outgoing-response");
     this.fields = takeFields(headers);
+    this[HOLD](bytesOfFields(this.fields));
   }
 
   statusCode(): number {

@@ -74,8 +74,16 @@ class Incoming implements Readiness {
   ended = false;
   error: HttpErrorCode | undefined;
 
-  constructor(readonly source: BodySource | null) {
+  constructor(readonly host: WasiInstance, readonly source: BodySource | null) {
     if (source === null) this.ended = true;
+  }
+
+  /** Takes so many bytes, or what there is. */
+  take(lengthMax = Infinity): Uint8Array {
+    const bytes = this.chunk.subarray(0, lengthMax);
+    this.chunk = this.chunk.subarray(bytes.length);
+    this.host.memory.hold(-bytes.length);
+    return bytes;
   }
 
   ready(): boolean {
@@ -98,7 +106,10 @@ class Incoming implements Readiness {
     this.source!.read().then(
       (chunk) => {
         if (chunk === null) this.ended = true;
-        else this.chunk = chunk;
+        else {
+          this.chunk = chunk;
+          this.host.memory.hold(chunk.length);
+        }
         done();
       },
       (error) => {
@@ -125,11 +136,7 @@ class IncomingSource implements InputSource {
   read(lengthMax: number): Uint8Array {
     const { incoming } = this;
     if (this.#failed) streamClosed();
-    if (incoming.chunk.length > 0) {
-      const bytes = incoming.chunk.subarray(0, lengthMax);
-      incoming.chunk = incoming.chunk.subarray(bytes.length);
-      return bytes;
-    }
+    if (incoming.chunk.length > 0) return incoming.take(lengthMax);
     if (incoming.error !== undefined) {
       this.#failed = true;
       streamFailed(this.host, { message: incoming.error.tag, http: incoming.error });
@@ -148,11 +155,13 @@ export class IncomingBody extends Resource {
 
   constructor(host: WasiInstance, source: BodySource | null) {
     super(host, "incoming-body");
-    this.incoming = new Incoming(source);
+    this.incoming = new Incoming(host, source);
   }
 
   protected override released(): void {
-    if (!this.#finished) this.incoming.source?.cancel?.();
+    if (this.#finished) return;
+    this.incoming.take();
+    this.incoming.source?.cancel?.();
   }
 
   stream(): InputStream {
@@ -173,7 +182,7 @@ class TrailersReadiness implements Readiness {
   constructor(readonly incoming: Incoming) {}
 
   ready(): boolean {
-    this.incoming.chunk = NOTHING;
+    this.incoming.take();
     return this.incoming.ready() && this.incoming.chunk.length === 0;
   }
 
@@ -200,6 +209,7 @@ export class FutureTrailers extends Resource {
   }
 
   protected override released(): void {
+    this.incoming.take();
     if (!this.incoming.ended && !this.incoming.error) this.incoming.source?.cancel?.();
   }
 
@@ -257,6 +267,7 @@ class Outgoing implements OutputSink, BodyReader {
       this.#chunks[this.#chunks.length - 1] = joined;
     } else this.#chunks.push(bytes);
     this.#queued += bytes.length;
+    this.host.memory.hold(bytes.length);
     this.#readable.notify();
   }
 
@@ -293,6 +304,7 @@ class Outgoing implements OutputSink, BodyReader {
     const chunk = this.#chunks.shift();
     if (chunk !== undefined) {
       this.#queued -= chunk.length;
+      this.host.memory.hold(-chunk.length);
       this.#writable.notify();
       return chunk;
     }
@@ -325,6 +337,7 @@ class Outgoing implements OutputSink, BodyReader {
   cancel(): void {
     this.#cancelled = true;
     this.#chunks = [];
+    this.host.memory.hold(-this.#queued);
     this.#queued = 0;
     this.#writable.notify();
     this.#readable.notify();

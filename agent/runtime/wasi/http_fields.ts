@@ -8,7 +8,7 @@
  * @module
  */
 import type { WasiInstance } from "./context.ts";
-import { guardResource, Resource } from "./resource.ts";
+import { guardResource, HOLD, Resource } from "./resource.ts";
 
 /** Bytes of all names and values of one `fields`, with {@link FIELD_OVERHEAD_BYTES} for each. */
 export const FIELDS_BYTES_MAX = 128 * 1024;
@@ -141,18 +141,31 @@ export class Fields extends Resource {
   #remove(lower: string): void {
     this.#entries = this.#entries.filter((entry) => {
       if (entry[0] !== lower) return true;
-      this.#bytes -= lower.length + entry[1].length + FIELD_OVERHEAD_BYTES;
+      this.#add(-(lower.length + entry[1].length + FIELD_OVERHEAD_BYTES));
       return false;
     });
   }
 
+  #add(bytes: number): void {
+    this.#bytes += bytes;
+    this[HOLD](bytes);
+  }
+
   #push(lower: string, value: Uint8Array): void {
-    this.#bytes += lower.length + value.length + FIELD_OVERHEAD_BYTES;
+    this.#add(lower.length + value.length + FIELD_OVERHEAD_BYTES);
     if (this.#bytes > FIELDS_BYTES_MAX) {
       this.host.trap(`Cannot add header "${lower}": more than ${FIELDS_BYTES_MAX} bytes in all`);
     }
     this.#entries.push([lower, value]);
   }
+}
+
+/** What fields count that a message has. */
+export function bytesOfFields(list: FieldList): number {
+  return list.reduce(
+    (sum, [name, value]) => sum + name.length + value.length + FIELD_OVERHEAD_BYTES,
+    0,
+  );
 }
 
 /** Immutable fields out of what came from outside: nothing in them that a guest may not see. */

@@ -29,6 +29,7 @@ import {
   OutgoingBody,
 } from "./http_body.ts";
 import {
+  bytesOfFields,
   contentLength,
   type FieldList,
   Fields,
@@ -36,7 +37,7 @@ import {
   takeFields,
 } from "./http_fields.ts";
 import { Pollable, type Readiness } from "./io.ts";
-import { guardResource, Resource } from "./resource.ts";
+import { guardResource, HOLD, Resource } from "./resource.ts";
 
 /** `method`. */
 export interface Method {
@@ -193,6 +194,7 @@ export class OutgoingRequest extends Resource {
   constructor(host: WasiInstance, headers: Fields) {
     super(host, "outgoing-request");
     this.#headers = takeFields(headers);
+    this[HOLD](bytesOfFields(this.#headers));
   }
 
   body(): OutgoingBody {

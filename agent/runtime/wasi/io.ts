@@ -10,7 +10,7 @@
  * @module
  */
 import type { WasiInstance } from "./context.ts";
-import { guardResource, Resource } from "./resource.ts";
+import { guardResource, HOLD, Resource } from "./resource.ts";
 
 /** The most bytes that one read gives, and that a sink takes before it pushes back. */
 export const STREAM_BYTES_MAX = 65_536;
@@ -109,6 +109,7 @@ export function isStreamClosed(error: unknown): boolean {
 export class IoError extends Resource {
   constructor(host: WasiInstance, readonly init: IoErrorInit) {
     super(host, "error");
+    this[HOLD](2 * init.message.length);
   }
 
   toDebugString(): string {

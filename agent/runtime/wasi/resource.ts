@@ -17,6 +17,9 @@ import { traced } from "./trace.ts";
 type AnyFunction = Function;
 type Call = (...args: unknown[]) => unknown;
 
+/** Books bytes that a resource keeps; by a symbol, because a guest may call any name. */
+export const HOLD = Symbol("hold");
+
 /**
  * Something a guest holds a handle of.
  *
@@ -29,6 +32,7 @@ export abstract class Resource {
   readonly #parent: Resource | undefined;
   #children = 0;
   #open = true;
+  #held = 0;
 
   constructor(host: WasiInstance, kind: string, parent?: Resource) {
     host.take(kind);
@@ -47,7 +51,16 @@ export abstract class Resource {
     this.#open = false;
     if (this.#parent !== undefined) this.#parent.#children--;
     this.host.give(this.#kind);
+    this.host.memory.hold(-this.#held);
+    this.#held = 0;
     this.released();
+  }
+
+  /** The host keeps so many bytes more for it, or fewer; given back when it is dropped. */
+  [HOLD](bytes: number): void {
+    if (!this.#open) return;
+    this.#held += bytes;
+    this.host.memory.hold(bytes);
   }
 
   /** What a kind does when it is dropped. */
@@ -142,6 +155,7 @@ export function bindResource(
   for (const name of statics) {
     const call = `${iface}#[static]${resource}.${kebab(name)}`;
     Object.defineProperty(bound, name, {
+      configurable: true, // what may wait is replaced
       value: (...args: unknown[]) => answer(host, call, () => members[name]!(host, ...args), args),
     });
   }
