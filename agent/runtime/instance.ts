@@ -32,6 +32,8 @@ export interface InstanceInit {
   readonly limiter: Limiter;
   /** The imports of `createWasi`. */
   readonly wasi: Record<string, object>;
+  /** Whether there is one call at most: then a stack to serve more on does not pay. */
+  readonly once?: boolean;
   /** Called when the guest is about to wait. */
   readonly onWait: () => void;
 }
@@ -396,7 +398,10 @@ export class Instance {
       "handle",
       [request, outparam],
       (core, [first, second]) => {
-        const { limiter } = this.init;
+        const { limiter, once } = this.init;
+        if (once) {
+          return jspi.promising(core as (...handles: number[]) => void)(first!, second!);
+        }
         // Made with the first request: until it is closed nothing of the instance is freed.
         this.#loop ??= new HandlerLoop(core, () => limiter.enter(), () => limiter.leave());
         return this.#loop.call(first!, second!);

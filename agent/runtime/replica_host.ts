@@ -228,6 +228,7 @@ export class ReplicaHost implements RequestsHost {
         memoryPagesMin: start.memoryPagesMin,
         tableElementsMin: start.tableElementsMin,
         limiter,
+        once: start.instancePerRequest,
         wasi: wasi.imports,
         onWait: () => {
           this.#requests.waits(live as Live);

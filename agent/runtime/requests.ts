@@ -21,6 +21,10 @@ import type { BodyReader, BodySource, ResponseResult, WasiHost } from "./wasi/ho
 /** Requests beyond `maxConcurrency` that wait here; the proxy keeps the real queue. */
 const REQUESTS_WAITING_MAX = 1024;
 
+/** Where each request has an instance of its own: so many wait for one, made when nothing is done. */
+const AHEAD = 2;
+const AHEAD_AFTER_MS = 2;
+
 /** A request on its way through the replica. */
 export interface Flight {
   readonly id: number;
@@ -76,6 +80,9 @@ export class Requests {
   readonly #arriving: RingReader | undefined;
   readonly #answered: RingWriter | undefined;
 
+  #ahead: number | undefined;
+  #closed = false;
+
   constructor(host: RequestsHost) {
     this.#host = host;
     const { rings } = host.start;
@@ -103,12 +110,15 @@ export class Requests {
 
   /** An instance that was made ahead. */
   addIdle(live: Live): void {
-    this.#idle.push(live);
+    if (this.#closed) this.#host.discard(live);
+    else this.#idle.push(live);
   }
 
   /** Drops every instance that is idle: there are no requests any more. */
   close(): void {
     this.#arriving?.close();
+    this.#closed = true;
+    clearTimeout(this.#ahead);
     for (const live of this.#idle.splice(0)) this.#host.discard(live);
   }
 
@@ -168,7 +178,7 @@ export class Requests {
   }
 
   async #serve(flight: Flight): Promise<void> {
-    let live = this.#host.start.instancePerRequest ? undefined : this.#idle.pop();
+    let live = this.#idle.pop();
     let limiter: Limiter | undefined = live?.limiter;
     this.#host.ledger.add("requests", 1);
     try {
@@ -187,8 +197,10 @@ export class Requests {
         if (flight.streaming) await flight.streaming;
       }
       if (live.limiter.ended) throw new GuestEnded();
-      if (this.#host.start.instancePerRequest) this.#host.discard(live);
-      else this.#idle.push(live);
+      if (this.#host.start.instancePerRequest) {
+        this.#host.discard(live);
+        this.#later();
+      } else this.#idle.push(live);
     } catch (error) {
       if (live) this.#host.discard(live);
       else limiter?.dispose();
@@ -206,6 +218,25 @@ export class Requests {
     this.#land(flight);
     const next = this.#waiting.shift();
     if (next) this.#serve(next);
+  }
+
+  /** Makes instances ahead, while there is nothing else to do. */
+  #later(): void {
+    if (this.#ahead !== undefined) return;
+    this.#ahead = setTimeout(async () => {
+      let limiter: Limiter | undefined;
+      try {
+        while (
+          this.#host.live.size === this.#idle.length && this.#idle.length < AHEAD && !this.#closed
+        ) {
+          this.addIdle(await this.#host.create((l) => limiter = l));
+        }
+      } catch {
+        limiter?.dispose(); // whoever needs it makes it, and hears why not
+      } finally {
+        this.#ahead = undefined;
+      }
+    }, AHEAD_AFTER_MS);
   }
 
   #bodyOf(flight: Flight): BodySource | null {
