@@ -127,6 +127,21 @@ Deno.test("handlers serve many slow requests at once, up to their concurrency", 
     assert.ok(replica.usage().memoryBytes < 50 * 2 * MIB);
   }));
 
+Deno.test("100 requests that wait 200 ms each take less than a second in one replica", () =>
+  withHandler("http-counter", {
+    maxConcurrency: 100,
+    limits: { memoryBytesMax: 128 * MIB },
+  }, async ({ text, replica }) => {
+    const wait = () => Promise.all(Array.from({ length: 100 }, () => text("/slow?ms=200")));
+    await wait(); // makes the instances
+    const from = performance.now();
+    await wait();
+    const ms = performance.now() - from;
+    assert.ok(ms > 190 && ms < 1_000, `${ms} ms`);
+    assert.equal(replica.usage().refusedGrowths, 0);
+    assert.ok(replica.usage().memoryBytesPeak <= 128 * MIB);
+  }));
+
 Deno.test("a request that traps, spins or says nothing fails alone", () =>
   withHandler(
     "http-counter",
@@ -177,6 +192,50 @@ Deno.test("a guest that spins lets its neighbours in the replica answer", () =>
     stop.abort();
     assert.equal(await spinning, "ended");
     assert.equal(await text("/healthz"), "ok\n");
+  }));
+
+Deno.test("however many guests spin, a neighbour in the replica answers within 20 ms", () =>
+  withHandler("http-counter", {}, async ({ get, text }) => {
+    for (let i = 0; i < 50; i++) await text("/healthz");
+    const stop = new AbortController();
+    const spinning = Array.from(
+      { length: 8 },
+      () => get("/spin", { signal: stop.signal }).catch(() => "ended"),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const times: number[] = [];
+    for (let i = 0; i < 21; i++) {
+      const askedMs = performance.now();
+      assert.equal(await text("/healthz"), "ok\n");
+      times.push(performance.now() - askedMs);
+    }
+    stop.abort();
+    assert.deepEqual(await Promise.all(spinning), Array(8).fill("ended"));
+    // The median: that the machine is busy delays some. One round of all eight takes 40 ms.
+    const median = times.sort((a, b) => a - b)[10]!;
+    assert.ok(median < 20, `${median} ms`);
+  }));
+
+Deno.test("a neighbour answers while others sleep, and while one waits for its fuel", () =>
+  withHandler("http-counter", {
+    limits: { memoryBytesMax: 64 * MIB, fuelPerSec: 20_000_000 },
+  }, async ({ get, text, replica }) => {
+    await text("/healthz");
+    const stop = new AbortController();
+    const others = ["/slow?ms=60000", "/spin"].map((path) =>
+      get(path, { signal: stop.signal }).catch(() => "ended")
+    );
+    while (replica.usage().throttledMs === 0) await new Promise((go) => setTimeout(go, 20));
+    const times: number[] = [];
+    for (let i = 0; i < 11; i++) {
+      const askedMs = performance.now();
+      assert.equal(await text("/healthz"), "ok\n");
+      times.push(performance.now() - askedMs);
+    }
+    stop.abort();
+    assert.deepEqual(await Promise.all(others), ["ended", "ended"]);
+    const median = times.sort((a, b) => a - b)[5]!;
+    assert.ok(median < 50, `${median} ms`);
   }));
 
 Deno.test("a trap before the response was sent is no response, however much was written", () =>

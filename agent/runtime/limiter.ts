@@ -11,6 +11,7 @@
 import type { ErrorCode } from "../kernel/error.ts";
 import type { Limits } from "../kernel/ports.ts";
 import { END, type Ledger } from "./ledger.ts";
+import { Turns } from "./turns.ts";
 
 /**
  * Fuel between two checks with the host. A check takes 0.5 µs, optimised code uses up a slice in 20
@@ -19,6 +20,8 @@ import { END, type Ledger } from "./ledger.ts";
 const SLICE = 262_144;
 /** A guest that shares its Worker lets the others run after this time. */
 const TURN_MS = 8;
+/** The same where another is in line: whoever asks for little then waits for two turns at most. */
+const TURN_IN_LINE_MS = 5;
 /** Tables are counted at what V8 needs for an element and its dispatch entry. */
 export const TABLE_ELEMENT_BYTES = 32;
 export const PAGE_BYTES = 65_536;
@@ -111,6 +114,8 @@ export class FuelBucket {
   }
 }
 
+/** The guests of this thread that let others run. */
+const turns = new Turns();
 /** The guest that runs in this thread. */
 let running: Limiter | undefined;
 
@@ -284,7 +289,8 @@ export class Limiter {
     const available = this.init.bucket?.available() ?? Infinity;
     this.#throttled = available === 0;
     if (this.#throttled) return 2;
-    if (this.#turnMs > TURN_MS && (this.init.shared || this.init.awaits?.())) return 2;
+    const turnMs = turns.waiting > 0 ? TURN_IN_LINE_MS : TURN_MS;
+    if (this.#turnMs > turnMs && (this.init.shared || this.init.awaits?.())) return 2;
     return this.#grant(available);
   };
 
@@ -299,7 +305,7 @@ export class Limiter {
       fuel = await this.untilEnded(bucket.wait());
       ledger.add("throttledMs", now() - from);
     } else {
-      await new Promise((resolve) => setTimeout(resolve, 0));
+      await turns.next();
     }
     this.#turnMs = 0;
     this.enter();
