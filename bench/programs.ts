@@ -102,6 +102,8 @@ export async function runProcess(
 /** A process that stays. */
 export interface Running {
   readonly pid: number;
+  /** Processor time that it has used, user and system; undefined where this cannot be told. */
+  cpuMs(): Promise<number | undefined>;
   /** What of its memory is in RAM, and what of that it shares with nobody (proportionally). */
   memory(): Promise<{ rssMib: number; pssMib: number } | undefined>;
   stop(): Promise<void>;
@@ -123,6 +125,18 @@ export function startProcess(
   const { pid } = child;
   return {
     pid,
+    async cpuMs() {
+      try {
+        let ns = 0;
+        for await (const { name } of Deno.readDir(`/proc/${pid}/task`)) {
+          const text = await Deno.readTextFile(`/proc/${pid}/task/${name}/schedstat`);
+          ns += Number(text.split(" ")[0]);
+        }
+        return ns / 1e6;
+      } catch {
+        return undefined; // no /proc
+      }
+    },
     async memory() {
       try {
         const text = await Deno.readTextFile(`/proc/${pid}/smaps_rollup`);
