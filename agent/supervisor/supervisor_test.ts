@@ -239,7 +239,7 @@ Deno.test("Supervisor lets replaced handlers serve until theirs does, and stops 
           return fake;
         })
       ),
-    openLog: () => ({ write: () => {}, notice: () => {}, close: () => {} }),
+    openLog: () => ({ write: () => {}, log: () => {}, notice: () => {}, close: () => {} }),
     serve: (_component, replicas) => {
       serving = replicas;
       return Promise.resolve();
