@@ -165,93 +165,139 @@ const CLASSES: Readonly<Record<string, object>> = Object.fromEntries(
   ]),
 );
 
-/** Builds a value the first time it is asked for. */
-function once<T>(make: () => T): () => T {
-  let made: { value: T } | undefined;
-  return () => (made ??= { value: make() }).value;
+/** What the interfaces of one instance are made of; each part when it is first asked for. */
+class Parts {
+  #cli: ReturnType<typeof createCli> | undefined;
+  #clocks: ReturnType<typeof createClocks> | undefined;
+  #random: ReturnType<typeof createRandom> | undefined;
+  #filesystem: ReturnType<typeof createFilesystem> | undefined;
+  #keyvalue: ReturnType<typeof createKeyvalue> | undefined;
+
+  constructor(readonly host: WasiInstance, readonly http: ReturnType<typeof createHttp>) {}
+
+  get cli() {
+    return this.#cli ??= createCli(this.host);
+  }
+
+  get clocks() {
+    return this.#clocks ??= createClocks(this.host);
+  }
+
+  get random() {
+    return this.#random ??= createRandom(this.host);
+  }
+
+  get filesystem() {
+    return this.#filesystem ??= createFilesystem(this.host);
+  }
+
+  get keyvalue() {
+    return this.#keyvalue ??= createKeyvalue(this.host);
+  }
 }
 
-/** The functions of each interface of one instance. */
-function functionsOf(host: WasiInstance, http: ReturnType<typeof createHttp>) {
-  const cli = once(() => createCli(host));
-  const clocks = once(() => createClocks(host));
-  const random = once(() => createRandom(host));
-  const filesystem = once(() => createFilesystem(host));
-  const keyvalue = once(() => createKeyvalue(host));
-  const none = () => ({});
-  return {
-    [PREVIEW1]: () =>
-      createPreview1(host, () => ({
-        cli: cli(),
-        clocks: clocks(),
-        random: random(),
-        filesystem: filesystem(),
-      })),
-    "wasi:cli/environment": () => cli().environment,
-    "wasi:cli/exit": () => cli().exit,
-    "wasi:cli/stdin": () => cli().stdin,
-    "wasi:cli/stdout": () => cli().stdout,
-    "wasi:cli/stderr": () => cli().stderr,
-    "wasi:cli/terminal-input": none,
-    "wasi:cli/terminal-output": none,
-    "wasi:cli/terminal-stdin": () => cli().terminalStdin,
-    "wasi:cli/terminal-stdout": () => cli().terminalStdout,
-    "wasi:cli/terminal-stderr": () => cli().terminalStderr,
-    "wasi:clocks/monotonic-clock": () => clocks().monotonicClock,
-    "wasi:clocks/wall-clock": () => clocks().wallClock,
-    "wasi:clocks/timezone": () => clocks().timezone,
-    "wasi:filesystem/preopens": () => filesystem().preopens,
-    "wasi:filesystem/types": () => filesystem().types,
-    "wasi:http/types": () => http.types,
-    "wasi:http/outgoing-handler": () => http.outgoingHandler,
-    "wasi:io/error": none,
-    "wasi:io/poll": () => ({ poll: (list: Pollable[]) => poll(host, list) }),
-    "wasi:io/streams": none,
-    "wasi:random/random": () => random().random,
-    "wasi:random/insecure": () => random().insecure,
-    "wasi:random/insecure-seed": () => random().insecureSeed,
-    "wasi:sockets/network": () => ({ networkErrorCode }),
-    "wasi:sockets/instance-network": () => ({ instanceNetwork: () => new Network(host) }),
-    "wasi:sockets/ip-name-lookup": () => ({
-      resolveAddresses: (network: Network, name: string) => resolveAddresses(host, network, name),
-    }),
-    "wasi:sockets/tcp": none,
-    "wasi:sockets/tcp-create-socket": () => ({
-      createTcpSocket: (family: Family) => createTcpSocket(host, family),
-    }),
-    "wasi:sockets/udp": none,
-    "wasi:sockets/udp-create-socket": () => ({
-      createUdpSocket: (family: Family) => createUdpSocket(host, family),
-    }),
-    "wasi:keyvalue/store": () => keyvalue().store,
-    "wasi:keyvalue/atomics": () => keyvalue().atomics,
-    "wasi:keyvalue/batch": () => keyvalue().batch,
-    "wasi:config/store": () => createConfig(host),
-    "wasi:config/runtime": () => createConfig(host),
-    "wasi:logging/logging": () => createLogging(host),
-  } satisfies Record<string, () => Functions>;
+const none = () => ({});
+
+/** The functions of each interface. */
+const FUNCTIONS: Readonly<Record<string, (parts: Parts) => Functions>> = {
+  [PREVIEW1]: (parts) =>
+    createPreview1(parts.host, () => ({
+      cli: parts.cli,
+      clocks: parts.clocks,
+      random: parts.random,
+      filesystem: parts.filesystem,
+    })),
+  "wasi:cli/environment": (parts) => parts.cli.environment,
+  "wasi:cli/exit": (parts) => parts.cli.exit,
+  "wasi:cli/stdin": (parts) => parts.cli.stdin,
+  "wasi:cli/stdout": (parts) => parts.cli.stdout,
+  "wasi:cli/stderr": (parts) => parts.cli.stderr,
+  "wasi:cli/terminal-input": none,
+  "wasi:cli/terminal-output": none,
+  "wasi:cli/terminal-stdin": (parts) => parts.cli.terminalStdin,
+  "wasi:cli/terminal-stdout": (parts) => parts.cli.terminalStdout,
+  "wasi:cli/terminal-stderr": (parts) => parts.cli.terminalStderr,
+  "wasi:clocks/monotonic-clock": (parts) => parts.clocks.monotonicClock,
+  "wasi:clocks/wall-clock": (parts) => parts.clocks.wallClock,
+  "wasi:clocks/timezone": (parts) => parts.clocks.timezone,
+  "wasi:filesystem/preopens": (parts) => parts.filesystem.preopens,
+  "wasi:filesystem/types": (parts) => parts.filesystem.types,
+  "wasi:http/types": (parts) => parts.http.types,
+  "wasi:http/outgoing-handler": (parts) => parts.http.outgoingHandler,
+  "wasi:io/error": none,
+  "wasi:io/poll": (parts) => ({ poll: (list: Pollable[]) => poll(parts.host, list) }),
+  "wasi:io/streams": none,
+  "wasi:random/random": (parts) => parts.random.random,
+  "wasi:random/insecure": (parts) => parts.random.insecure,
+  "wasi:random/insecure-seed": (parts) => parts.random.insecureSeed,
+  "wasi:sockets/network": () => ({ networkErrorCode }),
+  "wasi:sockets/instance-network": (parts) => ({ instanceNetwork: () => new Network(parts.host) }),
+  "wasi:sockets/ip-name-lookup": (parts) => ({
+    resolveAddresses: (network: Network, name: string) =>
+      resolveAddresses(parts.host, network, name),
+  }),
+  "wasi:sockets/tcp": none,
+  "wasi:sockets/tcp-create-socket": (parts) => ({
+    createTcpSocket: (family: Family) => createTcpSocket(parts.host, family),
+  }),
+  "wasi:sockets/udp": none,
+  "wasi:sockets/udp-create-socket": (parts) => ({
+    createUdpSocket: (family: Family) => createUdpSocket(parts.host, family),
+  }),
+  "wasi:keyvalue/store": (parts) => parts.keyvalue.store,
+  "wasi:keyvalue/atomics": (parts) => parts.keyvalue.atomics,
+  "wasi:keyvalue/batch": (parts) => parts.keyvalue.batch,
+  "wasi:config/store": (parts) => createConfig(parts.host),
+  "wasi:config/runtime": (parts) => createConfig(parts.host),
+  "wasi:logging/logging": (parts) => createLogging(parts.host),
+};
+
+/** The members of an interface for one instance. */
+function membersOf(parts: Parts, iface: string): object {
+  // Inherits nothing: a guest may import any name.
+  const members: Record<string, unknown> = Object.create(null);
+  Object.assign(members, bindFunctions(parts.host, iface, FUNCTIONS[iface]!(parts)));
+  Object.assign(members, CLASSES[iface]);
+  const constructible = CONSTRUCTIBLE[iface];
+  for (const name in constructible) {
+    const [resource, type, ...statics] = constructible[name]!;
+    members[name] = bindResource(parts.host, iface, resource, type, statics);
+  }
+  return members;
+}
+
+const PARTS = Symbol("parts");
+
+/**
+ * The interfaces of one instance: inherited getters, of which each becomes a value of its own when
+ * it is first asked for. An instance pays for what it imports.
+ */
+class Imports {
+  /** Not private: whoever replaces an interface inherits the others. */
+  readonly [PARTS]: Parts;
+
+  constructor(parts: Parts) {
+    this[PARTS] = parts;
+  }
+
+  static {
+    for (const iface in FUNCTIONS) {
+      Object.defineProperty(Imports.prototype, iface, {
+        enumerable: iface !== PREVIEW1,
+        get(this: Imports) {
+          const value = membersOf(this[PARTS], iface);
+          Object.defineProperty(this, iface, { value, enumerable: iface !== PREVIEW1 });
+          return value;
+        },
+      });
+    }
+  }
 }
 
 /** Builds the WASI host of one instance. */
 export function createWasi(ctx: WasiContext): WasiHost {
   const host = new WasiInstance(ctx);
   const http = createHttp(host);
-  const imports: Record<string, object> = {};
-  const functions: Record<string, () => Functions> = functionsOf(host, http);
-  for (const iface in functions) {
-    const get = once(() => {
-      // Inherits nothing: a guest may import any name.
-      const members: Record<string, unknown> = Object.create(null);
-      Object.assign(members, bindFunctions(host, iface, functions[iface]!()));
-      Object.assign(members, CLASSES[iface]);
-      const constructible = CONSTRUCTIBLE[iface];
-      for (const name in constructible) {
-        const [resource, type, ...statics] = constructible[name]!;
-        members[name] = bindResource(host, iface, resource, type, statics);
-      }
-      return members;
-    });
-    Object.defineProperty(imports, iface, { enumerable: iface !== PREVIEW1, get });
-  }
+  const imports = new Imports(new Parts(host, http)) as unknown as Record<string, object>;
   return { imports, http: http.host, memory: host.memory, close: () => host.close() };
 }

@@ -42,7 +42,7 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 Deno.test("a module finds every function of WASI 0.1, and components none of them", () => {
   const { call, wasi } = open();
   assert.deepEqual(Object.keys(call).sort(), SURFACE.split(" ").sort());
-  assert.ok(!Object.keys(wasi.imports).includes(PREVIEW1));
+  assert.ok(!Object.keys(Object.getPrototypeOf(wasi.imports)).includes(PREVIEW1));
   for (const name of SUSPENDING_FUNCTIONS) assert.ok(name in call, name);
 });
 
