@@ -15,12 +15,15 @@ export const inspect = command({
     const { inspect } = await import("../agent/runtime/inspect.ts");
     const inspection = await inspect(await readComponent(context, file));
     context.print({ file, ...inspection }, () => {
-      const { kind, worlds, digest, bytes, imports, exports } = inspection;
+      const { kind, worlds, digest, bytes, imports, exports, wasi03 } = inspection;
       const what = kind === "component" ? "component" : "core module of WASI 0.1";
       return [
         `${file}: ${what}, ${bytes} bytes`,
         `sha256  ${digest}`,
         `world   ${worlds.join(", ") || "none that realm runs"}`,
+        ...(wasi03
+          ? [`wasi    0.3${wasi03.isAsync ? ", asynchronous ABI" : ""}: not supported yet`]
+          : []),
         `exports ${exports.join(", ") || "nothing"}`,
         "",
         formatTable(imports, [

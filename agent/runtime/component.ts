@@ -26,6 +26,17 @@ export interface Identity {
   readonly exports: readonly ExternName[];
   /** The worlds of ours that it can be started as. */
   readonly worlds: readonly World[];
+  /** What it has of WASI 0.3, where it has something. */
+  readonly wasi03?: Wasi03;
+}
+
+/** What a component has of WASI 0.3. */
+export interface Wasi03 {
+  /** Interfaces with their versions. */
+  readonly imports: readonly string[];
+  readonly exports: readonly string[];
+  /** Whether it uses the asynchronous canonical ABI: async functions, streams, futures. */
+  readonly isAsync: boolean;
 }
 
 const MAGIC = [0x00, 0x61, 0x73, 0x6d];
@@ -207,6 +218,50 @@ export function coreNames(bytes: Uint8Array): Set<string> {
   return names;
 }
 
+/** Opcodes of `canon`; every other is of the asynchronous ABI, as long as there are no others. */
+const CANON = { LIFT: 0x00, LOWER: 0x01, RESOURCE: new Set([0x02, 0x03, 0x04]) } as const;
+/** Options of a lifted or lowered function that have no immediate, and those that have an index. */
+const CANON_PLAIN = new Set([0x00, 0x01, 0x02, 0x09]);
+const CANON_INDEXED = new Set([0x03, 0x04, 0x05, 0x08]);
+
+/**
+ * Whether a section of canonical definitions is of the asynchronous ABI (Binary.md, "Canonical
+ * Definitions"): a function with the option `async` or `callback`, or an intrinsic of tasks,
+ * streams, futures or waitables.
+ */
+function hasAsyncCanon(c: Cursor): boolean {
+  for (let n = c.u32(); n > 0; n--) {
+    const opcode = c.byte();
+    if (CANON.RESOURCE.has(opcode)) {
+      c.u32();
+      continue;
+    }
+    if (opcode !== CANON.LIFT && opcode !== CANON.LOWER) return true;
+    c.byte();
+    c.u32();
+    for (let options = c.u32(); options > 0; options--) {
+      const option = c.byte();
+      if (CANON_INDEXED.has(option)) c.u32();
+      else if (!CANON_PLAIN.has(option)) return true;
+    }
+    if (opcode === CANON.LIFT) c.u32();
+  }
+  return false;
+}
+
+function usesAsync(bytes: Uint8Array, start = 0, end = bytes.length, depth = 0): boolean {
+  const c = new Cursor(bytes, start + 8, end);
+  while (c.at < c.end) {
+    const id = c.byte();
+    const section = c.sub(c.u32());
+    if (id === 8 && hasAsyncCanon(section)) return true;
+    if (id === 4 && depth < NESTING_MAX && usesAsync(bytes, section.at, section.end, depth + 1)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /** Where a core module stands in a file. */
 export interface CoreModule {
   readonly start: number;
@@ -231,6 +286,11 @@ export function* coreModules(
     const section = c.sub(c.u32());
     if (id === 1 || id === 4) yield* coreModules(bytes, section.at, section.end, depth + 1);
   }
+}
+
+/** Release candidates too. */
+function isOf03({ name, version }: ExternName): boolean {
+  return name.startsWith("wasi:") && version !== undefined && /^0\.3\./.test(version);
 }
 
 /** Reads the border of a component or core module. */
@@ -266,5 +326,38 @@ export function identify(bytes: Uint8Array): Identity {
     if (has(exports, "wasi:cli/run")) worlds.push("wasi:cli/command");
     if (has(exports, "wasi:http/incoming-handler")) worlds.push("wasi:http/proxy");
   } else if (has(exports, "_start")) worlds.push("wasi:cli/command");
-  return { kind, imports: unique(imports), exports: unique(exports), worlds };
+  const of03 = (names: readonly ExternName[]) =>
+    unique(names).filter(isOf03).map(({ name, version }) => `${name}@${version}`);
+  const wasi03 = {
+    imports: of03(imports),
+    exports: of03(exports),
+    isAsync: kind === "component" && usesAsync(bytes),
+  };
+  const hasAny = wasi03.isAsync || wasi03.imports.length + wasi03.exports.length > 0;
+  return {
+    kind,
+    imports: unique(imports),
+    exports: unique(exports),
+    worlds,
+    ...(hasAny && { wasi03 }),
+  };
+}
+
+/** Refuses a component of WASI 0.3, with what was found. Throws RealmError `unsupported`. */
+export function refuse03(wasi03: Wasi03 | undefined): void {
+  if (!wasi03) return;
+  const { imports, exports, isAsync } = wasi03;
+  // What it is for says more than what it needs.
+  const found = [
+    ...exports.map((name) => `exports ${name}`),
+    ...imports.map((name) => `imports ${name}`),
+  ].slice(0, 3);
+  if (isAsync) found.push("uses the asynchronous ABI");
+  throw new RealmError(
+    "unsupported",
+    `Cannot run the component: it ${
+      found.join(", ")
+    }; WASI 0.3 is not supported yet, wanted WASI 0.2`,
+    { hint: "Build it against WASI 0.2; docs/wasi-0.3.md says what is missing" },
+  );
 }

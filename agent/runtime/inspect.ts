@@ -6,7 +6,7 @@
 import { RealmError } from "../kernel/error.ts";
 import type { World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
-import { type ExternName, identify } from "./component.ts";
+import { type ExternName, identify, refuse03, type Wasi03 } from "./component.ts";
 import { GRANT_OF_INTERFACE, GRANTS, isProvided } from "./wasi/grants.ts";
 
 /** An import and the grant that it needs to be of use. */
@@ -27,6 +27,8 @@ export interface Inspection {
   readonly worlds: readonly World[];
   readonly imports: readonly InspectedImport[];
   readonly exports: readonly string[];
+  /** What it has of WASI 0.3, which this version does not run. */
+  readonly wasi03?: Wasi03;
 }
 
 const written = ({ name, version }: ExternName) => version ? `${name}@${version}` : name;
@@ -51,7 +53,7 @@ function inspectImport({ name, version }: ExternName): InspectedImport {
 
 /** Reads the border of a file. Throws RealmError `invalid-module`. */
 export async function inspect(bytes: Uint8Array): Promise<Inspection> {
-  const { kind, imports, exports, worlds } = identify(bytes);
+  const { kind, imports, exports, worlds, wasi03 } = identify(bytes);
   return {
     digest: await sha256Hex(bytes),
     bytes: bytes.length,
@@ -59,11 +61,16 @@ export async function inspect(bytes: Uint8Array): Promise<Inspection> {
     worlds,
     imports: imports.map(inspectImport),
     exports: exports.map(written),
+    ...(wasi03 && { wasi03 }),
   };
 }
 
 /** Throws RealmError `unsupported` unless the file fits `world`. */
-export function requireWorld(inspection: Pick<Inspection, "worlds">, world: World): void {
+export function requireWorld(
+  inspection: Pick<Inspection, "worlds" | "wasi03">,
+  world: World,
+): void {
+  refuse03(inspection.wasi03);
   if (inspection.worlds.includes(world)) return;
   throw new RealmError(
     "unsupported",

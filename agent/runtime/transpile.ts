@@ -8,7 +8,7 @@
 import { $init, generate } from "@bytecodealliance/jco-transpile/component";
 import { RealmError } from "../kernel/error.ts";
 import { type Artifact, CEILING } from "./artifact.ts";
-import { coreNames, identify, type Identity } from "./component.ts";
+import { coreNames, identify, type Identity, refuse03 } from "./component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "./meter/meter.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
@@ -34,6 +34,7 @@ export function checkImports(identity: Identity): void {
     }
     return;
   }
+  refuse03(identity.wasi03);
   for (const { name, version } of identity.imports) {
     if (!isProvided(name, version)) {
       throw new RealmError(
