@@ -15,7 +15,7 @@ import type {
   StartOptions,
   Usage,
 } from "../kernel/ports.ts";
-import type { DesiredReplica } from "../realm/desired.ts";
+import { type DesiredReplica, takesRequests } from "../realm/desired.ts";
 import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../realm/reconcile.ts";
 
 /** What the supervisor needs of the rest of the agent. */
@@ -194,8 +194,9 @@ export class Supervisor {
         return;
       case "replace": {
         const old = this.#entries.get(keyOf(step.replica))!;
-        if (step.replica.world === "wasi:http/proxy") {
-          // The old one serves until the new one does; `#publish` then lets it go.
+        // The old one serves until the new one does; `#publish` then lets it go. Of a command that
+        // does not run there is nothing to wait for.
+        if (takesRequests(step.replica) || old.live === undefined) {
           this.#start(step.replica, 0, old);
         } else this.#stop(old);
         return;
@@ -281,7 +282,7 @@ export class Supervisor {
   /** Tells who serves now, and stops `gone` when it has finished its requests. */
   #publish(component: string, gone: Replica | undefined): void {
     const serving = [...this.#entries.values()]
-      .filter((e) => e.replica.component === component && e.replica.world === "wasi:http/proxy")
+      .filter((e) => e.replica.component === component && takesRequests(e.replica))
       .flatMap((e) => e.state.kind === "running" ? e.live ?? [] : e.before ?? []);
     const drained = this.init.serve(component, serving);
     if (gone) this.#leave(this.#drain(gone, drained));
@@ -309,7 +310,7 @@ export class Supervisor {
       if (before) this.#publish(replica.component, before);
       return;
     }
-    if (replica.world === "wasi:http/proxy") {
+    if (takesRequests(replica)) {
       this.#entries.delete(keyOf(replica));
       this.#publish(replica.component, live);
       return;

@@ -190,6 +190,34 @@ Deno.test("Supervisor replaces a command by stopping it first", async () => {
   await supervisor.close();
 });
 
+Deno.test("Supervisor starts a changed command whose old one has ended", async () => {
+  const { supervisor, started } = setUp();
+  supervisor.set([desired("a", { restart: "never" })]);
+  await settle();
+  started[0]!.fake.end({ kind: "exit", status: 0 });
+  await settle();
+  assert.deepEqual(state(supervisor), ["a#0 stopped"]);
+  supervisor.set([desired("a", { restart: "never", revision: "r2" })]);
+  await settle();
+  assert.deepEqual(state(supervisor), ["a#0 running"]);
+  assert.equal(started.length, 2);
+});
+
+Deno.test("Supervisor treats a routed command like a handler", async () => {
+  const { supervisor, started, serving } = setUp();
+  const routed = (revision: string) => desired("a", { proxiedPort: 80, revision });
+  supervisor.set([routed("r1")]);
+  await settle();
+  assert.deepEqual(serving.at(-1), [started[0]!.fake]);
+  supervisor.set([routed("r2")]);
+  await settle();
+  assert.deepEqual(
+    serving.at(-1),
+    [started[1]!.fake],
+    "the new one serves before the old one ends",
+  );
+});
+
 Deno.test("Supervisor lets an old handler serve until the new one does, then finish", async () => {
   const { supervisor, started, serving, drained } = setUp();
   const handler = (revision: string) => desired("web", { revision, world: "wasi:http/proxy" });
