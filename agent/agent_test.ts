@@ -354,3 +354,80 @@ here = [{ path = "/c/...", component = "counter", strip_prefix = true }]
     const { components } = await control.status();
     assert.equal(components.find((c) => c.name === "logging")?.droppedLogLines, 0);
   }));
+
+/** A manifest with one command; `keys` are more of it. */
+const command = (owner: string, keys: string, rest = "") =>
+  `[owner]
+pubkey = "${owner}"
+[nodes.here]
+[components.std]
+source = "file:sockets-std.wasm"
+world = "wasi:cli/command"
+${keys}
+${rest}`;
+
+Deno.test("requests are routed to commands that listen, each replica behind a port of its own", () =>
+  withRealm(async ({ start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "sockets-std");
+    const routed = (keys: string) =>
+      command(
+        owner,
+        `listen = ["tcp://:5000"]\nargs = ["http", "0.0.0.0:5000"]\n${keys}`,
+        '[routing]\nhere = [{ path = "/std/...", component = "std", replicas = 2, strip_prefix = true }]',
+      );
+    await control.apply(await sign(routed(""), 1));
+    // No port of the machine is taken, so that both replicas have it and the policy allows none.
+    const at = `${agent.proxyUrl}/std`;
+    const get = async (path: string, init?: RequestInit) => {
+      const response = await fetch(`${at}${path}`, init);
+      return `${response.status} ${await response.text()}`;
+    };
+    assert.equal(await get("/hello?x=1"), "200 path /hello?x=1, 0 bytes\n");
+    await until("two replicas", allRun(agent, 2));
+    const body = new Uint8Array(300_000);
+    assert.equal(await get("/post", { method: "POST", body }), "200 path /post, 300000 bytes\n");
+    const many = await Promise.all(Array.from({ length: 20 }, (_, i) => get(`/${i}`)));
+    assert.deepEqual(many, Array.from({ length: 20 }, (_, i) => `200 path /${i}, 0 bytes\n`));
+    // One that ends in the middle of a request is a 502, and the other one goes on.
+    assert.match(await get("/exit"), /^502 /);
+    assert.equal(await get("/again"), "200 path /again, 0 bytes\n");
+    // A change is rolled out without a request that fails.
+    const change = (async () => control.apply(await sign(routed("clock = true"), 2)))();
+    for (let i = 0; i < 20; i++) assert.match(await get(`/${i}`), /^200 /);
+    await change;
+    await until("two replicas", allRun(agent, 2));
+    assert.match(await get("/last"), /^200 /);
+  }));
+
+Deno.test("a manifest grants the network to a component, within the policy of the machine", () =>
+  withRealm(async ({ start, sign, owner, folder }) => {
+    const { control } = await start();
+    await upload(control, "sockets-std");
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
+    const serving = (async () => {
+      const connection = await listener.accept();
+      await new Response(connection.readable).text();
+    })();
+    const toml = command(
+      owner,
+      `args = ["leave", "127.0.0.1:${port}", "x"]\nrestart = "never"\nloopback = [${port}]`,
+    );
+    await assert.rejects(control.apply(await sign(toml, 1)), code("policy"));
+    await Deno.writeTextFile(`${folder}/policy.toml`, `[loopback]\nports = [${port}]\n`);
+    await control.apply(await sign(toml, 1));
+    await serving;
+    const outbound = command(
+      owner,
+      'args = ["lookup", "a.invalid"]\nrestart = "never"\nallowed_outbound = ["tcp://b.invalid:1"]',
+    );
+    await control.apply(await sign(outbound, 2));
+    await until("the refusal in the log", async () => {
+      for await (const event of control.logs({ component: "std" })) {
+        const text = event.kind === "line" ? event.text : "";
+        if (text.includes('looking up a.invalid needs dns = ["a.invalid"]')) return true;
+      }
+      return false;
+    });
+  }));

@@ -13,18 +13,26 @@ import {
   type Grants,
   type Limits,
   type Mount,
-  NO_NETWORK,
   type Replica,
   type Service,
   type StartOptions,
 } from "./kernel/ports.ts";
+import { ProxiedListener } from "./broker/proxied_listener.ts";
+import { parseListen, parseOutbound } from "./kernel/network_grant.ts";
 import { KeyValues } from "./key_values.ts";
 import { LogRing } from "./observe/log_ring.ts";
 import type { RouteDecision } from "./proxy/proxy.ts";
 import { Upstream } from "./proxy/upstream.ts";
 import type { RealmState } from "./realm_state.ts";
-import { type DesiredReplica, desiredReplicas } from "./realm/desired.ts";
-import { allowsMount, DEFAULT_POLICY, parsePolicy, type Policy } from "./realm/policy.ts";
+import { createServices } from "./services.ts";
+import { type DesiredReplica, desiredReplicas, proxiedPortOf } from "./realm/desired.ts";
+import {
+  allowsMount,
+  DEFAULT_POLICY,
+  parsePolicy,
+  type Policy,
+  portViolations,
+} from "./realm/policy.ts";
 import { compileRoutes, matchRoute, type RouteTable } from "./realm/routing.ts";
 import { type ReplicaLog, Supervisor, type SupervisorInit } from "./supervisor/supervisor.ts";
 
@@ -104,7 +112,7 @@ export class Node {
     const { manifest, signature } = inForce;
     for (const [name, spec] of manifest.components) {
       const there = this.#upstreams.get(name);
-      if (spec.world !== "wasi:http/proxy") continue;
+      if (spec.world !== "wasi:http/proxy" && !proxiedPortOf(name, manifest)) continue;
       const { maxConcurrency, requestTimeoutMs } = spec;
       const same = there?.requestTimeoutMs === requestTimeoutMs &&
         there.maxConcurrency === maxConcurrency;
@@ -138,16 +146,25 @@ export class Node {
   ): Promise<Replica> {
     const { engine } = this.init;
     const prepared = await engine.prepare(await this.bytes(replica.component, replica.digest));
-    const { spec } = replica;
-    return engine.start(prepared, {
+    const { spec, proxiedPort } = replica;
+    const grants = await this.#grants(replica);
+    const proxied = proxiedPort === undefined ? undefined : new ProxiedListener(proxiedPort);
+    const { notice } = io;
+    const live = await engine.start(prepared, {
       world: replica.world,
-      grants: await this.#grants(replica),
-      services: await this.#services(replica),
+      grants,
+      services: {
+        ...createServices({ grants, notice, ...(proxied ? { proxied } : {}) }),
+        ...await this.#services(replica),
+      },
       limits: limitsOf(spec),
       maxConcurrency: spec.maxConcurrency,
       instancePerRequest: spec.instancePerRequest,
       ...io,
     });
+    if (!proxied) return live;
+    const { RoutedCommand } = await import("./routed_command.ts");
+    return RoutedCommand.start(live, proxied);
   }
 
   /** The bytes of a component. Throws RealmError `not-found` when they are not here. */
@@ -161,15 +178,24 @@ export class Node {
     );
   }
 
-  /** What the agent does for a replica. */
+  /** What it does for a replica beside the network. */
   async #services({ component, spec }: DesiredReplica): Promise<Record<string, Service>> {
     const services: Record<string, Service> = {};
     if (spec.keyvalue) services.keyvalue = await this.#keyValues.service(component);
     return services;
   }
 
-  async #grants({ component, spec }: DesiredReplica): Promise<Grants> {
+  async #grants(replica: DesiredReplica): Promise<Grants> {
+    const { component, spec } = replica;
     const policy = await this.policy();
+    const [refused] = portViolations(replica, policy);
+    if (refused) {
+      throw new RealmError(
+        "policy",
+        `Cannot start ${component}: ${refused.key} ${refused.message}`,
+        { hint: `Allow it in ${this.policyPath}` },
+      );
+    }
     const mounts: Mount[] = [];
     for (const { volume, host, guest, mode } of spec.mounts) {
       let hostPath: string;
@@ -196,7 +222,13 @@ export class Node {
       clock: spec.clock,
       random: spec.random,
       stdio: true,
-      network: NO_NETWORK,
+      network: {
+        outbound: spec.allowedOutbound.map((text) => parseOutbound(text)!),
+        privateNetworks: spec.privateOutbound,
+        loopback: spec.loopback,
+        dns: spec.dns,
+        listen: spec.listen.map((text) => parseListen(text)!),
+      },
       config: [...spec.vars],
       keyvalue: spec.keyvalue,
     };

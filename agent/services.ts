@@ -6,7 +6,8 @@
 import { Dialer } from "./broker/dial.ts";
 import { NetworkPolicy } from "./broker/network_policy.ts";
 import { createResolver, type Resolver } from "./broker/resolve.ts";
-import { Sockets, type SocketsInit } from "./broker/sockets.ts";
+import type { ProxiedListener } from "./broker/proxied_listener.ts";
+import { Sockets } from "./broker/sockets.ts";
 import type { Grants, Service } from "./kernel/ports.ts";
 
 /** What the services of one replica are made of. */
@@ -16,7 +17,8 @@ export interface ServicesInit {
   readonly notice: (text: string) => void;
   /** The system's, unless given. */
   readonly resolver?: Resolver;
-  readonly behindProxy?: SocketsInit["behindProxy"];
+  /** The port of a routed command: only the proxy connects to it. */
+  readonly proxied?: ProxiedListener;
 }
 
 /** Refusals that a replica's log tells of. */
@@ -27,7 +29,7 @@ const systemResolver = createResolver();
 
 /** The services of one replica, by name: {@link StartOptions.services}. */
 export function createServices(init: ServicesInit): Record<string, Service> {
-  const { grants, notice, resolver = systemResolver, behindProxy } = init;
+  const { grants, notice, resolver = systemResolver, proxied } = init;
   const told = new Set<string>();
   const refused = ({ message }: { readonly message: string }) => {
     if (told.has(message) || told.size >= REFUSALS_TOLD_MAX) return;
@@ -40,7 +42,7 @@ export function createServices(init: ServicesInit): Record<string, Service> {
       const { HttpClient } = await import("./broker/http_client.ts");
       return new HttpClient(new Dialer({ policy, resolver, refused }));
     }),
-    network: new Sockets({ policy, resolver, refused, ...(behindProxy ? { behindProxy } : {}) }),
+    network: new Sockets({ policy, resolver, refused, ...(proxied ? { proxied } : {}) }),
   };
 }
 

@@ -11,7 +11,6 @@
  * | `lookup` | `name` | addresses as text |
  * | `tcp-connect` | `address`, `port`, `keepAlive` | {@link Endpoints} |
  * | `tcp-bind` | `address`, `port` | {@link Endpoints}; `id` names the listener |
- * | `tcp-listen` | `id` of a listener | nothing |
  * | `tcp-accept` | `id` of a listener | {@link Endpoints}, once somebody connects |
  * | `keep-alive` | `id` of a connection, `keepAlive` | nothing |
  * | `udp-bind` | `address`, `port` | {@link Endpoints} |
@@ -26,6 +25,7 @@ import type { Pipe, Service } from "../kernel/ports.ts";
 import { kindOfAddress } from "./address_policy.ts";
 import { NetworkError } from "./network_error.ts";
 import type { NetworkPolicy, Refusal } from "./network_policy.ts";
+import { ProxiedListener } from "./proxied_listener.ts";
 import type { Resolver } from "./resolve.ts";
 
 /** Sockets of a replica that are open on the machine. */
@@ -36,6 +36,8 @@ const LINGER_MS = 5_000;
 const READ_BYTES = 32 * 1024;
 /** Datagrams are read whole. */
 const DATAGRAM_BYTES_MAX = 65_535;
+/** Where connections of the proxy seem to come from. */
+const PROXY_PORT = 65_535;
 /** Senders of datagrams that may be answered; the oldest go first. */
 const SENDERS_MAX = 1024;
 
@@ -59,11 +61,8 @@ export interface SocketsInit {
   readonly resolver: Resolver;
   /** Told of each refusal. */
   readonly refused?: (refusal: Refusal) => void;
-  /**
-   * A port of the guest behind a proxy: whoever binds to it gets a private port of the machine in
-   * its place, which `listening` is told once the guest listens.
-   */
-  readonly behindProxy?: { readonly port: number; readonly listening: (port: number) => void };
+  /** Takes the place of a port of the machine when the guest binds to the port of that number. */
+  readonly proxied?: ProxiedListener;
 }
 
 interface UdpSocket {
@@ -74,9 +73,15 @@ interface UdpSocket {
   readonly senders: Set<string>;
 }
 
+/** What a guest is bound to: a port of the machine, or one that the proxy alone reaches. */
+interface Listening {
+  readonly listener: Deno.TcpListener | ProxiedListener;
+  readonly local: Endpoint;
+}
+
 /** See the module. */
 export class Sockets implements Service {
-  readonly #listeners = new Map<number, { listener: Deno.TcpListener; local: Endpoint }>();
+  readonly #listeners = new Map<number, Listening>();
   readonly #connections = new Map<number, Deno.TcpConn>();
   readonly #datagrams = new Map<number, UdpSocket>();
   /** Connections that still send what was written. */
@@ -96,8 +101,6 @@ export class Sockets implements Service {
           return await this.#open(() => this.#connect(endpointOf(fields), fields, pipe));
         case "tcp-bind":
           return await this.#open(() => this.#bind(endpointOf(fields), pipe));
-        case "tcp-listen":
-          return this.#listen(fields.id);
         case "tcp-accept":
           return await this.#open(() => this.#accept(fields.id, pipe));
         case "keep-alive":
@@ -115,7 +118,6 @@ export class Sockets implements Service {
   }
 
   async close(): Promise<void> {
-    for (const { listener } of this.#listeners.values()) closeQuietly(listener);
     for (const { conn } of this.#datagrams.values()) closeQuietly(conn);
     await Promise.all(this.#closing);
   }
@@ -178,14 +180,19 @@ export class Sockets implements Service {
   }
 
   async #bind({ ip, port }: { ip: IpAddress; port: number }, pipe: Pipe): Promise<Endpoints> {
-    const { policy, behindProxy } = this.init;
+    const { policy, proxied } = this.init;
     this.#require(policy.refusalOfListen("tcp", ip, port));
-    const isPrivate = port !== 0 && behindProxy?.port === port;
-    const listener = isPrivate
-      ? Deno.listen({ hostname: "127.0.0.1", port: 0 })
-      : Deno.listen({ hostname: formatIp(ip), port });
     const id = this.#nextId++;
-    const local = isPrivate ? { address: formatIp(ip), port } : endpoint(listener.addr);
+    if (proxied?.port === port) {
+      const isTaken = [...this.#listeners.values()].some(({ listener }) => listener === proxied);
+      if (isTaken) throw new NetworkError("address-in-use");
+      const local = { address: formatIp(ip), port };
+      this.#listeners.set(id, { listener: proxied, local });
+      whenAborted(pipe.signal, () => this.#listeners.delete(id));
+      return { id, local };
+    }
+    const listener = Deno.listen({ hostname: formatIp(ip), port });
+    const local = endpoint(listener.addr);
     this.#listeners.set(id, { listener, local });
     whenAborted(pipe.signal, () => {
       this.#listeners.delete(id);
@@ -194,19 +201,18 @@ export class Sockets implements Service {
     return { id, local };
   }
 
-  #listen(id: unknown): void {
-    const bound = this.#listeners.get(id as number);
-    if (!bound) throw new NetworkError("invalid-argument");
-    const { behindProxy } = this.init;
-    if (behindProxy?.port === bound.local.port) behindProxy.listening(bound.listener.addr.port);
-  }
-
   /** One accept is under way at a time: nothing is taken from the system that nobody asked for. */
   async #accept(id: unknown, pipe: Pipe): Promise<Endpoints> {
     const bound = this.#listeners.get(id as number);
     if (!bound) throw new NetworkError("invalid-argument");
+    const { listener } = bound;
+    if (listener instanceof ProxiedListener) {
+      await listener.accept(pipe);
+      const id = this.#nextId++;
+      return { id, local: bound.local, remote: { ...bound.local, port: PROXY_PORT } };
+    }
     for (;;) {
-      const conn = await bound.listener.accept();
+      const conn = await listener.accept();
       if (pipe.signal.aborted) {
         conn.close();
         throw new NetworkError("aborted");

@@ -21,6 +21,7 @@
  */
 import { sha256 } from "@noble/hashes/sha2.js";
 import { encodeCanonical, sha256HexSync } from "../kernel/canonical.ts";
+import { parseListen } from "../kernel/network_grant.ts";
 import type { World } from "../kernel/ports.ts";
 import { type ComponentSpec, type Manifest, nodesOf, type Target } from "./manifest.ts";
 
@@ -61,6 +62,24 @@ export interface DesiredReplica {
   readonly revision: string;
   readonly world: World;
   readonly spec: ComponentSpec;
+  /** See {@link proxiedPortOf}. */
+  readonly proxiedPort?: number;
+}
+
+/** Whether requests reach it by the proxy. */
+export function takesRequests({ world, proxiedPort }: DesiredReplica): boolean {
+  return world === "wasi:http/proxy" || proxiedPort !== undefined;
+}
+
+/**
+ * The port of a routed command, `undefined` for every other component: the first for TCP that it
+ * listens on. It is no port of the machine; each replica has it to itself, behind the proxy.
+ */
+export function proxiedPortOf(component: string, manifest: Manifest): number | undefined {
+  const { world, listen } = manifest.components.get(component)!;
+  const isRouted = manifest.routes.some((route) => route.component === component);
+  if (world !== "wasi:cli/command" || !isRouted) return undefined;
+  return listen.map((text) => parseListen(text)!).find((at) => at.transport === "tcp")?.port;
 }
 
 /**
@@ -85,10 +104,13 @@ export function desiredReplicas(
   for (const [component, spec] of manifest.components) {
     const digest = digests.get(component);
     if (digest === undefined) continue; // verifyManifest() refuses such a manifest
-    const revision = revisionOf(spec, digest, restartsOf(component, node, overrides));
+    const proxiedPort = proxiedPortOf(component, manifest);
+    const restarts = restartsOf(component, node, overrides);
+    const revision = revisionOf(spec, digest, restarts, proxiedPort);
     const count = replicasOn(node, component, { manifest, running, overrides });
     for (let index = 0; index < count; index++) {
-      replicas.push({ component, index, digest, revision, world: spec.world, spec });
+      const replica = { component, index, digest, revision, world: spec.world, spec };
+      replicas.push(proxiedPort === undefined ? replica : { ...replica, proxiedPort });
     }
   }
   return replicas.sort(byReplica);
@@ -183,7 +205,12 @@ function restartsOf(component: string, node: string, overrides: Overrides): numb
  * limits, and how often it was asked to restart. Not its source, restart policy, placement, health
  * check or time-outs, which are read from the manifest while it runs.
  */
-export function revisionOf(spec: ComponentSpec, digest: string, restarts: number): string {
+export function revisionOf(
+  spec: ComponentSpec,
+  digest: string,
+  restarts: number,
+  proxiedPort?: number,
+): string {
   return sha256HexSync(encodeCanonical({
     digest,
     restarts,
@@ -197,6 +224,7 @@ export function revisionOf(spec: ComponentSpec, digest: string, restarts: number
       mounts: spec.mounts.map((m) => [m.volume ?? null, m.host ?? null, m.guest, m.mode]),
       outbound: [spec.allowedOutbound, spec.privateOutbound, spec.loopback, spec.dns],
       listen: spec.listen,
+      ...(proxiedPort === undefined ? {} : { proxiedPort }),
       secrets: spec.secrets,
       keyvalue: spec.keyvalue,
     },

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { formatPublicKey } from "../kernel/key.ts";
-import { desiredReplicas, divide, NO_OVERRIDES, type Overrides, revisionOf } from "./desired.ts";
+import {
+  desiredReplicas,
+  divide,
+  NO_OVERRIDES,
+  type Overrides,
+  proxiedPortOf,
+  revisionOf,
+} from "./desired.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 
 const numRuns = Deno.env.get("SLOW") ? 10_000 : 300;
@@ -181,4 +188,20 @@ Deno.test("divide() does not favour the same nodes for every component", () => {
     for (const [node, n] of divide(1, `c${i}`, nodes)) hits.set(node, hits.get(node)! + n);
   }
   for (const [node, n] of hits) assert.ok(n > 50 && n < 150, `${node}: ${n} of 400`);
+});
+
+Deno.test("a routed command has its first tcp port behind the proxy", () => {
+  const { components } = manifest;
+  const port = (listen: string[], routed: boolean) =>
+    proxiedPortOf("worker", {
+      ...manifest,
+      components: new Map([...components, ["worker", { ...components.get("worker")!, listen }]]),
+      routes: routed ? [{ ...manifest.routes[0]!, component: "worker" }] : [],
+    });
+  assert.equal(port(["udp://:53", "tcp://:5000", "tcp://:5001"], true), 5000);
+  assert.equal(port(["udp://:53"], true), undefined);
+  assert.equal(port(["tcp://:5000"], false), undefined);
+  assert.equal(proxiedPortOf("web", manifest), undefined, "a handler has no port");
+  const spec = components.get("worker")!;
+  assert.notEqual(revisionOf(spec, "d", 0, 5000), revisionOf(spec, "d", 0));
 });

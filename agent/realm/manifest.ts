@@ -160,10 +160,13 @@ function across(file: ManifestFile, report: Report): void {
     if (component === undefined && !isWritten("components", route.component)) {
       say(`${route.key}.component`, `is ${quote(route.component)}, ${components(file)}`);
     }
-    if (component?.world === "wasi:cli/command" && component.listen.length === 0) {
+    const listens = component?.listen.some((address) => address.startsWith("tcp:"));
+    if (component?.world === "wasi:cli/command" && !listens) {
       say(
         `${route.key}.component`,
-        `is ${quote(route.component)}, a wasi:cli/command with a route needs listen`,
+        `is ${
+          quote(route.component)
+        }, a wasi:cli/command with a route needs listen = ["tcp://:PORT"]`,
       );
     }
     if (route.maxSurge === 0 && route.maxUnavailable === 0) {

@@ -32,19 +32,6 @@ const COMPONENT_FEATURES: readonly {
     isUsed: (c) => !SOURCES.includes(sourceScheme(c.source)),
     feature: `a source other than ${SOURCES.map((s) => `${s}:`).join(", ")}`,
   },
-  {
-    key: "allowed_outbound",
-    isUsed: (c) => c.allowedOutbound.length > 0,
-    feature: "outbound network",
-  },
-  {
-    key: "private_outbound",
-    isUsed: (c) => c.privateOutbound.length > 0,
-    feature: "outbound network",
-  },
-  { key: "loopback", isUsed: (c) => c.loopback.length > 0, feature: "ports of the host" },
-  { key: "dns", isUsed: (c) => c.dns === true || c.dns.length > 0, feature: "name lookup" },
-  { key: "listen", isUsed: (c) => c.listen.length > 0, feature: "listening sockets" },
   { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
   { key: "isolation", isUsed: (c) => c.isolation === "process", feature: "process isolation" },
   { key: "health", isUsed: (c) => c.health !== undefined, feature: "health checks" },
@@ -65,9 +52,6 @@ export function unsupportedFeatures(manifest: Manifest): UnsupportedFeature[] {
     }
   }
   for (const route of manifest.routes) {
-    if (manifest.components.get(route.component)?.world === "wasi:cli/command") {
-      add(`${route.key}.component`, "routes to wasi:cli/command");
-    }
     if (route.maxSurge !== undefined) add(`${route.key}.max_surge`, "rollouts");
     if (route.maxUnavailable !== undefined) add(`${route.key}.max_unavailable`, "rollouts");
   }

@@ -7,7 +7,9 @@
  * @module
  */
 import type { World } from "../kernel/ports.ts";
+import { parseNetwork } from "../kernel/ip_address.ts";
 import { publicKeyProblem } from "../kernel/key.ts";
+import { parseListen, parseOutbound } from "../kernel/network_grant.ts";
 import { SHA256_HEX } from "../kernel/sha256.ts";
 import {
   boolean,
@@ -210,33 +212,20 @@ export const absolutePath = text((value) =>
   isPlainAbsolutePath(value) ? undefined : "an absolute path without ., .., // and a last /"
 );
 
-const cidr = text((value) => isCidr(value) ? undefined : "a network such as 10.0.0.0/8");
+const cidr = text((value) =>
+  value.includes("/") && parseNetwork(value) ? undefined : "a network such as 10.0.0.0/8"
+);
 
-function isCidr(value: string): boolean {
-  const [address, bits, more] = value.split("/");
-  if (bits === undefined || more !== undefined || !/^\d{1,3}$/.test(bits)) return false;
-  const v4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(address!);
-  if (v4 !== null) return v4.slice(1).every((part) => Number(part) < 256) && Number(bits) <= 32;
-  return /^[0-9a-fA-F:.]+$/.test(address!) && URL.canParse(`http://[${address}]/`) &&
-    Number(bits) <= 128;
-}
-
-const outbound = text((value) => {
-  const match = /^[a-z][a-z0-9+.-]*:\/\/(\[[0-9a-fA-F:.]+\]|[^\s/:?#@[\]]+)(?::(\d{1,5}))?$/
-    .exec(value);
-  const host = match?.[1]?.replace(/^\*\./, "");
-  const isHost = host !== undefined && (host.startsWith("[") || HOST_NAME.test(host));
-  return isHost && isPort(match?.[2]) ? undefined : "SCHEME://HOST or SCHEME://HOST:PORT";
-});
+const outbound = text((value) =>
+  parseOutbound(value)
+    ? undefined
+    : "SCHEME://HOST:PORT, where http, https and schemes of well-known databases need no port"
+);
 
 const listen = text((value) => {
-  const match = /^(?:tcp|udp):\/\/(?:[a-z0-9.-]+|\[[0-9a-fA-F:.]+\])?:(\d{1,5})$/.exec(value);
-  return match !== null && isPort(match[1]) ? undefined : "tcp://:PORT or udp://:PORT";
+  const isUrl = /^(?:tcp|udp):/.test(value) && (parseListen(value)?.port ?? 0) > 0;
+  return isUrl ? undefined : "tcp://:PORT or udp://:PORT";
 });
-
-function isPort(digits: string | undefined): boolean {
-  return digits === undefined || (Number(digits) >= 1 && Number(digits) <= 65_535);
-}
 
 /** A path of a route: `/a/b` exactly, or `/a/b/...` with all below it. */
 const routePath = text((value) => {

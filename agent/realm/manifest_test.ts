@@ -245,6 +245,8 @@ Deno.test("parseManifest() refuses each value that is wrong, alone", () => {
     [hello(`sha256 = "${DIGEST.toUpperCase()}"`), /64 digits of lower-case hex/],
     [hello('allowed_outbound = ["https://a.example/path"]'), /wanted SCHEME:\/\/HOST/],
     [hello('allowed_outbound = ["https://a.example:99999"]'), /wanted SCHEME:\/\/HOST/],
+    [hello('allowed_outbound = ["tcp://a.example"]'), /wanted SCHEME:\/\/HOST:PORT/],
+    [hello('allowed_outbound = ["tcp://127.1:80"]'), /wanted SCHEME:\/\/HOST:PORT/],
     [hello('private_outbound = ["10.0.0.0/33"]'), /wanted a network/],
     [hello('private_outbound = ["10.0.0.0"]'), /wanted a network/],
     [hello("loopback = [0]"), /wanted 1 to 65535/],
@@ -464,16 +466,14 @@ Deno.test("parseManifest() answers a changed manifest with a manifest or RealmEr
 Deno.test("unsupportedFeatures() reports what is used, with its line, and nothing else", () => {
   assert.deepEqual(unsupportedFeatures(parseManifest(MINIMAL)), []);
   const found = unsupportedFeatures(parseManifest(EVERY_KEY));
-  const auth = ["source", "allowed_outbound", "private_outbound", "loopback", "dns", "listen"];
   assert.deepEqual(found.map(({ path }) => path), [
     "realm.exec",
     "realm.operators",
-    ...auth.map((key) => `components.auth.${key}`),
-    ...["secrets", "keyvalue", "isolation", "health"].map((key) => `components.auth.${key}`),
-    "components.worker.dns",
+    ...["source", "secrets", "isolation", "health"].map((key) =>
+      `components.auth.${key}`
+    ),
     "components.worker.placement",
     'components."orders@green".health',
-    "routing.bm-01[0].component",
     "routing.bm-01[1].max_surge",
     "routing.bm-01[1].max_unavailable",
     "secrets.jwt_pub",
@@ -487,6 +487,6 @@ Deno.test("unsupportedFeatures() reports what is used, with its line, and nothin
     () => requireSupported(parseManifest(EVERY_KEY)),
     (error) =>
       error instanceof RealmError && error.code === "unsupported" &&
-      error.message.includes("components.auth.listen: listening sockets not supported yet"),
+      error.message.includes("components.auth.secrets: secrets not supported yet"),
   );
 });

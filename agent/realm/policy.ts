@@ -17,6 +17,9 @@
  *
  * [listen]
  * ports = [5000, 8080]           # ports of the host that components may listen on
+ *
+ * [loopback]
+ * ports = [5432]                 # ports of the host that components may connect to
  * ```
  *
  * Paths are compared as text, without following links: whoever opens a folder resolves it first
@@ -24,6 +27,7 @@
  *
  * @module
  */
+import { parseListen } from "../kernel/network_grant.ts";
 import {
   boolean,
   integer,
@@ -37,8 +41,8 @@ import {
   table,
   withDefault,
 } from "./config.ts";
-import { desiredReplicas } from "./desired.ts";
-import { lineOf, type Manifest } from "./manifest.ts";
+import { desiredReplicas, proxiedPortOf } from "./desired.ts";
+import { type ComponentSpec, lineOf, type Manifest } from "./manifest.ts";
 import { absolutePath } from "./manifest_schema.ts";
 
 /** A folder that may be mounted, with all below it. */
@@ -59,6 +63,7 @@ export interface Policy {
     readonly instances: number | undefined;
   };
   readonly listen: { readonly ports: readonly number[] };
+  readonly loopback: { readonly ports: readonly number[] };
 }
 
 /** Something that a manifest asks of a node and its policy or quota does not allow. */
@@ -81,6 +86,7 @@ export const DEFAULT_POLICY: Policy = {
     instances: undefined,
   },
   listen: { ports: [] },
+  loopback: { ports: [] },
 };
 
 const policyFile = table<Policy>({
@@ -111,6 +117,12 @@ const policyFile = table<Policy>({
       ports: withDefault(list(integer(1, 65_535), { unique: true }), []),
     }),
     DEFAULT_POLICY.listen,
+  ),
+  loopback: withDefault(
+    table<Policy["loopback"]>({
+      ports: withDefault(list(integer(1, 65_535), { unique: true }), []),
+    }),
+    DEFAULT_POLICY.loopback,
   ),
 });
 
@@ -194,12 +206,34 @@ function checkComponent(
       add(`${path}.mounts[${i}].host`, `is ${quote(host)} (${mode}), policy does not allow it`);
     }
   });
-  spec.listen.forEach((address, i) => {
-    const port = Number(address.slice(address.lastIndexOf(":") + 1));
-    if (!policy.listen.ports.includes(port)) {
-      add(`${path}.listen[${i}]`, `is ${quote(address)}, policy does not allow port ${port}`);
-    }
+  const proxiedPort = proxiedPortOf(name, manifest);
+  for (const { key, message } of portViolations({ spec, proxiedPort }, policy)) {
+    add(`${path}.${key}`, message);
+  }
+}
+
+/** What a component asks of the host's ports beyond the policy. */
+export function portViolations(
+  { spec, proxiedPort }: {
+    readonly spec: Pick<ComponentSpec, "loopback" | "listen">;
+    readonly proxiedPort?: number | undefined;
+  },
+  policy: Policy,
+): { readonly key: string; readonly message: string }[] {
+  const violations: { key: string; message: string }[] = [];
+  spec.loopback.forEach((port, i) => {
+    if (policy.loopback.ports.includes(port)) return;
+    violations.push({ key: `loopback[${i}]`, message: `is ${port}, policy does not allow it` });
   });
+  spec.listen.forEach((address, i) => {
+    const { transport, port } = parseListen(address)!;
+    // Behind the proxy: no port of the host.
+    if (transport === "tcp" && port === proxiedPort) return;
+    if (policy.listen.ports.includes(port)) return;
+    const message = `is ${quote(address)}, policy does not allow port ${port}`;
+    violations.push({ key: `listen[${i}]`, message });
+  });
+  return violations;
 }
 
 /** Components that could run on a node, now or when others die. */

@@ -42,6 +42,8 @@ epoch_timeout_ms = 5_000
 instances = 100
 [listen]
 ports = [5000, 8080]
+[loopback]
+ports = [5432]
 `),
     {
       exec: true,
@@ -53,6 +55,7 @@ ports = [5000, 8080]
         instances: 100,
       },
       listen: { ports: [5000, 8080] },
+      loopback: { ports: [5432] },
     },
   );
 });
@@ -132,6 +135,26 @@ listen = ["tcp://:5000", "tcp://:6000"]`;
   assert.deepEqual(messages(`memory_max_mb = 1\n${worker}`, "[listen]\nports = [5000]"), [
     'components.worker.listen[1] is "tcp://:6000", policy does not allow port 6000',
   ]);
+});
+
+Deno.test("checkPolicy() needs no port for a routed command, and bounds those of the host", () => {
+  const routed = manifest(
+    "memory_max_mb = 1",
+    `b = [{ path = "/w", component = "worker" }]
+[components.worker]
+source = "file:w.wasm"
+world = "wasi:cli/command"
+loopback = [5432, 6379]
+listen = ["tcp://:5000", "udp://:5000"]`,
+  );
+  const policy = parsePolicy("exec = true\n[loopback]\nports = [5432]");
+  assert.deepEqual(
+    checkPolicy(routed, "b", policy).map(({ path, message }) => `${path} ${message}`),
+    [
+      "components.worker.loopback[1] is 6379, policy does not allow it",
+      'components.worker.listen[1] is "udp://:5000", policy does not allow port 5000',
+    ],
+  );
 });
 
 Deno.test("checkPolicy() holds a manifest to its own quotas", () => {
