@@ -63,7 +63,7 @@ const READ = 0, WRITE = 1, BRANCH = 2, STOP = 3, OPEN = 4, ELSE = 5, CLOSE = 6;
 const KIND_SHIFT = 27;
 const ARGUMENT = (1 << KIND_SHIFT) - 1;
 /** Arguments of CLOSE: the kind of the construct, or the number of a loop behind them. */
-const BLOCK = 0, IF = 1, LOOPS = 2;
+const BLOCK = 0, IF = 1, IF_ELSE = 2, LOOPS = 3;
 
 const NONE = new Int32Array(0);
 
@@ -88,6 +88,9 @@ export class Flow {
   #length = 0;
   #depth = -1;
   #depthMax = 0;
+  #labels = new Int32Array(0);
+  #elses = new Int32Array(0);
+  #kinds = new Int32Array(0);
   readonly loops: Loop[] = [];
   readonly #open: Loop[] = [];
   #isKnown = true;
@@ -209,67 +212,74 @@ export class Flow {
 
   /** Reads the flow back to front, and tells whether more became alive at the head of a loop. */
   #pass(words: number): boolean {
-    const size = this.#depthMax + 1;
-    /** By depth: what is alive behind the end of the construct, and in front of its `else`. */
-    const ends = Array.from({ length: size }, () => new Int32Array(words));
-    const elses: (Int32Array | undefined)[] = new Array(size).fill(undefined);
-    const kinds = new Int32Array(size);
-    const around: Loop[] = [];
+    const size = (this.#depthMax + 1) * words;
+    if (this.#labels.length < size) {
+      this.#labels = new Int32Array(2 * size);
+      this.#elses = new Int32Array(2 * size);
+      this.#kinds = new Int32Array(2 * size);
+    }
+    // By depth: what is alive at the label, and in front of the `else`, if there was one.
+    const labels = this.#labels, elses = this.#elses, kinds = this.#kinds;
+    const entries = this.#entries;
     const live = new Int32Array(words);
+    const around: Loop[] = [];
+    let loop: Loop | undefined;
     let depth = -1;
     let changed = false;
     for (let at = this.#length - 1; at >= 0; at--) {
-      const entry = this.#entries[at]!;
+      const entry = entries[at]!;
       const argument = entry & ARGUMENT;
       switch (entry >>> KIND_SHIFT) {
         case READ:
           live[argument >> 5]! |= 1 << (argument & 31);
-          if (around.length > 0) around.at(-1)!.used[argument >> 5]! |= 1 << (argument & 31);
+          if (loop) loop.used[argument >> 5]! |= 1 << (argument & 31);
           break;
         case WRITE:
           live[argument >> 5]! &= ~(1 << (argument & 31));
-          if (around.length > 0) around.at(-1)!.written[argument >> 5]! |= 1 << (argument & 31);
+          if (loop) loop.written[argument >> 5]! |= 1 << (argument & 31);
           break;
         case STOP:
-          live.fill(0);
+          for (let w = 0; w < words; w++) live[w] = 0;
           break;
-        case BRANCH: {
-          const loop = this.loops[kinds[argument]! - LOOPS];
-          unite(live, loop ? loop.headLive : ends[argument]!);
+        case BRANCH:
+          for (let w = 0; w < words; w++) live[w]! |= labels[argument * words + w]!;
           break;
-        }
         case ELSE:
-          elses[depth] = live.slice();
-          live.set(ends[depth]!);
+          kinds[depth] = IF_ELSE;
+          for (let w = 0; w < words; w++) {
+            elses[depth * words + w] = live[w]!;
+            live[w] = labels[depth * words + w]!;
+          }
           break;
         case CLOSE: {
-          depth++;
-          kinds[depth] = argument;
-          ends[depth]!.set(live);
-          elses[depth] = undefined;
-          const loop = this.loops[argument - LOOPS];
-          if (!loop) break;
-          loop.endLive.set(live);
-          for (const exit of loop.exits) {
-            const target = this.loops[kinds[exit.target]! - LOOPS];
-            exit.live.set(target ? target.headLive : ends[exit.target]!);
+          kinds[++depth] = argument;
+          if (argument < LOOPS) {
+            for (let w = 0; w < words; w++) labels[depth * words + w] = live[w]!;
+            break;
           }
-          around.push(loop);
+          around.push(loop = this.loops[argument - LOOPS]!);
+          loop.endLive.set(live);
+          labels.set(loop.headLive, depth * words);
+          for (const { target, live } of loop.exits) {
+            live.set(labels.subarray(target * words, (target + 1) * words));
+          }
           break;
         }
         default: {
           const kind = kinds[depth]!;
-          const loop = this.loops[kind - LOOPS];
-          if (kind === IF) unite(live, elses[depth] ?? ends[depth]!);
-          if (loop) {
-            if (unite(loop.headLive, live)) changed = true;
-            unite(loop.used, loop.written);
-            if (loop.parent) {
-              unite(loop.parent.used, loop.used);
-              unite(loop.parent.written, loop.written);
+          if (kind === IF || kind === IF_ELSE) {
+            const other = kind === IF ? labels : elses;
+            for (let w = 0; w < words; w++) live[w]! |= other[depth * words + w]!;
+          } else if (kind >= LOOPS) {
+            const ended = around.pop()!;
+            loop = around.at(-1);
+            if (unite(ended.headLive, live)) changed = true;
+            live.set(ended.headLive);
+            unite(ended.used, ended.written);
+            if (loop) {
+              unite(loop.used, ended.used);
+              unite(loop.written, ended.written);
             }
-            live.set(loop.headLive);
-            around.pop();
           }
           depth--;
         }
