@@ -11,16 +11,16 @@ import { type Figure, figure, goal, median, ratio, type Table } from "./report.t
 
 const COMMAND = path.join(ROOT, "bench", "kernels", "command.wasm");
 
-/** Rounds that take wasmtime some four seconds on the machine of the record. */
+/** Rounds that take wasmtime some eight seconds on the machine of the record. */
 const ROUNDS: Readonly<Record<string, number>> = {
-  sha256: 4000,
-  sieve: 4000,
-  quicksort: 4000,
-  matmul: 6000,
-  json: 30_000,
-  memcpy: 30_000,
-  dispatch: 2000,
-  nbody: 25_000,
+  sha256: 8000,
+  sieve: 8000,
+  quicksort: 8000,
+  matmul: 12_000,
+  json: 60_000,
+  memcpy: 60_000,
+  dispatch: 4000,
+  nbody: 50_000,
 };
 
 const LIMITS = [
@@ -46,7 +46,7 @@ export const commands: Benchmark = ({ programs, quick, note }) =>
     const ratios: Figure[] = [];
     for (const [kernel, all] of Object.entries(ROUNDS)) {
       note(`commands: ${kernel}`);
-      const rounds = Math.ceil(all / (quick ? 2 : 1));
+      const rounds = Math.ceil(all / (quick ? 4 : 1));
       const samples = await interleave<"realm" | "peer", Run>(quick ? 1 : 3, {
         realm: () => ours(kernel, rounds),
         ...(wasmtime === undefined ? {} : {
