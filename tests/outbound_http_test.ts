@@ -15,7 +15,7 @@ import { NetworkPolicy } from "../agent/broker/network_policy.ts";
 import type { Resolver } from "../agent/broker/resolve.ts";
 import { formatIp, parseIp } from "../agent/kernel/ip_address.ts";
 import { parseOutbound } from "../agent/kernel/network_grant.ts";
-import { type NetworkGrants, NO_NETWORK } from "../agent/kernel/ports.ts";
+import { type HandlerRequest, type NetworkGrants, NO_NETWORK } from "../agent/kernel/ports.ts";
 import type { WorkerEngine } from "../agent/runtime/engine.ts";
 import { endOf, fixture, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
 import { get, OUTBOUND_CASES, request } from "./outbound_http_cases.ts";
@@ -348,7 +348,7 @@ Deno.test("TLS is for the name, by an authority that is trusted", (t) =>
 async function withProxy(
   maxConcurrency: number,
   test: (
-    fetch: (path: string, init?: RequestInit) => Promise<Response>,
+    fetch: (path: string, init?: Partial<HandlerRequest>) => Promise<Response>,
     client: HttpClient,
     upstream: Upstream,
   ) => Promise<void>,
@@ -372,12 +372,14 @@ async function withProxy(
       });
       await test(
         async (path, init = {}) => {
-          const { status, headers, body } = await replica.handle(
-            new Request("http://realm.test/", {
-              ...init,
-              headers: { "x-upstream": `http://127.0.0.1:${port}${path}` },
-            }),
-          );
+          const { status, headers, body } = await replica.handle({
+            method: "GET",
+            url: "http://realm.test/",
+            headers: [["x-upstream", `http://127.0.0.1:${port}${path}`]],
+            body: null,
+            signal: new AbortController().signal,
+            ...init,
+          });
           return new Response(body as BodyInit, { status, headers: [...headers] });
         },
         client,

@@ -124,11 +124,13 @@ Deno.test("HttpClient uses a connection again, for the same origin only", async 
   await send(client, { ...REQUEST, authority: "b.example" });
   await send(client, { ...REQUEST, authority: "a.example:81" });
   await send(client, { ...REQUEST, scheme: "https" });
+  await send(client, { ...REQUEST, scheme: "https", authority: "a.example:80" });
   assert.deepEqual(targets.map(({ scheme, host, port }) => `${scheme} ${host} ${port}`), [
     "http a.example 80",
     "http b.example 80",
     "http a.example 81",
     "https a.example 443",
+    "https a.example 80",
   ]);
   await client.close();
   assert.ok(streams.every(({ closed }) => closed));
@@ -198,11 +200,11 @@ Deno.test("HttpClient ends the connection of a guest that lets go", async () => 
   const { streams, dialer } = fakeDialer(() => new FakeStream(() => {}));
   const client = new HttpClient(dialer);
   const { pipe, abort } = fakePipe();
-  const answered = client.call(REQUEST, pipe);
+  const answered = client.call({ ...REQUEST, firstByteTimeoutMs: 600_000 }, pipe);
   await new Promise((resolve) => setTimeout(resolve, 2));
   abort.abort();
-  await assert.rejects(answered);
   assert.ok(streams[0]!.closed);
+  await assert.rejects(answered);
   assert.equal(client.connections, 0);
 });
 
