@@ -1,14 +1,17 @@
 /**
  * Keeps a number of instances idle in this process and prints what they take, as
- * {@link MemorySample} in JSON: `memory_probe.ts CACHE FILE.wasm commands|replicas|instances N`.
+ * {@link MemorySample} in JSON: `memory_probe.ts CACHE FILE.wasm commands|replicas|instances|idle N`.
  *
  * @module
  */
 import { createEngine } from "../agent/local_engine.ts";
 import { NO_NETWORK, type Replica, type StartOptions, type World } from "../agent/kernel/ports.ts";
 
-/** What is there N times: commands or replicas in a Worker each, or instances that share one. */
-export type Kind = "commands" | "replicas" | "instances";
+/**
+ * What is there N times: commands or replicas in a Worker each, or instances that share one: with a
+ * request that sleeps, or idle after it.
+ */
+export type Kind = "commands" | "replicas" | "instances" | "idle";
 
 /** Resident memory of the process in MiB, before and with the instances. */
 export interface MemorySample {
@@ -16,11 +19,14 @@ export interface MemorySample {
   readonly withMib: number;
 }
 
-const LIMITS = { memoryBytesMax: 128 << 20, fuelPerSec: 1e9, epochTimeoutMs: 1000 };
+/** Room for a thousand instances, of which each declares more than a MiB. */
+const LIMITS = { memoryBytesMax: 4 * 2 ** 30, fuelPerSec: 1e9, epochTimeoutMs: 1000 };
 /** Until what starting left behind is settled. */
 const SETTLE_MS = 1_000;
 /** Long enough to be measured in. */
 const SLEEP = "/slow?ms=20000";
+/** Long enough that every request has an instance of its own. */
+const NAP = "/slow?ms=5000";
 
 function options(world: World, maxConcurrency: number): StartOptions {
   return {
@@ -71,11 +77,17 @@ if (import.meta.main) {
   const world = kind === "commands" ? "wasi:cli/command" : "wasi:http/proxy";
   const start = () => engine.start(prepared, options(world, count));
   let beforeMib: number;
-  if (kind === "instances") {
+  if (kind === "instances" || kind === "idle") {
     const replica = await start();
     await request(replica, "/healthz");
     beforeMib = await settled();
-    for (let i = 0; i < count; i++) request(replica, SLEEP).catch(() => {});
+    const path = kind === "idle" ? NAP : SLEEP;
+    const answers = Array.from({ length: count }, () => request(replica, path));
+    if (kind === "idle") {
+      for (const { status } of await Promise.all(answers)) {
+        if (status !== 200) throw new Error(`A request was answered with ${status}`);
+      }
+    } else for (const answer of answers) answer.catch(() => {});
   } else {
     beforeMib = await settled();
     for (let i = 0; i < count; i++) await start();

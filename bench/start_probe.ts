@@ -22,7 +22,7 @@ export interface StartSamples {
   readonly coldWorker: readonly StartSample[];
   /** A cache on disk and a Worker. */
   readonly compileCache: readonly StartSample[];
-  /** The component in memory and a Worker. */
+  /** The component in memory, and started before: the next is made ahead. */
   readonly warmPool: readonly StartSample[];
 }
 

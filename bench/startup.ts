@@ -82,7 +82,12 @@ async function inEngine({ quick }: Parameters<Benchmark>[0]): Promise<Table> {
     String(quick ? 5 : 25),
   ]);
   const samples: StartSamples = JSON.parse(stdout);
-  const row = (name: string, key: keyof StartSamples, wanted?: number) => {
+  const row = (
+    name: string,
+    key: keyof StartSamples,
+    wanted?: number,
+    wantedOf: "startMs" | "totalMs" = "totalMs",
+  ) => {
     const of = (part: "prepareMs" | "startMs" | "exitMs" | "totalMs") =>
       figure(samples[key].map((s) => s[part]), "ms");
     const total = of("totalMs");
@@ -92,7 +97,7 @@ async function inEngine({ quick }: Parameters<Benchmark>[0]): Promise<Table> {
       of("startMs"),
       of("exitMs"),
       total,
-      wanted === undefined ? undefined : goal(total, "at most", wanted),
+      wanted === undefined ? undefined : goal(of(wantedOf), "at most", wanted),
     ] as const;
   };
   return {
@@ -101,12 +106,12 @@ async function inEngine({ quick }: Parameters<Benchmark>[0]): Promise<Table> {
     rows: [
       row("no Worker ready, from the compile cache", "coldWorker"),
       row("from the compile cache", "compileCache", 25),
-      row("from the warm pool", "warmPool", 5),
+      row("from the warm pool", "warmPool", 1, "startMs"),
     ],
     notes: [
       "prepare: bytes to compiled modules; start: until the guest runs; exit: until its exit is known",
       "compile cache: the component was transpiled before and is read from disk; a Worker is ready",
-      "warm pool: the component is in memory, and a Worker is ready that ran nothing yet",
+      "warm pool: the component was started before with the same grants, so the next is made ahead; the goal is for its start",
       "no peer: wasmtime has no command that starts an instance in a process that is there already",
     ],
   };
