@@ -22,7 +22,7 @@
  * functions, at loop heads, and between chunks of bulk operations; only functions that call
  * nothing and cost at most 64 have none. Short innermost loops are unrolled and checked every few
  * rounds, which are at most 1024 units apart. Where a check at a loop head finds the slice used up,
- * the loop goes on in a function that has a copy of it and is called again for every slice, so that
+ * the loop goes on in a function that has a copy of it and calls itself anew for every slice, so that
  * an engine can run one long loop in better code as it becomes ready (`outline.ts`). That takes
  * neither fuel nor "stack".
  *
