@@ -19,7 +19,7 @@ import { type HandlerRequest, type NetworkGrants, NO_NETWORK } from "../agent/ke
 import type { WorkerEngine } from "../agent/runtime/engine.ts";
 import { endOf, fixture, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
 import { get, OUTBOUND_CASES, request } from "./outbound_http_cases.ts";
-import { type Certificate, ROUTES, startUpstream, type Upstream } from "./upstream.ts";
+import { bombed, type Certificate, ROUTES, startUpstream, type Upstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
 
 const MIB = 1024 * 1024;
@@ -393,40 +393,67 @@ Deno.test("a handler streams bodies to an upstream and back without collecting t
   withProxy(8, async (fetch, client) => {
     assert.equal(await (await fetch("/hello")).text(), "hello\n");
     assert.equal(await (await fetch("/closes")).text(), "ErrorCode::ConnectionTerminated\n");
-    const total = 16 * MIB;
-    let sent = 0;
-    const body = new ReadableStream<Uint8Array>({
-      pull(controller) {
-        if (sent === total) return controller.close();
-        sent += 64 * 1024;
-        controller.enqueue(new Uint8Array(64 * 1024).fill(sent / (64 * 1024)));
-      },
-    });
+    const total = 8 * MIB;
+    const { body } = zeroes(total);
     const response = await fetch("/echo", { method: "POST", body });
     let received = 0;
-    for await (const chunk of response.body!) {
-      received += chunk.length;
-      // Pipes and buffers of both directions, and what the system holds of three connections.
-      assert.ok(sent - received < 12 * MIB, `${sent - received} bytes are held`);
-    }
+    for await (const chunk of response.body!) received += chunk.length;
     assert.equal(received, total);
     assert.equal(client.connections, 1);
   }));
 
-Deno.test("100 requests that each wait 200 ms upstream take less than a second on one replica", () =>
-  withProxy(100, async (fetch, client, upstream) => {
-    await Promise.all(
-      Array.from({ length: 100 }, async () => await (await fetch("/hello")).text()),
-    );
+/** So many bytes, and how many of them were taken. */
+function zeroes(total: number) {
+  const taken = { bytes: 0 };
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (taken.bytes >= total) return controller.close();
+      taken.bytes += 64 * 1024;
+      controller.enqueue(new Uint8Array(64 * 1024));
+    },
+  });
+  return { body, taken };
+}
+
+/** Waits until a number does not grow any more, and answers it. */
+async function settled(number: () => number): Promise<number> {
+  for (let before = -1; before !== number();) {
+    before = number();
+    await new Promise((resolve) => setTimeout(resolve, 700));
+  }
+  return number();
+}
+
+Deno.test("an upstream that reads nothing stops the client, a client that reads nothing the upstream", () =>
+  withProxy(8, async (fetch) => {
+    // The system itself holds some 10 MiB for a connection over loopback.
+    const { body, taken } = zeroes(256 * MIB);
+    const leave = new AbortController();
+    const deaf = fetch("/deaf", { method: "POST", body, signal: leave.signal }).catch(() => "left");
+    const sent = await settled(() => taken.bytes);
+    assert.ok(sent > 0 && sent < 40 * MIB, `${sent} bytes were taken of the client`);
+    leave.abort();
+    await deaf;
+
+    bombed.bytes = 0;
+    const response = await fetch("/bomb");
+    const written = await settled(() => bombed.bytes);
+    assert.ok(written > 0 && written < 40 * MIB, `${written} bytes were taken of the upstream`);
+    await response.body!.cancel();
+  }));
+
+Deno.test("100 requests that each wait 200 ms upstream wait together on one replica", () =>
+  withProxy(100, async (fetch, client, { connections }) => {
     const from = performance.now();
     const answers = await Promise.all(
       Array.from({ length: 100 }, async () => await (await fetch("/wait?200")).text()),
     );
     const ms = performance.now() - from;
     assert.ok(answers.every((text) => text === "waited\n"), answers.join());
-    assert.ok(ms < 1000, `${ms} ms`);
     assert.ok(client.connections <= 32, "only so many are kept");
-    assert.ok(upstream.connections.accepted <= 200);
+    assert.ok(connections.accepted <= 100);
+    // One after another they take 20 s. The machine may do much else.
+    assert.ok(connections.peak >= 60 && ms < 5_000, `${connections.peak} at once, ${ms} ms`);
   }));
 
 Deno.test("a request whose client has left ends at the upstream, too", () =>

@@ -32,8 +32,8 @@ export interface Upstream {
   readonly port: number;
   /** `METHOD path` of every request. */
   readonly requests: string[];
-  /** Connections that were accepted, and that are open. */
-  readonly connections: { accepted: number; open: number };
+  /** Connections that were accepted, that are open, and that were open at once at most. */
+  readonly connections: { accepted: number; open: number; peak: number };
   close(): void;
 }
 
@@ -163,7 +163,7 @@ export function startUpstream(
   const upstream: Upstream = {
     port: (listener.addr as Deno.NetAddr).port,
     requests: [],
-    connections: { accepted: 0, open: 0 },
+    connections: { accepted: 0, open: 0, peak: 0 },
     close() {
       listener.close();
       for (const conn of open) shut(conn);
@@ -190,6 +190,7 @@ export function startUpstream(
       open.add(conn);
       upstream.connections.accepted++;
       upstream.connections.open++;
+      upstream.connections.peak = Math.max(upstream.connections.peak, open.size);
       if (greeting) conn.write(bytesOf(greeting)).catch(() => {});
       serve(conn, upstream, routes).catch(() => {}).finally(() => shut(conn));
     }
@@ -201,6 +202,9 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 const hold = () => new Promise<never>(() => {});
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
 const CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+
+/** What `/bomb` got rid of. */
+export const bombed = { bytes: 0 };
 
 /** Answers of every kind, by path. */
 export const ROUTES: Readonly<Record<string, Route>> = {
@@ -254,6 +258,8 @@ export const ROUTES: Readonly<Record<string, Route>> = {
     await r.answer("waited\n");
   },
   "/never": hold,
+  /** Reads no body. */
+  "/deaf": hold,
   "/slow-head": async (r) => {
     await r.write("HTTP/1.1 200 OK\r\n");
     for (let i = 0; i < 100; i++) {
@@ -305,6 +311,7 @@ export const ROUTES: Readonly<Record<string, Route>> = {
       await r.write("10000\r\n");
       await r.send(piece);
       await r.write("\r\n");
+      bombed.bytes += piece.length;
     }
     await r.write("0\r\n\r\n");
   },
