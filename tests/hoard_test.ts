@@ -11,8 +11,9 @@ const MIB = 1024 * 1024;
 
 /** Runs `test` with a folder that the guest sees as `/data`. */
 async function withFolder(
-  test: (grants: { mounts: [{ hostPath: string; guestPath: string; writable: boolean }] }) =>
-    Promise<void>,
+  test: (
+    grants: { mounts: [{ hostPath: string; guestPath: string; writable: boolean }] },
+  ) => Promise<void>,
   files: readonly string[],
 ): Promise<void> {
   const folder = await Deno.makeTempDir();

@@ -20,7 +20,13 @@ import { HandlerLoop } from "./handler_loop.ts";
 import type { Limiter } from "./limiter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
 import { GuestEnded } from "./trap.ts";
-import { POLL_LIST_MAX, PREVIEW1, SUSPENDING_FUNCTIONS, SUSPENDING_IMPORTS } from "./wasi/host.ts";
+import {
+  hostName,
+  POLL_LIST_MAX,
+  PREVIEW1,
+  SUSPENDING_FUNCTIONS,
+  SUSPENDING_IMPORTS,
+} from "./wasi/host.ts";
 
 /** What an instance is made of; the modules and the glue are shared by all of a replica. */
 export interface InstanceInit {
@@ -284,7 +290,7 @@ const ways = new Map<string, Way>();
 /** By its name in the glue, `interface@version#jsName`. */
 function wayOf(name: string): Way {
   let way = ways.get(name);
-  if (way === undefined) ways.set(name, way = findWay(name.replace(/@[^#]*/, "")));
+  if (way === undefined) ways.set(name, way = findWay(hostName(name)));
   return way;
 }
 

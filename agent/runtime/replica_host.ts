@@ -194,6 +194,11 @@ export class ReplicaHost implements RequestsHost {
     this.over();
   }
 
+  /** See {@link RequestsHost}. */
+  trapped(exit: Extract<RawExit, { kind: "trap" }>): void {
+    if (this.#noticeRate.admit()) this.outbox.add({ type: "trapped", exit });
+  }
+
   notice(text: string): void {
     if (!this.#noticeRate.admit()) return;
     this.outbox.add({ type: "notice", text: cut(text, NOTICE_LENGTH_MAX) });

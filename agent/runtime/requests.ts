@@ -61,7 +61,8 @@ export interface RequestsHost {
   create(made: (limiter: Limiter) => void): Promise<Live>;
   /** Drops an instance for good. */
   discard(live: Live): void;
-  notice(text: string): void;
+  /** Tells of an instance that trapped. */
+  trapped(exit: Extract<RawExit, { kind: "trap" }>): void;
 }
 
 /** Messages that are about one request. */
@@ -323,7 +324,7 @@ export class Requests {
   #trapped(flight: Flight, exit: RawExit): void {
     if (exit.kind === "trap") {
       this.#host.ledger.add("traps", 1);
-      this.#host.outbox.add({ type: "trapped", exit });
+      this.#host.trapped(exit);
       this.#fail(flight, new RealmError(exit.code, exit.message));
     } else {
       const how = exit.kind === "exit" ? `it exited with ${exit.status}` : "it was stopped";

@@ -12,7 +12,7 @@ import { coreNames, identify, type Identity, refuse03 } from "./component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "./meter/meter.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
-import { isProvided } from "./wasi/grants.ts";
+import { functionNames, hostName, isProvided } from "./wasi/host.ts";
 
 /** Refuses what realm does not provide, before anything runs. */
 export function checkImports(identity: Identity): void {
@@ -97,6 +97,20 @@ function checkNames(files: readonly (readonly [string, Uint8Array])[]): void {
   }
 }
 
+/** Refuses what an interface of ours does not have; the names come from the transpiler's output. */
+function checkFunctions(source: string): void {
+  const names = functionNames();
+  for (const [, found] of source.matchAll(/^ *_trampoline\d+\.fnName = '([^'\n]*)';$/gm)) {
+    const name = hostName(found!);
+    if (names.has(name)) continue;
+    throw new RealmError(
+      "unknown-import",
+      `Cannot link the component: it imports the function "${found}", which realm does not provide`,
+      { hint: "realm inspect lists what a component imports" },
+    );
+  }
+}
+
 /**
  * Checks, transpiles and meters. A core module of WASI 0.1 needs no transpiling.
  *
@@ -142,8 +156,11 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   let memoryPagesMin = 0;
   let tableElementsMin = 0;
   for (const [name, content] of files) {
-    if (name.endsWith(".js")) glue = reduceGlue(new TextDecoder().decode(content));
-    else if (name.endsWith(".wasm")) {
+    if (name.endsWith(".js")) {
+      const source = new TextDecoder().decode(content);
+      checkFunctions(source);
+      glue = reduceGlue(source);
+    } else if (name.endsWith(".wasm")) {
       const metered = meter(content, { ...CEILING, name });
       modules[name] = metered.bytes;
       memoryPagesMin += metered.memoryPagesMin;

@@ -55,6 +55,9 @@ export interface WasiContext {
   trace?(call: TracedCall): void;
 }
 
+/** Handles behind which the agent may have a connection; it has a bound of its own for them. */
+const SOCKET_KINDS = new Set(["tcp-socket", "udp-socket", "future-incoming-response"]);
+
 /** One instance: its context, its live handles, and how it ended. */
 export class WasiInstance {
   #end: { error: unknown } | undefined;
@@ -96,12 +99,14 @@ export class WasiInstance {
     }
     this.#handles.set(kind, live + 1);
     this.memory.take();
+    if (SOCKET_KINDS.has(kind)) this.memory.count("sockets", 1);
   }
 
   /** One live handle less. */
   give(kind: string): void {
     this.#handles.set(kind, (this.#handles.get(kind) ?? 1) - 1);
     this.memory.give();
+    if (SOCKET_KINDS.has(kind)) this.memory.count("sockets", -1);
   }
 
   /** How many handles of a kind are live. */

@@ -59,7 +59,7 @@ export class OpenFile {
   release(): void {
     if (--this.#users > 0) return;
     this.#unclose();
-    this.host.memory.release("openFiles");
+    this.host.memory.count("openFiles", -1);
     this.file.close();
   }
 

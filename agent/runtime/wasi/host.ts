@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { NO_NETWORK } from "../../kernel/ports.ts";
 import { createCli, TerminalInput, TerminalOutput } from "./cli.ts";
 import { createClocks } from "./clocks.ts";
 import { type WasiContext, WasiInstance } from "./context.ts";
@@ -300,4 +301,73 @@ export function createWasi(ctx: WasiContext): WasiHost {
   const http = createHttp(host);
   const imports = new Imports(new Parts(host, http)) as unknown as Record<string, object>;
   return { imports, http: http.host, memory: host.memory, close: () => host.close() };
+}
+
+/** A context that grants nothing, to see what a host has. */
+const NO_CONTEXT: WasiContext = {
+  grants: {
+    args: [],
+    env: [],
+    mounts: [],
+    clock: false,
+    random: false,
+    stdio: false,
+    network: NO_NETWORK,
+    config: [],
+    keyvalue: false,
+  },
+  stdio: {
+    terminal: { stdin: false, stdout: false, stderr: false },
+    read: () => Promise.resolve(null),
+    write: () => {},
+  },
+  denied: () => {},
+  exit: () => {
+    throw new Error("not run");
+  },
+  trap: (message) => {
+    throw new Error(message);
+  },
+  clock: { wallNs: () => 0n, monotonicNs: () => 0n, sleep: () => Promise.resolve() },
+  random: { bytes: (length) => new Uint8Array(length) },
+  lock: (_mount, act) => act(),
+};
+
+/**
+ * A name that the glue has for a function without the version of its interface, and without the
+ * number by which the glue tells functions of one name in two interfaces apart.
+ */
+export function hostName(name: string): string {
+  return name.replace(/@[^#]*/, "").replace(/\$\d+$/, "");
+}
+
+/** Members of classes that no guest may call. */
+const NOT_METHODS = new Set(["constructor", "released"]);
+
+/**
+ * Every function that there is, as the glue names it: `interface#name` of functions and methods,
+ * `interface#new Class` of constructors, `interface#Class.name` of static functions.
+ */
+export function functionNames(): ReadonlySet<string> {
+  const names = new Set<string>();
+  const { imports } = createWasi(NO_CONTEXT);
+  for (const iface in FUNCTIONS) {
+    if (iface === PREVIEW1) continue;
+    const members = imports[iface]!;
+    const classes = { ...CLASSES[iface], ...CONSTRUCTIBLE[iface] };
+    for (const name of Object.keys(members)) {
+      if (!Object.hasOwn(classes, name)) {
+        names.add(`${iface}#${name}`);
+        continue;
+      }
+      const [, , ...statics] = CONSTRUCTIBLE[iface]?.[name] ?? ["", undefined];
+      if (CONSTRUCTIBLE[iface]?.[name]) names.add(`${iface}#new ${name}`);
+      for (const member of statics) names.add(`${iface}#${name}.${member}`);
+      const { prototype } = (members as Record<string, { prototype: object }>)[name]!;
+      for (const method of Object.getOwnPropertyNames(prototype)) {
+        if (!NOT_METHODS.has(method)) names.add(`${iface}#${method}`);
+      }
+    }
+  }
+  return names;
 }

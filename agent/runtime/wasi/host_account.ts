@@ -78,16 +78,15 @@ export class HostMemory {
   open(what: Counted): boolean {
     if (this.account === undefined || this.#closed) return true;
     if (!this.account.hasRoom(what)) return false;
-    this.#counted[what]++;
-    this.account.add(what, 1);
+    this.count(what, 1);
     return true;
   }
 
-  /** One of a kind less. */
-  release(what: Counted): void {
+  /** So many of a kind more, or fewer. */
+  count(what: Counted, amount: number): void {
     if (this.account === undefined || this.#closed) return;
-    this.#counted[what]--;
-    this.account.add(what, -1);
+    this.#counted[what] += amount;
+    this.account.add(what, amount);
   }
 
   /** Nothing is held any more; what is let go of later does not count again. */
