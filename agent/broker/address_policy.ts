@@ -104,7 +104,8 @@ export interface AddressGrants {
  * Why a connection to this address and port may not be made, `undefined` when it may.
  *
  * `name` is what it was looked up as; without it the address itself was granted, which is as good
- * as saying that it is wanted, except for loopback, which is given by port alone.
+ * as saying that it is wanted, except for loopback, which is given by port alone, and for metadata,
+ * which nothing gives.
  */
 export function refusalOfAddress(
   ip: IpAddress,
@@ -126,9 +127,9 @@ export function refusalOfAddress(
       return mayBe ? undefined : kind;
     }
     case "link-local":
-    case "metadata":
     case "reserved":
       return name === undefined ? undefined : kind;
+    case "metadata": // its answers are the machine's credentials: no grant is meant for that
     case "unspecified":
     case "multicast":
     case "broadcast":

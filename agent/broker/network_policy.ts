@@ -95,6 +95,8 @@ export class NetworkPolicy {
       ? `, which needs loopback = [${port}] (--net-loopback ${port})`
       : kind === "private"
       ? `, which needs private_outbound = ["${formatIp(ip)}"] (--net-private ${formatIp(ip)})`
+      : kind === "metadata"
+      ? ", which no grant allows"
       : ", which no name may lead to";
     const from = isLiteral ? host : `${host} leads to ${formatIp(ip)}`;
     return { code: "prohibited", message: `${from}: a ${kind} address${help}` };

@@ -104,6 +104,15 @@ Deno.test("a name never leads to the machine, its link, metadata or an address i
   }
 });
 
+Deno.test("metadata is not reached by its address either, whatever is granted", () => {
+  for (const text of ["169.254.169.254", "168.63.129.16", "fd00:ec2::254"]) {
+    const policy = policyOf({ outbound: [`tcp://${text}:80`], privateNetworks: ["0.0.0.0/0"] });
+    assert.equal(policy.refusalOfSocket("tcp", ip(text), 80)?.code, "prohibited", text);
+  }
+  const linkLocal = policyOf({ outbound: ["tcp://169.254.1.1:80"] });
+  assert.equal(linkLocal.refusalOfSocket("tcp", ip("169.254.1.1"), 80), undefined);
+});
+
 Deno.test("a private address is for private names and granted networks", () => {
   const refusal = (name: string, privateNetworks: string[] = []) =>
     policyOf({ outbound: [`tcp://${name}:80`], privateNetworks })
