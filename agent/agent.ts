@@ -15,7 +15,7 @@ import { formatPublicKey, formatSecretKey, parseSecretKey } from "./kernel/key.t
 import type { Clock } from "./kernel/ports.ts";
 import { keyPairOf } from "./kernel/verify.ts";
 import { listen } from "./listen.ts";
-import { createEngine } from "./local_engine.ts";
+import { createEngine, createProcessEngine } from "./local_engine.ts";
 import { Node } from "./node.ts";
 import { NodeApi } from "./node_api.ts";
 import { Metrics } from "./observe/metrics.ts";
@@ -74,12 +74,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const blobs = await DiskBlobs.open(join(dataFolder, "blobs"));
     const engine = createEngine(dataFolder, { warmWorkers: WARM_WORKERS, spawner: true });
     opened.push(() => engine.close());
+    const processes = createProcessEngine(dataFolder);
+    opened.push(() => processes.close());
 
     const node: Node = new Node({
       name: options.nodeName,
       dataFolder,
       state,
-      engine,
+      engines: { worker: engine, process: processes },
       blobs,
       clock,
       ended: ({ component, index, startedAtMs, restarts, usage }) =>

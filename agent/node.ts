@@ -9,7 +9,7 @@ import { RealmError } from "./kernel/error.ts";
 import {
   type Blobs,
   type Clock,
-  type Engine,
+  type Engines,
   type Grants,
   type Limits,
   type Mount,
@@ -23,16 +23,11 @@ import { KeyValues } from "./key_values.ts";
 import { LogRing } from "./observe/log_ring.ts";
 import type { RouteDecision } from "./proxy/proxy.ts";
 import { Upstream } from "./proxy/upstream.ts";
+import { policyPath, readPolicy } from "./policy_file.ts";
 import type { RealmState } from "./realm_state.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, desiredReplicas, proxiedPortOf } from "./realm/desired.ts";
-import {
-  allowsMount,
-  DEFAULT_POLICY,
-  parsePolicy,
-  type Policy,
-  portViolations,
-} from "./realm/policy.ts";
+import { allowsMount, type Policy, portViolations } from "./realm/policy.ts";
 import { compileRoutes, matchRoute, type RouteTable } from "./realm/routing.ts";
 import { type ReplicaLog, Supervisor, type SupervisorInit } from "./supervisor/supervisor.ts";
 
@@ -42,7 +37,7 @@ export interface NodeInit {
   readonly name: string;
   readonly dataFolder: string;
   readonly state: RealmState;
-  readonly engine: Engine;
+  readonly engines: Engines;
   readonly blobs: Blobs;
   readonly clock: Clock;
   readonly ended: SupervisorInit["ended"];
@@ -72,18 +67,12 @@ export class Node {
   }
 
   /** The policy of this machine; read anew each time, so that a change needs no restart. */
-  async policy(): Promise<Policy> {
-    const path = this.policyPath;
-    try {
-      return parsePolicy(await Deno.readTextFile(path), path);
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return DEFAULT_POLICY;
-      throw error;
-    }
+  policy(): Promise<Policy> {
+    return readPolicy(this.init.dataFolder);
   }
 
   get policyPath(): string {
-    return join(this.init.dataFolder, "policy.toml");
+    return policyPath(this.init.dataFolder);
   }
 
   /** How many replicas of a component are wanted here. */
@@ -144,7 +133,7 @@ export class Node {
     replica: DesiredReplica,
     io: Pick<StartOptions, "stdio" | "notice" | "log">,
   ): Promise<Replica> {
-    const { engine } = this.init;
+    const engine = this.init.engines[replica.spec.isolation];
     const prepared = await engine.prepare(await this.bytes(replica.component, replica.digest));
     const { spec, proxiedPort } = replica;
     const grants = await this.#grants(replica);

@@ -18,7 +18,7 @@ import type {
   Status,
 } from "./control/api.ts";
 import { RealmError } from "./kernel/error.ts";
-import type { Blobs, Engine } from "./kernel/ports.ts";
+import type { Blobs, Engines } from "./kernel/ports.ts";
 import type { Node } from "./node.ts";
 import { desiredReplicas } from "./realm/desired.ts";
 import { decodeManifest, formatTarget, type Manifest, parseManifest } from "./realm/manifest.ts";
@@ -45,16 +45,16 @@ const REFUSED_KEPT = 20;
 export class NodeApi implements ControlApi {
   readonly blobs: Pick<Blobs, "has" | "put">;
   readonly #state: RealmState;
-  readonly #engine: Engine;
+  readonly #engines: Engines;
   readonly #name: string;
   readonly #startedAtMs: number;
   #refused: readonly RefusedManifest[] = [];
   #applying: Promise<unknown> = Promise.resolve();
 
   constructor(readonly init: NodeApiInit) {
-    const { state, engine, blobs, name, clock } = init.node.init;
+    const { state, engines, blobs, name, clock } = init.node.init;
     this.#state = state;
-    this.#engine = engine;
+    this.#engines = engines;
     this.#name = name;
     this.#startedAtMs = clock.wallMs();
     this.blobs = { has: (digest) => blobs.has(digest), put: (bytes) => blobs.put(bytes) };
@@ -194,9 +194,9 @@ export class NodeApi implements ControlApi {
     }
     const live = manifest.nodes.keys();
     const here = desiredReplicas({ manifest, digests, node: this.#name, live });
-    const components = new Map(here.map((r) => [r.component, r.digest]));
-    await Promise.all([...components].map(async ([name, digest]) => {
-      await this.#engine.prepare(await node.bytes(name, digest));
+    const components = new Map(here.map((r) => [r.component, r]));
+    await Promise.all([...components].map(async ([name, { digest, spec }]) => {
+      await this.#engines[spec.isolation].prepare(await node.bytes(name, digest));
     }));
   }
 

@@ -20,6 +20,7 @@ import type {
   HandlerResponse,
   Pipe,
   Replica,
+  ReplicaProcess,
   Usage,
 } from "./kernel/ports.ts";
 
@@ -61,6 +62,10 @@ export class RoutedCommand implements Replica {
 
   limits(): EnforcedLimits {
     return this.command.limits();
+  }
+
+  process(): ReplicaProcess | undefined {
+    return this.command.process?.();
   }
 
   stop(): Promise<void> {

@@ -43,8 +43,12 @@ export const agent = command({
       );
     }
     const { startAgent } = await import("../agent/agent.ts");
-    // The environment is for the Worker that transpiles, sys for the figures of the node.
-    context.keepPermissions("read", "write", "net", "env", "sys");
+    const { readPolicy } = await import("../agent/policy_file.ts");
+    const { isolation } = await readPolicy(context.dataFolder);
+    // The environment is for the Worker that transpiles, sys for the figures of the node; a
+    // manifest that asks for processes may come later.
+    const run = isolation.process ? ["run"] as const : [];
+    context.keepPermissions("read", "write", "net", "env", "sys", ...run);
     const owner = await ownerOf(flags);
     const agent = await startAgent({
       dataFolder: context.dataFolder,

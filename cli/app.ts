@@ -19,6 +19,7 @@ import {
   version,
 } from "@stricli/core";
 import { RealmError } from "../agent/kernel/error.ts";
+import { GUEST_COMMAND } from "../agent/program.ts";
 import {
   command,
   commands,
@@ -32,6 +33,7 @@ import { apply } from "./apply.ts";
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { demo } from "./demo.ts";
+import { guestProcess } from "./guest_process.ts";
 import { init } from "./init.ts";
 import { inspect } from "./inspect.ts";
 import { invite } from "./invite.ts";
@@ -86,6 +88,7 @@ export const COMMANDS: RouteMap<Invocation> = commands("Run WebAssembly under ha
   tui,
   completions,
   __complete: complete,
+  [GUEST_COMMAND]: guestProcess,
 });
 
 /**

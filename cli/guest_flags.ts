@@ -15,8 +15,10 @@ import type { Grants, Limits, Mount, Service, StartOptions } from "../agent/kern
 import type { Context } from "./context.ts";
 import type { FlagValues } from "./command.ts";
 import {
+  defaulted,
   optional,
   parseAssignment,
+  parseChoice,
   parseChoices,
   parseDuration,
   parseInteger,
@@ -87,6 +89,12 @@ export const GUEST_FLAGS = {
   epochTimeoutMs: optional("Longest run without returning to the host", "N", parseInteger(1)),
   timeout: optional("Time for the whole run", "DURATION", parseDuration),
   trace: toggle("Print every call into the host, with its grant, to standard error"),
+  isolation: defaulted(
+    "What it runs in: a Worker of this program, or a process of its own",
+    "worker|process",
+    parseChoice("worker", "process"),
+    "worker",
+  ),
   stats: toggle("Print what was used, at the end, to standard error"),
 } as const;
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { RealmError } from "../agent/kernel/error.ts";
-import type { Exit, Stdio, Usage } from "../agent/kernel/ports.ts";
+import type { Exit, Replica, Stdio, Usage } from "../agent/kernel/ports.ts";
 import { command } from "./command.ts";
 import type { Context } from "./context.ts";
 import {
@@ -47,6 +47,17 @@ export function formatUsage(usage: Usage): string {
   ].join("\n");
 }
 
+/** For those who ask with `--verbose`. */
+export function describeProcess(context: Context, replica: Replica): void {
+  const process = replica.process?.();
+  if (!process) return;
+  const { pid, permissions, dataBytesMax, openFilesMax } = process;
+  context.detail(
+    `process: ${pid}, permissions ${permissions.join(", ") || "none"}, data at most ` +
+      `${dataBytesMax ?? "unlimited"} bytes, open files at most ${openFilesMax ?? "unlimited"}`,
+  );
+}
+
 /** The status of a guest's own exit; throws the RealmError of every other end. */
 export function statusOf(exit: Exit, file: string): number {
   if (exit.kind === "exit") return exit.status;
@@ -73,16 +84,19 @@ export const run = command({
   rest: argument("Arguments of the guest", "ARGS", (text) => text),
   passThrough: true,
   async run(context, flags, file, ...args) {
-    const { createEngine } = await import("../agent/local_engine.ts");
+    const local = await import("../agent/local_engine.ts");
     const grants = grantsOf(context, flags, [file.split("/").at(-1)!, ...args]);
     const services = await servicesOf(context, flags, grants);
     const net = "network" in services ? ["net"] as const : [];
-    context.keepPermissions("read", "write", "env", ...net);
+    const inProcess = flags.isolation === "process";
+    context.keepPermissions("read", "write", "env", ...net, ...inProcess ? ["run"] as const : []);
     const bytes = await readComponent(context, file);
-    const engine = createEngine(context.dataFolder, {
-      warmWorkers: grants.mounts.length === 0 ? 1 : 0,
-      refill: false,
-    });
+    const engine = inProcess
+      ? local.createProcessEngine(context.dataFolder)
+      : local.createEngine(context.dataFolder, {
+        warmWorkers: grants.mounts.length === 0 ? 1 : 0,
+        refill: false,
+      });
     try {
       const prepared = await engine.prepare(bytes);
       const replica = await engine.start(prepared, {
@@ -95,6 +109,7 @@ export const run = command({
         ...flags.trace && { trace: traceTo(context) },
         log: logTo(context),
       });
+      describeProcess(context, replica);
       const signal = context.shell.interrupted();
       signal.addEventListener("abort", () => replica.stop(), { once: true });
       const exit = await replica.exited;

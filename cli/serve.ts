@@ -21,7 +21,7 @@ import {
   parseText,
   toggle,
 } from "./parameters.ts";
-import { formatUsage, statusOf, traceTo } from "./run.ts";
+import { describeProcess, formatUsage, statusOf, traceTo } from "./run.ts";
 
 export const serve = command({
   brief: "Serve a wasi:http handler",
@@ -45,12 +45,15 @@ export const serve = command({
   },
   args: [argument("Component", "FILE.wasm", parseText)],
   async run(context, flags, file) {
-    const { createEngine, serveHandler } = await import("../agent/local_engine.ts");
+    const local = await import("../agent/local_engine.ts");
     const { listen } = await import("../agent/listen.ts");
-    context.keepPermissions("read", "write", "net", "env");
+    const inProcess = flags.isolation === "process";
+    context.keepPermissions("read", "write", "net", "env", ...inProcess ? ["run"] as const : []);
     const bytes = await readComponent(context, file);
     const grants = grantsOf(context, flags, []);
-    const engine = createEngine(context.dataFolder);
+    const engine = inProcess
+      ? local.createProcessEngine(context.dataFolder)
+      : local.createEngine(context.dataFolder);
     try {
       const replica = await engine.start(await engine.prepare(bytes), {
         world: "wasi:http/proxy",
@@ -68,8 +71,9 @@ export const serve = command({
         ...flags.trace && { trace: traceTo(context) },
         log: logTo(context),
       });
+      describeProcess(context, replica);
       const server = listen("requests", flags.addr, () =>
-        serveHandler({
+        local.serveHandler({
           ...flags.addr,
           component: file.split("/").at(-1)!,
           replica,

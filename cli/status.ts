@@ -78,7 +78,11 @@ export function formatStatus(
   const alarms = alarmsOf(status).filter(({ text }) => !text.startsWith("refused manifest"));
   if (alarms.length > 0) parts.push(alarms.map(({ text }) => `! ${printable(text)}\n`).join(""));
   if (status.refused.length > 0) parts.push(formatRefused(status, nowMs));
-  parts.push(rows.length === 0 ? "no components\n" : formatTable(rows, COLUMNS));
+  // Most realms have no process beside the agent.
+  const columns = COLUMNS.filter(({ title }) =>
+    title !== "PROCESS" || rows.some(({ pid }) => pid !== undefined)
+  );
+  parts.push(rows.length === 0 ? "no components\n" : formatTable(rows, columns));
   return parts.join("\n");
 }
 
@@ -113,6 +117,7 @@ const COLUMNS: readonly Column<Row>[] = [
   { title: "COMPONENT", text: (row) => row.component },
   { title: "REPLICA", text: (row) => row.kind === "replica" ? row.name : "-", align: "right" },
   { title: "STATE", text: (row) => row.state },
+  { title: "PROCESS", text: ({ pid }) => pid === undefined ? "-" : String(pid), align: "right" },
   { title: "RESTARTS", text: (row) => String(row.restarts), align: "right" },
   {
     title: "MEMORY",

@@ -3,17 +3,18 @@
  *
  * @module
  */
-import { createEngine } from "../agent/local_engine.ts";
+import { createEngine, createProcessEngine } from "../agent/local_engine.ts";
 import {
+  type Engine,
   type Exit,
   type Grants,
+  type Isolation,
   type Limits,
   NO_NETWORK,
   type StartOptions,
   type Usage,
 } from "../agent/kernel/ports.ts";
 import type { Resolver } from "../agent/broker/resolve.ts";
-import type { WorkerEngine } from "../agent/runtime/engine.ts";
 import { createServices } from "../agent/services.ts";
 
 const MIB = 1024 * 1024;
@@ -69,9 +70,19 @@ export function fixture(name: string): Promise<Uint8Array> {
   return Deno.readFile(new URL(`../fixtures/${name}.wasm`, import.meta.url));
 }
 
-/** Runs `test` with an engine that is closed afterwards. */
-export async function withEngine<T>(test: (engine: WorkerEngine) => Promise<T>): Promise<T> {
-  const engine = createEngine(CACHE_FOLDER);
+/** Runs a test with an engine that is closed afterwards. */
+export type WithEngine = <T>(test: (engine: Engine) => Promise<T>) => Promise<T>;
+
+/** With an engine whose guests run in Workers. */
+export const withEngine: WithEngine = (test) => withEngineOf("worker", test);
+
+async function withEngineOf<T>(
+  isolation: Isolation,
+  test: (engine: Engine) => Promise<T>,
+): Promise<T> {
+  const engine = isolation === "worker"
+    ? createEngine(CACHE_FOLDER)
+    : createProcessEngine(CACHE_FOLDER);
   try {
     return await test(engine);
   } finally {
@@ -79,9 +90,19 @@ export async function withEngine<T>(test: (engine: WorkerEngine) => Promise<T>):
   }
 }
 
+/**
+ * A test for every engine: what a guest sees, and what is seen of it, does not depend on where it
+ * runs.
+ */
+export function onEachEngine(name: string, test: (withEngine: WithEngine) => Promise<void>): void {
+  for (const isolation of ["worker", "process"] as const) {
+    Deno.test(`${name}, in a ${isolation}`, () => test((body) => withEngineOf(isolation, body)));
+  }
+}
+
 /** Runs a command to its end. */
 export async function runGuest(
-  engine: WorkerEngine,
+  engine: Engine,
   name: string,
   options: GuestOptions = {},
 ): Promise<GuestResult> {

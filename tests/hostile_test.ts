@@ -6,110 +6,134 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { endOf, runGuest, withEngine } from "./guest.ts";
+import { endOf, onEachEngine, runGuest } from "./guest.ts";
 
 const MIB = 1024 * 1024;
 
-Deno.test("spin ends at each of its limits and at once when stopped", () =>
-  withEngine(async (engine) => {
-    const fuel = await runGuest(engine, "spin", { limits: { fuelMax: 50_000_000 } });
-    assert.equal(endOf(fuel.exit), "out-of-fuel");
-    const epoch = await runGuest(engine, "spin", { limits: { epochTimeoutMs: 50 } });
-    assert.equal(endOf(epoch.exit), "epoch-timeout");
-    const timeout = await runGuest(engine, "spin", { limits: { timeoutMs: 100 } });
-    assert.equal(endOf(timeout.exit), "timeout");
-    const stopped = await runGuest(engine, "spin", { stopAfterMs: 100 });
-    assert.equal(endOf(stopped.exit), "stopped");
-    assert.ok(stopped.stopMs < 500, `stopping took ${stopped.stopMs} ms`);
-  }));
+onEachEngine(
+  "spin ends at each of its limits and at once when stopped",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const fuel = await runGuest(engine, "spin", { limits: { fuelMax: 50_000_000 } });
+      assert.equal(endOf(fuel.exit), "out-of-fuel");
+      const epoch = await runGuest(engine, "spin", { limits: { epochTimeoutMs: 50 } });
+      assert.equal(endOf(epoch.exit), "epoch-timeout");
+      const timeout = await runGuest(engine, "spin", { limits: { timeoutMs: 100 } });
+      assert.equal(endOf(timeout.exit), "timeout");
+      const stopped = await runGuest(engine, "spin", { stopAfterMs: 100 });
+      assert.equal(endOf(stopped.exit), "stopped");
+      assert.ok(stopped.stopMs < 500, `stopping took ${stopped.stopMs} ms`);
+    }),
+);
 
-Deno.test("spin is throttled to its rate, not killed", () =>
-  withEngine(async (engine) => {
-    const { usage } = await runGuest(engine, "spin", {
-      limits: { fuelPerSec: 20_000_000 },
-      stopAfterMs: 2_000,
-    });
-    // One second of fuel is in the bucket at the start.
-    assert.ok(usage.fuelUsed < 100_000_000, `${usage.fuelUsed}`);
-    assert.ok(usage.throttledMs > 500, `${usage.throttledMs}`);
-  }));
-
-Deno.test("spin does not slow a neighbour's start and end", () =>
-  withEngine(async (engine) => {
-    const spinning = runGuest(engine, "spin", { stopAfterMs: 1500 });
-    const { exit } = await runGuest(engine, "hello", { args: ["neighbour"] });
-    assert.equal(endOf(exit), "exit 0");
-    await spinning;
-  }));
-
-Deno.test("bulk instructions cost what they move, and a stop lands inside one", () =>
-  withEngine(async (engine) => {
-    const stopped = await runGuest(engine, "bulk", { stopAfterMs: 150 });
-    assert.equal(endOf(stopped.exit), "stopped");
-    assert.ok(stopped.stopMs < 500, `${stopped.stopMs}`);
-    const fuel = await runGuest(engine, "bulk", { limits: { fuelMax: 20_000_000 } });
-    assert.equal(endOf(fuel.exit), "out-of-fuel");
-  }));
-
-Deno.test("grow gets no more memory than its limit", () =>
-  withEngine(async (engine) => {
-    for (const args of [[], ["touch"]]) {
-      const { exit, usage } = await runGuest(engine, "grow", {
-        args,
-        limits: { memoryBytesMax: 32 * MIB },
+onEachEngine(
+  "spin is throttled to its rate, not killed",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { usage } = await runGuest(engine, "spin", {
+        limits: { fuelPerSec: 20_000_000 },
+        stopAfterMs: 2_000,
       });
+      // One second of fuel is in the bucket at the start.
+      assert.ok(usage.fuelUsed < 100_000_000, `${usage.fuelUsed}`);
+      assert.ok(usage.throttledMs > 500, `${usage.throttledMs}`);
+    }),
+);
+
+onEachEngine(
+  "spin does not slow a neighbour's start and end",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const spinning = runGuest(engine, "spin", { stopAfterMs: 1500 });
+      const { exit } = await runGuest(engine, "hello", { args: ["neighbour"] });
       assert.equal(endOf(exit), "exit 0");
-      assert.ok(usage.memoryBytesPeak <= 32 * MIB && usage.memoryBytesPeak > 31 * MIB);
-      assert.ok(usage.refusedGrowths > 0);
-    }
-    for (const args of [["trap"], ["abort"]]) {
-      const { exit } = await runGuest(engine, "grow", {
-        args,
-        limits: { memoryBytesMax: 32 * MIB },
+      await spinning;
+    }),
+);
+
+onEachEngine(
+  "bulk instructions cost what they move, and a stop lands inside one",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const stopped = await runGuest(engine, "bulk", { stopAfterMs: 150 });
+      assert.equal(endOf(stopped.exit), "stopped");
+      assert.ok(stopped.stopMs < 500, `${stopped.stopMs}`);
+      const fuel = await runGuest(engine, "bulk", { limits: { fuelMax: 20_000_000 } });
+      assert.equal(endOf(fuel.exit), "out-of-fuel");
+    }),
+);
+
+onEachEngine(
+  "grow gets no more memory than its limit",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      for (const args of [[], ["touch"]]) {
+        const { exit, usage } = await runGuest(engine, "grow", {
+          args,
+          limits: { memoryBytesMax: 32 * MIB },
+        });
+        assert.equal(endOf(exit), "exit 0");
+        assert.ok(usage.memoryBytesPeak <= 32 * MIB && usage.memoryBytesPeak > 31 * MIB);
+        assert.ok(usage.refusedGrowths > 0);
+      }
+      for (const args of [["trap"], ["abort"]]) {
+        const { exit } = await runGuest(engine, "grow", {
+          args,
+          limits: { memoryBytesMax: 32 * MIB },
+        });
+        assert.equal(endOf(exit), "memory-limit");
+      }
+      const { exit } = await runGuest(engine, "grow", { limits: { memoryBytesMax: 65_536 } });
+      assert.equal(endOf(exit), "memory-limit", "the initial memory does not fit");
+    }),
+);
+
+onEachEngine(
+  "table-grow gets no more table than its limit",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { exit, stdout, usage } = await runGuest(engine, "table-grow", {
+        limits: { memoryBytesMax: 16 * MIB },
       });
+      assert.equal(stdout, "refused\n");
       assert.equal(endOf(exit), "memory-limit");
-    }
-    const { exit } = await runGuest(engine, "grow", { limits: { memoryBytesMax: 65_536 } });
-    assert.equal(endOf(exit), "memory-limit", "the initial memory does not fit");
-  }));
+      assert.ok(usage.memoryBytesPeak <= 16 * MIB);
+    }),
+);
 
-Deno.test("table-grow gets no more table than its limit", () =>
-  withEngine(async (engine) => {
-    const { exit, stdout, usage } = await runGuest(engine, "table-grow", {
-      limits: { memoryBytesMax: 16 * MIB },
-    });
-    assert.equal(stdout, "refused\n");
-    assert.equal(endOf(exit), "memory-limit");
-    assert.ok(usage.memoryBytesPeak <= 16 * MIB);
-  }));
+onEachEngine(
+  "recurse runs out of call stack, with small frames and large",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      for (const how of ["plain", "frames", "shadow", "indirect"]) {
+        const { exit } = await runGuest(engine, "recurse", { args: [how] });
+        assert.equal(endOf(exit), "trap", how);
+        assert.equal(
+          endOf((await runGuest(engine, "recurse", { args: [how, "100"] })).exit),
+          "exit 0",
+          how,
+        );
+      }
+    }),
+);
 
-Deno.test("recurse runs out of call stack, with small frames and large", () =>
-  withEngine(async (engine) => {
-    for (const how of ["plain", "frames", "shadow", "indirect"]) {
-      const { exit } = await runGuest(engine, "recurse", { args: [how] });
-      assert.equal(endOf(exit), "trap", how);
-      assert.equal(
-        endOf((await runGuest(engine, "recurse", { args: [how, "100"] })).exit),
-        "exit 0",
-        how,
-      );
-    }
-  }));
+onEachEngine(
+  "flood waits for whoever takes its output",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      for (const how of ["lines", "one", "stderr"]) {
+        const { exit, stdout, stderr } = await runGuest(engine, "flood", {
+          args: [how],
+          outputBytesMax: 100_000,
+          stopAfterMs: 400,
+        });
+        assert.equal(endOf(exit), "stopped", how);
+        assert.ok(stdout.length + stderr.length < MIB, `${stdout.length + stderr.length}`);
+      }
+    }),
+);
 
-Deno.test("flood waits for whoever takes its output", () =>
-  withEngine(async (engine) => {
-    for (const how of ["lines", "one", "stderr"]) {
-      const { exit, stdout, stderr } = await runGuest(engine, "flood", {
-        args: [how],
-        outputBytesMax: 100_000,
-        stopAfterMs: 400,
-      });
-      assert.equal(endOf(exit), "stopped", how);
-      assert.ok(stdout.length + stderr.length < MIB, `${stdout.length + stderr.length}`);
-    }
-  }));
-
-Deno.test("open-all finds every door shut", () =>
+onEachEngine("open-all finds every door shut", (withEngine) =>
   withEngine(async (engine) => {
     const grants = { clock: false, random: false };
     const { exit, stdout, notices } = await runGuest(engine, "open-all", { grants });
@@ -120,7 +144,7 @@ Deno.test("open-all finds every door shut", () =>
     assert.equal(endOf(random.exit), "trap");
   }));
 
-Deno.test("escape stays in its folder", () =>
+onEachEngine("escape stays in its folder", (withEngine) =>
   withEngine(async (engine) => {
     const outside = await Deno.makeTempDir();
     try {
@@ -145,7 +169,7 @@ Deno.test("escape stays in its folder", () =>
     }
   }));
 
-Deno.test("catch-all does not outlive a limit", () =>
+onEachEngine("catch-all does not outlive a limit", (withEngine) =>
   withEngine(async (engine) => {
     for (const limits of [{ fuelMax: 30_000_000 }, { epochTimeoutMs: 50 }, { timeoutMs: 100 }]) {
       const { exit, stdout } = await runGuest(engine, "catch-all", { limits });
@@ -156,19 +180,22 @@ Deno.test("catch-all does not outlive a limit", () =>
     assert.equal(endOf(stopped.exit), "stopped");
   }));
 
-Deno.test("fork-handles is refused before the host runs out", () =>
-  withEngine(async (engine) => {
-    const folder = await Deno.makeTempDir();
-    try {
-      for (const kind of ["pollables", "files", "streams"]) {
-        const { exit } = await runGuest(engine, "fork-handles", {
-          args: [kind],
-          grants: { mounts: [{ hostPath: folder, guestPath: "/data", writable: true }] },
-          limits: { fuelMax: 10_000_000_000 },
-        });
-        assert.match(endOf(exit), /^(trap|exit \d+)$/, kind);
+onEachEngine(
+  "fork-handles is refused before the host runs out",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const folder = await Deno.makeTempDir();
+      try {
+        for (const kind of ["pollables", "files", "streams"]) {
+          const { exit } = await runGuest(engine, "fork-handles", {
+            args: [kind],
+            grants: { mounts: [{ hostPath: folder, guestPath: "/data", writable: true }] },
+            limits: { fuelMax: 10_000_000_000 },
+          });
+          assert.match(endOf(exit), /^(trap|exit \d+)$/, kind);
+        }
+      } finally {
+        await Deno.remove(folder, { recursive: true });
       }
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  }));
+    }),
+);

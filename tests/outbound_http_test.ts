@@ -15,8 +15,12 @@ import { NetworkPolicy } from "../agent/broker/network_policy.ts";
 import type { Resolver } from "../agent/broker/resolve.ts";
 import { formatIp, parseIp } from "../agent/kernel/ip_address.ts";
 import { parseOutbound } from "../agent/kernel/network_grant.ts";
-import { type HandlerRequest, type NetworkGrants, NO_NETWORK } from "../agent/kernel/ports.ts";
-import type { WorkerEngine } from "../agent/runtime/engine.ts";
+import {
+  type Engine,
+  type HandlerRequest,
+  type NetworkGrants,
+  NO_NETWORK,
+} from "../agent/kernel/ports.ts";
 import { endOf, fixture, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
 import { get, OUTBOUND_CASES, request } from "./outbound_http_cases.ts";
 import { bombed, type Certificate, ROUTES, startUpstream, type Upstream } from "./upstream.ts";
@@ -100,7 +104,7 @@ const stdinOf = (script: readonly string[], port: number) =>
 
 /** Runs a script with grants, and answers what it printed last. */
 async function lastAnswer(
-  engine: WorkerEngine,
+  engine: Engine,
   script: readonly string[],
   { grants, client }: Granted,
 ): Promise<string | undefined> {

@@ -46,6 +46,8 @@ export function fakeReplica(
       runningMs: 1_000,
       preemptions: 3,
     },
+    isolation: "worker",
+    process: null,
     lastExit: null,
     ...but,
   };

@@ -42,6 +42,8 @@ export interface Row {
   readonly fuel:
     | { readonly perSec: number | undefined; readonly perSecMax: number | undefined }
     | undefined;
+  /** Of the process that it has of its own. */
+  readonly pid: number | undefined;
   /** The part of the time between the samples that it was throttled, 0 to 1; of the worst. */
   readonly throttled: number;
   readonly epochTimeoutMs: number | undefined;
@@ -110,6 +112,7 @@ function replicaRow(
     fuel: usage === null || limits === null
       ? undefined
       : { perSec: rates?.fuelPerSec, perSecMax: limits.fuelPerSec },
+    pid: replica.process?.pid,
     throttled: rates?.throttled ?? 0,
     epochTimeoutMs: limits?.epochTimeoutMs,
     ageMs: startedAtMs === null ? undefined : Math.max(0, nowMs - startedAtMs),
@@ -180,6 +183,7 @@ function componentRow(
     epochTimeoutMs: rows.find((row) => row.epochTimeoutMs !== undefined)?.epochTimeoutMs,
     ageMs: undefined,
     digest: spec?.digest ?? rows[0]?.digest ?? "",
+    pid: undefined,
     lastExit: "",
   };
 }

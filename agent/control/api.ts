@@ -96,6 +96,15 @@ export const exit = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("stopped") }),
 ]);
 
+/** A process of a replica; what the operating system enforces is missing where that is nothing. */
+const replicaProcess = z.object({
+  pid: count,
+  residentBytes: count,
+  permissions: z.array(z.string()).readonly(),
+  dataBytesMax: count.optional(),
+  openFilesMax: count.optional(),
+});
+
 /** One replica of a component, as the node that runs it sees it. */
 export const replicaStatus = z.object({
   component: z.string(),
@@ -111,6 +120,9 @@ export const replicaStatus = z.object({
   /** Read from the running instance; `null` while there is none. */
   limits: limits.nullable(),
   usage: usage.nullable(),
+  isolation: z.enum(["worker", "process"]),
+  /** Of a replica that runs in one of its own. */
+  process: replicaProcess.nullable(),
   /** How the instance before this one ended. */
   lastExit: z.object({ atMs, exit }).nullable(),
 });

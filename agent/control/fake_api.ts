@@ -66,6 +66,8 @@ export const STATUS: Status = {
         requests: 2,
         droppedLogLines: 0,
       },
+      isolation: "worker",
+      process: null,
       lastExit: {
         atMs: 3_900,
         exit: {
@@ -87,6 +89,8 @@ export const STATUS: Status = {
       retryAtMs: 9_000,
       limits: null,
       usage: null,
+      isolation: "process",
+      process: null,
       lastExit: null,
     },
   ],

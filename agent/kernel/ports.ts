@@ -325,6 +325,21 @@ export interface HandlerResponse {
   readonly body: ReadableStream<Uint8Array> | Uint8Array | null;
 }
 
+/** What a replica runs in: a Worker of the agent, or a process of its own. */
+export type Isolation = "worker" | "process";
+
+/** The process that a replica has of its own. */
+export interface ReplicaProcess {
+  readonly pid: number;
+  /** Memory of it that is resident, by its own account. */
+  readonly residentBytes: number;
+  /** Kinds of permissions that its program kept. */
+  readonly permissions: readonly string[];
+  /** What the operating system enforces; missing where that is nothing. */
+  readonly dataBytesMax?: number;
+  readonly openFilesMax?: number;
+}
+
 /** A running component. */
 export interface Replica {
   /** Resolves once, when it ended; never rejects. */
@@ -333,6 +348,8 @@ export interface Replica {
   usage(): Usage;
   /** What is enforced, read from the running instance. */
   limits(): EnforcedLimits;
+  /** What it runs in, where that is a process of its own. */
+  process?(): ReplicaProcess | undefined;
   /** Traps the guest at its next fuel check; `exited` then resolves with `stopped`. */
   stop(): Promise<void>;
   /**
@@ -353,3 +370,6 @@ export interface Engine {
   start(prepared: Prepared, options: StartOptions): Promise<Replica>;
   close(): Promise<void>;
 }
+
+/** An engine for each kind of isolation. */
+export type Engines = Readonly<Record<Isolation, Engine>>;

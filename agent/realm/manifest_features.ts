@@ -33,7 +33,6 @@ const COMPONENT_FEATURES: readonly {
     feature: `a source other than ${SOURCES.map((s) => `${s}:`).join(", ")}`,
   },
   { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
-  { key: "isolation", isUsed: (c) => c.isolation === "process", feature: "process isolation" },
   { key: "health", isUsed: (c) => c.health !== undefined, feature: "health checks" },
   { key: "placement", isUsed: (c) => c.placement !== undefined, feature: "placement" },
 ];

@@ -469,7 +469,7 @@ Deno.test("unsupportedFeatures() reports what is used, with its line, and nothin
   assert.deepEqual(found.map(({ path }) => path), [
     "realm.exec",
     "realm.operators",
-    ...["source", "secrets", "isolation", "health"].map((key) => `components.auth.${key}`),
+    ...["source", "secrets", "health"].map((key) => `components.auth.${key}`),
     "components.worker.placement",
     'components."orders@green".health',
     "routing.bm-01[1].max_surge",

@@ -15,6 +15,10 @@
  * epoch_timeout_ms = 5_000       # to one replica
  * instances = 100                # replicas of the realm on this node
  *
+ * [isolation]
+ * process = true                 # may components ask for a process of their own; without it the agent
+ *                                # gives up for good the permission to start any (read at its start)
+ *
  * [listen]
  * ports = [5000, 8080]           # ports of the host that components may listen on
  *
@@ -62,6 +66,7 @@ export interface Policy {
     readonly epochTimeoutMs: number | undefined;
     readonly instances: number | undefined;
   };
+  readonly isolation: { readonly process: boolean };
   readonly listen: { readonly ports: readonly number[] };
   readonly loopback: { readonly ports: readonly number[] };
 }
@@ -85,6 +90,7 @@ export const DEFAULT_POLICY: Policy = {
     epochTimeoutMs: undefined,
     instances: undefined,
   },
+  isolation: { process: true },
   listen: { ports: [] },
   loopback: { ports: [] },
 };
@@ -111,6 +117,12 @@ const policyFile = table<Policy>({
       instances: optional(integer(0, 1e6)),
     }),
     DEFAULT_POLICY.limits,
+  ),
+  isolation: withDefault(
+    table<Policy["isolation"]>({
+      process: withDefault(boolean, DEFAULT_POLICY.isolation.process),
+    }),
+    DEFAULT_POLICY.isolation,
   ),
   listen: withDefault(
     table<Policy["listen"]>({
@@ -206,6 +218,9 @@ function checkComponent(
       add(`${path}.mounts[${i}].host`, `is ${quote(host)} (${mode}), policy does not allow it`);
     }
   });
+  if (spec.isolation === "process" && !policy.isolation.process) {
+    add(`${path}.isolation`, "is process, policy does not allow processes");
+  }
   const proxiedPort = proxiedPortOf(name, manifest);
   for (const { key, message } of portViolations({ spec, proxiedPort }, policy)) {
     add(`${path}.${key}`, message);

@@ -40,6 +40,8 @@ memory_max_mb = 1024
 fuel_per_sec = 2_000_000_000
 epoch_timeout_ms = 5_000
 instances = 100
+[isolation]
+process = false
 [listen]
 ports = [5000, 8080]
 [loopback]
@@ -54,6 +56,7 @@ ports = [5432]
         epochTimeoutMs: 5_000,
         instances: 100,
       },
+      isolation: { process: false },
       listen: { ports: [5000, 8080] },
       loopback: { ports: [5432] },
     },
@@ -101,6 +104,10 @@ Deno.test("checkPolicy() bounds folders, limits, ports, replicas and exec", () =
     `${path}.mounts[0].host is "/etc" (ro), policy does not allow it`,
   ]);
   assert.deepEqual(messages('mounts = [{ volume = "v", guest = "/e" }]', ""), []);
+  assert.deepEqual(messages('isolation = "process"', ""), []);
+  assert.deepEqual(messages('isolation = "process"', "[isolation]\nprocess = false"), [
+    `${path}.isolation is process, policy does not allow processes`,
+  ]);
   assert.deepEqual(
     messages(
       "memory_max_mb = 100\nfuel_per_sec = 11\nepoch_timeout_ms = 12",

@@ -5,7 +5,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import type { Engine, Prepared, Replica, StartOptions } from "../kernel/ports.ts";
+import type { Engine, Prepared, Replica, StartOptions, World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import { type Artifact, decodeArtifact } from "./artifact.ts";
 import { type ArtifactCache, Artifacts } from "./artifacts.ts";
@@ -108,14 +108,8 @@ export class WorkerEngine implements Engine {
     if (this.#closed) {
       throw new RealmError("failed", "Cannot start a component: the engine is closed");
     }
-    const { artifact, startsCode } = prepared as PreparedArtifact;
-    if (!artifact.worlds.includes(options.world)) {
-      throw new RealmError(
-        "unsupported",
-        `Cannot start the component as ${options.world}: it fits ${artifact.worlds.join(" and ")}`,
-        { hint: "Use realm run for commands, realm serve for request handlers" },
-      );
-    }
+    const { startsCode } = prepared as PreparedArtifact;
+    requireWorld(prepared, options.world);
     const kind = kindOf(prepared.digest, options);
     let replica = this.#ready.take(kind);
     if (replica) replica.go(options);
@@ -184,3 +178,13 @@ function hasStart(module: Uint8Array): boolean {
 }
 
 const START_SECTION = 8;
+
+/** Throws RealmError `unsupported` when the component does not fit the world. */
+export function requireWorld({ worlds }: Prepared, world: World): void {
+  if (worlds.includes(world)) return;
+  throw new RealmError(
+    "unsupported",
+    `Cannot start the component as ${world}: it fits ${worlds.join(" and ")}`,
+    { hint: "Use realm run for commands, realm serve for request handlers" },
+  );
+}

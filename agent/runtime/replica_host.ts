@@ -89,7 +89,9 @@ export class ReplicaHost implements RequestsHost {
     const { fuelPerSec } = start.limits;
     this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
     this.#instantiate = compileInstantiate(start.glue);
-    this.#locks = start.locks.map((buffer) => new MountLock(buffer));
+    this.#locks = start.locks.map((buffer, i) =>
+      new MountLock(buffer, start.grants.mounts[i]!.hostPath)
+    );
     this.#requests = new Requests(this);
   }
 

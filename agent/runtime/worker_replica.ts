@@ -360,7 +360,8 @@ export class WorkerReplica implements Replica {
   }
 }
 
-function ended(exit: Exit): RealmError {
+/** The error of a request whose replica ended like this. */
+export function ended(exit: Exit): RealmError {
   return exit.kind === "trap"
     ? new RealmError(exit.code, exit.message, exit.hint ? { hint: exit.hint } : {})
     : new RealmError("failed", "Cannot handle the request: the component has ended");

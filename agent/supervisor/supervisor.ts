@@ -10,8 +10,10 @@ import type {
   Clock,
   EnforcedLimits,
   Exit,
+  Isolation,
   LogLevel,
   Replica,
+  ReplicaProcess,
   StartOptions,
   Usage,
 } from "../kernel/ports.ts";
@@ -63,6 +65,9 @@ export interface ReplicaView {
   readonly retryAtMs: number | null;
   readonly limits: EnforcedLimits | null;
   readonly usage: Usage | null;
+  readonly isolation: Isolation;
+  /** The one it runs in, where that is not the agent's. */
+  readonly process: ReplicaProcess | null;
   readonly lastExit: { readonly atMs: number; readonly exit: Exit } | null;
 }
 
@@ -150,6 +155,8 @@ export class Supervisor {
         retryAtMs: retryAt === undefined ? null : retryAt + offset,
         limits: live?.limits() ?? null,
         usage: live?.usage() ?? null,
+        isolation: replica.spec.isolation,
+        process: live?.process?.() ?? null,
         lastExit: entry.lastExit,
       } satisfies ReplicaView;
     }).sort((a, b) =>

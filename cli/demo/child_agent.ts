@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
 import { RealmError } from "../../agent/kernel/error.ts";
+import { programWords } from "../../agent/program.ts";
 
 /** What `realm agent --json` prints once it is ready. */
 export interface Ready {
@@ -14,13 +14,6 @@ export interface Ready {
   readonly proxy: string;
   readonly metrics: string | null;
   readonly control: string;
-}
-
-/** The words that start this program: the executable, or Deno with its script. */
-export function programWords(): readonly [string, ...string[]] {
-  const deno = Deno.execPath();
-  if (Deno.build.standalone) return [deno];
-  return [deno, "run", "--quiet", "-A", fileURLToPath(import.meta.resolve("../../main.ts"))];
 }
 
 /** From its start to being ready, on a machine that does much else. */

@@ -234,7 +234,7 @@ Deno.test("an agent obeys its owner alone, and does what the owner says", async 
       agent.kill("SIGTERM");
       const { status, stderr } = await agent.ended;
       assert.equal(status, 0);
-      assert.equal(stderr, "permissions: read, write, net, env, sys\nstopping\n");
+      assert.equal(stderr, "permissions: read, write, net, env, sys, run\nstopping\n");
       const again = await startAgent(sandbox);
       assert.equal((await statusOf(sandbox)).manifest!.version, 2);
       await Promise.all(["counter", "web", "worker"].map((each) => untilRunning(sandbox, each)));

@@ -1,0 +1,63 @@
+/**
+ * The process of a replica as somebody wrote it who has taken it over: `KIND SOCKET`.
+ *
+ * @module
+ */
+import { runGuestProcess } from "../../agent/runtime/isolation/child.ts";
+import { encodePacket } from "../../agent/runtime/isolation/link.ts";
+import { NO_USAGE } from "../../agent/kernel/ports.ts";
+
+const [kind, socket] = Deno.args as [string, string];
+
+const LIMITS = {
+  memoryBytesMax: 1,
+  concurrencyMax: 1,
+  handlesMax: 1,
+  openFilesMax: 1,
+  socketsMax: 1,
+  logLinesPerSecMax: 1,
+};
+const STARTED = { type: "started", permissions: [], limits: LIMITS };
+const bytes = (length: number) => new Uint8Array(length).fill(32);
+
+/** What is sent after the start, again and again until nobody takes it. */
+const FLOODS: Readonly<Record<string, readonly Uint8Array[]>> = {
+  garbage: [bytes(1000)],
+  size: [new Uint8Array(Uint32Array.of(0xffff_ffff, 0xffff_ffff).buffer)],
+  notices: [encodePacket({ type: "notice", text: "x".repeat(10_000) })],
+  usage: [encodePacket({ type: "usage", usage: NO_USAGE, residentBytes: 1 })],
+  output: [encodePacket({ type: "output", stream: "stdout" }, bytes(500_000))],
+  responses: [encodePacket({ type: "response", id: 0, status: 200, headers: [], body: "stream" })],
+  body: [
+    encodePacket({ type: "response", id: 0, status: 200, headers: [], body: "stream" }),
+    ...Array(8).fill(encodePacket({ type: "response-body", id: 0, state: "more" }, bytes(500_000))),
+  ],
+  stdin: [encodePacket({ type: "read-stdin" })],
+  calls: [encodePacket({ type: "call", message: ["map", ["type", "drop"], ["id", -1]] })],
+  silence: [],
+};
+
+if (["memory", "exit", "deaf"].includes(kind)) {
+  setTimeout(() => {
+    if (kind === "exit") Deno.exit(7);
+    // Nothing here ever answers again.
+    if (kind === "deaf") { for (;;); }
+    const kept: number[][] = [];
+    for (;;) kept.push(new Array(100_000).fill(1.5));
+  }, 1_500);
+  await runGuestProcess(socket, () => []);
+} else {
+  const connection = await Deno.connect({ transport: "unix", path: socket });
+  const write = async (data: Uint8Array) => {
+    for (let rest = data; rest.length > 0;) {
+      rest = rest.subarray(await connection.write(rest));
+    }
+  };
+  await write(encodePacket(STARTED));
+  if (kind === "responses" || kind === "body") {
+    await new Promise((resolve) => setTimeout(resolve, 500)); // A request is there by then.
+  }
+  const flood = FLOODS[kind]!;
+  while (flood.length > 0) for (const packet of flood) await write(packet);
+  await new Promise((resolve) => setTimeout(resolve, 60_000));
+}
