@@ -106,7 +106,8 @@ Deno.test("a name never leads to the machine, its link, metadata or an address i
 
 Deno.test("metadata is not reached by its address either, whatever is granted", () => {
   for (const text of ["169.254.169.254", "168.63.129.16", "fd00:ec2::254"]) {
-    const policy = policyOf({ outbound: [`tcp://${text}:80`], privateNetworks: ["0.0.0.0/0"] });
+    const at = text.includes(":") ? `[${text}]` : text;
+    const policy = policyOf({ outbound: [`tcp://${at}:80`], privateNetworks: ["0.0.0.0/0"] });
     assert.equal(policy.refusalOfSocket("tcp", ip(text), 80)?.code, "prohibited", text);
   }
   const linkLocal = policyOf({ outbound: ["tcp://169.254.1.1:80"] });
