@@ -7,7 +7,7 @@ import { Dialer } from "./broker/dial.ts";
 import { NetworkPolicy } from "./broker/network_policy.ts";
 import { createResolver, type Resolver } from "./broker/resolve.ts";
 import type { ProxiedListener } from "./broker/proxied_listener.ts";
-import { Sockets } from "./broker/sockets.ts";
+import { Sockets, type SocketsInit } from "./broker/sockets.ts";
 import type { Grants, Service } from "./kernel/ports.ts";
 
 /** What the services of one replica are made of. */
@@ -17,6 +17,8 @@ export interface ServicesInit {
   readonly notice: (text: string) => void;
   /** The system's, unless given. */
   readonly resolver?: Resolver;
+  /** Makes connections of sockets in place of Deno. */
+  readonly connect?: SocketsInit["connect"];
   /** The port of a routed command: only the proxy connects to it. */
   readonly proxied?: ProxiedListener;
 }
@@ -29,7 +31,7 @@ const systemResolver = createResolver();
 
 /** The services of one replica, by name: {@link StartOptions.services}. */
 export function createServices(init: ServicesInit): Record<string, Service> {
-  const { grants, notice, resolver = systemResolver, proxied } = init;
+  const { grants, notice, resolver = systemResolver, proxied, connect } = init;
   const told = new Set<string>();
   const refused = ({ message }: { readonly message: string }) => {
     if (told.has(message) || told.size >= REFUSALS_TOLD_MAX) return;
@@ -42,7 +44,13 @@ export function createServices(init: ServicesInit): Record<string, Service> {
       const { HttpClient } = await import("./broker/http_client.ts");
       return new HttpClient(new Dialer({ policy, resolver, refused }));
     }),
-    network: new Sockets({ policy, resolver, refused, ...(proxied ? { proxied } : {}) }),
+    network: new Sockets({
+      policy,
+      resolver,
+      refused,
+      ...(connect ? { connect } : {}),
+      ...(proxied ? { proxied } : {}),
+    }),
   };
 }
 

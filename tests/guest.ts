@@ -15,7 +15,7 @@ import {
   type Usage,
 } from "../agent/kernel/ports.ts";
 import type { Resolver } from "../agent/broker/resolve.ts";
-import { createServices } from "../agent/services.ts";
+import { createServices, type ServicesInit } from "../agent/services.ts";
 
 const MIB = 1024 * 1024;
 
@@ -31,6 +31,8 @@ export interface GuestOptions {
   readonly limits?: Partial<Limits>;
   /** Looks names up in place of the system. */
   readonly resolver?: Resolver;
+  /** Makes the connections of sockets: a test of what is refused must reach nobody if it fails. */
+  readonly connect?: NonNullable<ServicesInit["connect"]>;
   /** Beside those that the grants open. */
   readonly services?: StartOptions["services"];
   /** Ends the guest after so many milliseconds; `stopMs` then tells how long that took. */
@@ -127,6 +129,7 @@ export async function runGuest(
           grants,
           notice,
           ...(options.resolver ? { resolver: options.resolver } : {}),
+          ...(options.connect ? { connect: options.connect } : {}),
         }),
         ...options.services,
       },

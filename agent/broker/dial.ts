@@ -18,7 +18,8 @@ const ATTEMPT_DELAY_MS = 250;
 /** Makes a connection to an address; rejects with what `NetworkError.from` understands. */
 export type Connect<C> = (address: string, port: number, signal: AbortSignal) => Promise<C>;
 
-const connectTcp: Connect<Deno.TcpConn> = (hostname, port, signal) =>
+/** Dials an address. */
+export const connectTcp: Connect<Deno.TcpConn> = (hostname, port, signal) =>
   Deno.connect({ hostname, port, signal });
 
 /** How to dial. */

@@ -23,6 +23,7 @@ import { formatIp, type IpAddress, parseIp } from "../kernel/ip_address.ts";
 import { normalizeName } from "../kernel/network_grant.ts";
 import type { Pipe, Service } from "../kernel/ports.ts";
 import { kindOfAddress } from "./address_policy.ts";
+import { connectTcp } from "./dial.ts";
 import { NetworkError } from "./network_error.ts";
 import type { NetworkPolicy, Refusal } from "./network_policy.ts";
 import { ProxiedListener } from "./proxied_listener.ts";
@@ -61,6 +62,8 @@ export interface SocketsInit {
   readonly resolver: Resolver;
   /** Told of each refusal. */
   readonly refused?: (refusal: Refusal) => void;
+  /** Makes connections in place of Deno. */
+  readonly connect?: typeof connectTcp;
   /** Takes the place of a port of the machine when the guest binds to the port of that number. */
   readonly proxied?: ProxiedListener;
 }
@@ -172,7 +175,7 @@ export class Sockets implements Service {
     if (pipe.signal.aborted) abort();
     try {
       const hostname = formatIp(ip);
-      const conn = await Deno.connect({ hostname, port, signal: own.signal });
+      const conn = await (this.init.connect ?? connectTcp)(hostname, port, own.signal);
       return this.#carry(conn, pipe, keepAlive === true);
     } finally {
       pipe.signal.removeEventListener("abort", abort);

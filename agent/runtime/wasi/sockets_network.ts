@@ -197,6 +197,18 @@ export function networkErrorCode(error: IoError): string | undefined {
   return error.init.socket;
 }
 
+/** A socket that counts among those of its replica. Throws `new-socket-limit`. */
+export abstract class Socket extends Resource {
+  constructor(host: WasiInstance, kind: string) {
+    if (!host.memory.open("sockets")) fail("new-socket-limit");
+    super(host, kind);
+  }
+
+  protected override released(): void {
+    this.host.memory.release("sockets");
+  }
+}
+
 /** Asks the agent's network. Throws `access-denied` where the instance has none. */
 export function callNetwork(
   host: WasiInstance,

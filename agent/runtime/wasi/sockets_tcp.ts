@@ -20,7 +20,7 @@ import {
   streamClosed,
   streamFailed,
 } from "./io.ts";
-import { guardResource, Resource } from "./resource.ts";
+import { guardResource } from "./resource.ts";
 import {
   callNetwork,
   codeOf,
@@ -34,6 +34,7 @@ import {
   isUnicast,
   type Network,
   requireNetwork,
+  Socket,
   type SocketAddress,
   SocketOptions,
   toWit,
@@ -155,7 +156,7 @@ type State =
   | { readonly kind: "closed"; readonly code: ErrorCode };
 
 /** Resource `tcp-socket`. */
-export class TcpSocket extends Resource {
+export class TcpSocket extends Socket {
   readonly #family: Family;
   readonly #forget: () => void;
   #options = new TcpOptions();
@@ -276,14 +277,16 @@ export class TcpSocket extends Resource {
     if (state.kind !== "listening") fail("invalid-state");
     const call = state.accepting;
     if (!call.answered) fail("would-block");
+    // Where there is no room for one more, the connection waits.
+    const accepted = new TcpSocket(this.host, this.#family);
     state.accepting = this.#accept();
     try {
       call.answer();
     } catch (error) {
       call.drop();
+      accepted[Symbol.dispose]();
       fail(codeOf(error));
     }
-    const accepted = new TcpSocket(this.host, this.#family);
     accepted.#options = Object.assign(new TcpOptions(), this.#options);
     accepted.#connected(call);
     return [accepted, ...accepted.#streams()];
@@ -436,6 +439,7 @@ export class TcpSocket extends Resource {
   }
 
   protected override released(): void {
+    super.released();
     this.#forget();
     this.#drop();
   }

@@ -29,6 +29,7 @@ import {
   isRemote,
   type Network,
   requireNetwork,
+  Socket,
   type SocketAddress,
   SocketOptions,
   toWit,
@@ -53,7 +54,7 @@ function keyOf({ ip, port }: SocketAddress): string {
 }
 
 /** Resource `udp-socket`. */
-export class UdpSocket extends Resource {
+export class UdpSocket extends Socket {
   readonly #family: Family;
   readonly #forget: () => void;
   readonly #options = new SocketOptions(106_496n, 106_496n);
@@ -224,6 +225,7 @@ export class UdpSocket extends Resource {
   }
 
   protected override released(): void {
+    super.released();
     this.#forget();
     this.#bound?.call.drop();
   }
