@@ -200,12 +200,8 @@ export function networkErrorCode(error: IoError): string | undefined {
 /** A socket that counts among those of its replica. Throws `new-socket-limit`. */
 export abstract class Socket extends Resource {
   constructor(host: WasiInstance, kind: string) {
-    if (!host.memory.open("sockets")) fail("new-socket-limit");
+    if (!host.memory.hasRoom("sockets")) fail("new-socket-limit");
     super(host, kind);
-  }
-
-  protected override released(): void {
-    this.host.memory.release("sockets");
   }
 }
 

@@ -439,7 +439,6 @@ export class TcpSocket extends Socket {
   }
 
   protected override released(): void {
-    super.released();
     this.#forget();
     this.#drop();
   }

@@ -225,7 +225,6 @@ export class UdpSocket extends Socket {
   }
 
   protected override released(): void {
-    super.released();
     this.#forget();
     this.#bound?.call.drop();
   }
