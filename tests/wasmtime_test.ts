@@ -86,6 +86,7 @@ const CASES: Readonly<Record<string, Case>> = {
   "exit-p1 [panic]": { args: ["panic"] },
   "exit-p1 [trap]": { args: ["trap"] },
   "grow": {},
+  "interfaces": {},
   "memory-owner": { prepare: prepareFolder },
   ...scripts("descriptors", componentScript),
   ...scripts("descriptors-p1", moduleScript),

@@ -23,8 +23,8 @@ export interface TracedCall {
   readonly lacks: GrantName | undefined;
 }
 
-/** Characters of a line, and of a text in it. */
-const LINE_MAX = 240;
+/** Characters of all arguments, of the result, and of a text in them. */
+const PART_MAX = 120;
 const TEXT_MAX = 48;
 const FIELDS_MAX = 6;
 
@@ -98,6 +98,9 @@ function short(value: unknown, isSecret: boolean, depth = 0): string {
     return val === undefined ? tag : `${tag}(${short(val, isSecret, depth + 1)})`;
   }
   const fields = Object.entries(value).filter(([, v]) => v !== undefined);
+  if (fields.length > 0 && fields.every(([, v]) => typeof v === "boolean")) { // flags
+    return `{${fields.flatMap(([name, v]) => v ? kebab(name) : []).join(", ")}}`;
+  }
   const shown = fields.slice(0, FIELDS_MAX).map(([name, v]) =>
     `${kebab(name)}: ${short(v, isSecret, depth + 1)}`
   );
@@ -126,7 +129,7 @@ function grantOf({ call, lacks }: TracedCall): string {
 export function formatCall(traced: TracedCall): string {
   const { call, args, ms } = traced;
   const shown = args.slice(0, 8).map((arg) => short(arg, false)).join(", ");
-  const line = `${call}(${shown}${args.length > 8 ? ", …" : ""}) = ${outcomeOf(traced)}`;
-  const cut = line.length > LINE_MAX ? `${line.slice(0, LINE_MAX)}…` : line;
-  return `${cut}, ${ms.toFixed(3)} ms, ${grantOf(traced)}`;
+  const cut = (text: string) => text.length > PART_MAX ? `${text.slice(0, PART_MAX)}…` : text;
+  const asked = cut(`${shown}${args.length > 8 ? ", …" : ""}`);
+  return `${call}(${asked}) = ${cut(outcomeOf(traced))}, ${ms.toFixed(3)} ms, ${grantOf(traced)}`;
 }
