@@ -58,6 +58,7 @@ export class WorkerEngine implements Engine {
     const spawner = this.#spawner = init.spawner ? new Spawner() : undefined;
     const wanted = init.warmWorkers ?? 0;
     this.#pool = new WorkerPool({
+      now: () => performance.now(),
       spawn: (mounts) => spawner?.spawn(mounts) ?? spawn(WORKER, permissionsOf(mounts)),
       wanted,
       refill: init.refill ?? true,

@@ -11,8 +11,10 @@
 import type { Mount } from "../kernel/ports.ts";
 import type { GuestWorker } from "./spawn.ts";
 
-/** Idle Workers that are kept beyond those that are wanted anyway. */
-const SPARE_MAX = 2;
+/** Idle Workers that are kept beyond those that are wanted anyway; each is about 15 MiB. */
+const SPARE_MAX = 8;
+/** So long: components that are restarted, scaled or rolled out soon need as many again. */
+const SPARE_MS = 60_000;
 /** A Worker that was taken is replaced after so long. */
 const REFILL_AFTER_MS = 50;
 
@@ -24,6 +26,8 @@ export interface WorkerPoolInit {
   readonly wanted: number;
   /** Whether a Worker that was taken is replaced. */
   readonly refill: boolean;
+  /** A clock in milliseconds. */
+  readonly now: () => number;
 }
 
 /** Names what of the host a Worker may touch. */
@@ -33,11 +37,19 @@ function permissionsOf(mounts: readonly Mount[]): string {
 
 const NONE = permissionsOf([]);
 
+/** A Worker without a guest. */
+interface Idle {
+  readonly permissions: string;
+  readonly worker: GuestWorker;
+  readonly sinceMs: number;
+}
+
 /** See the module. */
 export class WorkerPool {
-  /** By permissions; used last comes last, and is taken first: its code is warm. */
-  readonly #idle: { readonly permissions: string; readonly worker: GuestWorker }[] = [];
+  /** Used last comes last, and is taken first: its code is warm. */
+  readonly #idle: Idle[] = [];
   #timer: number | undefined;
+  #spareTimer: number | undefined;
   #closed = false;
 
   constructor(readonly init: WorkerPoolInit) {
@@ -67,13 +79,29 @@ export class WorkerPool {
       if (index >= 0) this.#idle.splice(index, 1);
       worker.terminate();
     };
-    const permissions = permissionsOf(mounts);
-    const room = (permissions === NONE ? this.init.wanted : 0) + SPARE_MAX;
-    const same = this.#idle.filter((each) =>
-      (each.permissions === NONE) === (permissions === NONE)
-    );
-    if (this.#closed || this.init.wanted === 0 || same.length >= room) return worker.terminate();
-    this.#idle.push({ permissions, worker });
+    if (this.#closed || this.init.wanted === 0) return worker.terminate();
+    this.#idle.push({ permissions: permissionsOf(mounts), worker, sinceMs: this.init.now() });
+    this.#endSpare();
+  }
+
+  /** Ends the spare Workers that are too many or idle for too long, the oldest first. */
+  #endSpare(): void {
+    clearTimeout(this.#spareTimer);
+    let wanted = this.init.wanted;
+    // Those that are wanted anyway are the ones that were used last.
+    const spare = this.#idle.toReversed()
+      .filter((each) => each.permissions !== NONE || wanted-- <= 0).reverse();
+    if (spare.length === 0) return;
+    const now = this.init.now();
+    while (spare.length > SPARE_MAX || (spare[0] && now - spare[0].sinceMs >= SPARE_MS)) {
+      const [old] = spare.splice(0, 1) as [Idle];
+      this.#idle.splice(this.#idle.indexOf(old), 1);
+      old.worker.terminate();
+    }
+    if (!spare[0]) return;
+    const wait = spare[0].sinceMs + SPARE_MS - now;
+    this.#spareTimer = setTimeout(() => this.#endSpare(), wait);
+    Deno.unrefTimer(this.#spareTimer);
   }
 
   /** Later: to spawn a Worker takes longer than a guest takes to start. */
@@ -88,13 +116,15 @@ export class WorkerPool {
 
   #fill(): void {
     while (!this.#closed && this.idle < this.init.wanted) {
-      this.#idle.unshift({ permissions: NONE, worker: this.init.spawn([]) });
+      const sinceMs = this.init.now();
+      this.#idle.unshift({ permissions: NONE, worker: this.init.spawn([]), sinceMs });
     }
   }
 
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#spareTimer);
     for (const { worker } of this.#idle.splice(0)) worker.terminate();
   }
 }

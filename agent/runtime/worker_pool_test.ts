@@ -10,7 +10,7 @@ const mount = (hostPath: string, writable: boolean): Mount => ({
 });
 
 /** A pool of workers that only count. */
-function pool(wanted: number, refill = false) {
+function pool(wanted: number, refill = false, now = () => 0) {
   const spawned: (GuestWorker & { readonly mounts: readonly Mount[]; ended: boolean })[] = [];
   const spawn = (mounts: readonly Mount[]) => {
     const worker = {
@@ -26,7 +26,7 @@ function pool(wanted: number, refill = false) {
     spawned.push(worker);
     return worker;
   };
-  return { pool: new WorkerPool({ spawn, wanted, refill }), spawned };
+  return { pool: new WorkerPool({ spawn, wanted, refill, now }), spawned };
 }
 
 Deno.test("WorkerPool gives back what was used last, where the permissions are the same", () => {
@@ -49,15 +49,34 @@ Deno.test("WorkerPool gives back what was used last, where the permissions are t
 
 Deno.test("WorkerPool keeps no more idle Workers than it may, and none that failed", () => {
   const { pool: workers, spawned } = pool(1);
-  const taken = Array.from({ length: 6 }, () => workers.take([]));
+  const taken = Array.from({ length: 12 }, () => workers.take([]));
   for (const worker of taken) workers.give(worker, []);
-  assert.deepEqual(spawned.map((each) => each.ended), [false, false, false, true, true, true]);
-  spawned[2]!.onerror!(new ErrorEvent("error", { message: "late" }));
-  assert.equal(spawned[2]!.ended, true);
-  assert.equal(workers.take([]), spawned[1]);
+  const ended = () => spawned.flatMap((each, i) => each.ended ? [i] : []);
+  assert.deepEqual(ended(), [0, 1, 2], "one is wanted, eight are spare, the oldest go");
+  spawned[11]!.onerror!(new ErrorEvent("error", { message: "late" }));
+  assert.equal(spawned[11]!.ended, true);
+  assert.equal(workers.take([]), spawned[10]);
   workers.close();
-  workers.give(spawned[1]!, []);
+  workers.give(spawned[10]!, []);
   assert(spawned.every((each) => each.ended));
+});
+
+Deno.test("WorkerPool ends spare Workers that nobody took for a minute", () => {
+  let now = 0;
+  const { pool: workers, spawned } = pool(1, false, () => now);
+  const taken = Array.from({ length: 4 }, () => workers.take([]));
+  const giveAt = (atMs: number, index: number) => {
+    now = atMs;
+    workers.give(taken[index]!, []);
+    return spawned.flatMap((each, i) => each.ended ? [i] : []);
+  };
+  assert.deepEqual(giveAt(0, 0), []);
+  assert.deepEqual(giveAt(30_000, 1), []);
+  assert.deepEqual(giveAt(59_999, 2), []);
+  assert.deepEqual(giveAt(60_000, 3), [0]);
+  workers.take([]);
+  assert.deepEqual(giveAt(120_000, 3), [0, 1, 2]);
+  workers.close();
 });
 
 Deno.test("WorkerPool replaces what was taken, unless it comes back first", async () => {
