@@ -35,6 +35,8 @@ const TRACE_WAIT_MS = 100;
 
 /** A Worker whose guest had more is not used again: its memory comes back when the Worker ends. */
 const REUSE_MEMORY_BYTES_MAX = 16 * 1024 * 1024;
+/** Instances of a handler that is stopped have so long to end. */
+const STOP_MS = 500;
 
 /** Whether the host's own code was surely not interrupted where it may not be. */
 function isOrderly(error: unknown): boolean {
@@ -58,6 +60,7 @@ export class ReplicaHost implements RequestsHost {
   /** Resolves when a guest that is held may run. */
   readonly #go = Promise.withResolvers<void>();
   #over = false;
+  #isStopping = false;
   #stdin: PromiseWithResolvers<Uint8Array | null> | undefined;
   #untaken = 0;
   #writable: PromiseWithResolvers<void> | undefined;
@@ -129,9 +132,7 @@ export class ReplicaHost implements RequestsHost {
         for (const { limiter } of this.live) limiter.tick();
         this.#bucket?.release();
         this.#go.resolve();
-        if (this.live.size === 0 || this.start.world === "wasi:http/proxy") {
-          this.#exit({ kind: "stopped" });
-        }
+        this.#stopHandler();
         return;
     }
   }
@@ -194,6 +195,19 @@ export class ReplicaHost implements RequestsHost {
     this.outbox.flush();
     this.#over = true;
     this.over();
+  }
+
+  /**
+   * Stops once the instances that still serve have ended: each does so at its next fuel check, and
+   * until then the Worker is no use to another guest.
+   */
+  #stopHandler(): void {
+    if (this.start.world === "wasi:http/proxy") {
+      this.#requests.close();
+      setTimeout(() => this.#exit({ kind: "stopped" }), STOP_MS);
+    }
+    this.#isStopping = true;
+    if (this.live.size === 0) this.#exit({ kind: "stopped" });
   }
 
   /** See {@link RequestsHost}. */
@@ -336,5 +350,9 @@ export class ReplicaHost implements RequestsHost {
     live.instance.close();
     live.wasi.close();
     live.limiter.dispose();
+    if (this.#isStopping && this.live.size === 0) {
+      // After what the instance still has to say.
+      queueMicrotask(() => this.#exit({ kind: "stopped" }));
+    }
   }
 }
