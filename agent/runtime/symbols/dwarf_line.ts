@@ -3,8 +3,9 @@
  *
  * Reads the line programs, and of each unit what says where its folder is. In WebAssembly an
  * address is an offset from the start of the code section
- * (https://yurydelendik.github.io/webassembly-dwarf/). Debug information comes from the guest: all
- * that is read is bounded by the bytes there are, and what cannot be read is left out.
+ * (https://yurydelendik.github.io/webassembly-dwarf/). Debug information comes from the guest: how
+ * much of it is read ({@link Work}) and kept is bounded, since a Worker that runs out of heap takes
+ * the whole program with it. What cannot be read is left out.
  *
  * @module
  */
@@ -24,14 +25,42 @@ const PATH_MAX = 512;
 /** Abbreviations that are passed over on the way to those of the units; they come first. */
 const ABBREVIATIONS_MAX = 1_000_000;
 
+/** Reads of one set of sections: all bytes of the largest component, and some over again. */
+const READS_MAX = 100_000_000;
+/** Reads that a unit counts which cannot be read: to throw takes as long as they. */
+const FAILED_READS = 5_000;
+/** Bytes of a text that are decoded; all are looked at, so many for one read. */
+const TEXT_BYTES_MAX = 4 * PATH_MAX;
+const TEXT_BYTES_PER_READ = 16;
+/** Rows of one sequence, which is a function or the functions of a unit. */
+const ROWS_MAX = 1_000_000;
+/** Folders, files or formats of one table, and units whose folder is kept. */
+const ENTRIES_MAX = 100_000;
+
+/** What may still be read. */
+class Work {
+  #left = READS_MAX;
+
+  spend(reads: number): void {
+    this.#left -= reads;
+    if (this.#left < 0) throw new RangeError("the debug information takes too long to read");
+  }
+}
+
 class Cursor {
   readonly #view: DataView;
 
-  constructor(readonly bytes: Uint8Array, public at = 0, public end = bytes.length) {
+  constructor(
+    readonly work: Work,
+    readonly bytes: Uint8Array,
+    public at = 0,
+    public end = bytes.length,
+  ) {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   #take(n: number): number {
+    this.work.spend(1);
     const at = this.at;
     if (n < 0 || n > this.end - at) throw new RangeError("the debug information ends early");
     this.at = at + n;
@@ -82,8 +111,13 @@ class Cursor {
 
   text(): string {
     const end = this.bytes.indexOf(0, this.at);
-    if (end < 0 || end >= this.end) throw new RangeError("a text of the debug information is open");
-    const text = new TextDecoder().decode(this.bytes.subarray(this.at, end));
+    if (end < 0 || end >= this.end) {
+      this.work.spend((this.bytes.length - this.at) / TEXT_BYTES_PER_READ);
+      throw new RangeError("a text of the debug information is open");
+    }
+    this.work.spend(1 + (end - this.at) / TEXT_BYTES_PER_READ);
+    const shown = Math.min(end, this.at + TEXT_BYTES_MAX);
+    const text = new TextDecoder().decode(this.bytes.subarray(this.at, shown));
     this.at = end + 1;
     return text;
   }
@@ -100,11 +134,15 @@ class Cursor {
   }
 }
 
-/** Calls `read` for each unit of a section, as long as they can be read. */
-function forUnits(bytes: Uint8Array | undefined, read: (c: Cursor, wide: boolean) => void): void {
+/** Calls `read` for each unit of a section, as long as they can be read. Throws when it is enough. */
+function forUnits(
+  work: Work,
+  bytes: Uint8Array | undefined,
+  read: (c: Cursor, wide: boolean) => void,
+): void {
   if (!bytes) return;
   for (let at = 0; at < bytes.length;) {
-    const c = new Cursor(bytes, at);
+    const c = new Cursor(work, bytes, at);
     let wide: boolean;
     try {
       ({ wide, next: at } = c.unit());
@@ -115,6 +153,7 @@ function forUnits(bytes: Uint8Array | undefined, read: (c: Cursor, wide: boolean
       read(c, wide);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
+      work.spend(FAILED_READS);
     }
   }
 }
@@ -180,8 +219,8 @@ function readForm(
   if (FORM_BLOCK.has(form)) return void c.skip(c.uleb());
   if (FORM_OFFSET.has(form)) {
     const offset = c.uint(wide ? 8 : 4);
-    if (form === FORM.strp) return () => textAt(sections[".debug_str"], offset);
-    if (form === FORM.lineStrp) return () => textAt(sections[".debug_line_str"], offset);
+    if (form === FORM.strp) return () => textAt(c.work, sections[".debug_str"], offset);
+    if (form === FORM.lineStrp) return () => textAt(c.work, sections[".debug_line_str"], offset);
     return offset;
   }
   const size = FORM_SIZE[form];
@@ -193,20 +232,21 @@ function readForm(
   return void c.skip(size);
 }
 
-function textAt(bytes: Uint8Array | undefined, offset: number): string {
-  return bytes ? new Cursor(bytes, Math.min(offset, bytes.length)).text() : "";
+function textAt(work: Work, bytes: Uint8Array | undefined, offset: number): string {
+  return bytes ? new Cursor(work, bytes, Math.min(offset, bytes.length)).text() : "";
 }
 
 const AT_STMT_LIST = 0x10;
 const AT_COMP_DIR = 0x1b;
 
 /** The folder of each unit, by the offset of its line program. */
-function compilationFolders(sections: DebugSections): Map<number, () => string> {
+function compilationFolders(work: Work, sections: DebugSections): Map<number, () => string> {
   const folders = new Map<number, () => string>();
   let steps = 0;
   const abbreviations = sections[".debug_abbrev"];
   if (!abbreviations) return folders;
-  forUnits(sections[".debug_info"], (c, wide) => {
+  forUnits(work, sections[".debug_info"], (c, wide) => {
+    if (folders.size >= ENTRIES_MAX) return;
     const version = c.u16();
     let addressSize = 4;
     let abbreviationsAt: number;
@@ -220,7 +260,7 @@ function compilationFolders(sections: DebugSections): Map<number, () => string> 
       addressSize = c.u8();
     }
     const code = c.uleb();
-    const a = new Cursor(abbreviations, Math.min(abbreviationsAt, abbreviations.length));
+    const a = new Cursor(work, abbreviations, Math.min(abbreviationsAt, abbreviations.length));
     for (let found = a.uleb(); found !== code; found = a.uleb()) {
       if (found === 0 || ++steps > ABBREVIATIONS_MAX) return;
       a.uleb();
@@ -262,7 +302,7 @@ function entries(c: Cursor, wide: boolean, sections: DebugSections): [string, nu
   const formats: [number, number][] = [];
   for (let n = c.u8(); n > 0; n--) formats.push([c.uleb(), c.uleb()]);
   const count = c.uleb();
-  if (count > c.end - c.at) throw new RangeError("the debug information names too many files");
+  if (count > ENTRIES_MAX) throw tooMany();
   return Array.from({ length: count }, () => {
     let path = "", folder = 0;
     for (const [content, form] of formats) {
@@ -272,6 +312,10 @@ function entries(c: Cursor, wide: boolean, sections: DebugSections): [string, nu
     }
     return [path, folder];
   });
+}
+
+function tooMany(): RangeError {
+  return new RangeError("the debug information names too many files");
 }
 
 /** The path of file `index` of a unit; `c` is at its tables. */
@@ -290,10 +334,12 @@ function filePath(
     files = entries(c, wide, sections);
   } else {
     folders = [""];
-    for (let text = c.text(); text !== ""; text = c.text()) folders.push(text);
+    for (let text = c.text(); text !== ""; text = c.text()) {
+      if (folders.push(text) > ENTRIES_MAX) throw tooMany();
+    }
     files = [["", 0]];
     for (let text = c.text(); text !== ""; text = c.text()) {
-      files.push([text, c.uleb()]);
+      if (files.push([text, c.uleb()]) > ENTRIES_MAX) throw tooMany();
       c.uleb(); // time
       c.uleb(); // length
     }
@@ -303,17 +349,30 @@ function filePath(
   return join(join(compilationFolder, within || ""), name).slice(0, PATH_MAX);
 }
 
-/** The source lines of the addresses that have one. */
+/** The source lines of the addresses that have one, as far as that can be found out. */
 export function sourceLines(
   sections: DebugSections,
   addresses: readonly number[],
 ): Map<number, SourceLine> {
   const found = new Map<number, SourceLine>();
+  try {
+    findLines(sections, [...new Set(addresses)], found);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+  return found;
+}
+
+function findLines(
+  sections: DebugSections,
+  wanted: readonly number[],
+  found: Map<number, SourceLine>,
+): void {
   const bytes = sections[".debug_line"];
-  if (!bytes || addresses.length === 0) return found;
+  if (!bytes || wanted.length === 0) return;
+  const work = new Work();
   let folders: Map<number, () => string> | undefined;
-  const wanted = [...new Set(addresses)];
-  forUnits(bytes, (c, wide) => {
+  forUnits(work, bytes, (c, wide) => {
     const unitAt = c.at - (wide ? 12 : 4);
     const version = c.u16();
     if (version < 2 || version > 5) return;
@@ -336,16 +395,19 @@ export function sourceLines(
     const emit = () => {
       const last = rows.at(-1);
       if (last && last[0] === address) rows[rows.length - 1] = [address, file, line];
-      else rows.push([address, file, line]);
+      else if (rows.push([address, file, line]) > ROWS_MAX) {
+        throw new RangeError("the debug information has too many lines");
+      }
     };
     const endSequence = () => {
       const start = rows[0]?.[0] ?? 0;
+      work.spend(wanted.length);
       if (start > 0 && start < TOMBSTONE) {
         for (const target of wanted) {
           if (target < start || target >= address || found.has(target)) continue;
           const row = rows.findLast((row) => row[0] <= target)!;
-          folders ??= compilationFolders(sections);
-          const tables = new Cursor(bytes, tablesAt, programAt);
+          folders ??= compilationFolders(work, sections);
+          const tables = new Cursor(work, bytes, tablesAt, programAt);
           const folder = folders.get(unitAt)?.() ?? "";
           const path = filePath(tables, version, wide, row[1], folder, sections);
           found.set(target, { file: path, ...(row[2] === 0 ? {} : { line: row[2] }) });
@@ -408,5 +470,4 @@ export function sourceLines(
       }
     }
   });
-  return found;
 }

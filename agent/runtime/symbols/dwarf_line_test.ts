@@ -141,3 +141,44 @@ Deno.test("sourceLines() survives debug information of any form", () => {
     },
   ));
 });
+
+/** A section of one unit: a header of version 4 without tables, then `program` so many times. */
+function bomb(program: readonly number[], times: number): Uint8Array {
+  const header = [1, 1, ...SETTINGS, 0, 0];
+  const before = [...u16(4), ...u32(header.length), ...header, ...setAddress(16)];
+  const length = before.length + program.length * times + END.length;
+  const bytes = new Uint8Array(4 + length);
+  bytes.set([...u32(length), ...before]);
+  const at = 4 + before.length;
+  if (program.length === 1) bytes.fill(program[0]!, at, at + times);
+  else for (let i = 0; i < times; i++) bytes.set(program, at + i * program.length);
+  bytes.set(END, bytes.length - END.length);
+  return bytes;
+}
+
+Deno.test("sourceLines() keeps no more rows than a function has, and reads no more than it may", () => {
+  // Of each of these the heap would not hold what is kept, or it would take minutes.
+  const times = 32 * 1024 * 1024;
+  const row = special(1, 0);
+  assert.equal(sourceLines({ ".debug_line": bomb(row, 1000) }, [20]).size, 1);
+  assert.equal(sourceLines({ ".debug_line": bomb(row, times) }, [20]).size, 0);
+  assert.equal(sourceLines({ ".debug_line": new Uint8Array(times) }, [20]).size, 0);
+});
+
+Deno.test("sourceLines() reads no table of files without end", () => {
+  const unit = (tables: number[]) => {
+    const program = [...setAddress(16), 1, ...special(8, 0), ...END];
+    const header = [1, 1, ...SETTINGS, ...tables];
+    const body = [...u16(5), 4, 0, ...u32(header.length), ...header, ...program];
+    return new Uint8Array([...sized(body), ...new Uint8Array(1024 * 1024)]);
+  };
+  const uleb = (
+    n: number,
+  ) => [n & 0x7f | 0x80, n >> 7 & 0x7f | 0x80, n >> 14 & 0x7f | 0x80, n >> 21];
+  // Files whose names take no bytes.
+  const sections = (count: number) => ({
+    ".debug_line": unit([1, 1, 0x08, 1, 0x2f, 0, 1, 1, 0x19, ...uleb(count)]),
+  });
+  assert.equal(sourceLines(sections(1000), [17]).size, 1);
+  assert.equal(sourceLines(sections(200_000_000), [17]).size, 0);
+});

@@ -22,6 +22,16 @@ export type Origins = Readonly<Record<string, readonly [number, number]>>;
 const CODE = 10;
 const CUSTOM = 0;
 
+/** Custom sections that are looked at; a module may have millions of others. */
+const NAMED = new Set([
+  "name",
+  ".debug_abbrev",
+  ".debug_info",
+  ".debug_line",
+  ".debug_line_str",
+  ".debug_str",
+]);
+
 /** Sections of a core module that are looked at: where the code is, and the custom ones. */
 interface Sections {
   readonly codeAt: number;
@@ -41,14 +51,14 @@ function readSections(bytes: Uint8Array): Sections {
     else if (id === CUSTOM) {
       const inside = new Reader(bytes, start, r.at);
       const name = inside.name();
-      custom[name] ??= bytes.subarray(inside.at, r.at);
+      if (NAMED.has(name)) custom[name] ??= bytes.subarray(inside.at, r.at);
     }
   }
   return { codeAt, custom };
 }
 
-/** The name of the module and those of its functions. */
-function readNames(section: Uint8Array | undefined): {
+/** The name of the module and those of the functions with these numbers. */
+function readNames(section: Uint8Array | undefined, wanted: ReadonlySet<number>): {
   module?: string;
   functions: ReadonlyMap<number, string>;
 } {
@@ -64,7 +74,11 @@ function readNames(section: Uint8Array | undefined): {
       const inside = new Reader(r.bytes, start, r.at);
       if (id === 0) module = inside.name();
       if (id !== 1) continue;
-      for (let n = inside.count("names"); n > 0; n--) functions.set(inside.u32(), inside.name());
+      for (let n = inside.count("names"); n > 0; n--) {
+        const index = inside.u32();
+        if (wanted.has(index)) functions.set(index, inside.name());
+        else inside.skip(inside.u32());
+      }
     }
   } catch {
     // Engines ignore a section of names that cannot be read from there on.
@@ -135,12 +149,13 @@ function symbolizeModule(
   const offsets = frames.map((frame) => frame.offset).sort((a, b) => a - b);
   const bodies = bodiesAround(metered.bytes, first, offsets);
   const { codeAt, custom } = readSections(bytes);
-  const names = readNames(custom.name);
-  const module = plain(moduleName(names.module, key));
   const writtenAt = (frame: RawFrame | undefined) => {
     const body = frame && bodies.get(frame.offset);
     return body && functions.get(body.index);
   };
+  const wanted = new Set(frames.flatMap((frame) => writtenAt(frame)?.original ?? []));
+  const names = readNames(custom.name, wanted);
+  const module = plain(moduleName(names.module, key));
   const places = frames.map((frame, i) => {
     const { offset } = frame;
     const written = writtenAt(frame);
