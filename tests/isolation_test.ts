@@ -186,6 +186,7 @@ const BROKEN: Readonly<Record<string, RegExp>> = {
   responses: /it sent two answers to one request$/,
   body: /it sent a body that nobody reads$/,
   calls: /it sent a wrong id$/,
+  depth: /it sent a wrong value$/,
 };
 for (const [kind, reason] of Object.entries(BROKEN)) {
   Deno.test(`a process that breaks the protocol is killed: ${kind}`, async () => {

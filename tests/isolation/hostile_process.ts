@@ -20,6 +20,17 @@ const LIMITS = {
 const STARTED = { type: "started", permissions: [], limits: LIMITS };
 const bytes = (length: number) => new Uint8Array(length).fill(32);
 
+/** A packet of a call with a number that is a list of lists of lists. */
+function deep(): Uint8Array {
+  const lists = (bracket: string) => bracket.repeat(400_000);
+  const text = `{"type":"call","message":["number",${lists("[")}${lists("]")}]}`;
+  const head = new TextEncoder().encode(text);
+  const packet = new Uint8Array(8 + head.length);
+  packet.set(new Uint8Array(Uint32Array.of(head.length, 0).buffer));
+  packet.set(head, 8);
+  return packet;
+}
+
 /** What is sent after the start, again and again until nobody takes it. */
 const FLOODS: Readonly<Record<string, readonly Uint8Array[]>> = {
   garbage: [bytes(1000)],
@@ -34,6 +45,7 @@ const FLOODS: Readonly<Record<string, readonly Uint8Array[]>> = {
   ],
   stdin: [encodePacket({ type: "read-stdin" })],
   calls: [encodePacket({ type: "call", message: ["map", ["type", "drop"], ["id", -1]] })],
+  depth: [deep()],
   silence: [],
 };
 

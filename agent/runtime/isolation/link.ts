@@ -53,17 +53,21 @@ export function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   }
 }
 
-/** Puts packets together again from however the bytes come. Holds one packet at most. */
+/**
+ * Puts packets together again from however the bytes come. Holds one packet at most, and what came
+ * with its last bytes.
+ */
 export class PacketReader {
+  /** What came and was not read yet are the first {@link #length} bytes of it. */
   #pending: Uint8Array<ArrayBuffer> = NONE;
+  #length = 0;
 
   constructor(readonly packetBytesMax: number) {}
 
   /** The packets that are complete with `chunk`. Throws {@link ProtocolError}. */
   *read(chunk: Uint8Array): Generator<Packet> {
-    const data = new Uint8Array(this.#pending.length + chunk.length);
-    data.set(this.#pending);
-    data.set(chunk, this.#pending.length);
+    this.#append(chunk);
+    const data = this.#pending.subarray(0, this.#length);
     const view = new DataView(data.buffer);
     let at = 0;
     while (data.length - at >= PREFIX_BYTES) {
@@ -82,7 +86,21 @@ export class PacketReader {
       };
       at = end;
     }
+    if (at === 0) return;
     this.#pending = data.slice(at);
+    this.#length = data.length - at;
+  }
+
+  /** Grows to twice the size: a packet that comes byte by byte is not copied for each. */
+  #append(chunk: Uint8Array): void {
+    const length = this.#length + chunk.length;
+    if (length > this.#pending.length) {
+      const room = new Uint8Array(Math.max(length, 2 * this.#length));
+      room.set(this.#pending.subarray(0, this.#length));
+      this.#pending = room;
+    }
+    this.#pending.set(chunk, this.#length);
+    this.#length = length;
   }
 }
 

@@ -37,6 +37,19 @@ Deno.test("PacketReader refuses a packet that is too large before it came, and w
   }
 });
 
+Deno.test("PacketReader copies a packet that comes byte by byte a few times, not for each byte", () => {
+  const packet = encodePacket({ a: 1 }, new Uint8Array(400_000));
+  const reader = new PacketReader(1_000_000);
+  const from = performance.now();
+  let packets = 0;
+  for (let at = 0; at < packet.length; at++) {
+    packets += [...reader.read(packet.subarray(at, at + 1))].length;
+  }
+  assert.equal(packets, 1);
+  const ms = performance.now() - from;
+  assert.ok(ms < 10_000, `${ms} ms`); // 80 GB of copies take longer
+});
+
 Deno.test("pieces() cuts bytes into what fits a packet, in order", () => {
   const bytes = new Uint8Array(600_000).map((_, i) => i % 251);
   const cut = [...pieces(bytes)];

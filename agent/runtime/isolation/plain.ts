@@ -45,6 +45,8 @@ export function pack(value: unknown, bytes: Uint8Array[]): Plain {
   return ["map", ...entries.map(([name, item]) => [name, pack(item, bytes)] as const)];
 }
 
+const isText = (value: unknown) => typeof value === "string";
+
 /** Inverse of {@link pack}, given all of its bytes. Throws {@link ProtocolError}. */
 export function unpack(plain: unknown, bytes: Uint8Array): unknown {
   let at = 0;
@@ -69,10 +71,11 @@ export function unpack(plain: unknown, bytes: Uint8Array): unknown {
         at += length;
         return bytes.slice(at - length, at);
       }
+      // To make text of a list goes as deep as the list: nothing but text is looked at.
       case "big":
-        return /^-?\d{1,40}$/.test(String(rest[0])) ? BigInt(String(rest[0])) : wrong();
+        return isText(rest[0]) && /^-?\d{1,40}$/.test(rest[0]) ? BigInt(rest[0]) : wrong();
       case "number":
-        return Number(rest[0]);
+        return isText(rest[0]) ? Number(rest[0]) : wrong();
       case "undefined":
         return undefined;
       default:

@@ -46,6 +46,11 @@ Deno.test("unpack() makes nothing but plain data, whatever comes", () => {
   assert.equal(polluting.x, undefined);
   assert.equal(({} as { x?: number }).x, undefined);
   let deep: unknown = ["list"];
+  let deeper: unknown = [];
+  for (let i = 0; i < 100_000; i++) deeper = [deeper];
+  for (const kind of ["big", "number", "bytes", "list", "map"]) {
+    assert.throws(() => unpack([kind, deeper], bytes), ProtocolError, kind);
+  }
   for (let i = 0; i < 100; i++) deep = ["list", deep];
   for (const wrong of [deep, ["bytes", 5], ["bytes", -1], ["big", "1e9"], ["new"], {}, [[]]]) {
     assert.throws(() => unpack(wrong, bytes), ProtocolError, JSON.stringify(wrong).slice(0, 40));

@@ -14,6 +14,7 @@ import {
   type HandlerRequest,
   type HandlerResponse,
   NO_USAGE,
+  type Pipe,
   type Replica,
   type ReplicaProcess,
   type Service,
@@ -203,8 +204,9 @@ export class ProcessReplica implements Replica {
     try {
       await guest.link.receive((packet) => this.#take(packet));
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      this.#fail(`it sent ${error.message}`);
+      // Whatever it is, it came of what the process sent: that is no reason for the agent to end.
+      const what = error instanceof ProtocolError ? error.message : `what fails here: ${error}`;
+      this.#fail(`it sent ${what}`);
     }
     // It closed the connection, or did what it must not: either way it is over.
     const late = setTimeout(() => guest.kill(), this.#ending ? EXIT_MS : 0);
@@ -294,7 +296,10 @@ export class ProcessReplica implements Replica {
         const flight = this.#flights.get(message.id);
         if (!flight) return false; // It was cancelled.
         this.#receiveOf(flight, message, bytes);
-        return true;
+        // One answer to a request; of a body as much as its reader takes, if there is something.
+        // What the body of a request had is asked for again and again at no cost.
+        return message.type !== "want-body" &&
+          (message.type !== "response-body" || bytes.length >= MESSAGE_BYTES);
       }
     }
   }
@@ -433,17 +438,27 @@ export class ProcessReplica implements Replica {
   }
 }
 
-/** Gives the bytes of the component, which name the functions of backtraces. */
-function sourceService(source: () => Promise<Uint8Array | undefined>): Service {
+/**
+ * Gives the bytes of the component, which name the functions of backtraces; to one call at a time,
+ * since they are held until they are taken.
+ */
+export function sourceService(source: () => Promise<Uint8Array | undefined>): Service {
+  let isBusy = false;
+  const write = async (bytes: Uint8Array, pipe: Pipe) => {
+    for (const piece of pieces(bytes)) if (!await pipe.write(piece)) return;
+    pipe.end();
+  };
   return {
     async call(_request, pipe) {
       pipe.stopReading();
-      const bytes = await source();
-      const write = async () => {
-        for (const piece of pieces(bytes!)) if (!await pipe.write(piece)) return;
-        pipe.end();
+      if (isBusy) return false;
+      isBusy = true;
+      const done = () => {
+        isBusy = false;
       };
-      if (bytes) write();
+      const bytes = await source().catch(() => undefined);
+      if (bytes) write(bytes, pipe).finally(done);
+      else done();
       return bytes !== undefined;
     },
     close: () => Promise.resolve(),
