@@ -9,27 +9,12 @@
 import assert from "node:assert/strict";
 import { NetworkError } from "../agent/broker/network_error.ts";
 import { parseIp } from "../agent/kernel/ip_address.ts";
-import { parseListen, parseOutbound } from "../agent/kernel/network_grant.ts";
-import { type NetworkGrants, NO_NETWORK } from "../agent/kernel/ports.ts";
 import { endOf, fixture, type GuestOptions, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
 import { createServices } from "../agent/services.ts";
+import { datagramEcho, echoServer, freePort, type Network, networkOf } from "./peers.ts";
 
 const WASMTIME = new URL("wasmtime/", import.meta.url);
 const UPDATE = Deno.env.get("UPDATE") === "1";
-
-interface Network extends Omit<Partial<NetworkGrants>, "outbound" | "listen"> {
-  readonly outbound?: readonly string[];
-  readonly listen?: readonly string[];
-}
-
-function networkOf({ outbound = [], listen = [], ...rest }: Network): NetworkGrants {
-  return {
-    ...NO_NETWORK,
-    ...rest,
-    outbound: outbound.map((text) => parseOutbound(text)!),
-    listen: listen.map((text) => parseListen(text)!),
-  };
-}
 
 /** Runs a fixture once; `words` are its arguments. */
 function run(
@@ -62,62 +47,6 @@ function recordingConnect() {
     return Promise.reject(new Deno.errors.ConnectionRefused());
   };
   return { dialled, connect };
-}
-
-/** A port of the machine on which nobody listens. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
-
-/** A server that sends back what comes, and ends when its peer does. */
-function echoServer(hostname = "127.0.0.1") {
-  const listener = Deno.listen({ hostname, port: 0 });
-  const seen: string[] = [];
-  const serving = (async () => {
-    const all: Promise<void>[] = [];
-    for await (const connection of listener) {
-      all.push((async () => {
-        const buffer = new Uint8Array(65_536);
-        let text = "";
-        try {
-          for (;;) {
-            const length = await connection.read(buffer);
-            if (length === null) break;
-            text += new TextDecoder().decode(buffer.subarray(0, Math.min(length, 100)));
-            for (let at = 0; at < length;) {
-              at += await connection.write(buffer.subarray(at, length));
-            }
-          }
-        } catch { /* the guest went away */ }
-        seen.push(text);
-        connection.close();
-      })());
-    }
-    await Promise.all(all);
-  })();
-  return {
-    port: listener.addr.port,
-    seen,
-    async [Symbol.asyncDispose]() {
-      listener.close();
-      await serving;
-    },
-  };
-}
-
-function datagramEcho() {
-  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
-  const serving = (async () => {
-    for await (const [payload, from] of socket) await socket.send(payload, from);
-  })();
-  return {
-    port: (socket.addr as Deno.NetAddr).port,
-    async [Symbol.asyncDispose]() {
-      socket.close();
-      await serving;
-    },
-  };
 }
 
 /** What wasmtime printed, told anew with `UPDATE=1`, and compared with it where it is installed. */
