@@ -25,7 +25,20 @@ export interface GuestWorker {
   postMessage(message: unknown): void;
   onmessage: ((event: MessageEvent) => void) | null;
   onerror: ((event: ErrorEvent) => void) | null;
+  onmessageerror: ((event: MessageEvent) => void) | null;
   terminate(): void;
+}
+
+/**
+ * Calls `failed` with the reason when a Worker failed, or says what cannot be read: from then on
+ * Deno hears nothing of it. Without a listener either would end the program, or go unseen.
+ */
+export function onFailure(worker: GuestWorker, failed: (why: string) => void): void {
+  worker.onerror = (event) => {
+    event.preventDefault();
+    failed(event.message);
+  };
+  worker.onmessageerror = () => failed("it sent what cannot be read");
 }
 
 /** The permissions of these folders and nothing else. */

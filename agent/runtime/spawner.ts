@@ -5,7 +5,14 @@
  * @module
  */
 import type { Mount } from "../kernel/ports.ts";
-import { type GuestWorker, NOTHING, permissionsOf, spawn, SPAWNER_WORKER } from "./spawn.ts";
+import {
+  type GuestWorker,
+  NOTHING,
+  onFailure,
+  permissionsOf,
+  spawn,
+  SPAWNER_WORKER,
+} from "./spawn.ts";
 
 /** To the spawning Worker. */
 export type ToSpawner =
@@ -35,6 +42,14 @@ class RemoteWorker implements GuestWorker {
 
   set onmessage(listener: ((event: MessageEvent) => void) | null) {
     this.port.onmessage = listener;
+  }
+
+  get onmessageerror() {
+    return this.port.onmessageerror;
+  }
+
+  set onmessageerror(listener: ((event: MessageEvent) => void) | null) {
+    this.port.onmessageerror = listener;
   }
 
   postMessage(message: unknown): void {
@@ -76,13 +91,13 @@ export class Spawner {
       const { id, error } = event.data as FromSpawner;
       failed(this.#spawned.get(id), error);
     };
-    worker.onerror = (event) => {
-      event.preventDefault();
+    onFailure(worker, (why) => {
       this.#worker = undefined;
+      worker.terminate();
       const lost = [...this.#spawned.values()];
       this.#spawned.clear();
-      for (const remote of lost) failed(remote, `what spawns Workers failed: ${event.message}`);
-    };
+      for (const remote of lost) failed(remote, `what spawns Workers failed: ${why}`);
+    });
     return worker;
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Frame } from "../kernel/frame.ts";
-import { NOTHING, spawn, SYMBOLS_WORKER } from "./spawn.ts";
+import { NOTHING, onFailure, spawn, SYMBOLS_WORKER } from "./spawn.ts";
 import type { Origins } from "./symbols/symbolize.ts";
 import type { SymbolsRequest } from "./symbols_worker.ts";
 import { type RawFrame, unnamed } from "./trap.ts";
@@ -88,10 +88,7 @@ export class Symbolizer {
   #start(): Worker {
     const worker = spawn(SYMBOLS_WORKER, NOTHING);
     worker.onmessage = ({ data }) => this.#answer(data.id, data.frames);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.close();
-    };
+    onFailure(worker, () => this.close());
     return worker;
   }
 

@@ -7,7 +7,14 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import { FROM_SOURCE, type GuestWorker, NOTHING, spawn, TRANSPILE_WORKER } from "./spawn.ts";
+import {
+  FROM_SOURCE,
+  type GuestWorker,
+  NOTHING,
+  onFailure,
+  spawn,
+  TRANSPILE_WORKER,
+} from "./spawn.ts";
 
 /** Larger ones are refused: the tools hold a component many times over. */
 export const COMPONENT_BYTES_MAX = 64 * 1024 * 1024;
@@ -109,19 +116,18 @@ export class Transpiler {
     };
     this.#busy.set(worker, lost);
     worker.onmessage = (event) => {
-      const { artifact, error } = event.data as { artifact?: Uint8Array; error?: unknown };
+      const { artifact, error }: { artifact?: Uint8Array; error?: unknown } = event.data ?? {};
       done();
       if (artifact) result.resolve(artifact);
       else result.reject(RealmError.fromJSON(error));
       this.#idle.push(worker);
       this.#next();
     };
-    worker.onerror = (event) => {
-      event.preventDefault();
+    onFailure(worker, (why) => {
       this.#busy.get(worker)?.(
-        new RealmError("failed", `Cannot transpile the component: ${event.message}`),
+        new RealmError("failed", `Cannot transpile the component: ${why}`),
       );
-    };
+    });
     worker.postMessage({ bytes });
   }
 

@@ -16,6 +16,7 @@ function fakes() {
       ended: false,
       onmessage: null,
       onerror: null,
+      onmessageerror: null,
       postMessage: (message) => worker.jobs.push((message as { bytes: Uint8Array }).bytes),
       terminate: () => worker.ended = true,
     };

@@ -9,7 +9,7 @@
  * @module
  */
 import type { Mount } from "../kernel/ports.ts";
-import type { GuestWorker } from "./spawn.ts";
+import { type GuestWorker, onFailure } from "./spawn.ts";
 
 /** Idle Workers that are kept beyond those that are wanted anyway; each is about 15 MiB. */
 const SPARE_MAX = 8;
@@ -73,12 +73,11 @@ export class WorkerPool {
   give(worker: GuestWorker, mounts: readonly Mount[]): void {
     worker.onmessage = null;
     // One that fails while it is idle is no use, and no reason to fail.
-    worker.onerror = (event) => {
-      event.preventDefault();
+    onFailure(worker, () => {
       const index = this.#idle.findIndex((each) => each.worker === worker);
       if (index >= 0) this.#idle.splice(index, 1);
       worker.terminate();
-    };
+    });
     if (this.#closed || this.init.wanted === 0) return worker.terminate();
     this.#idle.push({ permissions: permissionsOf(mounts), worker, sinceMs: this.init.now() });
     this.#endSpare();

@@ -18,6 +18,7 @@ function pool(wanted: number, refill = false, now = () => 0) {
       ended: false,
       onmessage: null,
       onerror: null,
+      onmessageerror: null,
       postMessage() {},
       terminate() {
         worker.ended = true;

@@ -23,7 +23,7 @@ import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./p
 import { packHead, unpackHeaders } from "./request_head.ts";
 import { RingReader, RingWriter } from "./shared_ring.ts";
 import { ServiceCalls } from "./service_calls.ts";
-import type { GuestWorker } from "./spawn.ts";
+import { type GuestWorker, onFailure } from "./spawn.ts";
 import type { RawExit, RawFrame } from "./trap.ts";
 
 /** A Worker that does not end within this time after it was told to is given up. */
@@ -78,18 +78,12 @@ export class WorkerReplica implements Replica {
     worker.onmessage = (event) => {
       this.#takeResponses();
       this.#received++;
-      for (const message of event.data as FromWorker[]) this.#receive(message);
+      this.#guard(() => {
+        for (const message of event.data as FromWorker[]) this.#receive(message);
+      });
       this.#takeResponses();
     };
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#finish({
-        kind: "trap",
-        code: "failed",
-        message: `its Worker failed: ${event.message}`,
-        backtrace: [],
-      });
-    };
+    onFailure(worker, (why) => this.#fail(why));
     const { world, grants, limits, stdio } = options;
     const rings = world === "wasi:http/proxy" ? createRings() : undefined;
     if (rings) {
@@ -168,22 +162,29 @@ export class WorkerReplica implements Replica {
   }
 
   #takeResponses(): void {
-    try {
+    this.#guard(() =>
       this.#responses?.drain(this.#received, (id, response) => {
         const flight = this.#flights.delete(id);
         if (!flight) return;
         flight.reader?.cancel().catch(() => {});
         flight.response.resolve(response);
-      });
+      })
+    );
+  }
+
+  /** Only a Worker that is no longer itself says what cannot be read: the end of this replica. */
+  #guard(read: () => void): void {
+    if (this.#over) return;
+    try {
+      read();
     } catch (error) {
-      // Only a Worker that is no longer itself writes what cannot be read.
-      this.#finish({
-        kind: "trap",
-        code: "failed",
-        message: `its Worker failed: ${(error as Error).message}`,
-        backtrace: [],
-      });
+      this.#fail((error as Error).message);
     }
+  }
+
+  #fail(why: string): void {
+    const message = `its Worker failed: ${why}`;
+    this.#finish({ kind: "trap", code: "failed", message, backtrace: [] });
   }
 
   #cancel(id: number, reason: unknown): void {
@@ -215,12 +216,16 @@ export class WorkerReplica implements Replica {
       case "started":
         return this.#started.resolve();
       case "exit":
-        this.#named(message.exit).then((exit) => this.#finish(exit, message.reusable));
+        this.#named(message.exit).then(
+          (exit) => this.#finish(exit, message.reusable),
+          (error) => this.#fail(error.message),
+        );
         return;
       case "trapped": {
         const { code, message: why } = message.exit;
-        this.name(message.exit.backtrace).then((frames) =>
-          this.options.notice(`${code}: ${why}${formatBacktrace(frames)}`)
+        this.name(message.exit.backtrace).then(
+          (frames) => this.options.notice(`${code}: ${why}${formatBacktrace(frames)}`),
+          (error) => this.#fail(error.message),
         );
         return;
       }
@@ -267,11 +272,12 @@ export class WorkerReplica implements Replica {
       case "want-body":
         return this.#readBody(message.id);
       case "failed": {
-        const flight = this.#flights.get(message.id);
-        this.#flights.delete(message.id);
-        flight?.response.reject(RealmError.fromJSON(message.error));
+        const error = RealmError.fromJSON(message.error);
+        this.#flights.delete(message.id)?.response.reject(error);
         return;
       }
+      default:
+        throw new Error(`it sent ${JSON.stringify(message satisfies never)?.slice(0, 80)}`);
     }
   }
 
@@ -306,13 +312,14 @@ export class WorkerReplica implements Replica {
   }
 
   #respond(message: Extract<FromWorker, { type: "response" }>): void {
-    const { id, status, headers, body, end } = message;
+    const { id, status, body, end } = message;
     const flight = this.#flights.get(id);
     if (!flight) return;
+    const headers = unpackHeaders(message.headers);
     if (end) {
       this.#flights.delete(id);
       flight.reader?.cancel().catch(() => {});
-      flight.response.resolve({ status, headers: unpackHeaders(headers), body });
+      flight.response.resolve({ status, headers, body });
       return;
     }
     const stream = new ReadableStream<Uint8Array>({
@@ -327,7 +334,7 @@ export class WorkerReplica implements Replica {
         }),
       cancel: (reason) => this.#cancel(id, reason),
     });
-    flight.response.resolve({ status, headers: unpackHeaders(headers), body: stream });
+    flight.response.resolve({ status, headers, body: stream });
   }
 
   #readBody(id: number): void {
