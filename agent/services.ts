@@ -31,7 +31,7 @@ const systemResolver = createResolver();
 
 /** The services of one replica, by name: {@link StartOptions.services}. */
 export function createServices(init: ServicesInit): Record<string, Service> {
-  const { grants, notice, resolver = systemResolver, proxied, connect } = init;
+  const { grants, notice, resolver: shared = systemResolver, proxied, connect } = init;
   const told = new Set<string>();
   const refused = ({ message }: { readonly message: string }) => {
     if (told.has(message) || told.size >= REFUSALS_TOLD_MAX) return;
@@ -39,6 +39,7 @@ export function createServices(init: ServicesInit): Record<string, Service> {
     notice(`denied: ${message}`);
   };
   const policy = new NetworkPolicy(grants.network);
+  const resolver: Resolver = (name, signal) => shared(name, signal, policy);
   return {
     http: late(async () => {
       const { HttpClient } = await import("./broker/http_client.ts");

@@ -156,6 +156,62 @@ Deno.test("a resolver works on so many lookups at once, the others wait in turn"
   assert.equal((await all).length, 4);
 });
 
+/** Asks whose answers come when the test says so. */
+function slowAsks() {
+  const asked = new Map<string, (found: string[]) => void>();
+  const ask = (name: string) =>
+    new Promise<string[]>((resolve) => {
+      asked.set(name, resolve);
+    });
+  return { ask, asked };
+}
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+Deno.test("an owner whose names take for ever to look up keeps no other waiting", async () => {
+  const { ask, asked } = slowAsks();
+  const resolver = createResolver({ ask, timeoutMs: 1000 });
+  const [one, other] = [{}, {}];
+  const stop = new AbortController();
+  const endless = Array.from(
+    { length: 100 },
+    (_, i) => reasonOf(resolver(`n${i}`, stop.signal, one)),
+  );
+  const found = resolver("mine", undefined, other);
+  await turn();
+  assert.deepEqual([...asked.keys()], ["n0", "n1", "n2", "n3", "mine"]);
+  asked.get("mine")!(["1.1.1.1"]);
+  assert.equal((await found).length, 1);
+  stop.abort();
+  const reasons = await Promise.all(endless);
+  // Those that could not even wait failed at once.
+  assert.equal(reasons.filter((reason) => reason === "temporary-resolver-failure").length, 32);
+  assert.equal(reasons.filter((reason) => reason === "aborted").length, 68);
+  await turn();
+  assert.equal(asked.size, 5, "whoever left the line is not looked up");
+});
+
+Deno.test("a turn that comes to somebody who leaves at that moment goes to the next", async () => {
+  const { ask, asked } = slowAsks();
+  const resolver = createResolver({ ask, lookupsMax: 1 });
+  for (let i = 0; i < 20; i++) {
+    const stop = new AbortController();
+    const first = resolver("first", undefined, {});
+    const leaving = reasonOf(resolver("leaving", stop.signal, {}));
+    const third = resolver("third", undefined, {});
+    asked.get("first")!(["1.1.1.1"]);
+    for (let steps = 0; steps < i % 5; steps++) await null;
+    stop.abort();
+    await first;
+    await turn();
+    asked.get("leaving")?.(["1.1.1.1"]);
+    await leaving;
+    await turn();
+    asked.get("third")!(["1.1.1.1"]);
+    await third;
+    asked.clear();
+  }
+});
+
 Deno.test("localhost is the machine, whatever a DNS says", async () => {
   const resolver = createResolver({ ask: () => assert.fail("asked") });
   assert.deepEqual(await resolver("x.localhost"), ips("127.0.0.1", "::1"));

@@ -9,17 +9,24 @@ import { isLoopbackName } from "./address_policy.ts";
 import { NetworkError } from "./network_error.ts";
 
 /**
- * The addresses of a name, in the order in which they should be tried; never none.
+ * The addresses of a name, in the order in which they should be tried; never none. Who looks up is
+ * the owner: one whose names take long to look up keeps nobody else waiting.
  *
  * Throws {@link NetworkError} `name-unresolvable`, `temporary-resolver-failure`,
  * `permanent-resolver-failure`, `timeout`, or `aborted` when the signal is.
  */
-export type Resolver = (name: string, signal?: AbortSignal) => Promise<IpAddress[]>;
+export type Resolver = (
+  name: string,
+  signal?: AbortSignal,
+  owner?: object,
+) => Promise<IpAddress[]>;
 
 /** Lookups of the whole program that the system works on at once; more wait in turn. */
-const LOOKUPS_MAX = 16;
-/** Lookups that wait; more fail at once. */
-const WAITING_MAX = 256;
+const LOOKUPS_MAX = 64;
+/** Lookups of one owner that the system works on at once. */
+const LOOKUPS_EACH_MAX = 4;
+/** Lookups of one owner that wait; more fail at once. */
+const WAITING_EACH_MAX = 64;
 /** A lookup takes this long at most, its wait included. */
 const TIMEOUT_MS = 10_000;
 /** Addresses of one name that are used. */
@@ -46,47 +53,122 @@ const CODES: Readonly<Record<string, NetworkError["reason"]>> = {
   EAI_FAIL: "permanent-resolver-failure",
 };
 
+/** What one owner has under way, and in line. */
+interface Share {
+  running: number;
+  readonly waiting: Set<() => void>;
+}
+
+/** A place in line. */
+interface Place {
+  /** Resolves when it is one's turn; left out where it is at once. */
+  readonly turn?: Promise<void>;
+  /** Gives the turn, or the place, to the next; may be said again. */
+  leave(): void;
+}
+
+/** Who is next, among owners who take turns. */
+class Line {
+  #running = 0;
+  /** Whoever has something under way or in line; who was served last stands last. */
+  readonly #shares = new Map<object, Share>();
+
+  constructor(readonly max: number, readonly eachMax: number) {}
+
+  /** `undefined` when too many of the same owner wait. */
+  enter(owner: object): Place | undefined {
+    const share = this.#shares.get(owner) ?? { running: 0, waiting: new Set() };
+    this.#shares.set(owner, share);
+    let hasTurn = this.#running < this.max && share.running < this.eachMax;
+    let turn: Promise<void> | undefined;
+    let start: (() => void) | undefined;
+    if (hasTurn) this.#count(share, 1);
+    else {
+      if (share.waiting.size >= WAITING_EACH_MAX) return undefined;
+      const given = Promise.withResolvers<void>();
+      turn = given.promise;
+      start = () => {
+        hasTurn = true;
+        given.resolve();
+      };
+      share.waiting.add(start);
+    }
+    let isOver = false;
+    const leave = () => {
+      if (isOver) return;
+      isOver = true;
+      if (start) share.waiting.delete(start);
+      if (hasTurn) this.#count(share, -1);
+      if (share.running === 0 && share.waiting.size === 0) this.#shares.delete(owner);
+      this.#next();
+    };
+    return { leave, ...(turn ? { turn } : {}) };
+  }
+
+  #count(share: Share, by: 1 | -1): void {
+    this.#running += by;
+    share.running += by;
+  }
+
+  #next(): void {
+    for (const [owner, share] of this.#shares) {
+      if (this.#running >= this.max) return;
+      const [start] = share.waiting;
+      if (!start || share.running >= this.eachMax) continue;
+      share.waiting.delete(start);
+      this.#count(share, 1);
+      this.#shares.delete(owner); // to the end
+      this.#shares.set(owner, share);
+      start();
+      return;
+    }
+  }
+}
+
+/** Those who do not say who they are. */
+const NOBODY = {};
+
 /** A resolver that asks the system, so many times at once at most. */
 export function createResolver(
-  { ask = askSystem, lookupsMax = LOOKUPS_MAX, timeoutMs = TIMEOUT_MS }: {
+  {
+    ask = askSystem,
+    lookupsMax = LOOKUPS_MAX,
+    lookupsEachMax = LOOKUPS_EACH_MAX,
+    timeoutMs = TIMEOUT_MS,
+  }: {
     readonly ask?: Ask;
     readonly lookupsMax?: number;
+    readonly lookupsEachMax?: number;
     readonly timeoutMs?: number;
   } = {},
 ): Resolver {
-  let running = 0;
-  const waiting = new Set<() => void>();
+  const line = new Line(lookupsMax, lookupsEachMax);
 
-  const run = async (name: string): Promise<readonly string[]> => {
+  const run = async (name: string, { leave }: Place): Promise<readonly string[]> => {
     try {
       return await ask(name);
     } finally {
       // The system cannot be told to stop: a lookup nobody waits for still counts until it ends.
-      const [next] = waiting;
-      if (next) waiting.delete(next), next();
-      else running--;
+      leave();
     }
   };
 
-  return async (name, signal) => {
+  return async (name, signal, owner = NOBODY) => {
     // RFC 6761: the machine itself, whatever anyone's DNS says.
     if (isLoopbackName(name)) return [parseIp("127.0.0.1")!, parseIp("::1")!];
-    if (waiting.size >= WAITING_MAX) throw new NetworkError("temporary-resolver-failure");
+    const place = line.enter(owner);
+    if (!place) throw new NetworkError("temporary-resolver-failure");
     const over = Promise.withResolvers<never>();
     over.promise.catch(() => {});
     const abort = () => over.reject(new NetworkError("aborted"));
     const timer = setTimeout(() => over.reject(new NetworkError("timeout")), timeoutMs);
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort, { once: true });
-    let turn: (() => void) | undefined;
+    let asked: Promise<readonly string[]> | undefined;
     try {
-      if (running < lookupsMax) running++;
-      else {
-        const given = Promise.withResolvers<void>();
-        waiting.add(turn = given.resolve);
-        await Promise.race([given.promise, over.promise]);
-      }
-      const found = await Promise.race([run(name), over.promise]);
+      if (place.turn) await Promise.race([place.turn, over.promise]);
+      asked = run(name, place);
+      const found = await Promise.race([asked, over.promise]);
       const addresses = found.flatMap((text) => parseIp(text) ?? []).slice(0, ADDRESSES_MAX);
       if (addresses.length === 0) throw new NetworkError("name-unresolvable");
       return addresses;
@@ -99,7 +181,7 @@ export function createResolver(
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
-      if (turn) waiting.delete(turn);
+      if (!asked) place.leave();
     }
   };
 }
