@@ -56,6 +56,29 @@ Deno.test("what the host holds counts as memory of the guest", () =>
     }, Array.from({ length: 100 }, (_, i) => `a file with a name of some length ${i}`))
   ));
 
+Deno.test("what fd_readdir keeps of a folder counts too, for each descriptor and as long as it is open", () =>
+  withEngine((engine) =>
+    withFolder(async (grants) => {
+      const open = "path_open\t3\t0\t.\t2\t16386\t0\t0";
+      const run = (lines: readonly string[]) =>
+        runGuest(engine, "descriptors-p1", {
+          grants,
+          stdin: lines.join("\n"),
+          limits: { memoryBytesMax: 8 * MIB },
+        });
+      const times = Array.from({ length: 400 });
+      const hoarding = await run(times.flatMap((_, i) => [open, `fd_readdir\t${i + 4}\t64\t0`]));
+      assert.equal(endOf(hoarding.exit), "memory-limit");
+      const { message } = hoarding.exit as { message: string };
+      assert.match(message, /the host holds \d{7} bytes/);
+      assert.ok(hoarding.usage.memoryBytesPeak <= 8 * MIB);
+      const tidy = [open, "fd_readdir\t4\t64\t0", "fd_readdir\t4\t64\t0", "fd_close\t4"];
+      const { exit, usage } = await run(times.flatMap(() => tidy));
+      assert.deepEqual(exit, { kind: "exit", status: 0 });
+      assert.equal(usage.hostBytes, 0);
+    }, Array.from({ length: 100 }, (_, i) => `a file with a name of some length ${i}`))
+  ));
+
 Deno.test("open files are bounded, also where streams keep them open", () =>
   withEngine((engine) =>
     withFolder(async (grants) => {

@@ -79,6 +79,11 @@ type Opened =
 /** Memory of the host that an entry of a directory counts beside its name. */
 const ENTRY_BYTES = 128;
 
+/** What a list of entries counts. */
+export function sizeOfEntries(entries: readonly { readonly name: string }[]): number {
+  return entries.reduce((sum, { name }) => sum + ENTRY_BYTES + 2 * name.length, 0);
+}
+
 /** Resource `directory-entry-stream`. */
 export class DirectoryEntryStream extends Resource {
   #entries: Iterator<{ type: DescriptorType; name: string }>;
@@ -86,7 +91,7 @@ export class DirectoryEntryStream extends Resource {
   constructor(host: WasiInstance, entries: readonly { type: DescriptorType; name: string }[]) {
     super(host, "directory-entry-stream");
     this.#entries = entries[Symbol.iterator]();
-    this[HOLD](entries.reduce((sum, { name }) => sum + ENTRY_BYTES + 2 * name.length, 0));
+    this[HOLD](sizeOfEntries(entries));
   }
 
   readDirectoryEntry(): { type: DescriptorType; name: string } | undefined {

@@ -16,6 +16,7 @@ import {
   Descriptor,
   type DescriptorFlags,
   type OpenFlags,
+  sizeOfEntries,
 } from "./filesystem.ts";
 import type { OpenFile } from "./filesystem_file.ts";
 import type { NewTimestamp } from "./filesystem_stat.ts";
@@ -44,6 +45,7 @@ import {
 } from "./preview1_abi.ts";
 import { createPoll } from "./preview1_poll.ts";
 import type { createRandom } from "./random.ts";
+import { HOLD } from "./resource.ts";
 
 /** The functions that may answer with a promise. */
 export const SUSPENDING_FUNCTIONS: ReadonlySet<string> = new Set([
@@ -75,8 +77,8 @@ interface Directory {
   readonly descriptor: Descriptor;
   /** Its name for the guest, if it is a preopen. */
   readonly preopen: string | undefined;
-  /** What the last `fd_readdir` from the start found. */
-  entries?: readonly Entry[];
+  /** What the last `fd_readdir` from the start found; kept by the descriptor. */
+  entries: readonly Entry[];
 }
 
 type Standard =
@@ -277,7 +279,7 @@ export function createPreview1(host: WasiInstance, parts: () => Preview1Parts) {
     output(cli.stdout.getStdout(), terminal?.stdout);
     output(cli.stderr.getStderr(), terminal?.stderr);
     for (const [descriptor, preopen] of filesystem.preopens.getDirectories()) {
-      opened.push({ kind: "directory", descriptor, preopen });
+      opened.push({ kind: "directory", descriptor, preopen, entries: [] });
     }
     return opened;
   };
@@ -462,7 +464,11 @@ export function createPreview1(host: WasiInstance, parts: () => Preview1Parts) {
     fd_readdir(fd: number, buffer: number, length: number, cookie: bigint, out: number) {
       const open = fds().directory(fd);
       const from = BigInt.asUintN(64, cookie);
-      if (from === 0n || open.entries === undefined) open.entries = entriesOf(open.descriptor);
+      if (from === 0n || open.entries.length === 0) {
+        const found = entriesOf(open.descriptor);
+        open.descriptor[HOLD](sizeOfEntries(found) - sizeOfEntries(open.entries));
+        open.entries = found;
+      }
       const { entries } = open;
       const bytes = memory.bytes(buffer, length);
       let at = 0;
@@ -542,7 +548,7 @@ export function createPreview1(host: WasiInstance, parts: () => Preview1Parts) {
       };
       const descriptor = directory(fd).openAt(pathFlags, path, openFlags, flags);
       const made: Open = descriptor.opened.kind === "directory"
-        ? { kind: "directory", descriptor, preopen: undefined }
+        ? { kind: "directory", descriptor, preopen: undefined, entries: [] }
         : {
           kind: "file",
           descriptor,

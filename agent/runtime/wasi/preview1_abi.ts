@@ -134,6 +134,11 @@ export interface Filestat extends Partial<Omit<DescriptorStat, "type">> {
   readonly filetype: number;
 }
 
+/** Bytes of a string that are looked at. */
+const STRING_BYTES_MAX = 64 * 1024;
+/** Buffers of a call that are looked at, as many as `writev(2)` takes. */
+const IOVECS_MAX = 1024;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -171,9 +176,11 @@ export class GuestMemory {
     return this.#bytes.subarray(at, end);
   }
 
-  /** Throws `illegal-byte-sequence`. */
+  /** A path, or the text of a link. Throws `illegal-byte-sequence`, `name-too-long`. */
   string(pointer: number, length: number): string {
     const bytes = this.bytes(pointer, length);
+    // Longer than any path: the host would hold as much again as the guest may have.
+    if (bytes.length > STRING_BYTES_MAX) throw "name-too-long" satisfies Errno;
     try {
       return decoder.decode(bytes);
     } catch {
@@ -181,10 +188,13 @@ export class GuestMemory {
     }
   }
 
-  /** The first buffer of an `iovec` array that is not empty, as far as there is one. */
+  /**
+   * The first buffer of an `iovec` array that is not empty, if there is one among the first
+   * {@link IOVECS_MAX}: to look through a memory full of them would cost the guest nothing.
+   */
   buffer(iovs: number, count: number): Uint8Array {
     const view = this.view();
-    for (let i = 0; i < count >>> 0; i++) {
+    for (let i = 0; i < Math.min(count >>> 0, IOVECS_MAX); i++) {
       const at = (iovs >>> 0) + i * 8;
       const length = view.getUint32(at + 4, true);
       if (length > 0) return this.bytes(view.getUint32(at, true), length);

@@ -15,7 +15,7 @@ const SURFACE =
   "path_readlink path_remove_directory path_rename path_symlink path_unlink_file poll_oneoff " +
   "proc_exit proc_raise random_get sched_yield sock_accept sock_recv sock_send sock_shutdown";
 
-const SUCCESS = 0, BADF = 8, INVAL = 28, IO = 29, NOTSOCK = 57, SPIPE = 70;
+const SUCCESS = 0, BADF = 8, INVAL = 28, IO = 29, NAMETOOLONG = 37, NOTSOCK = 57, SPIPE = 70;
 
 /** A module's view of the host: functions, and memory of one page. */
 function open(grants: Partial<Grants> = {}, stdio?: Stdio) {
@@ -182,4 +182,27 @@ Deno.test("random_get without the grant ends the guest", () => {
   const { call, notices } = open({ ...ALL, random: false });
   assert.equal((thrown(() => call.random_get!(0, 8)) as Ended).kind, "trap");
   assert.match(notices[0]![1], /random/);
+});
+
+Deno.test("a call looks at a thousand empty buffers and no more, and at no string that no path is", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const mounts = [{ hostPath: folder, guestPath: "/data", writable: true }];
+    const { call, view, memory, output, wasi } = open({ mounts });
+    memory.grow(3);
+    const at = 2048, last = at + 1023 * 8;
+    view().setUint32(last + 4, 2, true); // its pointer is 0
+    assert.equal(call.fd_write!(1, at, 1024, 100), SUCCESS);
+    assert.equal(view().getUint32(100, true), 2);
+    assert.equal(call.fd_write!(1, at - 8, 1025, 100), SUCCESS);
+    assert.equal(view().getUint32(100, true), 0);
+    assert.equal(output.stdout.length, 2);
+    new Uint8Array(memory.buffer).fill(97, 65_536);
+    for (const length of [4096, 65_536, 65_537, 190_000]) {
+      assert.equal(call.path_unlink_file!(3, 65_536, length), NAMETOOLONG, `${length}`);
+    }
+    wasi.close();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
