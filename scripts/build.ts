@@ -76,14 +76,30 @@ function readArguments(args: string[]): { target: string; output: string } {
   return { target, output: path.resolve(options.output ?? path.join(ROOT, "out", name)) };
 }
 
-/** Bundles {@link ENTRIES}, what they import, and the files they read, into {@link BUNDLE}. */
+/**
+ * Bundles {@link ENTRIES}, what they import, and the files they read, into {@link BUNDLE}.
+ *
+ * Each on its own: they share no chunks, which would be many small files to load at every start.
+ */
 async function bundle(): Promise<void> {
   await installPackages();
   await Deno.remove(BUNDLE, { recursive: true }).catch(ignoreNotFound);
   await Deno.mkdir(BUNDLE, { recursive: true });
+  const urls = fileUrls();
+  for (const entry of ENTRIES) await bundleEntry(entry, urls);
+  await esbuild.stop();
+  // Its own configuration: without one `deno compile` takes ours and embeds every package.
+  await Deno.writeTextFile(
+    path.join(BUNDLE, "deno.json"),
+    JSON.stringify({ nodeModulesDir: "none", lock: false, unstable: ["net", "worker-options"] }),
+  );
+}
+
+async function bundleEntry(entry: string, urls: esbuild.Plugin): Promise<void> {
+  const name = path.basename(entry, ".ts");
   const result = await esbuild.build({
     absWorkingDir: ROOT,
-    entryPoints: await existing(ENTRIES),
+    entryPoints: [entry],
     outdir: BUNDLE,
     entryNames: "[name]",
     chunkNames: "chunk-[hash]",
@@ -105,17 +121,11 @@ async function bundle(): Promise<void> {
       js: 'import { createRequire as realmRequire } from "node:module";\n' +
         "const require = realmRequire(import.meta.url);",
     },
-    plugins: [replacements, fileUrls()],
+    plugins: [replacements, urls],
     metafile: true,
     logLevel: "warning",
   });
-  await Deno.writeTextFile(path.join(WORK, "meta.json"), JSON.stringify(result.metafile));
-  await esbuild.stop();
-  // Its own configuration: without one `deno compile` takes ours and embeds every package.
-  await Deno.writeTextFile(
-    path.join(BUNDLE, "deno.json"),
-    JSON.stringify({ nodeModulesDir: "none", lock: false, unstable: ["net", "worker-options"] }),
-  );
+  await Deno.writeTextFile(path.join(WORK, `${name}.meta.json`), JSON.stringify(result.metafile));
 }
 
 /** Lays the locked packages out as a folder, which is where esbuild looks for them. */
@@ -333,13 +343,6 @@ async function deno(
   const text = new TextDecoder().decode(stderr);
   if (options.may !== "fail") fail(`Cannot run deno ${args[0]}:\n${text}`);
   return text;
-}
-
-async function existing(entries: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(
-    entries.map((entry) => Deno.stat(path.join(ROOT, entry)).then(() => [entry], () => [])),
-  );
-  return found.flat();
 }
 
 function ignoreNotFound(error: unknown): void {
