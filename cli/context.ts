@@ -154,7 +154,7 @@ export function hasColour(shell: Shell, stream: OutputStream): boolean {
 export function systemShell(): Shell {
   const streams = { stdout: Deno.stdout, stderr: Deno.stderr };
   const encoder = new TextEncoder();
-  const lines = lineReader(Deno.stdin.readable);
+  const lines = lineReader(() => Deno.stdin.readable);
   let interruption: AbortController | undefined;
   return {
     get cwd() {
@@ -210,13 +210,13 @@ export function systemShell(): Shell {
   };
 }
 
-/** Reads the stream a line at a time; nothing is read before the first call. */
-function lineReader(stream: ReadableStream<Uint8Array>): () => Promise<string | null> {
+/** Reads the stream a line at a time; nothing is opened before the first call. */
+function lineReader(open: () => ReadableStream<Uint8Array>): () => Promise<string | null> {
   let reader: ReadableStreamDefaultReader<string> | undefined;
   let buffered = "";
   return async () => {
     // The cast: the types of TextDecoderStream and of streams of bytes differ in BufferSource.
-    reader ??= stream.pipeThrough(
+    reader ??= open().pipeThrough(
       new TextDecoderStream() as unknown as TransformStream<Uint8Array, string>,
     ).getReader();
     while (true) {
