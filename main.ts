@@ -3,7 +3,14 @@
  *
  * @module
  */
-import { main } from "./cli/app.ts";
-import { systemShell } from "./cli/context.ts";
+import { startAhead } from "./cli/head_start.ts";
 
-if (import.meta.main) Deno.exit(await main(Deno.args, systemShell()));
+if (import.meta.main) {
+  startAhead(Deno.args);
+  // Loaded only now, while what was started ahead loads itself.
+  const [{ main }, { systemShell }] = await Promise.all([
+    import("./cli/app.ts"),
+    import("./cli/context.ts"),
+  ]);
+  Deno.exit(await main(Deno.args, systemShell()));
+}

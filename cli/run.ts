@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { takeFirstWorker } from "../agent/first_worker.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Exit, Replica, Stdio, Usage } from "../agent/kernel/ports.ts";
 import { command } from "./command.ts";
@@ -96,6 +97,7 @@ export const run = command({
       : local.createEngine(context.dataFolder, {
         warmWorkers: grants.mounts.length === 0 ? 1 : 0,
         refill: false,
+        first: takeFirstWorker(),
       });
     try {
       const prepared = await engine.prepare(bytes);

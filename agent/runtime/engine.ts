@@ -10,7 +10,7 @@ import { sha256Hex } from "../kernel/sha256.ts";
 import { type Artifact, decodeArtifact } from "./artifact.ts";
 import { type ArtifactCache, Artifacts } from "./artifacts.ts";
 import { kindOf, ReadyReplicas } from "./ready_replicas.ts";
-import { permissionsOf, spawn, WORKER } from "./spawn.ts";
+import { type GuestWorker, permissionsOf, spawn, WORKER } from "./spawn.ts";
 import { Spawner } from "./spawner.ts";
 import { Symbolizer } from "./symbolizer.ts";
 import { WorkerPool } from "./worker_pool.ts";
@@ -28,6 +28,8 @@ export interface EngineInit {
   readonly refill?: boolean;
   /** Whether Workers are spawned by a thread of their own: one more, but none waits for them. */
   readonly spawner?: boolean;
+  /** A Worker without permissions that was started before. */
+  readonly first?: GuestWorker | undefined;
 }
 
 /** What {@link WorkerEngine} starts from. */
@@ -62,6 +64,7 @@ export class WorkerEngine implements Engine {
       spawn: (mounts) => spawner?.spawn(mounts) ?? spawn(WORKER, permissionsOf(mounts)),
       wanted,
       refill: init.refill ?? true,
+      first: init.first,
     });
     this.#ready = new ReadyReplicas(init.refill === false ? 0 : wanted);
   }

@@ -28,6 +28,8 @@ export interface WorkerPoolInit {
   readonly refill: boolean;
   /** A clock in milliseconds. */
   readonly now: () => number;
+  /** One of the wanted that was started before. */
+  readonly first?: GuestWorker | undefined;
 }
 
 /** Names what of the host a Worker may touch. */
@@ -53,6 +55,7 @@ export class WorkerPool {
   #closed = false;
 
   constructor(readonly init: WorkerPoolInit) {
+    if (init.first) this.#idle.push({ permissions: NONE, worker: init.first, sinceMs: init.now() });
     this.#fill();
   }
 

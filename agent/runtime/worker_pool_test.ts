@@ -10,7 +10,7 @@ const mount = (hostPath: string, writable: boolean): Mount => ({
 });
 
 /** A pool of workers that only count. */
-function pool(wanted: number, refill = false, now = () => 0) {
+function pool(wanted: number, refill = false, now = () => 0, first?: GuestWorker) {
   const spawned: (GuestWorker & { readonly mounts: readonly Mount[]; ended: boolean })[] = [];
   const spawn = (mounts: readonly Mount[]) => {
     const worker = {
@@ -27,7 +27,7 @@ function pool(wanted: number, refill = false, now = () => 0) {
     spawned.push(worker);
     return worker;
   };
-  return { pool: new WorkerPool({ spawn, wanted, refill, now }), spawned };
+  return { pool: new WorkerPool({ spawn, wanted, refill, now, first }), spawned };
 }
 
 Deno.test("WorkerPool gives back what was used last, where the permissions are the same", () => {
@@ -46,6 +46,17 @@ Deno.test("WorkerPool gives back what was used last, where the permissions are t
   assert.notEqual(workers.take([]), first);
   workers.close();
   assert.equal((first as typeof spawned[0]).ended, true);
+});
+
+Deno.test("WorkerPool takes one that was started before for one of the wanted", () => {
+  const first = pool(1).spawned[0]!;
+  const { pool: workers, spawned } = pool(2, false, () => 0, first);
+  assert.equal(spawned.length, 1);
+  assert.equal(workers.take([mount("/a", false)]), spawned[1], "it has no permissions");
+  const taken = [workers.take([]), workers.take([])];
+  assert(taken.includes(first));
+  assert.equal(spawned.length, 2);
+  workers.close();
 });
 
 Deno.test("WorkerPool keeps no more idle Workers than it may, and none that failed", () => {
