@@ -21,7 +21,7 @@ const HEAP_BYTES = 640 * MIB;
 /** Stack of a suspended request. */
 const STACK_BYTES = MIB;
 /** Files and sockets of the guest, with those of the program itself. */
-const OPEN_FILES_MAX = 4096;
+const DESCRIPTORS_MAX = 4096;
 
 /**
  * No core files: they would hold what the guest had in memory. What cannot be set stays as it is,
@@ -46,7 +46,7 @@ export function limitedWords(
   const dataBytes = ISOLATES * ISOLATE_DATA_BYTES + HEAP_BYTES + limits.memoryBytesMax +
     maxConcurrency * STACK_BYTES;
   const dataKib = Math.ceil(dataBytes / KIB);
-  return [SHELL, "-c", SCRIPT, "sh", "-c 0", `-n ${OPEN_FILES_MAX}`, `-d ${dataKib}`, ...words];
+  return [SHELL, "-c", SCRIPT, "sh", "-c 0", `-n ${DESCRIPTORS_MAX}`, `-d ${dataKib}`, ...words];
 }
 
 /** What the script printed. */

@@ -42,7 +42,7 @@ const MESSAGE_BYTES = 1024;
 /** Lines about a replica; more are counted. */
 const NOTICES_PER_SEC = 100;
 /** Output that was not taken yet; the process stops far below. */
-const OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
+const UNTAKEN_BYTES_MAX = 8 * 1024 * 1024;
 /** What the process does not read; each message in it was asked for or is a request. */
 const QUEUED_BYTES_MAX = 128 * 1024 * 1024;
 const BEAT_MS = 1_000;
@@ -411,7 +411,7 @@ export class ProcessReplica implements Replica {
 
   #output(stream: "stdout" | "stderr", bytes: Uint8Array): void {
     this.#untaken += bytes.length;
-    if (this.#untaken > OUTPUT_BYTES_MAX) throw new ProtocolError("more output than was taken");
+    if (this.#untaken > UNTAKEN_BYTES_MAX) throw new ProtocolError("more output than was taken");
     const taken = () => {
       this.#untaken -= bytes.length;
       this.#send({ type: "taken", bytes: bytes.length });
