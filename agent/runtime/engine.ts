@@ -9,6 +9,7 @@ import type { Engine, Prepared, Replica, StartOptions, World } from "../kernel/p
 import { sha256Hex } from "../kernel/sha256.ts";
 import { type Artifact, decodeArtifact } from "./artifact.ts";
 import { type ArtifactCache, Artifacts } from "./artifacts.ts";
+import { LockWords } from "./mount_lock.ts";
 import { kindOf, ReadyReplicas } from "./ready_replicas.ts";
 import { type GuestWorker, permissionsOf, spawn, WORKER } from "./spawn.ts";
 import { Spawner } from "./spawner.ts";
@@ -52,7 +53,7 @@ export class WorkerEngine implements Engine {
   readonly #pool: WorkerPool;
   readonly #ready: ReadyReplicas;
   readonly #replicas = new Set<WorkerReplica>();
-  readonly #locks = new Map<string, SharedArrayBuffer>();
+  readonly #lockWords = new LockWords();
   #closed = false;
 
   constructor(readonly init: EngineInit) {
@@ -131,11 +132,7 @@ export class WorkerEngine implements Engine {
   #make(prepared: PreparedArtifact, options: StartOptions, hold: boolean): WorkerReplica {
     const { artifact, modules } = prepared;
     const { mounts } = options.grants;
-    const locks = mounts.map(({ hostPath }) => {
-      const lock = this.#locks.get(hostPath) ?? new SharedArrayBuffer(4);
-      this.#locks.set(hostPath, lock);
-      return lock;
-    });
+    const locks = mounts.map(({ hostPath }) => this.#lockWords.of(hostPath));
     const { glue, memoryPagesMin, tableElementsMin } = artifact;
     const replica = new WorkerReplica(
       this.#pool.take(mounts),

@@ -9,6 +9,7 @@
 import type { RealmError } from "../kernel/error.ts";
 import type { Grants, Limits, LogLevel, World } from "../kernel/ports.ts";
 import type { Rings } from "./exchange.ts";
+import type { LockWord } from "./mount_lock.ts";
 import type { RawExit } from "./trap.ts";
 
 /** What the Worker starts from. */
@@ -18,8 +19,8 @@ export interface Start {
   readonly grants: Grants;
   readonly limits: Limits;
   readonly ledger: SharedArrayBuffer;
-  /** One lock per mount, shared with every other Worker that has the same folder. */
-  readonly locks: readonly SharedArrayBuffer[];
+  /** What each mount has to hold, shared with the Workers that have the same or overlapping folders. */
+  readonly locks: readonly (readonly LockWord[])[];
   readonly terminal: {
     readonly stdin: boolean;
     readonly stdout: boolean;

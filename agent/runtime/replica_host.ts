@@ -12,7 +12,7 @@ import { compileInstantiate, Instance } from "./instance.ts";
 import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import { LineRate } from "./line_rate.ts";
-import { MountLock } from "./mount_lock.ts";
+import { holdLocks, MountLock } from "./mount_lock.ts";
 import { Outbox } from "./outbox.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { type Live, Requests, type RequestsHost } from "./requests.ts";
@@ -92,8 +92,8 @@ export class ReplicaHost implements RequestsHost {
     const { fuelPerSec } = start.limits;
     this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
     this.#instantiate = compileInstantiate(start.glue);
-    this.#locks = start.locks.map((buffer, i) =>
-      new MountLock(buffer, start.grants.mounts[i]!.hostPath)
+    this.#locks = start.locks.map((words, i) =>
+      new MountLock(words, start.grants.mounts[i]!.hostPath)
     );
     this.#requests = new Requests(this);
   }
@@ -189,6 +189,7 @@ export class ReplicaHost implements RequestsHost {
     if (this.#over) return;
     this.#bucket?.release();
     this.#requests.close();
+    for (const lock of this.#locks) lock.close();
     const reusable = isOrderly(failure) && this.live.size === 0 && this.#calls.open === 0 &&
       this.ledger.get("memoryBytesPeak") <= REUSE_MEMORY_BYTES_MAX;
     this.outbox.add({ type: "exit", exit, reusable });
@@ -299,7 +300,7 @@ export class ReplicaHost implements RequestsHost {
         limiter.end({ kind: "limit", code, message });
         throw new GuestEnded(message);
       },
-      lock: (mountIndex, act) => this.#locks[mountIndex]!.hold(act),
+      lock: (mounts, act) => holdLocks(mounts.map((index) => this.#locks[index]!), act),
       ...this.start.traced && { trace: this.#tracer(this.start.traced) },
       log: (level, text) => {
         if (this.#logRate.admit()) this.outbox.add({ type: "log", level, text: text() });

@@ -39,8 +39,8 @@ export interface WasiContext {
   readonly account?: HostAccount;
   readonly clock: WasiClock;
   readonly random: Random;
-  /** Held around each step "resolve a path and act on it" on the mount with this index. */
-  lock<T>(mountIndex: number, act: () => T): T;
+  /** Held around each step "resolve a path and act on it" on the mounts with these indexes. */
+  lock<T>(mountIndexes: readonly number[], act: () => T): T;
   /**
    * Makes a symbolic link, where the Worker itself may not: Deno wants permission for the whole
    * file system before it makes one. The path is resolved and the target is checked already, and

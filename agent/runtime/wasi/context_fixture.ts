@@ -20,7 +20,7 @@ export interface Fixture {
   readonly output: { stdout: string; stderr: string };
   readonly notices: [string, string][];
   readonly traces: [string, boolean][];
-  readonly locks: number[];
+  readonly locks: string[];
   /** Moves the virtual clock and lets what was due run. */
   advance(ms: number): Promise<void>;
   /** An interface; typed by the test. */
@@ -51,7 +51,7 @@ export function createFixture(
   const output = { stdout: "", stderr: "" };
   const notices: [string, string][] = [];
   const traces: [string, boolean][] = [];
-  const locks: number[] = [];
+  const locks: string[] = [];
   let seed = 7;
   const wasi = createWasi({
     grants: { ...ALL, ...grants },
@@ -85,8 +85,8 @@ export function createFixture(
     random: {
       bytes: (length) => Uint8Array.from({ length }, () => (seed = (seed * 5 + 3) & 0xff)),
     },
-    lock: (index, act) => {
-      locks.push(index);
+    lock: (indexes, act) => {
+      locks.push(indexes.join());
       return act();
     },
     trace: ({ call, lacks }) => void traces.push([call, lacks === undefined]),

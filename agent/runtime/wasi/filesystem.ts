@@ -374,18 +374,12 @@ export class Descriptor extends Resource {
   }
 
   #locked<T>(act: () => T): T {
-    return this.host.ctx.lock(this.#mount().index, act);
+    return this.host.ctx.lock([this.#mount().index], act);
   }
 
-  /** Two mounts are locked in the order of their indexes, so that nobody waits in a circle. */
   #lockedWith<T>(other: Descriptor, act: () => T): T {
-    const { lock } = this.host.ctx;
-    const [a, b] = [this.#mount().index, other.#mount().index].sort((x, y) => x - y) as [
-      number,
-      number,
-    ];
-    if (a === b) return lock.call(this.host.ctx, a, act) as T;
-    return lock.call(this.host.ctx, a, () => lock.call(this.host.ctx, b, act)) as T;
+    const indexes = new Set([this.#mount().index, other.#mount().index]);
+    return this.host.ctx.lock([...indexes], act);
   }
 
   #file(): OpenFile {
@@ -550,7 +544,7 @@ export function createFilesystem(host: WasiInstance) {
         mounts.flatMap((mount) => {
           let directory: OpenDirectory;
           try {
-            directory = host.ctx.lock(mount.index, () => openRoot(mount));
+            directory = host.ctx.lock([mount.index], () => openRoot(mount));
           } catch (code) {
             if (typeof code !== "string") throw code;
             host.trap(`Cannot open mount "${mount.guestPath}": ${code}, wanted a folder`);

@@ -92,7 +92,7 @@ export class OpenFile {
   /** Writes once, at the end, wherever that is now. Throws an `error-code`. */
   append(bytes: Uint8Array): number {
     if (!this.writable) throw "bad-descriptor";
-    return this.host.ctx.lock(this.mount.index, () =>
+    return this.host.ctx.lock([this.mount.index], () =>
       onHost(() => {
         this.file.seekSync(0, Deno.SeekMode.End);
         return this.file.writeSync(bytes);
