@@ -137,13 +137,7 @@ export class KeyValueStore {
 
   /** Sets all pairs, the last one of a key counts. */
   set(pairs: readonly (readonly [string, Uint8Array])[]): void {
-    checkBatch(pairs.length, 0);
-    let bytes = 0;
-    for (const [key, value] of pairs) {
-      checkValue(value);
-      bytes += checkKey(key) + value.length;
-      checkBatch(pairs.length, bytes);
-    }
+    checkPairs(pairs);
     this.#change(() => {
       for (const [key, value] of pairs) this.#put(key, value);
     });
@@ -151,8 +145,7 @@ export class KeyValueStore {
 
   /** Keys that are not there are passed over. */
   delete(keys: readonly string[]): void {
-    checkBatch(keys.length, 0);
-    for (const key of keys) checkKey(key);
+    checkKeys(keys);
     this.#change(() => {
       for (const key of keys) {
         const size = this.#backend.sizeOf(key);
@@ -241,6 +234,44 @@ function checkBatch(length: number, bytes: number): void {
   if (length > BATCH_MAX) throw tooLarge("the length of the list", length, BATCH_MAX);
   if (bytes > BATCH_BYTES_MAX) {
     throw tooLarge("the list's length in bytes", bytes, BATCH_BYTES_MAX);
+  }
+}
+
+function checkKeys(keys: readonly string[]): void {
+  checkBatch(keys.length, 0);
+  for (const key of keys) checkKey(key);
+}
+
+function checkPairs(pairs: readonly (readonly [string, Uint8Array])[]): void {
+  checkBatch(pairs.length, 0);
+  let bytes = 0;
+  for (const [key, value] of pairs) {
+    checkValue(value);
+    bytes += checkKey(key) + value.length;
+    checkBatch(pairs.length, bytes);
+  }
+}
+
+/**
+ * Throws what a store would throw for the size of a request, whatever is in it: so that one which
+ * is too large does not travel.
+ */
+export function checkSizes(request: KeyValueRequest): void {
+  switch (request.op) {
+    case "has":
+    case "read":
+    case "increment":
+      checkKey(request.key);
+      return;
+    case "get":
+    case "delete":
+      return checkKeys(request.keys);
+    case "set":
+      return checkPairs(request.pairs);
+    case "swap":
+      checkKey(request.key);
+      return checkValue(request.value);
+    case "list":
   }
 }
 

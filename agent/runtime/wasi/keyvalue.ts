@@ -8,7 +8,12 @@
  * @see https://github.com/WebAssembly/wasi-keyvalue/tree/main/wit
  * @module
  */
-import type { KeyValueAnswer, KeyValueRequest, KeyValueResults } from "../../kernel/key_value.ts";
+import {
+  checkSizes,
+  type KeyValueAnswer,
+  type KeyValueRequest,
+  type KeyValueResults,
+} from "../../kernel/key_value.ts";
 import type { WasiInstance } from "./context.ts";
 import { guardResource, HOLD, Resource } from "./resource.ts";
 
@@ -35,6 +40,12 @@ async function ask<Op extends KeyValueRequest["op"]>(
   host: WasiInstance,
   request: Extract<KeyValueRequest, { op: Op }>,
 ): Promise<KeyValueResults[Op]> {
+  try {
+    // A list that names the same bytes over and over is more than the guest has, twice.
+    checkSizes(request);
+  } catch (error) {
+    throw other((error as Error).message);
+  }
   const call = host.ctx.agent?.call("keyvalue", request);
   if (call === undefined) throw other("there is no store");
   let answer: KeyValueAnswer;
