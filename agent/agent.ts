@@ -15,7 +15,8 @@ import { formatPublicKey, formatSecretKey, parseSecretKey } from "./kernel/key.t
 import type { Clock } from "./kernel/ports.ts";
 import { keyPairOf } from "./kernel/verify.ts";
 import { listen } from "./listen.ts";
-import { createEngine, createProcessEngine } from "./local_engine.ts";
+import { createEngine } from "./local_engine.ts";
+import { createProcessEngine } from "./local_process_engine.ts";
 import { Node } from "./node.ts";
 import { NodeApi } from "./node_api.ts";
 import { Metrics } from "./observe/metrics.ts";

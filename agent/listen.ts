@@ -1,9 +1,12 @@
 /**
- * Listening, with an error for the operator when an address cannot be had.
+ * Listening, with an error for the operator when an address cannot be had; and the server of
+ * `realm serve`.
  *
  * @module
  */
 import { RealmError } from "./kernel/error.ts";
+
+export { serveHandler } from "./proxy/proxy.ts";
 
 /**
  * Calls `serve`, which listens at `at`; `what` is for, in words.

@@ -4,8 +4,9 @@
  * @module
  */
 import { takeFirstWorker } from "../agent/first_worker.ts";
+import type { createEngine } from "../agent/local_engine.ts";
 import { RealmError } from "../agent/kernel/error.ts";
-import type { Exit, Replica, Stdio, Usage } from "../agent/kernel/ports.ts";
+import type { Engine, Exit, Replica, Stdio, Usage } from "../agent/kernel/ports.ts";
 import { command } from "./command.ts";
 import type { Context } from "./context.ts";
 import {
@@ -59,6 +60,15 @@ export function describeProcess(context: Context, replica: Replica): void {
   );
 }
 
+/** Loads what makes the engine for the isolation that is asked for, and nothing else. */
+export async function engineOf(
+  isolation: "worker" | "process",
+): Promise<(...args: Parameters<typeof createEngine>) => Engine> {
+  if (isolation === "worker") return (await import("../agent/local_engine.ts")).createEngine;
+  const { createProcessEngine } = await import("../agent/local_process_engine.ts");
+  return (dataFolder) => createProcessEngine(dataFolder);
+}
+
 /** The status of a guest's own exit; throws the RealmError of every other end. */
 export function statusOf(exit: Exit, file: string): number {
   if (exit.kind === "exit") return exit.status;
@@ -85,20 +95,18 @@ export const run = command({
   rest: argument("Arguments of the guest", "ARGS", (text) => text),
   passThrough: true,
   async run(context, flags, file, ...args) {
-    const local = await import("../agent/local_engine.ts");
+    const create = await engineOf(flags.isolation);
     const grants = grantsOf(context, flags, [file.split("/").at(-1)!, ...args]);
     const services = await servicesOf(context, flags, grants);
     const net = "network" in services ? ["net"] as const : [];
     const inProcess = flags.isolation === "process";
     context.keepPermissions("read", "write", "env", ...net, ...inProcess ? ["run"] as const : []);
     const bytes = await readComponent(context, file);
-    const engine = inProcess
-      ? local.createProcessEngine(context.dataFolder)
-      : local.createEngine(context.dataFolder, {
-        warmWorkers: grants.mounts.length === 0 ? 1 : 0,
-        refill: false,
-        first: takeFirstWorker(),
-      });
+    const engine = create(context.dataFolder, {
+      warmWorkers: grants.mounts.length === 0 ? 1 : 0,
+      refill: false,
+      first: takeFirstWorker(),
+    });
     try {
       const prepared = await engine.prepare(bytes);
       const replica = await engine.start(prepared, {

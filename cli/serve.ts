@@ -21,7 +21,7 @@ import {
   parseText,
   toggle,
 } from "./parameters.ts";
-import { describeProcess, formatUsage, statusOf, traceTo } from "./run.ts";
+import { describeProcess, engineOf, formatUsage, statusOf, traceTo } from "./run.ts";
 
 export const serve = command({
   brief: "Serve a wasi:http handler",
@@ -45,15 +45,13 @@ export const serve = command({
   },
   args: [argument("Component", "FILE.wasm", parseText)],
   async run(context, flags, file) {
-    const local = await import("../agent/local_engine.ts");
-    const { listen } = await import("../agent/listen.ts");
+    const create = await engineOf(flags.isolation);
+    const { listen, serveHandler } = await import("../agent/listen.ts");
     const inProcess = flags.isolation === "process";
     context.keepPermissions("read", "write", "net", "env", ...inProcess ? ["run"] as const : []);
     const bytes = await readComponent(context, file);
     const grants = grantsOf(context, flags, []);
-    const engine = inProcess
-      ? local.createProcessEngine(context.dataFolder)
-      : local.createEngine(context.dataFolder);
+    const engine = create(context.dataFolder);
     try {
       const replica = await engine.start(await engine.prepare(bytes), {
         world: "wasi:http/proxy",
@@ -73,7 +71,7 @@ export const serve = command({
       });
       describeProcess(context, replica);
       const server = listen("requests", flags.addr, () =>
-        local.serveHandler({
+        serveHandler({
           ...flags.addr,
           component: file.split("/").at(-1)!,
           replica,

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { createEngine, createProcessEngine } from "../agent/local_engine.ts";
+import { createEngine } from "../agent/local_engine.ts";
+import { createProcessEngine } from "../agent/local_process_engine.ts";
 import {
   type Engine,
   type Exit,

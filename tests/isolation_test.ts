@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import process from "node:process";
-import { createProcessEngine } from "../agent/local_engine.ts";
+import { createProcessEngine } from "../agent/local_process_engine.ts";
 import type { Exit, Replica, StartOptions } from "../agent/kernel/ports.ts";
 import { ProcessEngine } from "../agent/runtime/isolation/process_engine.ts";
 import { DiskCache } from "../agent/store/disk_cache.ts";
@@ -224,7 +224,7 @@ for (const kind of ["notices", "usage"]) {
 
 Deno.test("no process outlives its agent, even one that was killed", async () => {
   const script = `
-    import { createProcessEngine } from "./agent/local_engine.ts";
+    import { createProcessEngine } from "./agent/local_process_engine.ts";
     import { fixture, NO_GRANTS } from "./tests/guest.ts";
     const engine = createProcessEngine(${JSON.stringify(CACHE_FOLDER)});
     const replica = await engine.start(await engine.prepare(await fixture("spin")), {

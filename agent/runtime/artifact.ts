@@ -3,14 +3,13 @@
  *
  * @module
  */
-import { decode, encode } from "@ipld/dag-cbor";
 import type { World } from "../kernel/ports.ts";
 
 /**
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the glue or the rewriter.
  */
-export const TOOLCHAIN = "realm-12 glue-4 jco-transpile-0.12.1";
+export const TOOLCHAIN = "realm-12 form-2 glue-4 jco-transpile-0.12.1";
 
 /**
  * How modules are metered: the last page count and table size that V8 accepts; budgets are enforced
@@ -35,11 +34,38 @@ export interface Artifact {
   readonly origins: Readonly<Record<string, readonly [number, number]>>;
 }
 
-export function encodeArtifact(artifact: Artifact): Uint8Array {
-  return encode(artifact);
+/**
+ * The form in the cache: the length of a head as 32 bits, little-endian; the head, in JSON, with
+ * names and lengths in place of modules; the modules. It is read at every start of `realm run`,
+ * which would take longer with a format that has to be loaded first.
+ */
+export function encodeArtifact({ modules, ...rest }: Artifact): Uint8Array {
+  const cores = Object.entries(modules);
+  const head = new TextEncoder().encode(
+    JSON.stringify({ ...rest, modules: cores.map(([name, core]) => [name, core.length]) }),
+  );
+  const length = cores.reduce((sum, [, core]) => sum + core.length, HEAD_AT + head.length);
+  const bytes = new Uint8Array(length);
+  new DataView(bytes.buffer).setUint32(0, head.length, true);
+  bytes.set(head, HEAD_AT);
+  let at = HEAD_AT + head.length;
+  for (const [, core] of cores) {
+    bytes.set(core, at);
+    at += core.length;
+  }
+  return bytes;
 }
 
 /** Inverse of {@link encodeArtifact}; for bytes whose digest was checked. */
 export function decodeArtifact(bytes: Uint8Array): Artifact {
-  return decode(bytes);
+  const { buffer, byteOffset, byteLength } = bytes;
+  let at = HEAD_AT + new DataView(buffer, byteOffset, byteLength).getUint32(0, true);
+  const { modules: cores, ...rest } = JSON.parse(
+    new TextDecoder().decode(bytes.subarray(HEAD_AT, at)),
+  ) as Omit<Artifact, "modules"> & { readonly modules: readonly (readonly [string, number])[] };
+  const modules: Record<string, Uint8Array> = {};
+  for (const [name, length] of cores) modules[name] = bytes.subarray(at, at += length);
+  return { ...rest, modules };
 }
+
+const HEAD_AT = 4;
