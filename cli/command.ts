@@ -127,11 +127,24 @@ export const GLOBAL_FLAGS = {
   verbose: toggle("Print more about what happens"),
 } as const;
 
-/** Builds a command from its description. */
+/** A command from its description; built when it is first asked for, since of all of them one runs. */
 export function command<
   const F extends Readonly<Record<string, Flag>> = Readonly<Record<never, Flag>>,
   const A extends readonly Argument[] = readonly [],
   const R extends Argument | undefined = undefined,
+>(spec: CommandSpec<F, A, R>): RealmCommand {
+  let built: RealmCommand | undefined;
+  const get = () => built ??= build(spec);
+  return new Proxy({} as RealmCommand, {
+    get: (_, key) => Reflect.get(get(), key),
+    has: (_, key) => key in get(),
+  });
+}
+
+function build<
+  F extends Readonly<Record<string, Flag>>,
+  A extends readonly Argument[],
+  R extends Argument | undefined,
 >(spec: CommandSpec<F, A, R>): RealmCommand {
   const flags: Readonly<Record<string, Flag>> = { ...spec.flags, ...GLOBAL_FLAGS };
   const args: readonly Argument[] = spec.args ?? [];
