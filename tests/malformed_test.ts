@@ -208,6 +208,10 @@ const CASES: Readonly<Record<string, readonly [() => Uint8Array | Promise<Uint8A
     () => parse(`(component ${doubled(14)} ${CORE} ${taking("$t14")})`),
     /^exit 0$/,
   ],
+  "four functions that take a type of 65,536 numbers": [
+    () => parse(`(component ${doubled(14)} ${CORE} ${many(4, (i) => taking("$t14", i))})`),
+    /^invalid-module$/,
+  ],
   "300 functions that take a type of 131,072 numbers": [
     () => parse(`(component ${doubled(16)} ${CORE} ${many(300, (i) => taking("$t16", i))})`),
     /^invalid-module$/,

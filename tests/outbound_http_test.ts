@@ -21,7 +21,15 @@ import {
   type NetworkGrants,
   NO_NETWORK,
 } from "../agent/kernel/ports.ts";
-import { endOf, fixture, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
+import {
+  endOf,
+  fixture,
+  NO_GRANTS,
+  onEachEngine,
+  runGuest,
+  type WithEngine,
+  withEngine,
+} from "./guest.ts";
 import { get, OUTBOUND_CASES, request } from "./outbound_http_cases.ts";
 import { bombed, type Certificate, ROUTES, startUpstream, type Upstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
@@ -284,30 +292,36 @@ Deno.test("a connection that does not come about has the error code that says wh
     })
   ));
 
-Deno.test("a guest without a grant is denied at once, and told which it needs", () =>
-  withEngine(async (engine) => {
-    const { stdout, notices } = await runGuest(engine, "http-client", {
-      stdin: stdinOf(request("/hello"), 80),
-    });
-    assert.equal(answers(stdout).at(-1), "handle: !ErrorCode::HttpRequestDenied");
-    assert.equal(notices.length, 1);
-    assert.match(notices[0]!, /outgoing-handler#handle needs allowed_outbound .* --net/);
-  }));
-
-Deno.test("a redirect to where nothing is granted is a request that is denied", () =>
-  withUpstream(({ port }) =>
+onEachEngine(
+  "a guest without a grant is denied at once, and told which it needs",
+  (withEngine) =>
     withEngine(async (engine) => {
-      const grant = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
-      const script = [
-        ...get("/redirect"),
-        ...get("/latest"),
-      ].join("\n").replaceAll("HOST", `127.0.0.1:${port}`).split("\n");
-      const second = script.lastIndexOf(`authority\t127.0.0.1:${port}`);
-      script[second] = "authority\t169.254.169.254";
-      const answer = await lastAnswer(engine, script.slice(0, -3), grant);
-      assert.equal(answer, "wait: !ErrorCode::HttpRequestDenied");
-    })
-  ));
+      const { stdout, notices } = await runGuest(engine, "http-client", {
+        stdin: stdinOf(request("/hello"), 80),
+      });
+      assert.equal(answers(stdout).at(-1), "handle: !ErrorCode::HttpRequestDenied");
+      assert.equal(notices.length, 1);
+      assert.match(notices[0]!, /outgoing-handler#handle needs allowed_outbound .* --net/);
+    }),
+);
+
+onEachEngine(
+  "a redirect to where nothing is granted is a request that is denied",
+  (withEngine) =>
+    withUpstream(({ port }) =>
+      withEngine(async (engine) => {
+        const grant = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
+        const script = [
+          ...get("/redirect"),
+          ...get("/latest"),
+        ].join("\n").replaceAll("HOST", `127.0.0.1:${port}`).split("\n");
+        const second = script.lastIndexOf(`authority\t127.0.0.1:${port}`);
+        script[second] = "authority\t169.254.169.254";
+        const answer = await lastAnswer(engine, script.slice(0, -3), grant);
+        assert.equal(answer, "wait: !ErrorCode::HttpRequestDenied");
+      })
+    ),
+);
 
 Deno.test("TLS is for the name, by an authority that is trusted", (t) =>
   withEngine(async (engine) => {
@@ -356,9 +370,10 @@ async function withProxy(
     client: HttpClient,
     upstream: Upstream,
   ) => Promise<void>,
+  withOne: WithEngine = withEngine,
 ): Promise<void> {
   await withUpstream((upstream) =>
-    withEngine(async (engine) => {
+    withOne(async (engine) => {
       const { port } = upstream;
       const { grants, client } = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
       const replica = await engine.start(await engine.prepare(await fixture("http-proxy")), {
@@ -393,18 +408,21 @@ async function withProxy(
   );
 }
 
-Deno.test("a handler streams bodies to an upstream and back without collecting them", () =>
-  withProxy(8, async (fetch, client) => {
-    assert.equal(await (await fetch("/hello")).text(), "hello\n");
-    assert.equal(await (await fetch("/closes")).text(), "ErrorCode::ConnectionTerminated\n");
-    const total = 8 * MIB;
-    const { body } = zeroes(total);
-    const response = await fetch("/echo", { method: "POST", body });
-    let received = 0;
-    for await (const chunk of response.body!) received += chunk.length;
-    assert.equal(received, total);
-    assert.equal(client.connections, 1);
-  }));
+onEachEngine(
+  "a handler streams bodies to an upstream and back without collecting them",
+  (withEngine) =>
+    withProxy(8, async (fetch, client) => {
+      assert.equal(await (await fetch("/hello")).text(), "hello\n");
+      assert.equal(await (await fetch("/closes")).text(), "ErrorCode::ConnectionTerminated\n");
+      const total = 8 * MIB;
+      const { body } = zeroes(total);
+      const response = await fetch("/echo", { method: "POST", body });
+      let received = 0;
+      for await (const chunk of response.body!) received += chunk.length;
+      assert.equal(received, total);
+      assert.equal(client.connections, 1);
+    }, withEngine),
+);
 
 /** So many bytes, and how many of them were taken. */
 function zeroes(total: number) {
@@ -428,64 +446,78 @@ async function settled(number: () => number): Promise<number> {
   return number();
 }
 
-Deno.test("an upstream that reads nothing stops the client, a client that reads nothing the upstream", () =>
-  withProxy(8, async (fetch) => {
-    // The system itself holds some 10 MiB for a connection over loopback.
-    const { body, taken } = zeroes(256 * MIB);
-    const leave = new AbortController();
-    const deaf = fetch("/deaf", { method: "POST", body, signal: leave.signal }).catch(() => "left");
-    const sent = await settled(() => taken.bytes);
-    assert.ok(sent > 0 && sent < 40 * MIB, `${sent} bytes were taken of the client`);
-    leave.abort();
-    await deaf;
+onEachEngine(
+  "an upstream that reads nothing stops the client, a client that reads nothing the upstream",
+  (withEngine) =>
+    withProxy(8, async (fetch) => {
+      // The system itself holds some 10 MiB for a connection over loopback.
+      const { body, taken } = zeroes(256 * MIB);
+      const leave = new AbortController();
+      const deaf = fetch("/deaf", { method: "POST", body, signal: leave.signal }).catch(() =>
+        "left"
+      );
+      const sent = await settled(() => taken.bytes);
+      assert.ok(sent > 0 && sent < 40 * MIB, `${sent} bytes were taken of the client`);
+      leave.abort();
+      await deaf;
 
-    bombed.bytes = 0;
-    const response = await fetch("/bomb");
-    const written = await settled(() => bombed.bytes);
-    assert.ok(written > 0 && written < 40 * MIB, `${written} bytes were taken of the upstream`);
-    await response.body!.cancel();
-  }));
+      bombed.bytes = 0;
+      const response = await fetch("/bomb");
+      const written = await settled(() => bombed.bytes);
+      assert.ok(written > 0 && written < 40 * MIB, `${written} bytes were taken of the upstream`);
+      await response.body!.cancel();
+    }, withEngine),
+);
 
-Deno.test("100 requests that each wait 200 ms upstream wait together on one replica", () =>
-  withProxy(100, async (fetch, client, { connections }) => {
-    const from = performance.now();
-    const answers = await Promise.all(
-      Array.from({ length: 100 }, async () => await (await fetch("/wait?200")).text()),
-    );
-    const ms = performance.now() - from;
-    assert.ok(answers.every((text) => text === "waited\n"), answers.join());
-    assert.ok(client.connections <= 32, "only so many are kept");
-    assert.ok(connections.accepted <= 100);
-    // One after another they take 20 s. The machine may do much else.
-    assert.ok(connections.peak >= 60 && ms < 5_000, `${connections.peak} at once, ${ms} ms`);
-  }));
+onEachEngine(
+  "100 requests that each wait 200 ms upstream wait together on one replica",
+  (withEngine) =>
+    withProxy(100, async (fetch, client, { connections }) => {
+      const from = performance.now();
+      const answers = await Promise.all(
+        Array.from({ length: 100 }, async () => await (await fetch("/wait?200")).text()),
+      );
+      const ms = performance.now() - from;
+      assert.ok(answers.every((text) => text === "waited\n"), answers.join());
+      assert.ok(client.connections <= 32, "only so many are kept");
+      assert.ok(connections.accepted <= 100);
+      // One after another they take 20 s. The machine may do much else.
+      assert.ok(connections.peak >= 60 && ms < 5_000, `${connections.peak} at once, ${ms} ms`);
+    }, withEngine),
+);
 
-Deno.test("a request whose client has left ends at the upstream, too", () =>
-  withProxy(8, async (fetch, client, upstream) => {
-    const leave = new AbortController();
-    const waiting = fetch("/never", { signal: leave.signal }).catch(() => "left");
-    while (upstream.connections.open === 0) await new Promise((done) => setTimeout(done, 5));
-    leave.abort();
-    assert.equal(await waiting, "left");
-    for (let i = 0; client.connections > 0; i++) {
-      assert.ok(i < 400, "the connection is open still");
-      await new Promise((done) => setTimeout(done, 5));
-    }
-  }));
-
-Deno.test("each replica has connections of its own", () =>
-  withUpstream((upstream) =>
-    withEngine(async (engine) => {
-      const { port } = upstream;
-      const script = stdinOf([...get("/hello"), ...get("/hello")], port);
-      for (let i = 1; i <= 2; i++) {
-        const { grants, client } = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
-        await runGuest(engine, "http-client", {
-          stdin: script,
-          grants: { network: grants },
-          services: { http: client },
-        });
-        assert.equal(upstream.connections.accepted, i, "the second request took the first's");
+onEachEngine(
+  "a request whose client has left ends at the upstream, too",
+  (withEngine) =>
+    withProxy(8, async (fetch, client, upstream) => {
+      const leave = new AbortController();
+      const waiting = fetch("/never", { signal: leave.signal }).catch(() => "left");
+      while (upstream.connections.open === 0) await new Promise((done) => setTimeout(done, 5));
+      leave.abort();
+      assert.equal(await waiting, "left");
+      for (let i = 0; client.connections > 0; i++) {
+        assert.ok(i < 400, "the connection is open still");
+        await new Promise((done) => setTimeout(done, 5));
       }
-    })
-  ));
+    }, withEngine),
+);
+
+onEachEngine(
+  "each replica has connections of its own",
+  (withEngine) =>
+    withUpstream((upstream) =>
+      withEngine(async (engine) => {
+        const { port } = upstream;
+        const script = stdinOf([...get("/hello"), ...get("/hello")], port);
+        for (let i = 1; i <= 2; i++) {
+          const { grants, client } = granted([`http://127.0.0.1:${port}`], { loopback: [port] });
+          await runGuest(engine, "http-client", {
+            stdin: script,
+            grants: { network: grants },
+            services: { http: client },
+          });
+          assert.equal(upstream.connections.accepted, i, "the second request took the first's");
+        }
+      })
+    ),
+);

@@ -9,7 +9,16 @@
 import assert from "node:assert/strict";
 import { NetworkError } from "../agent/broker/network_error.ts";
 import { parseIp } from "../agent/kernel/ip_address.ts";
-import { endOf, fixture, type GuestOptions, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
+import {
+  endOf,
+  fixture,
+  type GuestOptions,
+  NO_GRANTS,
+  onEachEngine,
+  runGuest,
+  type WithEngine,
+  withEngine,
+} from "./guest.ts";
 import { createServices } from "../agent/services.ts";
 import { datagramEcho, echoServer, freePort, type Network, networkOf } from "./peers.ts";
 
@@ -21,9 +30,9 @@ function run(
   name: "sockets-std" | "sockets-tcp" | "sockets-udp",
   words: string,
   network: Network,
-  options: GuestOptions = {},
+  options: GuestOptions & { readonly withEngine?: WithEngine } = {},
 ) {
-  return withEngine((engine) =>
+  return (options.withEngine ?? withEngine)((engine) =>
     runGuest(engine, name, {
       ...options,
       args: words.split(" "),
@@ -69,7 +78,7 @@ async function golden(name: string, words: readonly string[]): Promise<string> {
   return await Deno.readTextFile(url);
 }
 
-Deno.test("tcp: every function in every state answers as in wasmtime", async () => {
+onEachEngine("tcp: every function in every state answers as in wasmtime", async (withEngine) => {
   await using echo = echoServer();
   const [port, closed] = [freePort(), freePort()];
   const words = [`127.0.0.1:${echo.port}`, "all", String(port), String(closed)];
@@ -77,26 +86,28 @@ Deno.test("tcp: every function in every state answers as in wasmtime", async () 
   const { stdout, exit } = await run("sockets-tcp", words.join(" "), {
     loopback: [echo.port, port, closed],
     listen: [`127.0.0.1:${port}`],
+  }, { withEngine });
+  assert.equal(stdout, wanted);
+  assert.equal(endOf(exit), "exit 0");
+});
+
+onEachEngine("udp: every function in every state answers as in wasmtime", async (withEngine) => {
+  await using echo = datagramEcho();
+  const words = `127.0.0.1:${echo.port}`;
+  const wanted = await golden("sockets-udp", [words]);
+  const { stdout, exit } = await run("sockets-udp", words, { loopback: [echo.port] }, {
+    withEngine,
   });
   assert.equal(stdout, wanted);
   assert.equal(endOf(exit), "exit 0");
 });
 
-Deno.test("udp: every function in every state answers as in wasmtime", async () => {
-  await using echo = datagramEcho();
-  const words = `127.0.0.1:${echo.port}`;
-  const wanted = await golden("sockets-udp", [words]);
-  const { stdout, exit } = await run("sockets-udp", words, { loopback: [echo.port] });
-  assert.equal(stdout, wanted);
-  assert.equal(endOf(exit), "exit 0");
-});
-
-Deno.test("sockets: wrong use of handles is a trap", async () => {
+onEachEngine("sockets: wrong use of handles is a trap", async (withEngine) => {
   await using echo = echoServer();
   const at = `127.0.0.1:${echo.port}`;
   const grants = { loopback: [echo.port] };
-  const message = async (...args: Parameters<typeof run>) => {
-    const { exit, stdout } = await run(...args);
+  const message = async (name: Parameters<typeof run>[0], words: string, network: Network) => {
+    const { exit, stdout } = await run(name, words, network, { withEngine });
     assert.equal(stdout, "");
     return exit.kind === "trap" ? exit.message : endOf(exit);
   };
@@ -119,17 +130,22 @@ Deno.test("tcp: a program connects, sends, and reads to the end, over IPv4 and I
   assert.match(second, /family: IpAddressFamily::Ipv6\n.*\necho: Ok\("six"\)\nbind: Ok\(\(\)\)/);
 });
 
-Deno.test("tcp: megabytes go both ways unchanged, against each other's pace", async () => {
-  await using echo = echoServer();
-  const { stdout } = await run("sockets-std", `bulk 127.0.0.1:${echo.port} 3000000`, {
-    loopback: [echo.port],
-  });
-  assert.equal(stdout, "3000000 of 3000000 bytes came back\n");
-});
+onEachEngine(
+  "tcp: megabytes go both ways unchanged, against each other's pace",
+  async (withEngine) => {
+    await using echo = echoServer();
+    const { stdout } = await run("sockets-std", `bulk 127.0.0.1:${echo.port} 3000000`, {
+      loopback: [echo.port],
+    }, { withEngine });
+    assert.equal(stdout, "3000000 of 3000000 bytes came back\n");
+  },
+);
 
-Deno.test("tcp: what was written before the guest ended still goes out", async () => {
+onEachEngine("tcp: what was written before the guest ended still goes out", async (withEngine) => {
   const echo = echoServer();
-  await run("sockets-std", `leave 127.0.0.1:${echo.port} farewell`, { loopback: [echo.port] });
+  await run("sockets-std", `leave 127.0.0.1:${echo.port} farewell`, { loopback: [echo.port] }, {
+    withEngine,
+  });
   await echo[Symbol.asyncDispose]();
   assert.deepEqual(echo.seen, ["farewell"]);
 });
@@ -166,8 +182,9 @@ async function serving<T>(
   words: string,
   network: Network,
   visit: (port: number) => Promise<T>,
+  withOne: WithEngine = withEngine,
 ): Promise<{ result: T; stdout: string }> {
-  return await withEngine(async (engine) => {
+  return await withOne(async (engine) => {
     const grants = {
       ...NO_GRANTS,
       args: ["sockets-std", ...words.split(" ")],
@@ -198,7 +215,7 @@ async function serving<T>(
   });
 }
 
-Deno.test("tcp: a program listens, accepts and answers", async () => {
+onEachEngine("tcp: a program listens, accepts and answers", async (withEngine) => {
   const { result, stdout } = await serving(
     "echo 127.0.0.1:0 2",
     { listen: ["127.0.0.1:0"] },
@@ -212,6 +229,7 @@ Deno.test("tcp: a program listens, accepts and answers", async () => {
       }
       return answers;
     },
+    withEngine,
   );
   assert.deepEqual(result, ["one", "two"]);
   assert.match(stdout, /^listening on 127\.0\.0\.1:\d+\ndone\n$/);
@@ -241,22 +259,26 @@ Deno.test("udp: a program sends and receives, and answers whoever sent to it", a
   assert.equal(result, "ping");
 });
 
-Deno.test("lookup: a granted name is looked up, an address is its own answer", async () => {
-  const words =
-    "lookup a.example then lookup 192.0.2.7 then lookup localhost then lookup b.example";
-  const { stdout, notices } = await run("sockets-std", words, { dns: ["a.example"] }, {
-    resolver: answering(["192.0.2.1", "2001:db8::1"]),
-  });
-  assert.deepEqual(stdout.split("\n").slice(0, 2), [
-    "a.example: 192.0.2.1 2001:db8::1",
-    "192.0.2.7: 192.0.2.7",
-  ]);
-  assert.equal(stdout.match(/failed: /g)?.length, 2);
-  assert.deepEqual(notices, [
-    'denied: looking up localhost needs dns = ["localhost"] (--dns localhost)',
-    'denied: looking up b.example needs dns = ["b.example"] (--dns b.example)',
-  ]);
-});
+onEachEngine(
+  "lookup: a granted name is looked up, an address is its own answer",
+  async (withEngine) => {
+    const words =
+      "lookup a.example then lookup 192.0.2.7 then lookup localhost then lookup b.example";
+    const { stdout, notices } = await run("sockets-std", words, { dns: ["a.example"] }, {
+      resolver: answering(["192.0.2.1", "2001:db8::1"]),
+      withEngine,
+    });
+    assert.deepEqual(stdout.split("\n").slice(0, 2), [
+      "a.example: 192.0.2.1 2001:db8::1",
+      "192.0.2.7: 192.0.2.7",
+    ]);
+    assert.equal(stdout.match(/failed: /g)?.length, 2);
+    assert.deepEqual(notices, [
+      'denied: looking up localhost needs dns = ["localhost"] (--dns localhost)',
+      'denied: looking up b.example needs dns = ["b.example"] (--dns b.example)',
+    ]);
+  },
+);
 
 Deno.test("lookup: a failure has its own error", async () => {
   const { stdout, exit } = await run("sockets-std", "lookup nowhere.invalid", { dns: true }, {
@@ -266,27 +288,30 @@ Deno.test("lookup: a failure has its own error", async () => {
   assert.equal(endOf(exit), "exit 1");
 });
 
-Deno.test("without a grant every door of the network is shut, and the log says which grant", async () => {
-  const words = [
-    "send 127.0.0.1:9 x",
-    "echo 127.0.0.1:0 1",
-    "datagrams 127.0.0.1:9 x",
-    "answer 127.0.0.1:0 1",
-    "lookup a.example",
-  ].join(" then ");
-  const resolver = () => assert.fail("looked up");
-  const { stdout, notices } = await run("sockets-std", words, {}, { resolver });
-  assert.deepEqual(stdout.trim().split("\n").map((line) => line.split(":")[1]), [
-    " PermissionDenied",
-    " PermissionDenied",
-    " PermissionDenied",
-    " PermissionDenied",
-    " PermissionDenied",
-  ]);
-  assert.equal(notices.length, 3, "one for each interface");
-});
+onEachEngine(
+  "without a grant every door of the network is shut, and the log says which grant",
+  async (withEngine) => {
+    const words = [
+      "send 127.0.0.1:9 x",
+      "echo 127.0.0.1:0 1",
+      "datagrams 127.0.0.1:9 x",
+      "answer 127.0.0.1:0 1",
+      "lookup a.example",
+    ].join(" then ");
+    const resolver = () => assert.fail("looked up");
+    const { stdout, notices } = await run("sockets-std", words, {}, { resolver, withEngine });
+    assert.deepEqual(stdout.trim().split("\n").map((line) => line.split(":")[1]), [
+      " PermissionDenied",
+      " PermissionDenied",
+      " PermissionDenied",
+      " PermissionDenied",
+      " PermissionDenied",
+    ]);
+    assert.equal(notices.length, 3, "one for each interface");
+  },
+);
 
-Deno.test("a grant opens its own door alone", async () => {
+onEachEngine("a grant opens its own door alone", async (withEngine) => {
   await using echo = echoServer();
   const other = freePort();
   const words = [
@@ -295,7 +320,9 @@ Deno.test("a grant opens its own door alone", async () => {
     "echo 127.0.0.1:0 1",
     "answer 127.0.0.1:9 1",
   ].join(" then ");
-  const { stdout, notices } = await run("sockets-std", words, { loopback: [echo.port] });
+  const { stdout, notices } = await run("sockets-std", words, { loopback: [echo.port] }, {
+    withEngine,
+  });
   const ends = stdout.trim().split("\n").filter((line) => !line.startsWith("connected"));
   assert.match(ends[0]!, /PermissionDenied/);
   assert.equal(ends[1], "answer: x");
@@ -308,22 +335,31 @@ Deno.test("a grant opens its own door alone", async () => {
   ]);
 });
 
-Deno.test("addresses by literal: machine, metadata and others are not reached by any other grant", async () => {
-  const addresses = ["127.0.0.1:80", "[::1]:80", "169.254.169.254:80", "10.0.0.1:80", "0.0.0.0:80"];
-  const mapped = ["[::ffff:127.0.0.1]:80", "[::ffff:169.254.169.254]:80", "[64:ff9b::7f00:1]:80"];
-  const words = [...addresses, ...mapped].map((at) => `send ${at} x`).join(" then ");
-  const { connect, dialled } = recordingConnect();
-  const { stdout } = await run("sockets-std", words, {
-    outbound: ["http://a.example", "tcp://db.internal:80"],
-    privateNetworks: ["0.0.0.0/0", "::/0"],
-    dns: true,
-    loopback: [81],
-  }, { connect });
-  assert.deepEqual(dialled, []);
-  const lines = stdout.trim().split("\n");
-  assert.equal(lines.length, addresses.length + mapped.length);
-  for (const line of lines) assert.match(line, /^failed: (PermissionDenied|InvalidInput)/);
-});
+onEachEngine(
+  "addresses by literal: machine, metadata and others are not reached by any other grant",
+  async (withEngine) => {
+    const addresses = [
+      "127.0.0.1:80",
+      "[::1]:80",
+      "169.254.169.254:80",
+      "10.0.0.1:80",
+      "0.0.0.0:80",
+    ];
+    const mapped = ["[::ffff:127.0.0.1]:80", "[::ffff:169.254.169.254]:80", "[64:ff9b::7f00:1]:80"];
+    const words = [...addresses, ...mapped].map((at) => `send ${at} x`).join(" then ");
+    const { connect, dialled } = recordingConnect();
+    const { stdout } = await run("sockets-std", words, {
+      outbound: ["http://a.example", "tcp://db.internal:80"],
+      privateNetworks: ["0.0.0.0/0", "::/0"],
+      dns: true,
+      loopback: [81],
+    }, { connect, withEngine });
+    assert.deepEqual(dialled, []);
+    const lines = stdout.trim().split("\n");
+    assert.equal(lines.length, addresses.length + mapped.length);
+    for (const line of lines) assert.match(line, /^failed: (PermissionDenied|InvalidInput)/);
+  },
+);
 
 Deno.test("addresses by name: no name leads to the machine, metadata or an address in disguise", async () => {
   const prohibited = ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "::ffff:127.0.0.1"]
@@ -341,7 +377,7 @@ Deno.test("addresses by name: no name leads to the machine, metadata or an addre
   }
 });
 
-Deno.test("rebinding: a name's second answer is checked like the first", async () => {
+onEachEngine("rebinding: a name's second answer is checked like the first", async (withEngine) => {
   const words = [
     "lookup a.example",
     "lookup a.example",
@@ -351,7 +387,7 @@ Deno.test("rebinding: a name's second answer is checked like the first", async (
   const { connect, dialled } = recordingConnect();
   const { stdout } = await run("sockets-std", words, {
     outbound: ["tcp://a.example:80"],
-  }, { resolver: answering(["198.41.0.4"], ["127.0.0.1"]), connect });
+  }, { resolver: answering(["198.41.0.4"], ["127.0.0.1"]), connect, withEngine });
   const [first, ...others] = stdout.trim().split("\n");
   assert.equal(first, "a.example: 198.41.0.4");
   assert.equal(others.length, 3);
@@ -359,11 +395,11 @@ Deno.test("rebinding: a name's second answer is checked like the first", async (
   assert.deepEqual(dialled, [], "nobody was asked");
 });
 
-Deno.test("sockets of a replica are bounded, and closed when it ends", async () => {
+onEachEngine("sockets of a replica are bounded, and closed when it ends", async (withEngine) => {
   const echo = echoServer();
   const { stdout } = await run("sockets-std", `many 127.0.0.1:${echo.port} 300`, {
     loopback: [echo.port],
-  });
+  }, { withEngine });
   assert.match(stdout, /^256 are open\nfailed: /);
   await echo[Symbol.asyncDispose]();
   assert.equal(echo.seen.length, 256);

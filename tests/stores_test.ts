@@ -12,7 +12,14 @@ import {
   VALUE_BYTES_MAX,
 } from "../agent/kernel/key_value.ts";
 import { MemoryKeyValue } from "../agent/store/memory_key_value.ts";
-import { endOf, type GuestOptions, runGuest, withEngine } from "./guest.ts";
+import {
+  endOf,
+  type GuestOptions,
+  onEachEngine,
+  runGuest,
+  type WithEngine,
+  withEngine,
+} from "./guest.ts";
 
 /** Runs calls on one store; gives a function that runs more of them. */
 async function withStore(
@@ -20,8 +27,9 @@ async function withStore(
     run: (...calls: string[]) => Promise<string[]>,
     store: KeyValueStore,
   ) => Promise<void>,
+  withOne: WithEngine = withEngine,
 ): Promise<void> {
-  await withEngine(async (engine) => {
+  await withOne(async (engine) => {
     const store = new KeyValueStore(new MemoryKeyValue());
     const options: GuestOptions = {
       grants: { keyvalue: true },
@@ -110,13 +118,16 @@ Deno.test("keyvalue: increment and compare-and-swap are exact", () =>
     ])
   ));
 
-Deno.test("keyvalue: two guests that increment and swap at once lose nothing", () =>
-  withStore(async (run, store) => {
-    const calls = Array.from({ length: 100 }, () => "increment|n|1");
-    const lines = (await Promise.all([run(...calls), run(...calls)])).flat();
-    assert.equal(new Set(lines).size, 200);
-    assert.equal(new TextDecoder().decode(store.get(["n"])[0]), "200");
-  }));
+onEachEngine(
+  "keyvalue: two guests that increment and swap at once lose nothing",
+  (withEngine) =>
+    withStore(async (run, store) => {
+      const calls = Array.from({ length: 100 }, () => "increment|n|1");
+      const lines = (await Promise.all([run(...calls), run(...calls)])).flat();
+      assert.equal(new Set(lines).size, 200);
+      assert.equal(new TextDecoder().decode(store.get(["n"])[0]), "200");
+    }, withEngine),
+);
 
 Deno.test("keyvalue: a list of keys is one call, all or nothing", () =>
   withStore((run) =>
@@ -137,31 +148,39 @@ Deno.test("keyvalue: a list of keys is one call, all or nothing", () =>
     ])
   ));
 
-Deno.test("keyvalue: keys, values and the store are bounded", () =>
-  withStore((run) =>
-    expectAll(run, [
-      [`set|*${KEY_BYTES_MAX}|v`, "ok"],
-      [`set|k|*${VALUE_BYTES_MAX}`, "ok"],
-      ["get|k", `${VALUE_BYTES_MAX} bytes`],
-      ...["set|KEY|v", "get|KEY", "exists|KEY", "delete|KEY", "increment|KEY|1", "cas|KEY"].map(
-        (call): [string, string] => [
-          call.replace("KEY", `*${KEY_BYTES_MAX + 1}`),
-          "other: the key's length in bytes is 1025, the most is 1024",
+onEachEngine(
+  "keyvalue: keys, values and the store are bounded",
+  (withEngine) =>
+    withStore((run) =>
+      expectAll(run, [
+        [`set|*${KEY_BYTES_MAX}|v`, "ok"],
+        [`set|k|*${VALUE_BYTES_MAX}`, "ok"],
+        ["get|k", `${VALUE_BYTES_MAX} bytes`],
+        [`set-many|a|*${VALUE_BYTES_MAX}|b|*${VALUE_BYTES_MAX}|c|*${VALUE_BYTES_MAX}`, "ok"],
+        [
+          `set-many|a${`|*${VALUE_BYTES_MAX}|b`.repeat(20)}|x`,
+          "other: the list's length in bytes is 4194308, the most is 4194304",
         ],
-      ),
-      [
-        `set|k|*${VALUE_BYTES_MAX + 1}`,
-        "other: the value's length in bytes is 1048577, the most is 1048576",
-      ],
-      [
-        "fill|100|1000000|f",
-        "66, then other: the size of the store in bytes is 70054343, the most is 67108864",
-      ],
-      ["exists|f66", "false"],
-      ["delete|k", "ok"],
-      ["set|more|*1000", "ok"],
-    ])
-  ));
+        ["delete-many|a|b|c", "ok"],
+        ...["set|KEY|v", "get|KEY", "exists|KEY", "delete|KEY", "increment|KEY|1", "cas|KEY"].map(
+          (call): [string, string] => [
+            call.replace("KEY", `*${KEY_BYTES_MAX + 1}`),
+            "other: the key's length in bytes is 1025, the most is 1024",
+          ],
+        ),
+        [
+          `set|k|*${VALUE_BYTES_MAX + 1}`,
+          "other: the value's length in bytes is 1048577, the most is 1048576",
+        ],
+        [
+          "fill|100|1000000|f",
+          "66, then other: the size of the store in bytes is 70054343, the most is 67108864",
+        ],
+        ["exists|f66", "false"],
+        ["delete|k", "ok"],
+        ["set|more|*1000", "ok"],
+      ]), withEngine),
+);
 
 Deno.test("keyvalue: the first draft's cursors and increments work too", () =>
   withStore((run) =>
@@ -172,84 +191,96 @@ Deno.test("keyvalue: the first draft's cursors and increments work too", () =>
     ])
   ));
 
-Deno.test("keyvalue: other stores are not there, and none without a grant", () =>
-  withEngine(async (engine) => {
-    const services = { keyvalue: keyValueService(new KeyValueStore(new MemoryKeyValue())) };
-    const args = ["open|default", "open|", "open|other", "open|secrets", "set|k|v"];
-    const granted = await runGuest(engine, "keyvalue", {
-      args,
-      services,
-      grants: { keyvalue: true },
-    });
-    assert.equal(granted.stdout, "opened\nno-such-store\nno-such-store\naccess-denied\nok\n");
-    assert.match(granted.notices.join("\n"), /secrets in realm.toml/);
-    const denied = await runGuest(engine, "keyvalue", { args, services });
-    assert.equal(denied.stdout, "access-denied\n".repeat(4) + "nothing open\n");
-    assert.match(denied.notices.join("\n"), /keyvalue = true in realm.toml, or --keyvalue DIR/);
-    // Granted by one who does not have it: an error for the guest, no trap.
-    const none = await runGuest(engine, "keyvalue", {
-      args: ["open|default", "get|k"],
-      grants: { keyvalue: true },
-    });
-    assert.equal(none.stdout, "opened\nother: the store cannot be used now\n");
-  }));
-
-Deno.test("keyvalue: buckets are handles, and bounded", () =>
-  withEngine(async (engine) => {
-    const services = { keyvalue: keyValueService(new KeyValueStore(new MemoryKeyValue())) };
-    const run = (n: number) =>
-      runGuest(engine, "keyvalue", {
-        args: ["open|default", `hold|${n}`],
+onEachEngine(
+  "keyvalue: other stores are not there, and none without a grant",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const services = { keyvalue: keyValueService(new KeyValueStore(new MemoryKeyValue())) };
+      const args = ["open|default", "open|", "open|other", "open|secrets", "set|k|v"];
+      const granted = await runGuest(engine, "keyvalue", {
+        args,
         services,
         grants: { keyvalue: true },
       });
-    assert.equal(endOf((await run(1000)).exit), "exit 0");
-    const { exit } = await run(1024);
-    assert.match(exit.kind === "trap" ? exit.message : "", /another bucket: 1024 are open/);
-  }));
+      assert.equal(granted.stdout, "opened\nno-such-store\nno-such-store\naccess-denied\nok\n");
+      assert.match(granted.notices.join("\n"), /secrets in realm.toml/);
+      const denied = await runGuest(engine, "keyvalue", { args, services });
+      assert.equal(denied.stdout, "access-denied\n".repeat(4) + "nothing open\n");
+      assert.match(denied.notices.join("\n"), /keyvalue = true in realm.toml, or --keyvalue DIR/);
+      // Granted by one who does not have it: an error for the guest, no trap.
+      const none = await runGuest(engine, "keyvalue", {
+        args: ["open|default", "get|k"],
+        grants: { keyvalue: true },
+      });
+      assert.equal(none.stdout, "opened\nother: the store cannot be used now\n");
+    }),
+);
 
-Deno.test("config: a guest gets its variables and nothing else", () =>
-  withEngine(async (engine) => {
-    const { stdout } = await runGuest(engine, "config", {
-      args: ["DB", "EMPTY", "PATH", "__proto__", ""],
-      grants: { config: [["DB", "a\nb"], ["EMPTY", ""]], env: [["PATH", "/"]] },
-    });
-    assert.equal(
-      stdout,
-      [
-        `DB: Some("a\\nb") Some("a\\nb")`,
-        `EMPTY: Some("") Some("")`,
-        "PATH: None None",
-        "__proto__: None None",
-        ": None None",
-        `[("DB", "a\\nb"), ("EMPTY", "")]`,
-        "true\n",
-      ].join("\n"),
-    );
-    const none = await runGuest(engine, "config");
-    assert.equal(none.stdout, "[]\ntrue\n");
-  }));
+onEachEngine(
+  "keyvalue: buckets are handles, and bounded",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const services = { keyvalue: keyValueService(new KeyValueStore(new MemoryKeyValue())) };
+      const run = (n: number) =>
+        runGuest(engine, "keyvalue", {
+          args: ["open|default", `hold|${n}`],
+          services,
+          grants: { keyvalue: true },
+        });
+      assert.equal(endOf((await run(1000)).exit), "exit 0");
+      const { exit } = await run(1024);
+      assert.match(exit.kind === "trap" ? exit.message : "", /another bucket: 1024 are open/);
+    }),
+);
 
-Deno.test("logging: a guest's lines have their level, in order, one line each", () =>
-  withEngine(async (engine) => {
-    const { logged, stderr } = await runGuest(engine, "logging");
-    assert.deepEqual(logged, [
-      "trace no context",
-      "debug db: query",
-      "info db: ready",
-      "warn db: slow",
-      "error db: lost",
-      "critical db: ",
-    ]);
-    assert.equal(stderr, "");
-    const lines = await runGuest(engine, "logging", { args: ["lines"] });
-    assert.deepEqual(lines.logged, ["error a b: one two [31mred "]);
-    const large = await runGuest(engine, "logging", { args: ["large", "100000"] });
-    assert.deepEqual(large.logged, [`warn ${"c".repeat(256)}…: ${"m".repeat(8192)}…`]);
-    const denied = await runGuest(engine, "logging", { grants: { stdio: false } });
-    assert.deepEqual(denied.logged, []);
-    assert.match(denied.notices.join(), /wasi:logging/);
-  }));
+onEachEngine(
+  "config: a guest gets its variables and nothing else",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { stdout } = await runGuest(engine, "config", {
+        args: ["DB", "EMPTY", "PATH", "__proto__", ""],
+        grants: { config: [["DB", "a\nb"], ["EMPTY", ""]], env: [["PATH", "/"]] },
+      });
+      assert.equal(
+        stdout,
+        [
+          `DB: Some("a\\nb") Some("a\\nb")`,
+          `EMPTY: Some("") Some("")`,
+          "PATH: None None",
+          "__proto__: None None",
+          ": None None",
+          `[("DB", "a\\nb"), ("EMPTY", "")]`,
+          "true\n",
+        ].join("\n"),
+      );
+      const none = await runGuest(engine, "config");
+      assert.equal(none.stdout, "[]\ntrue\n");
+    }),
+);
+
+onEachEngine(
+  "logging: a guest's lines have their level, in order, one line each",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { logged, stderr } = await runGuest(engine, "logging");
+      assert.deepEqual(logged, [
+        "trace no context",
+        "debug db: query",
+        "info db: ready",
+        "warn db: slow",
+        "error db: lost",
+        "critical db: ",
+      ]);
+      assert.equal(stderr, "");
+      const lines = await runGuest(engine, "logging", { args: ["lines"] });
+      assert.deepEqual(lines.logged, ["error a b: one two [31mred "]);
+      const large = await runGuest(engine, "logging", { args: ["large", "100000"] });
+      assert.deepEqual(large.logged, [`warn ${"c".repeat(256)}…: ${"m".repeat(8192)}…`]);
+      const denied = await runGuest(engine, "logging", { grants: { stdio: false } });
+      assert.deepEqual(denied.logged, []);
+      assert.match(denied.notices.join(), /wasi:logging/);
+    }),
+);
 
 Deno.test("logging: a flood is dropped and counted, and the guest goes on", () =>
   withEngine(async (engine) => {

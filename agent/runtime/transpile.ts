@@ -72,6 +72,25 @@ function toolError(action: string, error: unknown): RealmError {
   );
 }
 
+/**
+ * The glue of a large program has 1 MB. A type of few bytes can make a hundred times as much of it,
+ * and to work on text of that size would fill the heap of the Worker, which is the end of the whole
+ * agent: Deno contains no such end.
+ */
+const GLUE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Refuses too much glue before it is handled as text. */
+function checkGlue(files: readonly (readonly [string, Uint8Array])[]): void {
+  const bytes = files.filter(([file]) => file.endsWith(".js"))
+    .reduce((sum, [, content]) => sum + content.length, 0);
+  if (bytes <= GLUE_BYTES_MAX) return;
+  throw new RealmError(
+    "invalid-module",
+    `Cannot transpile the component: its types need ${bytes} bytes of glue, wanted at most ${GLUE_BYTES_MAX}`,
+    { hint: "Use lists in place of large tuples, records and variants" },
+  );
+}
+
 /** Names of core modules that cannot end a string of JavaScript, nor look like a call in the glue. */
 const PLAIN_NAME = /^[\w$.:/@#[\]|+*=~<>%&^-]*$/;
 
@@ -150,6 +169,7 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   } catch (error) {
     throw toolError("transpile the component", error);
   }
+  checkGlue(files);
   checkNames(files);
   const modules: Record<string, Uint8Array> = {};
   let glue: string | undefined;

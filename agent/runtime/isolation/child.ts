@@ -29,13 +29,12 @@ import {
   PACKET_BYTES_MAX,
   pieces,
 } from "./link.ts";
-import { SOURCE_SERVICE, type StartMessage, type ToProcess } from "./messages.ts";
+import { SOURCE_SERVICE, type StartMessage, TEXT_MAX, type ToProcess } from "./messages.ts";
 import { pack, unpack } from "./plain.ts";
 
 const USAGE_MS = 250;
 /** Even when nothing was used: the agent takes silence for the end. */
 const LIFE_MS = 1_000;
-const TEXT_MAX = 8 * 1024;
 const BACKTRACE_MAX = 64;
 const TRACE_BYTES_MAX = 4 * 1024 * 1024;
 /** A body of a response up to this size goes with its head. */

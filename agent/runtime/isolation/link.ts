@@ -21,8 +21,11 @@ export class ProtocolError extends Error {
   override readonly name = "ProtocolError";
 }
 
-/** Bytes of one packet from a process at most; who sends more splits it. */
-export const PACKET_BYTES_MAX = 1024 * 1024;
+/**
+ * Bytes of one packet from a process at most; who sends more splits it. The largest that is not
+ * split sets as many keys as a store takes at once, 4 MiB, the keys as JSON.
+ */
+export const PACKET_BYTES_MAX = 12 * 1024 * 1024;
 /** Bytes of one packet from the agent: arguments and environment are one message. */
 export const AGENT_PACKET_BYTES_MAX = 64 * 1024 * 1024;
 /** Bytes that are split off at a time: see {@link pieces}. */

@@ -101,7 +101,8 @@ export type FromProcess =
   | { readonly type: "call"; readonly message: CallMessage }
   | { readonly type: "exit"; readonly exit: Exit };
 
-const TEXT_MAX = 16 * 1024;
+/** Characters of one text; what is longer is cut. */
+export const TEXT_MAX = 16 * 1024;
 const NAME_MAX = 1024;
 const BACKTRACE_MAX = 64;
 
