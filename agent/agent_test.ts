@@ -431,3 +431,101 @@ Deno.test("a manifest grants the network to a component, within the policy of th
       return false;
     });
   }));
+
+/** A handler in a process, and one in a Worker. */
+const pair = (owner: string) =>
+  `[owner]
+pubkey = "${owner}"
+[nodes.here]
+[components.alone]
+source = "file:http-counter.wasm"
+world = "wasi:http/proxy"
+isolation = "process"
+[components.shared]
+source = "file:http-counter.wasm"
+world = "wasi:http/proxy"
+[routing]
+here = [
+  { path = "/alone/...", component = "alone", strip_prefix = true },
+  { path = "/shared/...", component = "shared", strip_prefix = true },
+]
+`;
+
+/**
+ * Lets one of the {@link pair} crash while the other is asked all the time: the crash is one line
+ * in its status and its log, it comes back after a while, and its neighbour loses no request.
+ */
+const crashes = (victim: "alone" | "shared", why: string, crash: (agent: Agent) => void) =>
+  withRealm(async ({ start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "http-counter");
+    await control.apply(await sign(pair(owner), 1));
+    await until("both", allRun(agent, 2));
+    const of = (name: string) => agent.status().replicas.find((r) => r.component === name)!;
+    const url = (name: string) => `${agent.proxyUrl}/${name}/healthz`;
+    const neighbour = victim === "alone" ? "shared" : "alone";
+    let isOver = false;
+    const asked = (async () => {
+      const answers: number[] = [];
+      while (!isOver) {
+        const response = await fetch(url(neighbour));
+        await response.body?.cancel();
+        answers.push(response.status);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      return answers;
+    })();
+    try {
+      const before = of(victim);
+      crash(agent);
+      await until("the crash", () => of(victim).lastExit !== null);
+      const { exit, atMs } = of(victim).lastExit!;
+      assert.ok(exit.kind === "trap" && exit.code === "failed");
+      assert.equal(exit.message, why);
+      await until("it run again", () => of(victim).state === "running");
+      const after = of(victim);
+      assert.equal(after.restarts, before.restarts + 1);
+      assert.ok(after.startedAtMs! - atMs >= 500, "it comes back after a while");
+      const again = await fetch(url(victim));
+      await again.body?.cancel();
+      assert.equal(again.status, 200);
+    } finally {
+      isOver = true;
+      await asked;
+    }
+    const answers = await asked;
+    assert.ok(answers.length > 10 && answers.every((status) => status === 200), answers.join());
+    assert.deepEqual([of(neighbour).restarts, of(neighbour).lastExit], [0, null]);
+    const lines: string[] = [];
+    for await (const event of control.logs({ component: victim })) {
+      if (event.kind === "line") lines.push(event.text);
+    }
+    assert.deepEqual(lines, [`failed: ${why}`]);
+  });
+
+Deno.test("a process that is killed is one line in status, and the neighbour loses no request", () =>
+  crashes("alone", "its process was ended by SIGKILL", (agent) => {
+    const { process } = agent.status().replicas.find((r) => r.component === "alone")!;
+    Deno.kill(process!.pid, "SIGKILL");
+  }));
+
+Deno.test("a Worker that fails is one line in status, and the neighbour loses no request", async () => {
+  const { Worker } = globalThis;
+  const workers: Worker[] = [];
+  globalThis.Worker = class extends Worker {
+    constructor(...args: ConstructorParameters<typeof Worker>) {
+      super(...args);
+      if (String(args[0]).includes("spawner_worker")) workers.push(this);
+    }
+  };
+  try {
+    const why = "its Worker failed: what spawns Workers failed: out of luck";
+    // No guest can make a Worker of ours fail: this is what Deno says when one does.
+    await crashes("shared", why, () => {
+      const [spawner] = workers;
+      spawner!.dispatchEvent(new ErrorEvent("error", { message: "out of luck", cancelable: true }));
+    });
+  } finally {
+    globalThis.Worker = Worker;
+  }
+});

@@ -75,15 +75,19 @@ export class WorkerPool {
   /** Takes back a Worker of which nothing of a guest remains. */
   give(worker: GuestWorker, mounts: readonly Mount[]): void {
     worker.onmessage = null;
-    // One that fails while it is idle is no use, and no reason to fail.
+    if (this.#closed || this.init.wanted === 0) return worker.terminate();
+    this.#idle.push(this.#idleOne(worker, permissionsOf(mounts)));
+    this.#endSpare();
+  }
+
+  /** One that fails while it is idle is no use, and no reason to fail. */
+  #idleOne(worker: GuestWorker, permissions: string): Idle {
     onFailure(worker, () => {
       const index = this.#idle.findIndex((each) => each.worker === worker);
       if (index >= 0) this.#idle.splice(index, 1);
       worker.terminate();
     });
-    if (this.#closed || this.init.wanted === 0) return worker.terminate();
-    this.#idle.push({ permissions: permissionsOf(mounts), worker, sinceMs: this.init.now() });
-    this.#endSpare();
+    return { permissions, worker, sinceMs: this.init.now() };
   }
 
   /** Ends the spare Workers that are too many or idle for too long, the oldest first. */
@@ -118,8 +122,7 @@ export class WorkerPool {
 
   #fill(): void {
     while (!this.#closed && this.idle < this.init.wanted) {
-      const sinceMs = this.init.now();
-      this.#idle.unshift({ permissions: NONE, worker: this.init.spawn([]), sinceMs });
+      this.#idle.unshift(this.#idleOne(this.init.spawn([]), NONE));
     }
   }
 

@@ -73,6 +73,15 @@ Deno.test("WorkerPool keeps no more idle Workers than it may, and none that fail
   assert(spawned.every((each) => each.ended));
 });
 
+Deno.test("WorkerPool gives none that failed before it was ever taken", () => {
+  const { pool: workers, spawned } = pool(2);
+  spawned[1]!.onerror!(new ErrorEvent("error", { message: "early" }));
+  spawned[0]!.onmessageerror!(new MessageEvent("messageerror"));
+  assert.ok(spawned.every((each) => each.ended));
+  assert.equal(workers.take([]), spawned[2]);
+  workers.close();
+});
+
 Deno.test("WorkerPool ends spare Workers that nobody took for a minute", () => {
   let now = 0;
   const { pool: workers, spawned } = pool(1, false, () => now);
