@@ -5,7 +5,7 @@
  * @module
  */
 import type { Frame } from "../kernel/frame.ts";
-import { NOTHING, onFailure, spawn, SYMBOLS_WORKER } from "./spawn.ts";
+import { type GuestWorker, NOTHING, onFailure, spawn, SYMBOLS_WORKER } from "./spawn.ts";
 import type { Origins } from "./symbols/symbolize.ts";
 import type { SymbolsRequest } from "./symbols_worker.ts";
 import { type RawFrame, unnamed } from "./trap.ts";
@@ -14,6 +14,12 @@ import { type RawFrame, unnamed } from "./trap.ts";
 const IDLE_MS = 10_000;
 /** Past it a backtrace keeps its numbers. */
 const ANSWER_MS = 3_000;
+/**
+ * Times that this may happen with a component; then it is not tried again. A Worker that is lost in
+ * its work cannot be killed on Deno: without this, a guest that traps in many places would be read
+ * by as many at once, each with a core and memory of its own.
+ */
+const LATE_MAX = 2;
 /** Backtraces that are named at once; more keep their numbers. */
 const PENDING_MAX = 8;
 /** Backtraces that are remembered: a handler that traps does so at the same place again. */
@@ -29,21 +35,39 @@ export interface GuestSource {
 }
 
 interface Pending {
+  readonly digest: string;
   readonly resolve: (frames: readonly Frame[] | undefined) => void;
   readonly late: number;
 }
 
+/** What {@link Symbolizer} is built from; tests have their own. */
+export interface SymbolizerInit {
+  readonly spawn?: () => GuestWorker;
+  /** Time for a backtrace, in milliseconds. */
+  readonly answerMs?: number;
+}
+
 /** See the module. */
 export class Symbolizer {
-  #worker: Worker | undefined;
+  readonly #spawn: () => GuestWorker;
+  readonly #answerMs: number;
+  #worker: GuestWorker | undefined;
   #idle: number | undefined;
   #next = 0;
   readonly #pending = new Map<number, Pending>();
   readonly #remembered = new Map<string, Promise<readonly Frame[] | undefined>>();
+  /** By digest, how often a component took too long. */
+  readonly #late = new Map<string, number>();
+
+  constructor(init: SymbolizerInit = {}) {
+    this.#spawn = init.spawn ?? (() => spawn(SYMBOLS_WORKER, NOTHING));
+    this.#answerMs = init.answerMs ?? ANSWER_MS;
+  }
 
   /** The frames by name; by number where that cannot be had. Never rejects. */
   async name(guest: GuestSource, frames: readonly RawFrame[]): Promise<readonly Frame[]> {
     if (frames.length === 0) return [];
+    if ((this.#late.get(guest.digest) ?? 0) >= LATE_MAX) return frames.map(unnamed);
     const key = `${guest.digest} ${JSON.stringify(frames)}`;
     let named = this.#remembered.get(key);
     if (!named && this.#pending.size < PENDING_MAX) {
@@ -57,13 +81,13 @@ export class Symbolizer {
   }
 
   async #ask(
-    { source, origins }: GuestSource,
+    { digest, source, origins }: GuestSource,
     frames: readonly RawFrame[],
   ): Promise<readonly Frame[] | undefined> {
     const id = this.#next++;
     const answer = Promise.withResolvers<readonly Frame[] | undefined>();
-    const late = setTimeout(() => this.close(), ANSWER_MS);
-    this.#pending.set(id, { resolve: answer.resolve, late });
+    const late = setTimeout(() => this.#giveUp(), this.#answerMs);
+    this.#pending.set(id, { digest, resolve: answer.resolve, late });
     clearTimeout(this.#idle);
     source().then((bytes) => {
       if (!this.#pending.has(id)) return;
@@ -85,8 +109,15 @@ export class Symbolizer {
     Deno.unrefTimer(this.#idle);
   }
 
-  #start(): Worker {
-    const worker = spawn(SYMBOLS_WORKER, NOTHING);
+  /** One at a time is worked on, the oldest: its component is the reason. */
+  #giveUp(): void {
+    const [{ digest }] = this.#pending.values() as Iterable<Pending> as [Pending];
+    this.#late.set(digest, (this.#late.get(digest) ?? 0) + 1);
+    this.close();
+  }
+
+  #start(): GuestWorker {
+    const worker = this.#spawn();
     worker.onmessage = ({ data }) => this.#answer(data.id, data.frames);
     onFailure(worker, () => this.close());
     return worker;
