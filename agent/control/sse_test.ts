@@ -97,11 +97,16 @@ Deno.test("sendEvents() ends with the error of its source", async () => {
 });
 
 Deno.test("sendEvents() keeps an idle stream alive with comments", async () => {
+  const heard = Promise.withResolvers<void>();
   const silent = async function* () {
-    await new Promise((resolve) => setTimeout(resolve, 60));
+    await heard.promise;
     yield 1;
   };
-  const text = await new Response(send(silent(), () => {}, 10)).text();
+  let text = "";
+  for await (const bytes of new Response(send(silent(), () => {}, 10)).body!) {
+    text += new TextDecoder().decode(bytes);
+    if (text.startsWith(": \n\n".repeat(3))) heard.resolve();
+  }
   assert.match(text, /^(: \n\n){3,}event: value\ndata: 1\n\nevent: end\ndata: \{\}\n\n$/);
 });
 
