@@ -330,6 +330,46 @@ onEachEngine(
     ),
 );
 
+const NOTHING_FOUND = /^calls=0 heap=0 stack=0 handle=\d+ file=1\n$/;
+
+onEachEngine(
+  "an instance of its own finds nothing of those before it, new or renewed",
+  (withEngine) =>
+    withHandler(
+      withEngine,
+      "http-leftovers",
+      { instancePerRequest: true },
+      async ({ get, text, replica }) => {
+        const first = await text("/");
+        assert.match(first, NOTHING_FOUND);
+        // What grew is thrown away, what trapped too; the others are put back.
+        for (const path of ["/", "/", "/grow", "/", "/trap", "/", "/"]) {
+          if (path === "/trap") await assert.rejects(get(path), { code: "trap" });
+          else assert.equal(await text(path), first, path);
+        }
+        assert.deepEqual(
+          await Promise.all(Array.from({ length: 20 }, () => text("/"))),
+          new Array(20).fill(first),
+        );
+        const seeds = await Promise.all(Array.from({ length: 20 }, () => text("/seed")));
+        for (let i = 0; i < 20; i++) seeds.push(await text("/seed"));
+        assert.equal(new Set(seeds).size, seeds.length);
+        await news();
+        const { handles, hostBytes, openFiles } = replica.usage();
+        assert.deepEqual([handles, hostBytes, openFiles], [0, 0, 0]);
+      },
+    ),
+);
+
+onEachEngine(
+  "an instance that serves many requests finds what it left",
+  (withEngine) =>
+    withHandler(withEngine, "http-leftovers", {}, async ({ text }) => {
+      assert.match(await text("/"), NOTHING_FOUND);
+      assert.match(await text("/"), /^calls=1 heap=1 stack=520192 handle=\d+ file=1\n$/);
+    }),
+);
+
 onEachEngine(
   "a stopped replica fails what it has, and takes no more",
   (withEngine) =>

@@ -131,13 +131,24 @@ export interface LimiterInit {
   readonly awaits?: () => boolean;
   /** Called at every fuel check that asks the host: some thousand times a second. */
   readonly onTick?: () => void;
+  /** Of core modules that another instance had before; new ones where there are none. */
+  readonly globals?: MeterGlobals;
 }
+
+/** What the code of a guest counts in. */
+export interface MeterGlobals {
+  readonly fuel: WebAssembly.Global;
+  readonly stack: WebAssembly.Global;
+  readonly outline: WebAssembly.Global;
+}
+
+const counter = () => new WebAssembly.Global({ value: "i32", mutable: true }, 0);
 
 /** Enforces the limits of one instance. */
 export class Limiter {
-  readonly fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
-  readonly stack = new WebAssembly.Global({ value: "i32", mutable: true }, STACK_BYTES);
-  readonly outline = new WebAssembly.Global({ value: "i32", mutable: true }, OUTLINE_BYTES);
+  readonly fuel: WebAssembly.Global;
+  readonly stack: WebAssembly.Global;
+  readonly outline: WebAssembly.Global;
   #ended: Ended | undefined;
   /** The value of `fuel` when it was last settled. */
   #granted = 0;
@@ -155,7 +166,16 @@ export class Limiter {
   #throttled = false;
   readonly #waiting = new Set<() => void>();
 
-  constructor(readonly init: LimiterInit) {}
+  constructor(readonly init: LimiterInit) {
+    const { fuel, stack, outline } = init.globals ??
+      { fuel: counter(), stack: counter(), outline: counter() };
+    fuel.value = 0;
+    stack.value = STACK_BYTES;
+    outline.value = OUTLINE_BYTES;
+    this.fuel = fuel;
+    this.stack = stack;
+    this.outline = outline;
+  }
 
   /** Set once; why the instance must not run on. */
   get ended(): Ended | undefined {

@@ -7,6 +7,7 @@
 import { RealmError } from "../kernel/error.ts";
 import { AgentCalls } from "./agent_calls.ts";
 import type { Instantiate } from "./glue.ts";
+import type { Cores } from "./cores.ts";
 import { clock, now, random } from "./host_clock.ts";
 import { compileInstantiate, Instance } from "./instance.ts";
 import { END, Ledger } from "./ledger.ts";
@@ -223,7 +224,7 @@ export class ReplicaHost implements RequestsHost {
   }
 
   /** See {@link RequestsHost}. */
-  async create(made: (limiter: Limiter) => void): Promise<Live> {
+  async create(made: (limiter: Limiter) => void, cores?: Cores): Promise<Live> {
     const { start } = this;
     const limiter = new Limiter({
       limits: start.limits,
@@ -238,6 +239,7 @@ export class ReplicaHost implements RequestsHost {
         this.#requests.flush();
         this.outbox.flushLate();
       },
+      ...cores && { globals: cores.globals },
     });
     made(limiter);
     const wasi: WasiHost = createWasi(this.#context(limiter, (bytes) => wasi.memory.hold(bytes)));
@@ -257,7 +259,7 @@ export class ReplicaHost implements RequestsHost {
           this.#requests.flush();
           this.outbox.flush();
         },
-      });
+      }, cores);
     } catch (error) {
       this.live.delete(live as Live);
       wasi.close();
@@ -347,8 +349,25 @@ export class ReplicaHost implements RequestsHost {
 
   /** See {@link RequestsHost}. */
   discard(live: Live): void {
-    this.live.delete(live);
     live.instance.close();
+    this.#drop(live);
+  }
+
+  /** See {@link RequestsHost}. */
+  async renew(live: Live): Promise<Live | undefined> {
+    const cores = live.instance.handOn();
+    this.#drop(live);
+    if (!cores) return;
+    let limiter: Limiter | undefined;
+    try {
+      return await this.create((l) => limiter = l, cores);
+    } catch {
+      limiter?.dispose(); // whoever needs one makes it, and hears why not
+    }
+  }
+
+  #drop(live: Live): void {
+    this.live.delete(live);
     live.wasi.close();
     live.limiter.dispose();
     if (this.#isStopping && this.live.size === 0) {

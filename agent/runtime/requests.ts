@@ -61,6 +61,8 @@ export interface RequestsHost {
   create(made: (limiter: Limiter) => void): Promise<Live>;
   /** Drops an instance for good. */
   discard(live: Live): void;
+  /** Drops an instance that returned, for one as new in its place; undefined where that is none. */
+  renew(live: Live): Promise<Live | undefined>;
   /** Tells of an instance that trapped. */
   trapped(exit: Extract<RawExit, { kind: "trap" }>): void;
 }
@@ -198,10 +200,13 @@ export class Requests {
         if (flight.streaming) await flight.streaming;
       }
       if (live.limiter.ended) throw new GuestEnded();
-      if (this.#host.start.instancePerRequest) {
-        this.#host.discard(live);
-        this.#later();
-      } else this.#idle.push(live);
+      if (!this.#host.start.instancePerRequest) this.#idle.push(live);
+      else {
+        delete flight.limiter; // it ends nobody any more
+        const renewed = await this.#host.renew(live);
+        if (renewed) this.addIdle(renewed);
+        else this.#later();
+      }
     } catch (error) {
       if (live) this.#host.discard(live);
       else limiter?.dispose();

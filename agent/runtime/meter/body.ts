@@ -23,6 +23,7 @@
  */
 import type { Reader } from "./binary.ts";
 import { Flow } from "./flow.ts";
+import { LASTING_CHANGES } from "./lasting_state.ts";
 import { type Module, readHeapTypeImmediate, readTypeIndex, readValueType } from "./module.ts";
 import { IMM, IMMEDIATE, NAME, OP, POPS, PUSHES, refusal } from "./opcodes.ts";
 
@@ -192,6 +193,9 @@ export class BodyDecoder {
   #blockAt = -1;
   #blockParams = 0;
   #blockResults = 0;
+
+  /** Whether any function so far has an instruction of {@link LASTING_CHANGES}. */
+  changesLast = false;
 
   constructor(readonly module: Module, readonly reader: Reader) {}
 
@@ -443,6 +447,7 @@ export class BodyDecoder {
   #special(op: number, start: number): void {
     const { body, module: m, reader: r } = this;
     if (op >= OP.MEMORY_INIT || op === OP.MEMORY_GROW) this.#unrollFrom = start;
+    if (LASTING_CHANGES.has(op)) this.changesLast = true;
     switch (op) {
       case OP.LOCAL_GET:
         body.flow.read(r.index("local", body.locals));

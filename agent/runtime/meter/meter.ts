@@ -35,6 +35,9 @@
  * *Sizes.* Declared maxima of memories and tables are lowered. Minima are not asked for by "grow":
  * the host charges {@link Metered} before it instantiates.
  *
+ * *Lasting state.* A module that can be put back says so, and exports what that takes
+ * (`lasting_state.ts`).
+ *
  * Not supported, and refused: threads, garbage-collected types, 64-bit indices, stack switching,
  * custom page sizes, and anything else that is not known here.
  *
@@ -55,6 +58,7 @@ import {
   SECTION_ORDER,
   type SizeLimits,
 } from "./module.ts";
+import { LASTING, type LastingState, lastingState, RENEWABLE } from "./lasting_state.ts";
 import { planOutlines } from "./outline.ts";
 import { type Imports, Routines } from "./routines.ts";
 
@@ -105,6 +109,7 @@ const ADDED_GLOBALS = ["fuel", "stack", "outline"];
 /** Bytes that V8 takes for one function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
 const KIND_FUNCTION = 0;
+const KIND_MEMORY = 2;
 const KIND_GLOBAL = 3;
 const I32 = 0x7f;
 const MUTABLE = 1;
@@ -135,7 +140,8 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
 
   // Code is written first: it decides which types and functions are appended.
   const hints = new BranchHints();
-  const code = writeCode(m, indices, routines, hints, options.onFunction);
+  const { code, changesLast } = writeCode(m, indices, routines, hints, options.onFunction);
+  const lasting = changesLast ? undefined : lastingState(m);
   const sections: Record<number, () => Writer | undefined> = {
     [SECTION.TYPE]: () => writeTypes(m, routines),
     [SECTION.IMPORT]: () => writeImports(m, refuelType, growType),
@@ -143,7 +149,7 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
     [SECTION.TABLE]: () => writeTables(m, options.tableElementsMax, indices),
     [SECTION.MEMORY]: () => writeMemories(m, options.memoryPagesMax),
     [SECTION.GLOBAL]: () => writeGlobals(m, indices),
-    [SECTION.EXPORT]: () => writeExports(m, indices),
+    [SECTION.EXPORT]: () => writeExports(m, indices, lasting),
     [SECTION.START]: () => writeStart(m, indices),
     [SECTION.ELEMENT]: () => writeElements(m, indices),
     [SECTION.CODE]: () => code,
@@ -156,6 +162,7 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
     if (id === SECTION.CODE && content) out.u8(SECTION.CUSTOM).appendSized(hints.section());
     if (content instanceof Writer) out.u8(id).appendSized(content);
   }
+  if (lasting) out.u8(SECTION.CUSTOM).appendSized(new Writer(32).name(RENEWABLE));
   const names = writeNames(m, indices, routines, options.name);
   if (names) out.u8(SECTION.CUSTOM).appendSized(names);
   const sum = (defined: readonly SizeLimits[]) => defined.reduce((n, item) => n + item.min, 0);
@@ -267,14 +274,20 @@ function skipValueType(r: Reader, m: Module): void {
   else readReferenceType(r, m.types.length);
 }
 
-function writeExports(m: Module, indices: Renumbering): Writer | undefined {
+function writeExports(
+  m: Module,
+  indices: Renumbering,
+  lasting: LastingState | undefined,
+): Writer | undefined {
   const range = m.sections.get(SECTION.EXPORT);
-  if (!range) return undefined;
-  const r = new Reader(m.bytes, range.start, range.end);
-  const count = r.count("exports");
-  const w = new Writer(range.end - range.start).u32(count);
+  const { memories, globals } = lasting ?? { memories: [], globals: [] };
+  const added = memories.length + globals.length;
+  if (!range && added === 0) return undefined;
+  const r = range && new Reader(m.bytes, range.start, range.end);
+  const count = r?.count("exports") ?? 0;
+  const w = new Writer((r ? r.end - r.at : 0) + 32 * added).u32(count + added);
   const spaces = [m.functions, m.tables, m.memories, m.globals, m.tags];
-  for (let i = 0; i < count; i++) {
+  for (let i = 0; r && i < count; i++) {
     const start = r.at;
     r.skip(r.u32());
     const at = r.at;
@@ -287,7 +300,11 @@ function writeExports(m: Module, indices: Renumbering): Writer | undefined {
     else if (kind === KIND_GLOBAL) w.u32(indices.globalIndex(index));
     else w.u32(index);
   }
-  requireEnd(r, "exports");
+  if (r) requireEnd(r, "exports");
+  for (const i of memories) w.name(`${LASTING}memory ${i}`).u8(KIND_MEMORY).u32(i);
+  for (const i of globals) {
+    w.name(`${LASTING}global ${i}`).u8(KIND_GLOBAL).u32(indices.globalIndex(i));
+  }
   return w;
 }
 
@@ -386,7 +403,7 @@ function writeCode(
   routines: Routines,
   hints: BranchHints,
   onFunction: MeterOptions["onFunction"],
-): Writer {
+): { code: Writer; changesLast: boolean } {
   const range = m.sections.get(SECTION.CODE);
   const defined = m.functions.length - m.importedFunctions;
   const r = new Reader(m.bytes, range?.start ?? 0, range?.end ?? 0);
@@ -434,7 +451,7 @@ function writeCode(
     functions,
   );
   for (const routine of routines.routines) w.u32(routine.body.length).copy(routine.body);
-  return w;
+  return { code: w, changesLast: decoder.changesLast };
 }
 
 /**

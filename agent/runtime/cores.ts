@@ -1,0 +1,179 @@
+/**
+ * The core modules of an instance, linked; making them is most of what an instance costs.
+ *
+ * *Renewal.* Where nothing lasts in them but memories and globals, they are put back to how they
+ * were after instantiation, and handed on: the next instance is as new in every respect that a
+ * guest can observe. All else of an instance is made anew each time in the ordinary way, by running
+ * the same glue: limiter, WASI host, tables of handles. Only what the core modules call is bound
+ * again, site by site. Core modules that grew, whose guest ended in any way but by returning, or
+ * that are linked with anything but host functions and one another are never handed on.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import { HandlerLoop } from "./handler_loop.ts";
+import type { MeterGlobals } from "./limiter.ts";
+import { lowered, type Owner, type Site } from "./lowering.ts";
+import { LastingState, type MemoryImage } from "./memory_image.ts";
+import { RENEWABLE } from "./meter/lasting_state.ts";
+import { refuelFunction } from "./pause.ts";
+
+type Modules = Readonly<Record<string, WebAssembly.Module>>;
+type Exports = Record<string, unknown>;
+
+/** More memory takes longer to clear than a new instance to make. */
+const RENEWED_BYTES_MAX = 8 * 2 ** 20;
+
+/** The image that instances of a component start from; null: they are not renewable. */
+const images = new WeakMap<Modules, MemoryImage | null>();
+
+/** See the module. */
+export class Cores {
+  readonly #modules: Modules;
+  readonly #sites: (Site & { readonly name: string; readonly import: object })[] = [];
+  readonly #linked: { readonly module: WebAssembly.Module; readonly exports: Exports }[] = [];
+  /** What core modules may import and stay renewable: host functions, and exports of others. */
+  readonly #known = new Set<unknown>();
+  #realm: Record<string, unknown> | undefined;
+  #owner: Owner | undefined;
+  #isForeign = false;
+  /** How many sites and modules the glue has asked for again; undefined while they are made. */
+  #again: { sites: number; linked: number } | undefined;
+  #state: LastingState | undefined;
+  #loop: HandlerLoop | undefined;
+
+  constructor(modules: Modules) {
+    this.#modules = modules;
+  }
+
+  /** What they count in, for the limiter of their next owner. */
+  get globals(): MeterGlobals {
+    return this.#owner!.limiter;
+  }
+
+  /** Whether they can be put back, but for memory that grows. */
+  get isRenewable(): boolean {
+    return this.#state !== undefined;
+  }
+
+  /** The glue of `owner` is about to run. */
+  open(owner: Owner): void {
+    this.#owner = owner;
+    if (this.#again) this.#again = { sites: 0, linked: 0 };
+    this.#realm ??= {
+      fuel: owner.limiter.fuel,
+      stack: owner.limiter.stack,
+      outline: owner.limiter.outline,
+      refuel: refuelFunction({
+        tick: () => this.#owner!.limiter.tick(),
+        pause: () => this.#owner!.limiter.pause(),
+        debt: () => this.#owner!.limiter.debt(),
+      }),
+      grow: (kind: number, units: number) => this.#owner!.limiter.grow(kind, units),
+    };
+  }
+
+  /** The glue lowers a host function: what core modules are given for it. */
+  lower(name: string, call: Site["call"], state: unknown): object {
+    const owner = this.#owner!;
+    if (this.#again) {
+      const site = this.#sites[this.#again.sites++];
+      if (site?.name !== name) throw changed(name);
+      site.owner = owner;
+      site.call = call;
+      site.state = state;
+      return site.import;
+    }
+    const site: Site = { owner, call, state };
+    const made = lowered(name, site);
+    this.#sites.push(Object.assign(site, { name, import: made }));
+    this.#known.add(made);
+    return made;
+  }
+
+  /** The glue links a core module: its exports. Throws RealmError `unknown-import`. */
+  link(module: WebAssembly.Module, imports: Record<string, Record<string, unknown>>): Exports {
+    if (this.#again) {
+      const linked = this.#linked[this.#again.linked++];
+      if (linked?.module !== module) throw changed("a core module");
+      return linked.exports;
+    }
+    for (const from in imports) {
+      for (const name in imports[from]) {
+        if (!this.#known.has(imports[from][name])) this.#isForeign = true;
+      }
+    }
+    const { exports } = this.#instantiate(module, { ...imports, realm: this.#realm! });
+    for (const name in exports) this.#known.add(exports[name]);
+    this.#linked.push({ module, exports });
+    return exports;
+  }
+
+  #instantiate(
+    module: WebAssembly.Module,
+    imports: Record<string, Record<string, unknown>>,
+  ): WebAssembly.Instance {
+    const { limiter } = this.#owner!;
+    limiter.enter(); // for the module's start function
+    try {
+      return new WebAssembly.Instance(module, imports as WebAssembly.Imports);
+    } catch (error) {
+      if (!(error instanceof WebAssembly.LinkError)) throw error;
+      const [, what = error.message] = /: (Import #.*)$/.exec(error.message) ?? [];
+      throw new RealmError("unknown-import", `Cannot link the module: ${what}`, {
+        hint: "realm inspect tells what a module is",
+        cause: error,
+      });
+    } finally {
+      limiter.leave();
+    }
+  }
+
+  /** The glue has run. `renews`: whether they are to be handed on. */
+  linked(renews: boolean): void {
+    if (this.#again) {
+      const { sites, linked } = this.#again;
+      if (sites === this.#sites.length && linked === this.#linked.length) return;
+      throw changed("less than before");
+    }
+    this.#known.clear();
+    if (!renews) return;
+    let image = images.get(this.#modules);
+    if (image === null) return;
+    const state = new LastingState(this.#linked.map(({ exports }) => exports));
+    if (image === undefined) {
+      const isRenewable = !this.#isForeign && state.memoryBytes <= RENEWED_BYTES_MAX &&
+        this.#linked.every(({ module }) =>
+          WebAssembly.Module.customSections(module, RENEWABLE).length > 0
+        );
+      images.set(this.#modules, image = isRenewable ? state.take() : null);
+    }
+    if (image) this.#state = state;
+  }
+
+  /** Puts them back after a call that returned; false where that is not possible. */
+  putBack(): boolean {
+    if (!this.#state?.putBack(images.get(this.#modules)!)) return false;
+    this.#again = { sites: 0, linked: 0 };
+    return true;
+  }
+
+  /** The loop that serves all calls of one exported function of two handles. */
+  loop(core: unknown): HandlerLoop {
+    // Made with the first call: until it is closed nothing of the instance is freed.
+    return this.#loop ??= new HandlerLoop(
+      core,
+      () => this.#owner!.limiter.enter(),
+      () => this.#owner!.limiter.leave(),
+    );
+  }
+
+  /** Lets go of the stack; there are no calls afterwards. */
+  close(): void {
+    this.#loop?.close();
+  }
+}
+
+function changed(what: string): RealmError {
+  return new RealmError("failed", `Cannot renew the instance: its glue asked for ${what}`);
+}
