@@ -55,7 +55,7 @@ export class WorkerPool {
   #closed = false;
 
   constructor(readonly init: WorkerPoolInit) {
-    if (init.first) this.#idle.push({ permissions: NONE, worker: init.first, sinceMs: init.now() });
+    if (init.first) this.#idle.push(this.#idleOne(init.first, NONE));
     this.#fill();
   }
 

@@ -56,6 +56,10 @@ Deno.test("WorkerPool takes one that was started before for one of the wanted", 
   const taken = [workers.take([]), workers.take([])];
   assert(taken.includes(first));
   assert.equal(spawned.length, 2);
+  const failing = pool(1, false, () => 0, pool(1).spawned[0]!);
+  failing.pool.init.first!.onerror!(new ErrorEvent("error", { message: "early" }));
+  assert.notEqual(failing.pool.take([]), failing.pool.init.first, "one that failed is not given");
+  failing.pool.close();
   workers.close();
 });
 
