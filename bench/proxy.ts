@@ -31,6 +31,8 @@ const WANTED: Readonly<Record<string, number>> = {
   "realm serve": 2,
   "realm serve, an instance a request": 1,
 };
+/** The processor time of its component is another process's: it has no figure. */
+const IN_PROCESS = "realm serve, in a process";
 /** `http-counter` is built with std, which asks for the command interfaces. */
 const CLI = ["-S", "cli"];
 
@@ -65,6 +67,8 @@ function servers({ programs }: BenchContext, component: string): Record<string, 
     "realm serve": (data) => at(serve(data, ["--max-concurrency=128"]), probe),
     "realm serve, an instance a request": (data) =>
       at(serve(data, ["--max-concurrency=128", "--instance-per-request"]), probe),
+    [IN_PROCESS]: (data) =>
+      at(serve(data, ["--max-concurrency=128", "--isolation=process"]), probe),
     "realm agent": (data) => agent(realm, data, component, probe),
     ...(wasmtime === undefined ? {} : {
       "wasmtime serve": () =>
@@ -203,6 +207,7 @@ async function throughput(context: BenchContext): Promise<Table> {
   const of = (name: string, key: "perSecond" | "p50Ms" | "p99Ms"): Figure | undefined =>
     figure((loads[name] ?? []).map((l) => l[key]), key === "perSecond" ? "req/s" : "ms");
   const cpu = (name: string): Figure | undefined => {
+    if (name === IN_PROCESS) return undefined;
     const samples = (loads[name] ?? []).map((l) => l.cpuUs);
     return figure(samples.filter((us) => us !== undefined), "µs");
   };

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { NO_NETWORK } from "../agent/kernel/ports.ts";
+import { type Engine, NO_NETWORK } from "../agent/kernel/ports.ts";
 import { createEngine } from "../agent/local_engine.ts";
-import type { WorkerEngine } from "../agent/runtime/engine.ts";
+import { createProcessEngine } from "../agent/local_process_engine.ts";
 
 /** One start, in milliseconds since the one before. */
 export interface StartSample {
@@ -24,12 +24,14 @@ export interface StartSamples {
   readonly compileCache: readonly StartSample[];
   /** The component in memory, and started before: the next is made ahead. */
   readonly warmPool: readonly StartSample[];
+  /** A cache on disk; a process of its own. */
+  readonly process: readonly StartSample[];
 }
 
 /** Time for a spare Worker to load its code; nothing tells when it did. */
 const WARM_UP_MS = 300;
 
-async function start(engine: WorkerEngine, bytes: Uint8Array): Promise<StartSample> {
+async function start(engine: Engine, bytes: Uint8Array): Promise<StartSample> {
   const from = performance.now();
   const prepared = await engine.prepare(bytes);
   const preparedAt = performance.now();
@@ -77,8 +79,10 @@ if (import.meta.main) {
   const coldWorker: StartSample[] = [];
   const compileCache: StartSample[] = [];
   const warmPool: StartSample[] = [];
+  const inProcess: StartSample[] = [];
   const keeper = createEngine(folder, { warmWorkers: 1 });
   await keeper.prepare(bytes);
+  const processes = createProcessEngine(folder);
   for (let i = 0; i < count; i++) {
     // A new engine knows nothing but what is on disk.
     const cold = createEngine(folder);
@@ -90,8 +94,11 @@ if (import.meta.main) {
     await warm.close();
     await idle();
     warmPool.push(await start(keeper, bytes));
+    inProcess.push(await start(processes, bytes));
   }
   await keeper.close();
+  await processes.close();
   await Deno.remove(folder, { recursive: true });
-  console.log(JSON.stringify({ coldWorker, compileCache, warmPool } satisfies StartSamples));
+  const samples: StartSamples = { coldWorker, compileCache, warmPool, process: inProcess };
+  console.log(JSON.stringify(samples));
 }

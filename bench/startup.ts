@@ -107,11 +107,13 @@ async function inEngine({ quick }: Parameters<Benchmark>[0]): Promise<Table> {
       row("no Worker ready, from the compile cache", "coldWorker"),
       row("from the compile cache", "compileCache", 25),
       row("from the warm pool", "warmPool", 1, "startMs"),
+      row('isolation = "process", from the compile cache', "process"),
     ],
     notes: [
       "prepare: bytes to compiled modules; start: until the guest runs; exit: until its exit is known",
       "compile cache: the component was transpiled before and is read from disk; a Worker is ready",
       "warm pool: the component was started before with the same grants, so the next is made ahead; the goal is for its start",
+      "process: Deno from source is the program here; the guest's Worker is in it",
       "no peer: wasmtime has no command that starts an instance in a process that is there already",
     ],
   };
