@@ -23,6 +23,12 @@ const GROWTH_MAX = 0.05;
 const JUDGED_FROM_MINUTES = 5;
 /** Connections come and go: so many descriptors more are no leak. */
 const DESCRIPTORS_MAX = 8;
+/**
+ * Deno keeps two descriptors of each Worker that ended, so Workers are used again: of those that a
+ * round starts, no more than so many end.
+ */
+const STARTS_PER_ROUND = 14;
+const ENDED_WORKERS_MAX = 0.05;
 
 const MANIFEST = `
 [components.web]
@@ -154,7 +160,9 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
     );
     console.log(`MiB after each round: ${used.map((u) => mib(u.bytes)).join(" ")}`);
     assert.deepEqual(lost, []);
-    assert.ok(descriptors(late) <= descriptors(early) + DESCRIPTORS_MAX, "descriptors leak");
+    const kept = 2 * ENDED_WORKERS_MAX * STARTS_PER_ROUND * used.length;
+    const more = descriptors(late) - descriptors(early);
+    assert.ok(more <= DESCRIPTORS_MAX + kept, "descriptors leak");
     if (MINUTES >= JUDGED_FROM_MINUTES) assert.ok(growth <= GROWTH_MAX, "memory grows");
     control.close();
     agent.kill("SIGTERM");
