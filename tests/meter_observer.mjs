@@ -84,7 +84,9 @@ export function observe(bytes, calls, slice = 1_000_000_000, room = 100_000) {
         exports.v0.value,
         exports.v1.value,
         exports.t1.length,
-        ...[exports.m0, exports.m1].filter(Boolean).map((m) => hash(new Uint8Array(m.buffer))),
+        ...[exports.m0, exports.m1, exports.m2].filter(Boolean).map((m) =>
+          hash(new Uint8Array(m.buffer))
+        ),
       ].join(" ")
       : "";
     steps.push({ outcome, units, state, stackKept });

@@ -12,13 +12,16 @@
  * @module
  */
 import { Writer } from "../agent/runtime/meter/binary.ts";
+import { ACCESSES, type Operation, OPERATIONS } from "./wasm_operations.ts";
 
 /** What a module may contain. Exceptions come in two encodings that one module cannot mix. */
 export interface Features {
   readonly exceptions: "none" | "legacy" | "exnref";
   readonly simd: boolean;
+  /** Vector instructions of which engines may give different results; nothing depends on those. */
+  readonly relaxedSimd: boolean;
   readonly tailCalls: boolean;
-  readonly memories: 1 | 2;
+  readonly memories: 1 | 2 | 3;
 }
 
 /** A generated module. */
@@ -99,8 +102,19 @@ const BUDGET = 0, COUNTERS = 3;
 /** Globals that the program itself uses, behind the budget. */
 const VARIABLES: readonly Type[] = [I32, I64];
 const TABLE_SIZE = 8;
+/** Instructions by what they give, apart from those of vectors. */
+function operationsFor(type: Type, withVectors: boolean): Operation[] {
+  return OPERATIONS.filter((o) =>
+    o.result === type && !o.isRelaxed && (withVectors || !o.params.includes(V128))
+  );
+}
+const CHOICES = [false, true].map((withVectors) =>
+  new Map([I32, I64, F32, F64, V128].map((type) => [type, operationsFor(type, withVectors)]))
+);
+const RELAXED = OPERATIONS.filter((o) => o.isRelaxed);
+
 /** Numbers of the statements that hold neither loops nor calls nor bulk operations. */
-const SHORT_LOOP_STATEMENTS = [0, 3, 7, 10, 11, 13, 14, 15];
+const SHORT_LOOP_STATEMENTS = [0, 3, 7, 10, 11, 13, 14, 15, 16];
 const PAGES = 2;
 
 /** Writes one function in both forms. */
@@ -114,6 +128,10 @@ class FunctionWriter {
   /** Local of the counting form; the program must not see it. */
   scratch = 0;
   inShortLoop = false;
+  /** Locals that are assigned to; those that count loops down are not among them. */
+  readonly variables: number[] = [];
+  /** By type, a local that is used for a moment. */
+  readonly #spare = new Map<Type, number>();
 
   constructor(readonly g: Generator, readonly signature: Signature, readonly dice: Dice) {
     this.locals = [...signature.params];
@@ -172,7 +190,7 @@ class FunctionWriter {
   expression(type: Type, depth: number): void {
     const { dice } = this;
     if (depth <= 0 || dice.oneIn(4)) return this.leaf(type);
-    const choice = dice.below(10);
+    const choice = dice.below(14);
     if (choice === 0) return this.choose(type, depth);
     if (choice === 1) return this.blockExpression(type, depth);
     if (choice === 2) {
@@ -184,21 +202,90 @@ class FunctionWriter {
       return;
     }
     if (choice === 3 && !this.inShortLoop && this.callFor(type, depth)) return;
-    switch (type) {
-      case I32:
-        return this.i32(depth);
-      case I64:
-        return this.i64(depth);
-      case F32:
-      case F64:
-        this.expression(type, depth - 1);
-        this.expression(type, depth - 1);
-        return this.op((type === F32 ? 0x92 : 0xa0) + dice.pick([0, 1, 2, 4, 5]));
-      case V128:
-        return this.v128(depth);
-      default:
-        return this.leaf(type);
+    if (choice === 4) return this.tee(type, depth);
+    if (choice === 5) return this.load(type, depth);
+    if (type < V128) return this.leaf(type);
+    if (type === I32 && choice === 6) return this.i32(depth);
+    this.operation(dice.pick(CHOICES[Number(this.g.features.simd)]!.get(type)!), depth);
+  }
+
+  /** An opcode as {@link Operation} numbers them. */
+  opcode(op: number): void {
+    if (op < 0x100) return this.op(op);
+    this.op(op < 0x200 ? 0xfc : 0xfd);
+    this.index(op & (op < 0x200 ? 0xff : 0x1ff));
+  }
+
+  /** Operands and an instruction; a result that may be any NaN becomes one and the same. */
+  operation(
+    { op, params, result, lanes, laneBytes, traps, mayBeNaN }: Operation,
+    depth: number,
+  ): void {
+    const { dice } = this;
+    for (const [i, param] of params.entries()) {
+      // Division by zero only now and then, and numbers that are too large.
+      const guarded = traps && !dice.oneIn(40);
+      if (guarded && (param === F32 || param === F64)) this.float(param);
+      else this.expression(param, depth - 1);
+      if (!guarded || i === 0 || param !== I32 && param !== I64) continue;
+      if (param === I32) this.constant(1);
+      else this.op(0x42, 1);
+      this.op(param === I32 ? 0x72 : 0x84);
     }
+    this.opcode(op);
+    for (let i = 0; i < laneBytes; i++) this.free(dice.below(lanes));
+    if (mayBeNaN) this.canonical(result, op);
+  }
+
+  spare(type: Type): number {
+    let local = this.#spare.get(type);
+    if (local === undefined) this.#spare.set(type, local = this.local(type));
+    return local;
+  }
+
+  /** Engines and their compilers may differ in the payload of a NaN. */
+  canonical(type: Type, op: number): void {
+    const local = this.spare(type);
+    const isF64 = type === F64 ||
+      op === 0x25f || op >= 0x2ec || [0x274, 0x275, 0x27a, 0x294].includes(op);
+    const nan = isF64 ? [0, 0, 0, 0, 0, 0, 0xf8, 0x7f] : [0, 0, 0xc0, 0x7f];
+    this.opIndex(0x21, local);
+    this.opIndex(0x20, local);
+    if (type === F32) this.op(0x43, ...nan);
+    else if (type === F64) this.op(0x44, ...nan);
+    else this.op(0xfd, 12, ...nan, ...nan, ...(isF64 ? [] : [...nan, ...nan]));
+    this.opIndex(0x20, local);
+    this.opIndex(0x20, local);
+    if (type === F32) this.op(0x5b);
+    else if (type === F64) this.op(0x61);
+    else this.op(0xfd, isF64 ? 0x47 : 0x41);
+    if (type === V128) this.op(0xfd, 0x52);
+    else this.op(0x1b);
+  }
+
+  float(type: Type): void {
+    if (type === F32) this.op(0x43, 0, 0, this.dice.below(128), 0x3f + this.dice.below(4));
+    else this.op(0x44, 0, 0, 0, 0, 0, this.dice.below(256), 0xe0 + this.dice.below(16), 0x3f);
+  }
+
+  /** A value that is kept in a local besides, where there is one of the type. */
+  tee(type: Type, depth: number): void {
+    this.expression(type, depth - 1);
+    const found = this.variables.filter((i) => this.locals[i] === type);
+    if (found.length > 0) this.opIndex(0x22, this.dice.pick(found));
+  }
+
+  /** A load of this type. */
+  load(type: Type, depth: number): void {
+    const { dice } = this;
+    const found = ACCESSES.filter((a) => a.type === type && !a.isStore);
+    if (found.length === 0) return this.leaf(type);
+    const { op, align, lanes } = dice.pick(found);
+    this.address(depth);
+    if (lanes > 0) this.expression(V128, depth - 1);
+    this.opcode(op);
+    this.memarg(dice.below(align + 1));
+    if (lanes > 0) this.free(dice.below(lanes));
   }
 
   leaf(type: Type): void {
@@ -209,15 +296,15 @@ class FunctionWriter {
       case I32:
         if (dice.oneIn(5)) return this.opIndex(0x23, BUDGET + 1);
         if (dice.oneIn(12)) return this.op(0x3f, dice.below(this.g.features.memories));
+        if (dice.oneIn(20)) return this.op(0xfc, 16, dice.below(2));
         return this.constant(dice.oneIn(3) ? dice.next() | 0 : dice.below(20) - 3);
       case I64:
         if (dice.oneIn(4)) return this.opIndex(0x23, BUDGET + 2);
         this.op(0x42);
         return this.index(dice.below(60));
       case F32:
-        return this.op(0x43, 0, 0, dice.below(128), 0x3f + dice.below(4));
       case F64:
-        return this.op(0x44, 0, 0, 0, 0, 0, dice.below(256), 0xe0 + dice.below(16), 0x3f);
+        return this.float(type);
       case V128:
         return this.op(0xfd, 12, ...Array.from({ length: 16 }, () => dice.below(256)));
       case FUNCREF:
@@ -245,88 +332,9 @@ class FunctionWriter {
 
   i32(depth: number): void {
     const { dice } = this;
-    switch (dice.below(9)) {
-      case 0:
-        this.expression(I32, depth - 1);
-        return this.op(dice.pick([0x45, 0x67, 0x68, 0x69, 0xc0, 0xc1]));
-      case 1:
-        this.expression(I64, depth - 1);
-        return this.op(dice.pick([0x50, 0xa7]));
-      case 2: {
-        const type = dice.pick([F32, F64]);
-        this.expression(type, depth - 1);
-        return this.op(0xfc, type === F32 ? 0 : 2);
-      }
-      case 3:
-        this.address(depth);
-        this.op(dice.pick([0x28, 0x2c, 0x2d, 0x2e, 0x2f]));
-        return this.memarg(0);
-      case 4: {
-        const type = dice.pick([FUNCREF, EXTERNREF]);
-        this.expression(type, depth - 1);
-        return this.op(0xd1);
-      }
-      case 5: {
-        // Division by zero only now and then.
-        this.expression(I32, depth - 1);
-        this.expression(I32, depth - 1);
-        if (!dice.oneIn(20)) {
-          this.constant(1);
-          this.op(0x72);
-        }
-        return this.op(dice.pick([0x6e, 0x70]));
-      }
-      case 6:
-        if (this.g.features.simd) {
-          this.expression(V128, depth - 1);
-          return this.op(
-            ...dice.pick([[0xfd, 0x53], [0xfd, 0x63], [0xfd, 0x1b, 2], [0xfd, 0xa4, 1]]),
-          );
-        }
-        return this.grow();
-      default:
-        this.expression(I32, depth - 1);
-        this.expression(I32, depth - 1);
-        return this.op(
-          dice.pick([0x46, 0x48, 0x4d, 0x6a, 0x6b, 0x6c, 0x71, 0x73, 0x74, 0x76, 0x77]),
-        );
-    }
-  }
-
-  i64(depth: number): void {
-    const { dice } = this;
-    switch (dice.below(4)) {
-      case 0:
-        this.expression(I32, depth - 1);
-        return this.op(dice.pick([0xac, 0xad]));
-      case 1:
-        this.address(depth);
-        this.op(dice.pick([0x29, 0x30, 0x35]));
-        return this.memarg(0);
-      default:
-        this.expression(I64, depth - 1);
-        this.expression(I64, depth - 1);
-        return this.op(dice.pick([0x7c, 0x7d, 0x7e, 0x83, 0x85, 0x86, 0x8a]));
-    }
-  }
-
-  v128(depth: number): void {
-    const { dice } = this;
-    switch (dice.below(4)) {
-      case 0:
-        this.expression(I32, depth - 1);
-        return this.op(0xfd, dice.pick([0x0f, 0x10, 0x11]));
-      case 1:
-        this.address(depth);
-        this.op(0xfd, dice.pick([0, 1, 7]));
-        return this.memarg(0);
-      default:
-        this.expression(V128, depth - 1);
-        this.expression(V128, depth - 1);
-        return this.op(
-          ...dice.pick([[0xfd, 0x6e], [0xfd, 0x51], [0xfd, 0xae, 1], [0xfd, 0x0e], [0xfd, 0x23]]),
-        );
-    }
+    if (dice.oneIn(2) && !this.inShortLoop) return this.grow();
+    this.expression(dice.pick([FUNCREF, EXTERNREF]), depth - 1);
+    this.op(0xd1);
   }
 
   grow(): void {
@@ -442,7 +450,7 @@ class FunctionWriter {
   statement(depth: number): void {
     const { dice, g } = this;
     if (--this.size < 0 || depth < 0) return;
-    switch (this.inShortLoop ? dice.pick(SHORT_LOOP_STATEMENTS) : dice.below(16)) {
+    switch (this.inShortLoop ? dice.pick(SHORT_LOOP_STATEMENTS) : dice.below(19)) {
       case 0:
         return this.ifStatement(depth);
       case 1:
@@ -465,16 +473,7 @@ class FunctionWriter {
         if (g.features.exceptions !== "none") return this.handler(depth);
         return this.store(depth);
       case 9:
-        if (g.features.exceptions !== "none" && dice.oneIn(4)) {
-          // Thrown only now and then.
-          this.expression(I32, depth - 1);
-          this.op(0x04, VOID);
-          this.labels.push({ types: [] });
-          this.expression(I32, 1);
-          this.op(0x08, 0);
-          this.labels.pop();
-          return this.free(0x0b);
-        }
+        if (g.features.exceptions !== "none" && dice.oneIn(4)) return this.throwIf(depth);
         return this.store(depth);
       case 10:
       case 11:
@@ -483,9 +482,27 @@ class FunctionWriter {
         return this.table(depth);
       case 13:
         return this.free(0x01);
+      case 16:
+        if (!g.features.relaxedSimd) return this.assign(depth);
+        this.operation(dice.pick(RELAXED), Math.min(depth, 2));
+        return this.op(0x1a);
+      case 17:
+        return this.references(depth);
+      case 18:
+        return this.jumps(depth);
       default:
         return this.assign(depth);
     }
+  }
+
+  throwIf(depth: number): void {
+    this.expression(I32, depth - 1);
+    this.op(0x04, VOID);
+    this.labels.push({ types: [] });
+    this.expression(I32, 1);
+    this.op(0x08, 0);
+    this.labels.pop();
+    this.free(0x0b);
   }
 
   assign(depth: number): void {
@@ -495,23 +512,83 @@ class FunctionWriter {
       this.expression(VARIABLES[i]!, depth);
       return this.opIndex(0x24, BUDGET + 1 + i);
     }
-    // Locals that count loops down are not in the signature, and no other local is assigned.
-    const { params } = this.signature;
-    if (params.length === 0) return this.store(depth);
-    const i = dice.below(params.length);
-    this.expression(params[i]!, depth);
+    if (this.variables.length === 0) return this.store(depth);
+    const i = dice.pick(this.variables);
+    this.expression(this.locals[i]!, depth);
     this.opIndex(0x21, i);
   }
 
   store(depth: number): void {
     const { dice } = this;
-    this.address(depth);
-    const [type, op] = dice.pick(
-      [[I32, 0x36], [I32, 0x3a], [I32, 0x3b], [I64, 0x37], [I64, 0x3e]] as const,
+    const { op, type, align, lanes } = dice.pick(
+      ACCESSES.filter((a) => a.isStore && (a.type !== V128 || this.g.features.simd)),
     );
+    this.address(depth);
     this.expression(type, depth - 1);
-    this.op(op);
-    this.memarg(0);
+    this.opcode(op);
+    this.memarg(dice.below(align + 1));
+    if (lanes > 0) this.free(dice.below(lanes));
+  }
+
+  /** A reference that is null or not, by every way of asking. */
+  references(depth: number): void {
+    const { dice, g } = this;
+    if (!g.typedReferences) return this.table(depth);
+    switch (dice.below(3)) {
+      case 0:
+        this.opIndex(0xd2, dice.below(g.functionCount));
+        this.op(0xd4);
+        return this.op(0x1a);
+      case 1:
+        this.free(0x02, VOID);
+        this.labels.push({ types: [] });
+        this.expression(FUNCREF, 1);
+        this.opIndex(0xd5, 0);
+        this.op(0x1a);
+        this.statements(depth - 1);
+        break;
+      default:
+        this.free(0x02, FUNCREF);
+        this.labels.push({ types: [FUNCREF] });
+        this.expression(FUNCREF, 1);
+        this.opIndex(0xd6, 0);
+        this.statements(depth - 1);
+        this.expression(FUNCREF, 1);
+        this.labels.pop();
+        this.free(0x0b);
+        return this.op(0x1a);
+    }
+    this.labels.pop();
+    this.free(0x0b);
+  }
+
+  /** A `br_table` that goes back to heads of loops as long as all of them may go round again. */
+  jumps(depth: number): void {
+    const { dice } = this;
+    this.free(0x02, VOID);
+    this.labels.push({ types: [] });
+    this.statements(depth - 1);
+    const to = this.labels.flatMap(({ types, caught }, i) =>
+      types.length === 0 && !caught ? [this.labels.length - 1 - i] : []
+    );
+    const chosen = Array.from({ length: 1 + dice.below(5) }, () => dice.pick(to));
+    this.expression(I32, 1);
+    this.constant(7);
+    this.op(0x71);
+    this.constant(chosen.length);
+    this.constant(1);
+    for (const label of new Set(chosen)) {
+      const { counter } = this.labels[this.labels.length - 1 - label]!;
+      if (counter === undefined) continue;
+      this.opIndex(0x20, counter);
+      this.constant(0);
+      this.op(0x4a);
+      this.op(0x71);
+    }
+    this.op(0x1b);
+    this.op(0x0e, chosen.length, ...chosen, 0);
+    this.labels.pop();
+    this.free(0x0b);
   }
 
   /** `length` bytes or elements, nearly always in bounds. */
@@ -612,21 +689,33 @@ class FunctionWriter {
     if (results.length === 0 && this.dice.oneIn(2)) return this.shortLoop();
     const counter = this.local(I32);
     const { dice } = this;
+    // Its head may take values, too.
+    const params = dice.oneIn(3)
+      ? Array.from({ length: 1 + dice.below(2) }, () => dice.pick(this.g.valueTypes))
+      : [];
+    for (const param of params) this.expression(param, 1);
     this.constant(1 + dice.below(5));
     this.opIndex(0x21, counter);
     this.free(0x03);
-    this.blockType([], results);
-    this.labels.push({ types: [], counter });
+    this.blockType(params, results);
+    this.labels.push({ types: params, counter });
+    for (const param of params.toReversed()) {
+      const kept = this.local(param);
+      this.variables.push(kept);
+      this.opIndex(0x21, kept);
+    }
     this.opIndex(0x20, counter);
     this.constant(1);
     this.op(0x6b);
     this.opIndex(0x21, counter);
     this.statements(depth - 1);
     if (!dice.oneIn(8)) {
+      for (const param of params) this.expression(param, 1);
       this.opIndex(0x20, counter);
       this.constant(0);
       this.op(0x4a);
       this.opIndex(0x0d, 0);
+      for (const _ of params) this.op(0x1a);
     }
     for (const type of results) this.expression(type, depth - 1);
     this.labels.pop();
@@ -748,6 +837,7 @@ class FunctionWriter {
       this.free(0x1f, VOID, 1, (all ? 2 : 0) + (reference ? 1 : 0), ...(all ? [] : [0]), 0);
       this.labels.push({ types: [] });
       this.statements(depth - 1);
+      if (dice.oneIn(2)) this.throwIf(1);
       this.labels.pop();
       this.free(0x0b);
       // Nothing was thrown: leave by another way, around the handler.
@@ -757,12 +847,26 @@ class FunctionWriter {
       }
       this.labels.pop();
       this.free(0x0b);
-      for (const _ of types) this.op(0x1a);
+      for (const type of types.toReversed()) {
+        if (type === I32 || !dice.oneIn(3)) this.op(0x1a);
+        else {
+          // Thrown once more, if anything was.
+          const kept = this.local(0x69);
+          this.opIndex(0x22, kept);
+          this.op(0xd1);
+          this.op(0x45);
+          this.op(0x04, VOID);
+          this.opIndex(0x20, kept);
+          this.op(0x0a);
+          this.free(0x0b);
+        }
+      }
       return;
     }
     this.free(0x06, VOID);
     this.labels.push({ types: [] });
     this.statements(depth - 1);
+    if (dice.oneIn(2)) this.throwIf(1);
     const how = dice.below(4);
     if (how === 0) {
       this.labels.pop();
@@ -780,7 +884,7 @@ class FunctionWriter {
     if (how !== 2) {
       this.free(0x19);
       this.statements(depth - 1);
-      if (dice.oneIn(6)) this.op(0x09, 0);
+      if (dice.oneIn(3)) this.op(0x09, 0);
     }
     this.labels.pop();
     this.free(0x0b);
@@ -789,6 +893,10 @@ class FunctionWriter {
   /** The whole function. */
   write(): void {
     this.scratch = this.local(I32);
+    for (let i = 0; i < this.signature.params.length; i++) this.variables.push(i);
+    for (let n = this.dice.below(6); n > 0; n--) {
+      this.variables.push(this.local(this.dice.pick(this.g.valueTypes)));
+    }
     // Give up when the budget is used up.
     this.opIndex(0x23, BUDGET);
     this.op(0x45);
@@ -825,13 +933,24 @@ class Generator {
   readonly signatureTypes: number[] = [];
   readonly types: Signature[] = [];
   readonly functionCount: number;
+  readonly valueTypes: readonly Type[];
   readonly typedReferences: boolean;
   /** Index of the global that counts. */
   readonly counter = COUNTERS;
 
   constructor(readonly dice: Dice, readonly features: Features) {
     this.typedReferences = features.exceptions === "exnref";
-    const types = [I32, I32, I64, F32, F64, ...(features.simd ? [V128] : []), FUNCREF, EXTERNREF];
+    const types = [
+      I32,
+      I32,
+      I64,
+      F32,
+      F64,
+      ...(features.simd ? [V128, V128] : []),
+      FUNCREF,
+      EXTERNREF,
+    ];
+    this.valueTypes = types;
     // Function 0 is imported: (i32) -> i32.
     this.signatures.push({ params: [I32], results: [I32] });
     const n = 2 + dice.below(5);
@@ -929,11 +1048,13 @@ function callable(signature: Signature): boolean {
 /** The module of this seed. */
 export function generate(seed: number): Generated {
   const dice = new Dice(seed);
+  const simd = dice.oneIn(2);
   const features: Features = {
     exceptions: dice.pick(["none", "none", "legacy", "exnref"]),
-    simd: dice.oneIn(3),
+    simd,
+    relaxedSimd: simd && dice.oneIn(3),
     tailCalls: dice.oneIn(2),
-    memories: dice.oneIn(3) ? 2 : 1,
+    memories: dice.oneIn(3) ? dice.pick([2, 3]) : 1,
   };
   const g = new Generator(dice, features);
   // Types are added while functions are written, and needed by later ones.
