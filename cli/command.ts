@@ -30,6 +30,7 @@ import {
   type RouteMap,
 } from "@stricli/core";
 import { Context, type GlobalFlags, type Shell } from "./context.ts";
+import { formatHelp, usageLine } from "./help.ts";
 import { optional, parseText, toggle, Wanted } from "./parameters.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 
@@ -149,12 +150,9 @@ function build<
   const flags: Readonly<Record<string, Flag>> = { ...spec.flags, ...GLOBAL_FLAGS };
   const args: readonly Argument[] = spec.args ?? [];
   const { rest } = spec;
+  const aliases = spec.aliases ?? {};
   const builder = {
-    docs: {
-      brief: spec.brief,
-      ...(spec.description === undefined ? {} : { fullDescription: spec.description }),
-      customUsage: spec.usage ?? [usageLine(spec.flags ?? {}, args, rest)],
-    },
+    docs: { brief: spec.brief },
     parameters: {
       // A switch is optional to stricli, so that usage does not show it as required.
       flags: Object.fromEntries(
@@ -163,7 +161,7 @@ function build<
           flag.kind === "boolean" ? { ...flag, optional: true } : flag,
         ]),
       ),
-      aliases: spec.aliases ?? {},
+      aliases,
       // stricli has tuples or lists, not a tuple and then a list: with a rest the words come as a
       // list and are parsed here.
       positional: rest === undefined ? { kind: "tuple", parameters: args } : {
@@ -197,11 +195,15 @@ function build<
   const built = buildCommand(
     builder as unknown as Parameters<typeof buildCommand<object, [], Invocation>>[0],
   );
+  const usage = spec.usage ?? [usageLine(spec.flags ?? {}, args, rest)];
   const words = spec.usage?.[0] ?? usageLine({}, args, rest);
+  const text = spec.description ?? spec.brief;
   return Object.assign(built, {
     formatUsageLine: ({ prefix }: { prefix: readonly string[] }) =>
       [...prefix, words].join(" ").trimEnd(),
-    takesValue: (word: string) => takesValue(flags, spec.aliases ?? {}, word),
+    formatHelp: ({ prefix }: { prefix: readonly string[] }) =>
+      formatHelp(prefix, { text, usage, flags, aliases, args, rest }),
+    takesValue: (word: string) => takesValue(flags, aliases, word),
     passThrough: spec.passThrough ?? false,
   }) as RealmCommand;
 }
@@ -246,23 +248,4 @@ function parseWord(parameter: Argument, word: string): unknown {
 /** The error for an argument that its parser did not take. */
 export function wrongArgument(name: string, word: string, wanted: Wanted): RealmError {
   return new RealmError("usage", `Cannot read ${name}: "${word}", wanted ${wanted.message}`);
-}
-
-function usageLine(
-  flags: Readonly<Record<string, Flag>>,
-  args: readonly Argument[],
-  rest: Argument | undefined,
-): string {
-  const parts = Object.entries(flags).map(([name, flag]) => {
-    const text = "--" + name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    if (flag.kind === "boolean") return `[${text}]`;
-    const valued = `${text} ${flag.placeholder}`;
-    if (flag.variadic === true) return `[${valued}]…`;
-    return flag.optional === true || flag.default !== undefined ? `[${valued}]` : valued;
-  });
-  for (const each of args) {
-    parts.push(each.optional === true ? `[${each.placeholder}]` : each.placeholder);
-  }
-  if (rest !== undefined) parts.push(`[${rest.placeholder}…]`);
-  return parts.join(" ");
 }

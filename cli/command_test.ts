@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../agent/kernel/error.ts";
 import { command, type Invocation, type RealmCommand } from "./command.ts";
-import { argument, optional, parseInteger, parseText, repeated, toggle } from "./parameters.ts";
+import {
+  argument,
+  defaulted,
+  optional,
+  parseInteger,
+  parseText,
+  repeated,
+  toggle,
+} from "./parameters.ts";
 import { testShell } from "./shell_fake.ts";
 
 /** Calls the command with what stricli would have parsed; how it ended. */
@@ -78,4 +86,34 @@ Deno.test("takesValue() tells flags with a value, by name and by letter", () => 
   for (const word of ["--all", "-a", "--json", "--unknown", "--constructor", "-x"]) {
     assert.equal(target.takesValue(word), false, word);
   }
+});
+
+Deno.test("command() tells in its help what the value of each flag looks like", () => {
+  const target = command({
+    brief: "Test",
+    flags: {
+      all: toggle("All of it"),
+      envInherit: repeated("Passed on", "NAME", parseText),
+      mode: defaulted("How", "fast|slow", parseText, "fast"),
+    },
+    aliases: { a: "all" },
+    args: [argument("Which", "FILE", parseText)],
+    rest: argument("Of the guest", "ARGS", parseText),
+    run() {},
+  });
+  const help = target.formatHelp({ prefix: ["realm", "test"] } as never);
+  assert.match(
+    help,
+    /^USAGE\n {2}realm test \[--all\] \[--env-inherit NAME\]… \[--mode fast\|slow\] FILE \[ARGS…\]\n/,
+  );
+  for (
+    const row of [
+      /^ {2}-a, --all +All of it$/m,
+      /^ {2}--env-inherit NAME… +Passed on$/m,
+      /^ {2}--mode fast\|slow +How \(default fast\)$/m,
+      /^ {2}FILE +Which$/m,
+      /^ {2}ARGS… +Of the guest$/m,
+      /^ {2}--json +Print/m,
+    ]
+  ) assert.match(help, row);
 });

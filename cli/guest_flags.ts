@@ -77,7 +77,7 @@ export const GUEST_FLAGS = {
   netPrivate: repeated("Private addresses that names may lead to", "CIDR", parseCidr),
   netLoopback: repeated("Port of this machine", "PORT", parseInteger(1, 65_535)),
   listen: repeated("Socket to listen on", "HOST:PORT", parseListenAt),
-  secret: repeated("Secret from a file", "NAME=FILE", parseText),
+  secret: repeated("Secret from a file (not supported yet)", "NAME=FILE", parseText),
   keyvalue: optional("Folder of a key-value store", "DIR", parseText),
   memoryMaxMb: optional(
     `Memory and tables, in MiB (default ${MEMORY_MAX_MB})`,
@@ -179,7 +179,7 @@ function mountOf(
   } catch (error) {
     throw new RealmError(
       "not-found",
-      `Cannot mount "${path}": ${(error as Error).message}, wanted a folder`,
+      `Cannot mount "${path}": ${reasonOf(error)}, wanted a folder`,
       { hint: "Make the folder, or name another with --dir HOST::GUEST", cause: error },
     );
   }
@@ -197,6 +197,11 @@ export function limitsOf(flags: GuestFlags): Limits {
   };
 }
 
+/** What the system said, without the number of its error and the path. */
+function reasonOf(error: unknown): string {
+  return (error as Error).message.replace(/ \(os error \d+\).*$/, "");
+}
+
 /** Reads a component's file. Throws RealmError `not-found`. */
 export async function readComponent(context: Context, file: string): Promise<Uint8Array> {
   const path = context.resolve(file);
@@ -205,7 +210,7 @@ export async function readComponent(context: Context, file: string): Promise<Uin
   } catch (error) {
     throw new RealmError(
       "not-found",
-      `Cannot read "${path}": ${(error as Error).message.replace(/ \(os error \d+\).*$/, "")}`,
+      `Cannot read "${path}": ${reasonOf(error)}`,
       { hint: "Give the path of a .wasm file", cause: error },
     );
   }

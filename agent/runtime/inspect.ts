@@ -6,11 +6,18 @@
 import { RealmError } from "../kernel/error.ts";
 import type { World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
-import { type ExternName, identify, refuse03, type Wasi03 } from "./component.ts";
-import { GRANT_OF_INTERFACE, GRANTS, isProvided } from "./wasi/grants.ts";
+import { coreNames, type ExternName, identify, refuse03, type Wasi03 } from "./component.ts";
+import {
+  GRANT_OF_INTERFACE,
+  GRANT_OF_PREVIEW1,
+  type GrantName,
+  GRANTS,
+  isProvided,
+} from "./wasi/grants.ts";
 
 /** An import and the grant that it needs to be of use. */
 export interface InspectedImport {
+  /** With `#` and a function's name, for those of WASI 0.1 that need a grant. */
   readonly interface: string;
   readonly version?: string;
   /** `false`: linking fails with exit status 106. */
@@ -31,24 +38,34 @@ export interface Inspection {
   readonly wasi03?: Wasi03;
 }
 
+const PREVIEW1 = "wasi_snapshot_preview1";
+
 const written = ({ name, version }: ExternName) => version ? `${name}@${version}` : name;
 
+function grantOf(name: GrantName | null | undefined): Pick<InspectedImport, "grant"> {
+  if (!name) return {};
+  const { flag, manifest, gives } = GRANTS[name];
+  return { grant: { flag, manifest, gives } };
+}
+
 function inspectImport({ name, version }: ExternName): InspectedImport {
-  const grant = GRANT_OF_INTERFACE[name];
   return {
     interface: name,
     ...(version === undefined ? {} : { version }),
-    provided: name === "wasi_snapshot_preview1" || isProvided(name, version),
-    ...(grant
-      ? {
-        grant: {
-          flag: GRANTS[grant].flag,
-          manifest: GRANTS[grant].manifest,
-          gives: GRANTS[grant].gives,
-        },
-      }
-      : {}),
+    provided: name === PREVIEW1 || isProvided(name, version),
+    ...grantOf(GRANT_OF_INTERFACE[name]),
   };
+}
+
+/** The functions of WASI 0.1 that a module names and that need a grant. */
+function inspectFunctions(bytes: Uint8Array): InspectedImport[] {
+  const names = coreNames(bytes);
+  return Object.entries(GRANT_OF_PREVIEW1).filter(([name]) => names.has(name))
+    .map(([name, grant]) => ({
+      interface: `${PREVIEW1}#${name}`,
+      provided: true,
+      ...grantOf(grant),
+    }));
 }
 
 /** Reads the border of a file. Throws RealmError `invalid-module`. */
@@ -59,7 +76,10 @@ export async function inspect(bytes: Uint8Array): Promise<Inspection> {
     bytes: bytes.length,
     kind,
     worlds,
-    imports: imports.map(inspectImport),
+    imports: [
+      ...imports.map(inspectImport),
+      ...kind === "module" ? inspectFunctions(bytes) : [],
+    ],
     exports: exports.map(written),
     ...(wasi03 && { wasi03 }),
   };

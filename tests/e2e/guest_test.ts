@@ -160,9 +160,14 @@ Deno.test("inspect tells what a file is and which grants it would need", async (
     const needs = about.imports.flatMap((i: { grant?: { manifest: string } }) =>
       i.grant?.manifest ?? []
     );
-    assert.deepEqual([...new Set(needs)].sort(), ["clock = true", "env", "mounts", "stdio"]);
+    assert.deepEqual([...new Set(needs)].sort(), ["always", "clock = true", "env", "mounts"]);
     const sums = await Deno.readTextFile(new URL("../../fixtures/SHA256SUMS", import.meta.url));
     assert.ok(sums.includes(`${about.digest}  http-counter.wasm`));
+    assert.ok(
+      succeeded(hello!).imports.some((i: { interface: string; grant?: { manifest: string } }) =>
+        i.interface === "wasi_snapshot_preview1#environ_get" && i.grant?.manifest === "env"
+      ),
+    );
     assert.deepEqual([succeeded(hello!).kind, succeeded(hello!).worlds], ["module", [
       "wasi:cli/command",
     ]]);

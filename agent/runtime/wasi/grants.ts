@@ -18,13 +18,15 @@ export interface Grant {
   readonly allowedBy: string;
 }
 
+/** A grant; `manifest` is `"always"` where every component of a manifest has it. */
 function grant(flag: string, manifest: string, gives: string): Grant {
-  return { flag, manifest, gives, allowedBy: `${manifest} in realm.toml, or ${flag}` };
+  const allowedBy = manifest === "always" ? flag : `${manifest} in realm.toml, or ${flag}`;
+  return { flag, manifest, gives, allowedBy };
 }
 
 /** Every grant that an interface may need. */
 export const GRANTS = {
-  stdio: grant("no --deny stdio", "stdio", "standard input, output and error"),
+  stdio: grant("no --deny stdio", "always", "standard input, output and error"),
   arguments: grant("ARGS…", "args", "arguments"),
   environment: grant("--env K=V", "env", "environment variables"),
   clock: grant("no --deny clock", "clock = true", "the wall clock and a fine monotonic clock"),
@@ -36,6 +38,11 @@ export const GRANTS = {
     "connections to named hosts",
   ),
   listen: grant("--listen HOST:PORT", "listen", "listening sockets"),
+  sockets: grant(
+    "--net SCHEME://HOST[:PORT] or --listen HOST:PORT",
+    "allowed_outbound or listen",
+    "connections to named hosts, listening sockets",
+  ),
   dns: grant("--dns NAME", "dns", "name lookup"),
   config: grant("--var K=V", "vars", "configuration values"),
   secrets: grant("--secret NAME=FILE", "secrets", "secrets"),
@@ -73,16 +80,37 @@ export const GRANT_OF_INTERFACE: Readonly<Record<string, GrantName | null>> = {
   "wasi:sockets/network": null,
   "wasi:sockets/instance-network": null,
   "wasi:sockets/ip-name-lookup": "dns",
-  "wasi:sockets/tcp": "outbound",
-  "wasi:sockets/tcp-create-socket": "outbound",
-  "wasi:sockets/udp": "outbound",
-  "wasi:sockets/udp-create-socket": "outbound",
+  "wasi:sockets/tcp": "sockets",
+  "wasi:sockets/tcp-create-socket": "sockets",
+  "wasi:sockets/udp": "sockets",
+  "wasi:sockets/udp-create-socket": "sockets",
   "wasi:keyvalue/store": "keyvalue",
   "wasi:keyvalue/atomics": "keyvalue",
   "wasi:keyvalue/batch": "keyvalue",
   "wasi:config/store": "config",
   "wasi:config/runtime": "config",
   "wasi:logging/logging": "stdio",
+};
+
+/** The same for the functions of WASI 0.1; the others are always there. */
+export const GRANT_OF_PREVIEW1: Readonly<Record<string, GrantName>> = {
+  args_get: "arguments",
+  clock_time_get: "clock",
+  environ_get: "environment",
+  fd_prestat_dir_name: "mounts",
+  fd_prestat_get: "mounts",
+  fd_readdir: "mounts",
+  path_create_directory: "mounts",
+  path_filestat_get: "mounts",
+  path_filestat_set_times: "mounts",
+  path_link: "mounts",
+  path_open: "mounts",
+  path_readlink: "mounts",
+  path_remove_directory: "mounts",
+  path_rename: "mounts",
+  path_symlink: "mounts",
+  path_unlink_file: "mounts",
+  random_get: "random",
 };
 
 /** The versions of each package that are answered; drafts are pinned. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { COARSE_STEP_NS, FROZEN_WALL_SECONDS } from "./clocks.ts";
 import { createFixture, Ended, thrown, trapOf } from "./context_fixture.ts";
-import { GRANT_OF_INTERFACE, isProvided, SUSPENDING_IMPORTS } from "./host.ts";
+import { GRANT_OF_INTERFACE, GRANTS, isProvided, SUSPENDING_IMPORTS } from "./host.ts";
 
 const camel = (kebab: string) => kebab.replace(/-(\w)/g, (_, c: string) => c.toUpperCase());
 
@@ -274,8 +274,8 @@ Deno.test("sockets answer access-denied and name the grant once per interface", 
     assert.equal(thrown(() => lookup.resolveAddresses(network, "example.com")), "access-denied");
   }
   assert.deepEqual(f.notices.map(([call, grant]) => [call.split("#")[1], grant]), [
-    ["create-tcp-socket", "allowed_outbound in realm.toml, or --net SCHEME://HOST[:PORT]"],
-    ["create-udp-socket", "allowed_outbound in realm.toml, or --net SCHEME://HOST[:PORT]"],
+    ["create-tcp-socket", GRANTS.sockets.allowedBy],
+    ["create-udp-socket", GRANTS.sockets.allowedBy],
     ["resolve-addresses", "dns in realm.toml, or --dns NAME"],
   ]);
   const { TcpSocket } = f.get("wasi:sockets/tcp");

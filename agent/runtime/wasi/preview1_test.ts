@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ALL, createFixture, Ended, thrown } from "./context_fixture.ts";
 import type { Grants, Stdio } from "../../kernel/ports.ts";
+import { GRANT_OF_PREVIEW1 } from "./grants.ts";
 import { PREVIEW1, SUSPENDING_FUNCTIONS } from "./host.ts";
 
 type Functions = Record<string, (...args: (number | bigint)[]) => number | Promise<number>>;
@@ -44,6 +45,7 @@ Deno.test("a module finds every function of WASI 0.1, and components none of the
   assert.deepEqual(Object.keys(call).sort(), SURFACE.split(" ").sort());
   assert.ok(!Object.keys(Object.getPrototypeOf(wasi.imports)).includes(PREVIEW1));
   for (const name of SUSPENDING_FUNCTIONS) assert.ok(name in call, name);
+  for (const name of Object.keys(GRANT_OF_PREVIEW1)) assert.ok(name in call, name);
 });
 
 Deno.test("arguments and environment are put with a zero behind each, empty values too", () => {

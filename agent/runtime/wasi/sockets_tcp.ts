@@ -447,6 +447,6 @@ guardResource("wasi:sockets/tcp", "tcp-socket", TcpSocket);
 
 /** `create-tcp-socket` */
 export function createTcpSocket(host: WasiInstance, family: Family): TcpSocket {
-  requireNetwork(host, "wasi:sockets/tcp-create-socket#create-tcp-socket", "outbound");
+  requireNetwork(host, "wasi:sockets/tcp-create-socket#create-tcp-socket", "sockets");
   return new TcpSocket(host, family);
 }

@@ -377,6 +377,6 @@ guardResource("wasi:sockets/udp", "outgoing-datagram-stream", OutgoingDatagramSt
 
 /** `create-udp-socket` */
 export function createUdpSocket(host: WasiInstance, family: Family): UdpSocket {
-  requireNetwork(host, "wasi:sockets/udp-create-socket#create-udp-socket", "outbound");
+  requireNetwork(host, "wasi:sockets/udp-create-socket#create-udp-socket", "sockets");
   return new UdpSocket(host, family);
 }

@@ -8,7 +8,13 @@
  * @module
  */
 import type { WasiInstance } from "./context.ts";
-import { type Grant, GRANT_OF_INTERFACE, type GrantName, GRANTS } from "./grants.ts";
+import {
+  type Grant,
+  GRANT_OF_INTERFACE,
+  GRANT_OF_PREVIEW1,
+  type GrantName,
+  GRANTS,
+} from "./grants.ts";
 
 /** A call of the guest that was answered. */
 export interface TracedCall {
@@ -68,7 +74,10 @@ export function traced(
 }
 
 const kebab = (name: string) =>
-  name.replace(/[A-Z]/g, (c, at: number) => `${at > 0 ? "-" : ""}${c.toLowerCase()}`);
+  name.replace(/^_/, "").replace(
+    /[A-Z]/g,
+    (c, at: number) => `${at > 0 ? "-" : ""}${c.toLowerCase()}`,
+  );
 
 function short(value: unknown, isSecret: boolean, depth = 0): string {
   switch (typeof value) {
@@ -119,8 +128,9 @@ function outcomeOf({ call, outcome }: TracedCall): string {
 
 function grantOf({ call, lacks }: TracedCall): string {
   if (lacks !== undefined) return `denied: needs ${GRANTS[lacks].flag}`;
-  const name = GRANT_OF_INTERFACE[call.slice(0, call.indexOf("#"))];
-  if (name === undefined || name === null) return "always there";
+  const [of, what] = call.split("#") as [string, string];
+  const name = GRANT_OF_INTERFACE[of] ?? GRANT_OF_PREVIEW1[what];
+  if (name === undefined) return "always there";
   const grant: Grant = GRANTS[name];
   return `granted: ${grant.flag}`;
 }
