@@ -15,6 +15,21 @@ import {
   type Route,
 } from "./manifest.ts";
 
+/** What opens a door to a component: who confirms a plan is to see each that is given. */
+const GRANT_KEYS: readonly string[] = [
+  "allowed_outbound",
+  "private_outbound",
+  "loopback",
+  "dns",
+  "listen",
+  "clock",
+  "random",
+  "mounts",
+  "secrets",
+  "keyvalue",
+];
+const NOT_GIVEN: ReadonlySet<string | undefined> = new Set(["[]", "false"]);
+
 /** A manifest with the sha256 of every component. */
 export interface Release {
   readonly manifest: Manifest;
@@ -55,7 +70,7 @@ export function planChanges(
     "component",
     mapValues(old?.components, (spec, name) => componentFields(spec, before!.digests.get(name))),
     mapValues(now.components, (spec, name) => componentFields(spec, after.digests.get(name))),
-    ["digest", "world", "memory_max_mb", "fuel_per_sec", "epoch_timeout_ms"],
+    ["digest", "world", "memory_max_mb", "fuel_per_sec", "epoch_timeout_ms", ...GRANT_KEYS],
   );
   return [
     ...(realm.length === 0 ? [] : [
@@ -117,7 +132,9 @@ function compare(
     if (old !== undefined) {
       return found.length === 0 ? [] : [{ change: "changed", subject, name, details: found }];
     }
-    const shown = found.filter(({ key }) => shownWhenAdded?.includes(key) ?? true);
+    const shown = found.filter(({ key, to }) =>
+      (shownWhenAdded?.includes(key) ?? true) && !(GRANT_KEYS.includes(key) && NOT_GIVEN.has(to))
+    );
     return [{ change: "added", subject, name, details: shown }];
   });
 }

@@ -146,3 +146,36 @@ Deno.test("planChanges() of a first manifest adds everything, with whole digests
   assert.deepEqual(auth.details[0], { key: "digest", to: `sha256:${A}` });
   assert.ok(!JSON.stringify(changes).includes("AAAA"));
 });
+
+Deno.test("planChanges() shows every door of a component that is added, and none that is shut", () => {
+  const grants = {
+    allowed_outbound: `["https://a.example"]`,
+    private_outbound: `["10.0.0.0/8"]`,
+    loopback: "[5432]",
+    dns: "true",
+    listen: `["tcp://:5000"]`,
+    clock: "true",
+    random: "true",
+    mounts: `[{ volume = "v", guest = "/data" }]`,
+    secrets: `["pw"]`,
+    keyvalue: "true",
+  };
+  const added = (lines: string) =>
+    planChanges(
+      undefined,
+      release(
+        `[components.a]\nsource = "file:a.wasm"\nworld = "wasi:cli/command"\n${lines}
+[secrets]\npw = "age-encrypted:AAAA"`,
+        { a: A },
+      ),
+    ).find(({ subject }) => subject === "component")!.details.map(({ key }) => key);
+  const always = added("");
+  assert.ok(always.includes("memory_max_mb"));
+  for (const [key, value] of Object.entries(grants)) {
+    assert.deepEqual(added(`${key} = ${value}`), [...always, key].sort(byPlace), key);
+  }
+  function byPlace(a: string, b: string) {
+    const all = added(Object.entries(grants).map(([k, v]) => `${k} = ${v}`).join("\n"));
+    return all.indexOf(a) - all.indexOf(b);
+  }
+});
