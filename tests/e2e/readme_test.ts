@@ -6,6 +6,7 @@ import * as path from "node:path";
 import { EXECUTABLE, ROOT, run, withSandbox } from "./executable.ts";
 
 const READY_MS_MAX = 20_000;
+const FIXTURES = ["hello", "spin", "keyvalue", "http-counter", "sockets-std"] as const;
 
 /** A command of the session and what it prints, or lines for `realm.toml`. */
 type Part = { readonly command: string; readonly output: string } | { readonly toml: string };
@@ -35,8 +36,11 @@ function normalise(text: string, home: string): string {
     .replace(/\b[0-9a-f]{12}…/g, "DIGEST")
     .replace(/\b\d+(\.\d+)?(ms|s|m|h)(?=$| ago|\s{2,}|\n)/g, "AGE")
     .replace(/it ran \d+ ms/g, "it ran N ms")
-    .replace(/\b\d+(\.\d+)?\/32 MiB/g, "N/32 MiB")
+    .replace(/\b\d+(\.\d+)?\/(32|128) MiB/g, "N/$2 MiB")
     .replace(/^\s+at .*\n/gm, "") // frames of a guest
+    .replace(/^fuel +\d+$/m, "fuel N")
+    .replace(/^running +\d+ ms$/m, "running N ms")
+    .replace(/^(paths +0 +running +)\d+/m, "$1PID")
     .replace(/[ \t]+/g, " ")
     .trim();
 }
@@ -47,12 +51,12 @@ Deno.test("the session of the README prints what the README says", async () => {
   const parts = partsOf(section);
   assert.ok(parts.filter((part) => "command" in part).length >= 8, "the session was found");
   await withSandbox(async ({ folder, fixtures, start }) => {
-    await fixtures("hello", "spin", "http-counter");
+    await fixtures(...FIXTURES);
     const home = path.join(folder, "home");
     const shop = path.join(home, "shop");
     const bin = path.join(folder, "bin");
     await Promise.all([shop, bin].map((each) => Deno.mkdir(each)));
-    for (const name of ["hello", "spin", "http-counter"]) {
+    for (const name of FIXTURES) {
       await Deno.rename(path.join(folder, `${name}.wasm`), path.join(shop, `${name}.wasm`));
     }
     await Deno.symlink(EXECUTABLE, path.join(bin, "realm"));
