@@ -153,10 +153,13 @@ export function bindResource(
   Object.setPrototypeOf(bound, null); // as of `Resource`
   const members = type as unknown as Record<string, Call>;
   for (const name of statics) {
-    const call = `${iface}#[static]${resource}.${kebab(name)}`;
+    let call: string | undefined; // named when it is called: instances are made for each request
     Object.defineProperty(bound, name, {
       configurable: true, // what may wait is replaced
-      value: (...args: unknown[]) => answer(host, call, () => members[name]!(host, ...args), args),
+      value: (...args: unknown[]) => {
+        call ??= `${iface}#[static]${resource}.${kebab(name)}`;
+        return answer(host, call, () => members[name]!(host, ...args), args);
+      },
     });
   }
   return bound;
