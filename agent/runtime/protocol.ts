@@ -11,6 +11,7 @@ import type { Grants, Limits, LogLevel, World } from "../kernel/ports.ts";
 import type { Rings } from "./exchange.ts";
 import type { LockWord } from "./mount_lock.ts";
 import type { RawExit } from "./trap.ts";
+import type { ErrorCode } from "./wasi/filesystem_paths.ts";
 
 /** What the Worker starts from. */
 export interface Start {
@@ -42,15 +43,21 @@ export interface Start {
   readonly rings?: Rings;
 }
 
-/** What came of a `symlink`; the Worker throws the error of that name. */
+/** What came of a `symlink`; the Worker throws the code. */
 export const SYMLINK_RESULTS = [
   "pending",
   "ok",
-  "AlreadyExists",
-  "NotFound",
-  "PermissionDenied",
-  "Other",
-] as const;
+  "access",
+  "exist",
+  "insufficient-space",
+  "io",
+  "name-too-long",
+  "no-entry",
+  "not-directory",
+  "not-permitted",
+  "quota",
+  "read-only",
+] as const satisfies readonly (ErrorCode | "pending" | "ok")[];
 
 /** Bytes that one side of a pipe holds for the other at most, in each direction. */
 export const PIPE_BYTES_MAX = 256 * 1024;

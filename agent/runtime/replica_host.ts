@@ -340,11 +340,7 @@ export class ReplicaHost implements RequestsHost {
     this.outbox.flush();
     Atomics.wait(answer, 0, 0);
     const result = SYMLINK_RESULTS[Atomics.load(answer, 0)]!;
-    if (result === "ok") return;
-    const message = `Cannot link ${hostPath}: ${result}`;
-    throw result === "Other" || result === "pending"
-      ? new Error(message)
-      : new Deno.errors[result](message);
+    if (result !== "ok") throw result;
   }
 
   /** See {@link RequestsHost}. */

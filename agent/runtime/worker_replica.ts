@@ -25,6 +25,7 @@ import { RingReader, RingWriter } from "./shared_ring.ts";
 import { ServiceCalls } from "./service_calls.ts";
 import { type GuestWorker, onFailure } from "./spawn.ts";
 import type { RawExit, RawFrame } from "./trap.ts";
+import { errorCodeOf } from "./wasi/filesystem_paths.ts";
 
 /** A Worker that does not end within this time after it was told to is given up. */
 const STOP_MS = 2_000;
@@ -295,10 +296,10 @@ export class WorkerReplica implements Replica {
         m.writable && (folder === m.hostPath || folder.startsWith(`${m.hostPath}/`))
       );
       if (inside) Deno.symlinkSync(target, hostPath);
-      else result = "PermissionDenied";
+      else result = "access";
     } catch (error) {
-      const name = (error as Error).name as typeof result;
-      result = SYMLINK_RESULTS.includes(name) ? name : "Other";
+      const code = errorCodeOf(error) as typeof result;
+      result = SYMLINK_RESULTS.includes(code) ? code : "io";
     }
     Atomics.store(this.#answer, 0, SYMLINK_RESULTS.indexOf(result));
     Atomics.notify(this.#answer, 0);

@@ -44,7 +44,7 @@ export interface WasiContext {
   /**
    * Makes a symbolic link, where the Worker itself may not: Deno wants permission for the whole
    * file system before it makes one. The path is resolved and the target is checked already, and
-   * the lock of the mount is held. Left out: `Deno.symlinkSync`.
+   * the lock of the mount is held. Throws an `error-code`. Left out: `Deno.symlinkSync`.
    */
   symlink?(target: string, hostPath: string): void;
   /** The services of the agent, by name; without it there are none. */

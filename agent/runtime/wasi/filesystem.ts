@@ -508,6 +508,10 @@ function openFound(
   if (info.isSymlink) throw "loop" satisfies ErrorCode;
   if (info.isDirectory) {
     if (mode.write) throw "is-directory" satisfies ErrorCode;
+    // A directory that not everybody may read: only the system knows whether we may.
+    if (info.mode !== null && (~info.mode & 0o444) !== 0) {
+      onHost(() => Deno.openSync(hostPath, { read: true }).close());
+    }
     return {
       kind: "directory",
       directory: openDirectory(mount, found.path, info),

@@ -106,6 +106,8 @@ export function errorCodeOf(error: unknown): ErrorCode {
   if (error instanceof Deno.errors.AlreadyExists) return "exist";
   if (error instanceof Deno.errors.NotCapable) return "not-permitted";
   if (error instanceof Deno.errors.PermissionDenied) return "access";
+  // Text that is not UTF-8.
+  if (error instanceof Deno.errors.InvalidData) return "illegal-byte-sequence";
   return "io";
 }
 
