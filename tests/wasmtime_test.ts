@@ -27,6 +27,8 @@ interface Case {
   readonly env?: readonly (readonly [string, string])[];
   /** Fills the folder that the program sees as `/data`. */
   readonly prepare?: (folder: string) => void;
+  /** More of wasmtime's: what it leaves out unless told. */
+  readonly options?: readonly string[];
   /** Only a digest of what came out is recorded. */
   readonly isLong?: boolean;
 }
@@ -86,6 +88,7 @@ const CASES: Readonly<Record<string, Case>> = {
   "exit-p1 [panic]": { args: ["panic"] },
   "exit-p1 [trap]": { args: ["trap"] },
   "grow": {},
+  "http-types": { options: ["-Shttp"] },
   "interfaces": {},
   "memory-owner": { prepare: prepareFolder },
   ...scripts("descriptors", componentScript),
@@ -156,6 +159,7 @@ const underWasmtime: Run = ({ name, bytes }, the) =>
         name,
         "--dir",
         `${folder}::/data`,
+        ...the.options ?? [],
         ...env,
         file,
         ...the.args ?? [],

@@ -56,7 +56,9 @@ export class ResolveAddressStream extends Resource {
     try {
       return (call.answer() as string[]).map((address) => toWitAddress(parseIp(address)!));
     } catch (error) {
-      return fail(codeOf(error));
+      const code = codeOf(error);
+      // The interface has no `timeout` here; EAI_AGAIN is what the system's resolver answers.
+      return fail(code === "timeout" ? "temporary-resolver-failure" : code);
     }
   }
 
