@@ -352,6 +352,14 @@ export const OUTBOUND_CASES: Readonly<Record<string, OutboundCase>> = {
       wasmtime: ['wait: 200 content-length=1 "5"'],
     },
   },
+  "a coding that nobody asked for": {
+    script: [...request("/coded"), "wait"],
+    gives: ['wait: !ErrorCode::HttpResponseTransferCoding(Some("gzip, chunked"))'],
+    differs: {
+      because: "the guest would take what is coded for the body",
+      wasmtime: ["wait: 200 "],
+    },
+  },
   "switched protocols": {
     script: [...request("/switch"), "wait"],
     gives: ["wait: !ErrorCode::HttpUpgradeFailed"],

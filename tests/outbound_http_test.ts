@@ -33,6 +33,7 @@ import {
 import { get, OUTBOUND_CASES, request } from "./outbound_http_cases.ts";
 import { bombed, type Certificate, ROUTES, startUpstream, type Upstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
+import { WASI } from "./wit.ts";
 
 const MIB = 1024 * 1024;
 const TLS = new URL("tls/", import.meta.url);
@@ -51,8 +52,17 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   "mixed.example": ["127.0.0.1", "::1", "0.0.0.0", "169.254.169.254"],
 };
 
+/** Names that cannot be dialled, for what the network does not do to order. */
+const FAILURES: Readonly<Record<string, NetworkError["reason"]>> = {
+  "slow.example": "timeout",
+  "unreachable.example": "remote-unreachable",
+  "full.example": "new-socket-limit",
+  "odd.example": "unknown",
+};
+
 const resolver: Resolver = (name, signal) => {
-  if (name === "slow.example") return Promise.reject(new NetworkError("timeout"));
+  const failure = FAILURES[name];
+  if (failure) return Promise.reject(new NetworkError(failure));
   if (name === "silent.example") {
     return new Promise((_, reject) =>
       signal?.addEventListener("abort", () => reject(signal.reason))
@@ -99,12 +109,39 @@ function granted(
   return { grants, client: new HttpClient(dialer), refusals };
 }
 
+/** Errors that no guest here meets, and why. */
+const UNMET: Readonly<Record<string, string>> = {
+  "configuration-error": "a host that is configured wrong does not start",
+  "connection-write-timeout": "the interface has no timeout of writing",
+  "destination-IP-unroutable": "the system does not tell it from `destination-unavailable`",
+  "destination-not-found": "of proxies: a name that is not there is `DNS-error`",
+  "HTTP-request-header-section-size": "fields that are too large are a trap",
+  "HTTP-request-header-size": "fields that are too large are a trap",
+  "HTTP-request-length-required": "a body without a length goes out in chunks",
+  "HTTP-request-trailer-section-size": "fields that are too large are a trap",
+  "HTTP-request-trailer-size": "fields that are too large are a trap",
+  "HTTP-request-URI-too-long": "the server says so, with status 414",
+  "HTTP-response-body-size": "of a guest's own responses, see the fixture http-types",
+  "HTTP-response-content-coding": "nothing is decoded",
+  "HTTP-response-header-size": "all headers together are bounded",
+  "HTTP-response-timeout": "`connection-read-timeout` says which of the timeouts it was",
+  "HTTP-response-trailer-size": "all trailers together are bounded",
+  "loop-detected": "of proxies",
+};
+
+/** Codes that guests here were given, without hyphens and in lower case. */
+const met = new Set<string>();
+
 /** What a script prints, without the numbers of the calls and without what only says `ok`. */
 function answers(stdout: string, port?: number, isAboutSetters = false): string[] {
   const setter = /^(scheme|authority|path|method): (Some|Method|None)/;
   return (port ? stdout.replaceAll(`${port}`, "PORT") : stdout).split("\n")
     .map((line) => line.replace(/^\d+ /, ""))
     .filter((line) => line && !line.endsWith(": ok") && (isAboutSetters || !setter.test(line)));
+}
+
+function note(stdout: string): void {
+  for (const [, code] of stdout.matchAll(/ErrorCode::(\w+)/g)) met.add(code!.toLowerCase());
 }
 
 const stdinOf = (script: readonly string[], port: number) =>
@@ -123,6 +160,7 @@ async function lastAnswer(
   });
   assert.equal(endOf(exit), "exit 0", stderr);
   assert.equal(client.connections, 0, "nothing is held for a guest that ended");
+  note(stdout);
   return answers(stdout).at(-1);
 }
 
@@ -173,6 +211,7 @@ Deno.test("outbound HTTP answers the guest as it should, and as wasmtime does", 
             file && (!the.differs || the.differs.wasmtime) && underWasmtime(file, stdin),
           ]);
           assert.equal(endOf(ours.exit), "exit 0", ours.stderr);
+          note(ours.stdout);
           assert.deepEqual(answers(ours.stdout, port, the.isAboutSetters), the.gives);
           assert.equal(client.connections, 0, "nothing is held for a guest that ended");
           if (!theirs) return; // not installed, or it varies
@@ -226,6 +265,18 @@ Deno.test("a connection that does not come about has the error code that says wh
         "a lookup that takes too long": {
           origin: "http://slow.example",
           gives: /DnsTimeout/,
+        },
+        "unreachable": {
+          origin: "http://unreachable.example",
+          gives: /DestinationUnavailable/,
+        },
+        "no more connections": {
+          origin: "http://full.example",
+          gives: /ConnectionLimitReached/,
+        },
+        "something else": {
+          origin: "http://odd.example",
+          gives: /InternalError/,
         },
         "connect-timeout": {
           origin: "http://silent.example",
@@ -326,7 +377,7 @@ onEachEngine(
 Deno.test("TLS is for the name, by an authority that is trusted", (t) =>
   withEngine(async (engine) => {
     const ask = async (
-      server: Certificate | undefined,
+      server: Certificate | string,
       host: string,
       caCerts: readonly string[] | undefined,
     ) =>
@@ -336,7 +387,7 @@ Deno.test("TLS is for the name, by an authority that is trusted", (t) =>
           line === "scheme\tHTTP" ? "scheme\tHTTPS" : line.replace("HOST", `${host}:${port}`)
         );
         return await lastAnswer(engine, script.slice(0, -3), grant);
-      }, server ? { tls: server } : { greeting: "HTTP/1.1 400 Bad\r\n\r\n" });
+      }, typeof server === "string" ? { greeting: server } : { tls: server });
     const ca = [pem("ca.pem")];
     const [good, other] = [certificate("localhost"), certificate("other")];
     await t.step(
@@ -358,7 +409,20 @@ Deno.test("TLS is for the name, by an authority that is trusted", (t) =>
     );
     await t.step(
       "no TLS",
-      async () => assert.match(await ask(undefined, "localhost", ca) ?? "", /TlsProtocolError/),
+      async () =>
+        assert.match(
+          await ask("HTTP/1.1 400 Bad\r\n\r\n", "localhost", ca) ?? "",
+          /TlsProtocolError/,
+        ),
+    );
+    await t.step(
+      "a server that agrees to nothing",
+      async () =>
+        // RFC 8446, section 6: fatal, handshake_failure
+        assert.match(
+          await ask("\x15\x03\x03\x00\x02\x02\x28", "localhost", ca) ?? "",
+          /TlsAlertReceived/,
+        ),
     );
   }));
 
@@ -521,3 +585,9 @@ onEachEngine(
       })
     ),
 );
+
+Deno.test("every error of wasi:http was met by a guest above, or it is said why none can be", () => {
+  const codes = [...WASI.errors.get("wasi:http/types")!];
+  const isMet = (code: string) => met.has(code.replaceAll("-", "").toLowerCase());
+  assert.deepEqual([...codes.filter(isMet), ...Object.keys(UNMET)].sort(), codes.sort());
+});

@@ -299,6 +299,7 @@ export const ROUTES: Readonly<Record<string, Route>> = {
   "/bad-length": (r) => r.write("HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\nhello"),
   "/two-lengths": (r) =>
     r.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\nhello"),
+  "/coded": (r) => r.write("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
   "/bad-header": (r) => r.write("HTTP/1.1 200 OK\r\nbad name: 1\r\ncontent-length: 0\r\n\r\n"),
   "/huge-header": (r) => r.answer("", "200 OK", `x-huge: ${"h".repeat(200_000)}\r\n`),
   "/many-headers": (r) => r.answer("", "200 OK", "x-many: 1\r\n".repeat(20_000)),
