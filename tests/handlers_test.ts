@@ -315,6 +315,25 @@ onEachEngine(
 );
 
 onEachEngine(
+  "a request that nobody waits for ends, also where the next one overtakes the message",
+  (withEngine) =>
+    withHandler(withEngine, "http-counter", {}, async ({ get, text, replica }) => {
+      for (let i = 0; i < 200; i++) {
+        const stop = new AbortController();
+        const slow = get("/slow?ms=3600000", { signal: stop.signal }).catch(() => "gone");
+        await text("/healthz");
+        stop.abort();
+        assert.equal(await slow, "gone");
+        await text("/healthz");
+      }
+      for (let i = 0; i < 500 && replica.usage().requests > 0; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      assert.equal(replica.usage().requests, 0);
+    }),
+);
+
+onEachEngine(
   "each request has an instance of its own where that is asked for",
   (withEngine) =>
     withHandler(

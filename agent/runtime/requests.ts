@@ -80,6 +80,11 @@ export class Requests {
   readonly #waiting: Flight[] = [];
   /** By the place of their numbers, which the engine gives again. */
   readonly #flights: (Flight | undefined)[] = [];
+  /**
+   * Those whose places were given again before they ended, by number: requests come another way
+   * than messages, and so a request may overtake the end of the one that had its place.
+   */
+  readonly #displaced = new Map<number, Flight>();
   readonly #arriving: RingReader | undefined;
   readonly #answered: RingWriter | undefined;
 
@@ -107,6 +112,8 @@ export class Requests {
 
   #arrive(id: number, head: Uint8Array, hasBody: boolean): void {
     const flight = { id, head, hasBody, cancelled: false };
+    const before = this.#flights[placeOf(id)];
+    if (before) this.#displaced.set(before.id, before);
     this.#flights[placeOf(id)] = flight;
     this.#dispatch(flight);
   }
@@ -153,10 +160,11 @@ export class Requests {
 
   #flight(id: number): Flight | undefined {
     const flight = this.#flights[placeOf(id)];
-    return flight?.id === id ? flight : undefined;
+    return flight?.id === id ? flight : this.#displaced.get(id);
   }
 
   #land({ id }: Flight): void {
+    if (this.#displaced.delete(id)) return;
     if (this.#flight(id)) this.#flights[placeOf(id)] = undefined;
   }
 
