@@ -133,6 +133,8 @@ export interface LimiterInit {
   readonly onTick?: () => void;
   /** Of core modules that another instance had before; new ones where there are none. */
   readonly globals?: MeterGlobals;
+  /** Called before the guest pauses: others run now, and what it has said so far can go out. */
+  readonly onPause?: () => void;
 }
 
 /** What the code of a guest counts in. */
@@ -317,6 +319,7 @@ export class Limiter {
   /** Pauses the guest, which has to be suspendable: for fuel, else for one turn of the others. */
   readonly pause = async (): Promise<0 | 1> => {
     const { bucket, ledger, now } = this.init;
+    this.init.onPause?.();
     this.leave();
     ledger.add("preemptions", 1);
     let fuel: number | undefined = SLICE;

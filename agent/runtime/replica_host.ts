@@ -226,6 +226,11 @@ export class ReplicaHost implements RequestsHost {
   /** See {@link RequestsHost}. */
   async create(made: (limiter: Limiter) => void, cores?: Cores): Promise<Live> {
     const { start } = this;
+    const waits = () => {
+      this.#requests.waits(live as Live);
+      this.#requests.flush();
+      this.outbox.flush();
+    };
     const limiter = new Limiter({
       limits: start.limits,
       ledger: this.ledger,
@@ -240,6 +245,7 @@ export class ReplicaHost implements RequestsHost {
         this.outbox.flushLate();
       },
       ...cores && { globals: cores.globals },
+      onPause: waits,
     });
     made(limiter);
     const wasi: WasiHost = createWasi(this.#context(limiter, (bytes) => wasi.memory.hold(bytes)));
@@ -254,11 +260,7 @@ export class ReplicaHost implements RequestsHost {
         limiter,
         once: start.instancePerRequest,
         wasi: wasi.imports,
-        onWait: () => {
-          this.#requests.waits(live as Live);
-          this.#requests.flush();
-          this.outbox.flush();
-        },
+        onWait: waits,
       }, cores);
     } catch (error) {
       this.live.delete(live as Live);
