@@ -293,3 +293,77 @@ Deno.test("a function that an interface does not have is refused before anything
     await engine.close();
   }
 });
+
+/** A command whose allocator is hostile: it gets four bytes of random from the host. */
+const allocating = (realloc: string) =>
+  `(component
+    (import "wasi:random/insecure@0.2.0" (instance $s
+      (export "get-insecure-random-bytes" (func (param "len" u64) (result (list u8))))))
+    (import "wasi:cli/exit@0.2.0" (instance $e (export "exit" (func (param "status" (result))))))
+    (core func $exit (canon lower (func $e "exit")))
+    (core module $Libc
+      (import "h" "exit" (func $exit (param i32)))
+      (memory (export "m") 2)
+      (func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (i32.const 1)))
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32) ${realloc}))
+    (core instance $l (instantiate $Libc (with "h" (instance (export "exit" (func $exit))))))
+    (core func $f (canon lower (func $s "get-insecure-random-bytes")
+      (memory $l "m") (realloc (func $l "realloc"))))
+    (core module $Main (import "h" "f" (func $f (param i64 i32)))
+      (func (export "go") (result i32)
+        (block $caught (try_table (catch_all $caught) (call $f (i64.const 4) (i32.const 16))))
+        i32.const 0))
+    (core instance $m (instantiate $Main (with "h" (instance (export "f" (func $f))))))
+    (func $run (result (result)) (canon lift (core func $m "go")))
+    (instance $i (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $i)))`;
+
+Deno.test(
+  "an allocator that spins, recurses, traps, exits or lies is the end of its guest alone",
+  withRun(async (run) => {
+    const limits = { timeoutMs: 400 };
+    const ends: Record<string, string> = {};
+    for (
+      const [name, realloc] of Object.entries({
+        spins: "(loop (br 0)) i32.const 0",
+        recurses: "(call $deep (i32.const 0))",
+        traps: "unreachable",
+        exits: "(call $exit (i32.const 1)) i32.const 0",
+        "gives what is not there": "i32.const -4",
+        "gives what is not aligned": "i32.const 1023",
+      })
+    ) {
+      ends[name] = (await run(allocating(realloc), limits)).end;
+    }
+    assert.deepEqual(ends, {
+      spins: "timeout",
+      recurses: "trap",
+      traps: "trap",
+      exits: "exit 1",
+      "gives what is not there": "trap",
+      "gives what is not aligned": "exit 0",
+    });
+    assert.equal((await run(allocating("i32.const 1024"))).end, "exit 0");
+  }),
+);
+
+Deno.test(
+  "a guest that exits, traps or recurses before it was called is ended like any other",
+  withRun(async (run) => {
+    const start = (body: string) =>
+      `(component
+      (import "wasi:cli/exit@0.2.0" (instance $e (export "exit" (func (param "status" (result))))))
+      (core func $exit (canon lower (func $e "exit")))
+      (core module $Main (import "h" "exit" (func $exit (param i32)))
+        (func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (i32.const 1)))
+        (func $start ${body}) (start $start) ${OK})
+      (core instance $m (instantiate $Main (with "h" (instance (export "exit" (func $exit))))))
+      (func $run (result (result)) (canon lift (core func $m "go")))
+      (instance $i (export "run" (func $run)))
+      (export "wasi:cli/run@0.2.0" (instance $i)))`;
+    assert.equal((await run(start("(call $exit (i32.const 1))"))).end, "exit 1");
+    assert.equal((await run(start("unreachable"))).end, "trap");
+    assert.equal((await run(start("(drop (call $deep (i32.const 0)))"))).end, "trap");
+    assert.equal((await run(start("nop"))).end, "exit 0");
+  }),
+);
