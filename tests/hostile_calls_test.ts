@@ -5,13 +5,13 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { WorkerEngine } from "../agent/runtime/engine.ts";
+import type { Engine } from "../agent/kernel/ports.ts";
 import { endOf, fixture, type GuestOptions, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
 
 const MIB = 1024 * 1024;
 
 /** Runs a behaviour of the fixture `hostile`; how it ended, in which words, and its output. */
-async function run(engine: WorkerEngine, args: readonly string[], options: GuestOptions = {}) {
+async function run(engine: Engine, args: readonly string[], options: GuestOptions = {}) {
   const result = await runGuest(engine, "hostile", { args, ...options });
   const { exit, usage } = result;
   assert.deepEqual([usage.handles, usage.openFiles, usage.hostBytes], [0, 0, 0], "all given back");

@@ -5,15 +5,15 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { Mount } from "../agent/kernel/ports.ts";
-import type { WorkerEngine } from "../agent/runtime/engine.ts";
+import type { Engine, Mount } from "../agent/kernel/ports.ts";
+
 import { endOf, type GuestOptions, runGuest, withEngine } from "./guest.ts";
 
 const MIB = 1024 * 1024;
 
 /** A folder `in/mount` with a file `secret.txt` and a folder `h` in each of the two above it. */
 async function withMount(
-  test: (engine: WorkerEngine, mount: string, outside: string) => Promise<void>,
+  test: (engine: Engine, mount: string, outside: string) => Promise<void>,
 ): Promise<void> {
   const outside = await Deno.realPath(await Deno.makeTempDir());
   try {
@@ -47,7 +47,7 @@ const mounted = (...hostPaths: string[]): Mount[] =>
 
 /** Runs a behaviour of the fixture `hostile` to its end; what it said. */
 async function run(
-  engine: WorkerEngine,
+  engine: Engine,
   args: readonly string[],
   mounts: readonly Mount[],
   options: GuestOptions = {},

@@ -6,7 +6,8 @@
  */
 import assert from "node:assert/strict";
 import type { Limits, Replica } from "../agent/kernel/ports.ts";
-import { createEngine, serveHandler } from "../agent/local_engine.ts";
+import { createEngine } from "../agent/local_engine.ts";
+import { serveHandler } from "../agent/proxy/proxy.ts";
 import { CACHE_FOLDER, fixture, NO_GRANTS } from "./guest.ts";
 
 const MIB = 1024 * 1024;
