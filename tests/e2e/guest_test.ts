@@ -54,7 +54,9 @@ Deno.test("run ends with the guest's own status, or that of what ended it", asyn
       ["--fuel many hello.wasm", 2, "usage"],
       ["absent.wasm", 4, "not-found"],
       ["--dir absent::/data hello.wasm", 4, "not-found"],
-      ["--net https://example.com hello.wasm", 1, "unsupported"],
+      ["--net https://example.com hello.wasm", 0, undefined],
+      ["--net example.com hello.wasm", 2, "usage"],
+      ["--secret key=file hello.wasm", 1, "unsupported"],
     ];
     await inPairs(cases, async ([words, status, code]) => {
       const ended = await realm("run", ...words.split(" "));
