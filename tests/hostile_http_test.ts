@@ -187,9 +187,10 @@ Deno.test("a handler that hoards gets no more than its memory, and starts anew",
 Deno.test("a handler that computes on after its answer has answered, and ends by its epoch", () =>
   served(async ({ get, replica }) => {
     assert.deepEqual(await get("/after"), [200, "done\n"]);
-    for (let i = 0; i < 300 && replica.usage().traps < 1; i++) await sleep(10);
+    for (let i = 0; i < 1_000 && replica.usage().traps < 1; i++) await sleep(10);
     assert.equal(replica.usage().traps, 1);
-  }));
+    // Long enough for the answer to be fetched, also on a busy machine.
+  }, { epochTimeoutMs: 2_000 }));
 
 Deno.test("a handler that sleeps on after its answer has answered, and ends with its replica", () =>
   served(

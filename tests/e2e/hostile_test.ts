@@ -142,6 +142,98 @@ Deno.test("hostile components harm neither their neighbour nor the agent", async
   });
 });
 
+/** Has a core for itself for as long as it likes: nothing but the scheduler of the system limits it. */
+const SPINNER = `
+[components.spinner]
+source = "file:./spin.wasm"
+world = "wasi:cli/command"
+epoch_timeout_ms = 600_000
+`;
+
+/** Requests of {@link offered}, for each second of it. */
+const OFFERED_PER_SEC = 100;
+const WINDOW_MS = 2_000;
+
+Deno.test("a neighbour answers every request while each hostile component has its turn", async () => {
+  await withSandbox(async (sandbox) => {
+    const { realm, folder } = sandbox;
+    await sandbox.fixtures("http-hello", "flood", ...Object.keys(HOSTILE));
+    const owner = await initRealm(sandbox, NEIGHBOUR);
+    const toml = path.join(folder, "realm.toml");
+    const peaceful = await Deno.readTextFile(toml);
+    const apply = async (text: string) => {
+      await Deno.writeTextFile(toml, text);
+      succeeded(await realm("apply", toml, "--yes", "--json"));
+    };
+    const all: [name: string, text: string][] = [
+      ...Object.entries(HOSTILE).map((entry): [string, string] => [entry[0], hostile(entry)]),
+      ["flood", FLOOD],
+      ["spinner", SPINNER],
+    ];
+    const everything = all.map(([, text]) => text).join("");
+    const agent = await startAgent(sandbox, "--owner", owner);
+    // Everything is compiled once, so that what is measured is what they do.
+    await apply(peaceful + everything);
+    await untilStarted(...all.map(([name]) => name));
+    await apply(peaceful);
+    await untilRunning(sandbox, "neighbour");
+    await offered(agent.proxy);
+    for (const [name, text] of [...all, ["all at once", everything]] as const) {
+      const before = await offered(agent.proxy);
+      await apply(peaceful + text);
+      if (text !== everything) await untilStarted(name);
+      const during = await offered(agent.proxy);
+      const replicas = (await statusOf(sandbox)).replicas;
+      const restarts = replicas.reduce((sum, { restarts }) => sum + restarts, 0);
+      await apply(peaceful);
+      const ratio = (during.perSec / before.perSec).toFixed(3);
+      console.log(
+        `${name.padEnd(12)} ${ratio} of the throughput (${during.perSec.toFixed(1)}/s), median ` +
+          `${before.medianMs.toFixed(1)} -> ${during.medianMs.toFixed(1)} ms, ` +
+          `99 % ${before.lateMs.toFixed(0)} -> ${during.lateMs.toFixed(0)} ms, ` +
+          `${restarts} restarts`,
+      );
+    }
+    agent.kill("SIGTERM");
+    assert.equal((await agent.ended).status, 0);
+
+    async function untilStarted(...names: string[]) {
+      await until(`${names} were started`, async () => {
+        const { replicas } = await statusOf(sandbox);
+        return names.every((name) => {
+          const replica = replicas.find((r) => r.component === name);
+          return replica?.lastExit != null || replica?.state === "running";
+        });
+      }, { atMostMs: 60_000 });
+    }
+  });
+});
+
+/**
+ * Offers requests at a steady rate, whether or not those before were answered, and waits for every
+ * answer: so many were answered each second, and took so long.
+ */
+async function offered(proxy: string) {
+  const times: number[] = [];
+  const asked: Promise<void>[] = [];
+  const from = performance.now();
+  const count = OFFERED_PER_SEC * WINDOW_MS / 1000;
+  for (let i = 0; i < count; i++) {
+    const late = from + i * 1000 / OFFERED_PER_SEC - performance.now();
+    if (late > 0) await sleep(late);
+    asked.push((async () => {
+      const askedMs = performance.now();
+      const response = await fetch(`${proxy}/`, { signal: AbortSignal.timeout(60_000) });
+      assert.equal(await response.text(), "hello\n");
+      times.push(performance.now() - askedMs);
+    })());
+  }
+  await Promise.all(asked);
+  const perSec = times.length / (performance.now() - from) * 1000;
+  times.sort((a, b) => a - b);
+  return { perSec, medianMs: times[count >> 1]!, lateMs: times[Math.floor(count * 0.99)]! };
+}
+
 const mib = (bytes: number) => Math.round(bytes / MIB);
 
 /** Resident memory of the agent, in bytes. */
