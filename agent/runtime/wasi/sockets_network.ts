@@ -4,7 +4,7 @@
  * @see https://github.com/WebAssembly/wasi-sockets/tree/v0.2.12/wit/network.wit
  * @module
  */
-import { groupsOf, type IpAddress, parseIp } from "../../kernel/ip_address.ts";
+import { formatIp, groupsOf, type IpAddress, parseIp } from "../../kernel/ip_address.ts";
 import { type AgentCall, CallFailed } from "../agent_calls.ts";
 import type { WasiInstance } from "./context.ts";
 import type { GrantName } from "./grants.ts";
@@ -214,6 +214,31 @@ export function callNetwork(
 ): AgentCall {
   requireNetwork(host, call, grant);
   return host.ctx.agent!.call("network", request);
+}
+
+/** A socket that the agent bound. */
+export interface BoundSocket {
+  readonly call: AgentCall;
+  readonly id: number;
+  readonly local: SocketAddress;
+}
+
+/** Asks the agent for a socket at an address; throws, or rejects with, an `error-code`. */
+export function bindSocket(
+  host: WasiInstance,
+  transport: "tcp" | "udp",
+  { ip, port }: SocketAddress,
+): Promise<BoundSocket> {
+  const name = `wasi:sockets/${transport}#[method]${transport}-socket.start-bind`;
+  const request = { op: `${transport}-bind`, address: formatIp(ip), port };
+  const call = callNetwork(host, name, "listen", request);
+  return call.answering().then((answer) => {
+    const { id, local } = answer as { id: number; local: { address: string; port: number } };
+    return { call, id, local: fromMessage(local) };
+  }).catch((error) => {
+    call.drop();
+    fail(codeOf(error));
+  });
 }
 
 /** Throws `access-denied` where nothing of the network is granted to which this belongs. */

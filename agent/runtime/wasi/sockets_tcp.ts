@@ -22,6 +22,8 @@ import {
 } from "./io.ts";
 import { guardResource } from "./resource.ts";
 import {
+  bindSocket,
+  type BoundSocket,
   callNetwork,
   codeOf,
   type ErrorCode,
@@ -164,7 +166,7 @@ export class TcpSocket extends Socket {
   /** An operation that was started and not finished. */
   #inProgress: "bind" | "connect" | "listen" | undefined;
   /** The bound socket at the agent. */
-  #bound: { readonly call: AgentCall; readonly id: number } | undefined;
+  #bound: BoundSocket | undefined;
   #local: SocketAddress | undefined;
   #receiving: Receiving | undefined;
   #sending: Sending | undefined;
@@ -180,24 +182,11 @@ export class TcpSocket extends Socket {
     const address = fromWit(local);
     if (this.#state.kind !== "default" || this.#bound) fail("invalid-state");
     if (!isUnicast(address) || !fitsFamily(address, this.#family)) fail("invalid-argument");
-    const call = callNetwork(this.host, `${CALL}start-bind`, "listen", {
-      op: "tcp-bind",
-      address: formatIp(address.ip),
-      port: address.port,
-    });
-    return this.#bind(call);
-  }
-
-  async #bind(call: AgentCall): Promise<void> {
-    try {
-      const { id, local } = await call.answering() as Endpoints;
-      this.#bound = { call, id };
-      this.#local = fromMessage(local);
+    return bindSocket(this.host, "tcp", address).then((bound) => {
+      this.#bound = bound;
+      this.#local = bound.local;
       this.#inProgress = "bind";
-    } catch (error) {
-      call.drop();
-      fail(codeOf(error));
-    }
+    });
   }
 
   finishBind(): void {

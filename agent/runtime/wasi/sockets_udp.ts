@@ -19,12 +19,13 @@ import type { WasiInstance } from "./context.ts";
 import { clampLength, Pollable, type Readiness, STREAM_BYTES_MAX } from "./io.ts";
 import { guardResource, Resource } from "./resource.ts";
 import {
+  bindSocket,
+  type BoundSocket,
   callNetwork,
   codeOf,
   fail,
   type Family,
   fitsFamily,
-  fromMessage,
   fromWit,
   isRemote,
   type Network,
@@ -60,9 +61,7 @@ export class UdpSocket extends Socket {
   readonly #options = new SocketOptions(106_496n, 106_496n);
   readonly #peers = new Set<string>();
   #binding = false;
-  #bound:
-    | { readonly call: AgentCall; readonly id: number; readonly local: SocketAddress }
-    | undefined;
+  #bound: BoundSocket | undefined;
   #remote: SocketAddress | undefined;
   /** Streams that the guest holds. */
   #streams = 0;
@@ -80,26 +79,10 @@ export class UdpSocket extends Socket {
     const address = fromWit(local);
     if (this.#bound) fail("invalid-state");
     if (!fitsFamily(address, this.#family)) fail("invalid-argument");
-    const call = callNetwork(this.host, `${CALL}start-bind`, "listen", {
-      op: "udp-bind",
-      address: formatIp(address.ip),
-      port: address.port,
-    });
-    return this.#bind(call);
-  }
-
-  async #bind(call: AgentCall): Promise<void> {
-    try {
-      const { id, local } = await call.answering() as {
-        id: number;
-        local: { address: string; port: number };
-      };
-      this.#bound = { call, id, local: fromMessage(local) };
+    return bindSocket(this.host, "udp", address).then((bound) => {
+      this.#bound = bound;
       this.#binding = true;
-    } catch (error) {
-      call.drop();
-      fail(codeOf(error));
-    }
+    });
   }
 
   finishBind(): void {
