@@ -59,6 +59,8 @@ export class WorkerReplica implements Replica {
   #isReady = false;
   #calls: ServiceCalls | undefined;
   #outbox: ToWorker[] = [];
+  /** Resolves when the traps so far were told of, in their order: names of frames take a while. */
+  #told = Promise.resolve();
   #timeout: number | undefined;
   #over: Exit | undefined;
 
@@ -217,17 +219,17 @@ export class WorkerReplica implements Replica {
       case "started":
         return this.#started.resolve();
       case "exit":
-        this.#named(message.exit).then(
-          (exit) => this.#finish(exit, message.reusable),
+        Promise.all([this.#named(message.exit), this.#told]).then(
+          ([exit]) => this.#finish(exit, message.reusable),
           (error) => this.#fail(error.message),
         );
         return;
       case "trapped": {
         const { code, message: why } = message.exit;
-        this.name(message.exit.backtrace).then(
+        const named = this.name(message.exit.backtrace);
+        this.#told = this.#told.then(() => named).then(
           (frames) => this.options.notice(`${code}: ${why}${formatBacktrace(frames)}`),
-          (error) => this.#fail(error.message),
-        );
+        ).catch((error) => this.#fail(error.message));
         return;
       }
       case "trace":
