@@ -373,3 +373,81 @@ export interface Engine {
 
 /** An engine for each kind of isolation. */
 export type Engines = Readonly<Record<Isolation, Engine>>;
+
+/**
+ * Bytes in both directions between two peers. Where one chunk ends and the next begins means
+ * nothing. Chunks are the receiver's to keep.
+ */
+export interface PeerStream {
+  /** Text form of the other end's public key, which its connection has proven. */
+  readonly peer: string;
+  readonly protocol: string;
+  /**
+   * The next bytes, `null` at the end. At most one call is pending. Rejects with RealmError
+   * `unreachable` when the stream or its connection broke.
+   */
+  read(): Promise<Uint8Array | null>;
+  /** Resolves when there is room for more; rejects as {@link PeerStream.read} does. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Nothing more is written; the other end reads to the end of what was. */
+  end(): Promise<void>;
+  /** Breaks both directions, at both ends. */
+  abort(): void;
+}
+
+/** A connection with a peer: there is at most one that matters for each. */
+export interface PeerConnection {
+  /** Text form of its public key. */
+  readonly peer: string;
+  /** The multiaddr of the other end. */
+  readonly address: string;
+  readonly direction: "inbound" | "outbound";
+  /** By way of a relay, which cannot read it. */
+  readonly relayed: boolean;
+  /** Round trip as last measured; missing until then. */
+  readonly latencyMs?: number;
+}
+
+/** Asked for every connection and stream, also of those that are there; answers may change. */
+export interface NetworkGate {
+  /** Whether a key may be connected at all, by either side's dialling. */
+  mayConnect(peer: string): boolean;
+  /** Whether a key may open streams of a protocol here. */
+  mayOpen(peer: string, protocol: string): boolean;
+}
+
+/** Who came and went. A peer comes once, however many connections it makes. */
+export interface NetworkWatcher {
+  connected(connection: PeerConnection): void;
+  disconnected(peer: string): void;
+}
+
+/**
+ * Encrypted connections between keys. Peers are named by the text form of their public key,
+ * addresses are multiaddrs. Whoever is connected has proven its key; what it may do the
+ * {@link NetworkGate} says, which the network is made with.
+ */
+export interface Network {
+  /** Text form of the own public key. */
+  readonly self: string;
+  /** Where others reach this node: multiaddrs with its peer id. */
+  addresses(): readonly string[];
+  connections(): readonly PeerConnection[];
+  /**
+   * Connects, and returns the key of who answered. An address that ends in a peer id is answered
+   * by that key or not at all. Throws RealmError `unreachable`, `refused` (by the gate) or
+   * `usage` (no multiaddr of a transport that there is).
+   */
+  dial(address: string, signal?: AbortSignal): Promise<string>;
+  /** Ends every connection and stream with a peer. */
+  disconnect(peer: string): void;
+  /**
+   * Opens a stream to a peer that is connected. Throws RealmError `unreachable`, `refused` (the
+   * other end answers no such protocol, or not to this key).
+   */
+  open(peer: string, protocol: string, signal?: AbortSignal): Promise<PeerStream>;
+  /** Answers streams of a protocol until the returned function is called. */
+  handle(protocol: string, answer: (stream: PeerStream) => void): () => void;
+  watch(watcher: NetworkWatcher): () => void;
+  close(): Promise<void>;
+}
