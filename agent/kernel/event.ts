@@ -145,29 +145,44 @@ export function topicOf({ id, event }: Pick<SignedEvent, "id" | "event">): CID {
   return event.topic ?? id;
 }
 
-/**
- * The event that comes after `heads`, which are all of one topic and not empty. `previous` is the
- * author's own newest event in it, if there is one.
- */
+/** Where the next event of an author goes in a topic. */
+export interface EventPlace {
+  readonly topic: CID;
+  /** Events that are nobody's parents yet; not empty. */
+  readonly heads: readonly { readonly id: CID; readonly lamport: number }[];
+  /** The author's own newest event in the topic, if there is one. */
+  readonly previous: { readonly id: CID; readonly seq: number } | undefined;
+}
+
+/** The event of an author at a place; {@link signEvent} takes it. */
+export function eventAt(author: Uint8Array, place: EventPlace, content: EventContent): Event {
+  const { topic, heads, previous } = place;
+  return {
+    v: 1,
+    topic,
+    author,
+    seq: previous === undefined ? 0 : previous.seq + 1,
+    prev: previous?.id ?? null,
+    parents: heads.map(({ id }) => id).sort(byBytes),
+    lamport: Math.max(...heads.map(({ lamport }) => lamport)) + 1,
+    keyEpoch: content.keyEpoch ?? 0,
+    type: content.type,
+    payload: content.payload,
+  };
+}
+
+/** {@link eventAt} after events that are there: `heads`, all of one topic, and the author's last. */
 export function nextEvent(
   author: Uint8Array,
   heads: readonly SignedEvent[],
   previous: SignedEvent | undefined,
   content: EventContent,
 ): Event {
-  const parents = heads.map(({ id }) => id).sort(byBytes);
-  return {
-    v: 1,
+  return eventAt(author, {
     topic: topicOf(heads[0]!),
-    author,
-    seq: previous === undefined ? 0 : previous.event.seq + 1,
-    prev: previous?.id ?? null,
-    parents,
-    lamport: Math.max(...heads.map(({ event }) => event.lamport)) + 1,
-    keyEpoch: content.keyEpoch ?? 0,
-    type: content.type,
-    payload: content.payload,
-  };
+    heads: heads.map(({ id, event }) => ({ id, lamport: event.lamport })),
+    previous: previous && { id: previous.id, seq: previous.event.seq },
+  }, content);
 }
 
 /** Orders CIDs by their bytes. */
