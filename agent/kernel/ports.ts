@@ -58,6 +58,42 @@ export interface Blobs {
   list(): AsyncIterable<string>;
 }
 
+/**
+ * A blob that is being put together from pieces, in any order. What was written is there again
+ * after the process was killed, as far as the disk had it: who reads it must check it.
+ */
+export interface PartialBlob {
+  readonly digest: string;
+  /** Bytes of the whole. */
+  readonly size: number;
+  /** Up to `length` bytes: fewer, or zeros, where nothing was written. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  /** Offsets behind `size` are the writer's for notes of its own, which are gone at the end. */
+  write(offset: number, bytes: Uint8Array): Promise<void>;
+  /**
+   * Makes the first `size` bytes a blob, durably. Throws RealmError `digest-mismatch` when they are
+   * not the ones of that name, and `delete`s them.
+   */
+  finish(): Promise<void>;
+  /** Keeps what there is for later. */
+  close(): void;
+  delete(): Promise<void>;
+}
+
+/** {@link Blobs} that are read and put together in pieces: too large to hold in memory often. */
+export interface BlobPieces {
+  /** Bytes of a blob; `undefined` where it is not. */
+  size(digest: string): Promise<number | undefined>;
+  /**
+   * Up to `length` bytes from `offset`, not verified: what a disk did to them shows when the
+   * whole is. Throws RealmError `not-found` where the blob is not.
+   */
+  read(digest: string, offset: number, length: number): Promise<Uint8Array>;
+  /** What was begun and not finished; one caller at a time for each digest. */
+  begun(digest: string): Promise<PartialBlob | undefined>;
+  begin(digest: string, size: number): Promise<PartialBlob>;
+}
+
 /** A folder of the host that a guest sees. `hostPath` is absolute and exists. */
 export interface Mount {
   readonly hostPath: string;

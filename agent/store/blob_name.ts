@@ -26,3 +26,16 @@ export function corruptBlob(digest: string, found: string): RealmError {
     { hint: "Run realm apply again to fetch it anew" },
   );
 }
+
+/** The RealmError `not-found` of a blob that is not there. */
+export function missingBlob(digest: string): RealmError {
+  return new RealmError("not-found", `Cannot read blob ${digest}: it is not there`);
+}
+
+/** The RealmError `digest-mismatch` of pieces that make another blob than was wanted. */
+export function wrongBlob(digest: string, found: string): RealmError {
+  return new RealmError(
+    "digest-mismatch",
+    `Cannot finish blob ${digest}: its pieces have the sha256 ${found}`,
+  );
+}

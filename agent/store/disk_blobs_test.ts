@@ -75,3 +75,18 @@ Deno.test("DiskBlobs says which blob could not be written, and why", () =>
     );
     assert.deepEqual(await Array.fromAsync(Deno.readDir(`${folder}/tmp`)), []);
   }));
+
+Deno.test("DiskBlobs.open() keeps what was begun, for a week", () =>
+  inFolder(async (folder) => {
+    const partial = await (await DiskBlobs.open(folder)).begin(ABC, 3);
+    await partial.write(0, bytes("abc"));
+    partial.close();
+    const reopened = await DiskBlobs.open(folder);
+    assert.deepEqual(await Array.fromAsync(reopened.list()), []);
+    const begun = await reopened.begun(ABC);
+    assert.deepEqual(await begun!.read(0, 9), bytes("abc"));
+    begun!.close();
+    const old = Date.now() / 1000 - 8 * 24 * 3600;
+    await Deno.utime(`${folder}/partial/${ABC}-3`, old, old);
+    assert.equal(await (await DiskBlobs.open(folder)).begun(ABC), undefined);
+  }));

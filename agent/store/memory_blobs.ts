@@ -3,13 +3,14 @@
  *
  * @module
  */
-import type { Blobs } from "../kernel/ports.ts";
+import type { BlobPieces, Blobs, PartialBlob } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
-import { checkDigest, corruptBlob } from "./blob_name.ts";
+import { checkDigest, corruptBlob, missingBlob, wrongBlob } from "./blob_name.ts";
 
 /** Keeps every blob in a map. {@link damage} lets a test see what corruption does. */
-export class MemoryBlobs implements Blobs {
+export class MemoryBlobs implements Blobs, BlobPieces {
   readonly #blobs = new Map<string, Uint8Array>();
+  readonly #partial = new Map<string, { readonly size: number; bytes: Uint8Array }>();
 
   async put(bytes: Uint8Array): Promise<string> {
     const copy = bytes.slice();
@@ -37,6 +38,51 @@ export class MemoryBlobs implements Blobs {
 
   async *list(): AsyncIterable<string> {
     yield* [...this.#blobs.keys()].sort();
+  }
+
+  async size(digest: string): Promise<number | undefined> {
+    return this.#blobs.get(checkDigest(digest))?.length;
+  }
+
+  async read(digest: string, offset: number, length: number): Promise<Uint8Array> {
+    const bytes = this.#blobs.get(checkDigest(digest));
+    if (bytes === undefined) throw missingBlob(digest);
+    return bytes.slice(offset, offset + length);
+  }
+
+  async begun(digest: string): Promise<PartialBlob | undefined> {
+    const partial = this.#partial.get(checkDigest(digest));
+    return partial && this.begin(digest, partial.size);
+  }
+
+  async begin(digest: string, size: number): Promise<PartialBlob> {
+    const there = this.#partial.get(checkDigest(digest));
+    const partial = there?.size === size ? there : { size, bytes: new Uint8Array() };
+    this.#partial.set(digest, partial);
+    const remove = async () => void this.#partial.delete(digest);
+    return {
+      digest,
+      size,
+      read: async (offset, length) => partial.bytes.slice(offset, offset + length),
+      write: async (offset, bytes) => {
+        const end = offset + bytes.length;
+        if (end > partial.bytes.length) {
+          const grown = new Uint8Array(end);
+          grown.set(partial.bytes);
+          partial.bytes = grown;
+        }
+        partial.bytes.set(bytes, offset);
+      },
+      finish: async () => {
+        const whole = partial.bytes.slice(0, size);
+        await remove();
+        const found = await sha256Hex(whole);
+        if (found !== digest) throw wrongBlob(digest, found);
+        this.#blobs.set(digest, whole);
+      },
+      close: () => {},
+      delete: remove,
+    };
   }
 
   /** Changes the bytes kept under a digest, as a failing disk would. */
