@@ -8,14 +8,14 @@
  */
 import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import { Buffer } from "node:buffer";
-import type { SignatureBackend } from "./kernel/verify.ts";
+import type { SyncSignatureBackend } from "./kernel/verify.ts";
 
 /** DER around the 32 bytes of a key (RFC 8410, sections 4 and 7). */
 const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 
 /** Ed25519 of node:crypto. */
-export function nodeBackend(): SignatureBackend {
+export function nodeBackend(): SyncSignatureBackend {
   return {
     name: "node:crypto",
     verify(publicKey, message, signature) {

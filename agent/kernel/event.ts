@@ -25,7 +25,14 @@ import {
 } from "./canonical.ts";
 import { RealmError } from "./error.ts";
 import { formatPublicKey, KEY_BYTES } from "./key.ts";
-import { SIGNATURE_BYTES, type SignatureBackend, type Signer, verify } from "./verify.ts";
+import {
+  SIGNATURE_BYTES,
+  type SignatureBackend,
+  type Signer,
+  type SyncSigner,
+  verify,
+  type VerifySync,
+} from "./verify.ts";
 
 /** Bytes of an unsigned event: a manifest of the greatest size and room for the rest. */
 export const EVENT_BYTES_MAX = 1024 * 1024;
@@ -97,15 +104,24 @@ export async function signEvent(event: Event, signer: Signer): Promise<SignedEve
   return { id: cidOf(bytes), event, bytes, signature };
 }
 
+/** {@link signEvent}, at once. */
+export function signEventSync(event: Event, signer: SyncSigner): SignedEvent {
+  const bytes = encodeEvent(event);
+  const signature = signer.sign(signedBytes("realm/event/1", bytes));
+  return { id: cidOf(bytes), event, bytes, signature };
+}
+
 /** Throws RealmError `bad-signature` unless the author signed these very bytes. */
 export async function verifyEvent(signed: SignedEvent, backend: SignatureBackend): Promise<void> {
-  const { event, bytes, signature, id } = signed;
+  const { event, bytes, signature } = signed;
   const message = signedBytes("realm/event/1", bytes);
-  if (await verify(event.author, message, signature, backend)) return;
-  throw new RealmError(
-    "bad-signature",
-    `Cannot accept event ${id}: wanted a signature by ${formatPublicKey(event.author)}`,
-  );
+  if (!await verify(event.author, message, signature, backend)) throw forged(signed);
+}
+
+/** {@link verifyEvent}, at once. */
+export function verifyEventSync(signed: SignedEvent, verify: VerifySync): void {
+  const { event, bytes, signature } = signed;
+  if (!verify(event.author, signedBytes("realm/event/1", bytes), signature)) throw forged(signed);
 }
 
 /** The bytes that are stored and sent: dag-cbor of `[bytes, signature]`. */
@@ -244,6 +260,13 @@ function isBytes(value: unknown, length: number): value is Uint8Array {
 
 function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function forged({ id, event }: SignedEvent): RealmError {
+  return new RealmError(
+    "bad-signature",
+    `Cannot accept event ${id}: wanted a signature by ${formatPublicKey(event.author)}`,
+  );
 }
 
 function tooLarge(size: number): RealmError {

@@ -39,13 +39,34 @@ export interface SignatureBackend {
   publicKey(secretKey: Uint8Array): Awaitable<Uint8Array>;
 }
 
+/** A backend that answers at once. */
+export interface SyncSignatureBackend extends SignatureBackend {
+  verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
+  sign(secretKey: Uint8Array, message: Uint8Array): Uint8Array;
+  publicKey(secretKey: Uint8Array): Uint8Array;
+}
+
 /** A key that can sign, wherever its secret is. */
 export interface Signer {
   readonly publicKey: Uint8Array;
   sign(message: Uint8Array): Awaitable<Uint8Array>;
 }
 
+/** A {@link Signer} that answers at once. */
+export interface SyncSigner extends Signer {
+  sign(message: Uint8Array): Uint8Array;
+}
+
+/** {@link verifySync} with its backend: what code that must not wait is given. */
+export type VerifySync = (
+  publicKey: Uint8Array,
+  message: Uint8Array,
+  signature: Uint8Array,
+) => boolean;
+
 /** A signer that holds its secret key in memory. */
+export function signerOf(keys: KeyPair, backend: SyncSignatureBackend): SyncSigner;
+export function signerOf(keys: KeyPair, backend: SignatureBackend): Signer;
 export function signerOf(keys: KeyPair, backend: SignatureBackend): Signer {
   return {
     publicKey: keys.publicKey,
@@ -71,10 +92,29 @@ export async function verify(
   signature: Uint8Array,
   backend: SignatureBackend,
 ): Promise<boolean> {
-  if (publicKey.length !== KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
-  if (!acceptablePoint(publicKey) || !acceptablePoint(signature.subarray(0, 32))) return false;
-  if (!isBelow(signature.subarray(32), ORDER)) return false;
-  return await backend.verify(publicKey, message, signature);
+  return isAcceptable(publicKey, signature) && await backend.verify(publicKey, message, signature);
+}
+
+/** {@link verify}, at once: the same answer for every input. */
+export function verifySync(
+  publicKey: Uint8Array,
+  message: Uint8Array,
+  signature: Uint8Array,
+  backend: SyncSignatureBackend,
+): boolean {
+  return isAcceptable(publicKey, signature) && backend.verify(publicKey, message, signature);
+}
+
+/** {@link verifySync} on one backend. */
+export function verifierOf(backend: SyncSignatureBackend): VerifySync {
+  return (publicKey, message, signature) => verifySync(publicKey, message, signature, backend);
+}
+
+/** What holds before any backend runs, whichever it is. */
+function isAcceptable(publicKey: Uint8Array, signature: Uint8Array): boolean {
+  return publicKey.length === KEY_BYTES && signature.length === SIGNATURE_BYTES &&
+    acceptablePoint(publicKey) && acceptablePoint(signature.subarray(0, 32)) &&
+    isBelow(signature.subarray(32), ORDER);
 }
 
 /** Little-endian bytes of a 32-byte number. */

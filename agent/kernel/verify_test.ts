@@ -3,12 +3,29 @@ import * as ed25519 from "@noble/ed25519";
 import fc from "fast-check";
 import { nodeBackend } from "../crypto_node.ts";
 import { nobleBackend, webCryptoBackend } from "./signature_backends.ts";
-import { keyPairOf, signerOf, verify } from "./verify.ts";
+import { keyPairOf, signerOf, verify, verifySync } from "./verify.ts";
 import { EDGE_VECTORS } from "./verify_vectors.ts";
 
 const backends = [nodeBackend(), webCryptoBackend(), nobleBackend()];
 const hex = (text: string) => Uint8Array.from(text.match(/../g) ?? [], (b) => parseInt(b, 16));
 const runs = Deno.env.get("SLOW") ? 2000 : 15;
+
+Deno.test("verifySync() answers the edge vectors, and refuses before the backend runs", async () => {
+  for (const { name, publicKey, message, signature, accepted } of EDGE_VECTORS) {
+    assert.equal(verifySync(publicKey, message, signature, nodeBackend()), accepted, name);
+    const yes = { ...nodeBackend(), verify: () => true };
+    assert.equal(
+      verifySync(publicKey, message, signature, yes),
+      await verify(publicKey, message, signature, yes),
+      name,
+    );
+  }
+  const silent = { ...nodeBackend(), verify: () => assert.fail("asked") };
+  for (const [k, s] of [[31, 64], [33, 64], [32, 63], [32, 65]] as const) {
+    const answer = verifySync(new Uint8Array(k), new Uint8Array(), new Uint8Array(s), silent);
+    assert.equal(answer, false);
+  }
+});
 
 for (const backend of backends) {
   Deno.test(`verify() answers the edge vectors on ${backend.name}`, async () => {

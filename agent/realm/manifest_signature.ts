@@ -23,7 +23,13 @@ import {
 import { RealmError } from "../kernel/error.ts";
 import { formatPublicKey, parsePublicKey } from "../kernel/key.ts";
 import { SHA256_HEX } from "../kernel/sha256.ts";
-import { SIGNATURE_BYTES, type SignatureBackend, type Signer, verify } from "../kernel/verify.ts";
+import {
+  SIGNATURE_BYTES,
+  type SignatureBackend,
+  type Signer,
+  verify,
+  type VerifySync,
+} from "../kernel/verify.ts";
 import { decodeManifest, isComponentName, type Manifest, parseManifest } from "./manifest.ts";
 
 /** What the owner signs. */
@@ -117,26 +123,48 @@ export function parseManifestSignature(line: string): ManifestSignature {
  * which is 0 when there was none), `invalid-config` (signed, and not a valid manifest).
  */
 export async function verifyManifest(
-  { manifestBytes, signature, owner, lastVersion, backend }: {
-    manifestBytes: Uint8Array;
-    signature: ManifestSignature;
-    owner: string;
-    lastVersion: number;
-    backend: SignatureBackend;
-  },
+  claim: Claimed & { readonly backend: SignatureBackend },
 ): Promise<VerifiedManifest> {
-  const version = signature.version;
+  const { message, key } = messageOf(claim);
+  const { signature } = claim.signature;
+  return checked(claim, await verify(key, message, signature, claim.backend));
+}
+
+/** {@link verifyManifest}, at once: the same answer for every input. */
+export function verifyManifestSync(
+  claim: Claimed & { readonly verify: VerifySync },
+): VerifiedManifest {
+  const { message, key } = messageOf(claim);
+  return checked(claim, claim.verify(key, message, claim.signature.signature));
+}
+
+/** A manifest that somebody brings, and what is known of its realm. */
+export interface Claimed {
+  readonly manifestBytes: Uint8Array;
+  readonly signature: ManifestSignature;
+  readonly owner: string;
+  readonly lastVersion: number;
+}
+
+/** What has to be signed by which key. */
+function messageOf({ signature, owner }: Claimed): { message: Uint8Array; key: Uint8Array } {
   if (signature.key !== owner) {
     throw refuse(
       "wrong-owner",
-      `version ${version} is signed by ${signature.key}, wanted ${owner}`,
-      {
-        hint: "Sign with the owner's key: realm key show",
-      },
+      `version ${signature.version} is signed by ${signature.key}, wanted ${owner}`,
+      { hint: "Sign with the owner's key: realm key show" },
     );
   }
-  const bytes = claimBytes(signature);
-  if (!await verify(parsePublicKey(signature.key), bytes, signature.signature, backend)) {
+  return { message: claimBytes(signature), key: parsePublicKey(signature.key) };
+}
+
+/** All that is checked once it is known whether the signature verifies. */
+function checked(
+  { manifestBytes, signature, owner, lastVersion }: Claimed,
+  isSigned: boolean,
+): VerifiedManifest {
+  const version = signature.version;
+  if (!isSigned) {
     throw refuse(
       "bad-signature",
       `the signature of version ${version} ` +
