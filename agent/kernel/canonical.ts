@@ -45,6 +45,7 @@ export type Domain =
   | "realm/manifest/1"
   | "realm/bundle/1"
   | "realm/exec/1"
+  | "realm/health/1"
   | "realm/succession/1";
 
 /**

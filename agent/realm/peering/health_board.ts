@@ -1,0 +1,69 @@
+/**
+ * What the nodes of a realm say of themselves, and which of them are live.
+ *
+ * The newest record of each approved node is kept, so memory is bounded by their number. A node is
+ * live as long as its last news came less than {@link SILENT_MS} ago, by the observer's monotonic
+ * clock; this node always is.
+ *
+ * @module
+ */
+import type { HealthRecord, SignedHealth } from "./health_record.ts";
+
+/** A node of which nothing was heard for so long is not live. */
+export const SILENT_MS = 5_000;
+
+/** What is known of one node. */
+export interface NodeHealth {
+  readonly record: HealthRecord;
+  /** When the record came, in milliseconds of the monotonic clock. */
+  readonly heardAtMs: number;
+}
+
+/** See the module. Keys are in text form. */
+export class HealthBoard {
+  readonly #newest = new Map<string, SignedHealth & { heardAtMs: number }>();
+
+  constructor(readonly self: string) {}
+
+  /** Whether a record is newer than the one that is there. */
+  isNews({ key, epoch, counter }: Pick<HealthRecord, "key" | "epoch" | "counter">): boolean {
+    const last = this.#newest.get(key)?.record;
+    if (last === undefined) return true;
+    return epoch > last.epoch || (epoch === last.epoch && counter > last.counter);
+  }
+
+  /** Takes a record that is news. */
+  put(signed: SignedHealth, heardAtMs: number): void {
+    this.#newest.set(signed.record.key, { ...signed, heardAtMs });
+  }
+
+  get(key: string): NodeHealth | undefined {
+    return this.#newest.get(key);
+  }
+
+  /** Every record that is there, to hand on. */
+  all(): readonly SignedHealth[] {
+    return [...this.#newest.values()];
+  }
+
+  /** Forgets whoever is not approved any more. */
+  retain(approved: (key: string) => boolean): void {
+    for (const key of this.#newest.keys()) if (!approved(key)) this.#newest.delete(key);
+  }
+
+  isLive(key: string, nowMs: number): boolean {
+    if (key === this.self) return true;
+    const newest = this.#newest.get(key);
+    return newest !== undefined && nowMs - newest.heardAtMs < SILENT_MS;
+  }
+
+  /** When the next node falls silent, if none is heard of until then. */
+  nextSilenceMs(nowMs: number): number | undefined {
+    let next: number | undefined;
+    for (const [key, { heardAtMs }] of this.#newest) {
+      const at = heardAtMs + SILENT_MS;
+      if (key !== this.self && at > nowMs && (next === undefined || at < next)) next = at;
+    }
+    return next;
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * Health records: what each node says of itself every second or two, signed by its key, handed on
+ * by every other node.
+ *
+ * The bytes are the dag-cbor array `[record, signature]`, where `record` is the canonical bytes of
+ * the map and the signature is over `realm/health/1`, a zero byte and these bytes. Of two records of
+ * one node the one with the greater `epoch`, then `counter`, is the newer; a node counts its starts
+ * as epochs. What is said is the word of that node and of no one else.
+ *
+ * @module
+ */
+import {
+  type CborValue,
+  decodeCanonical,
+  encodeCanonical,
+  signedBytes,
+} from "../../kernel/canonical.ts";
+import { RealmError } from "../../kernel/error.ts";
+import { formatPublicKey, parsePublicKey } from "../../kernel/key.ts";
+import {
+  ADDRESS_LENGTH_MAX,
+  ADDRESSES_MAX,
+  count,
+  isMap,
+  keyOf,
+  keys,
+  list,
+  NAME_LENGTH_MAX,
+  PROGRAM_LENGTH_MAX,
+  text,
+} from "./frame.ts";
+
+/** Bytes of a record with its signature. */
+export const RECORD_BYTES_MAX = 64 * 1024;
+/** Components of one node, peers with a latency, nodes that wait for approval, in one record. */
+export const COMPONENTS_MAX = 512;
+export const LATENCIES_MAX = 64;
+export const PENDING_MAX = 8;
+
+/** The replicas of a component on one node. */
+export interface ComponentHealth {
+  readonly component: string;
+  /** sha256 of the bytes of those that run, in hex. */
+  readonly digest: string;
+  readonly wanted: number;
+  readonly running: number;
+}
+
+/** A key that asked to join and is not approved. */
+export interface PendingPeer {
+  /** Text form of the key. */
+  readonly key: string;
+  /** The name that it gives itself. */
+  readonly name: string;
+}
+
+/** What the shell knows of its own node, for its record. */
+export interface OwnHealth {
+  /** Version of the manifest that is applied; 0 for none. */
+  readonly version: number;
+  /** In thousandths of all cores. */
+  readonly cpuPermille: number;
+  /** Resident memory of the agent. */
+  readonly memoryBytes: number;
+  readonly addresses: readonly string[];
+  readonly replicas: readonly ComponentHealth[];
+  /** Round trip to linked peers, by the text of their key. */
+  readonly latencies: readonly (readonly [peer: string, ms: number])[];
+}
+
+/** One record. */
+export interface HealthRecord extends OwnHealth {
+  /** Text form of the node's key. */
+  readonly key: string;
+  readonly epoch: number;
+  readonly counter: number;
+  readonly name: string;
+  readonly program: string;
+  /** sha256 over the ids of the heads of its control log, sorted, in hex. */
+  readonly heads: string;
+  /** Digest of the view of its control log: equal heads, equal view. */
+  readonly viewDigest: string;
+  /** Events of its control log. */
+  readonly count: number;
+  /** Nodes that asked this one to join, the newest last. */
+  readonly pending: readonly PendingPeer[];
+}
+
+/** A record with the bytes that are handed on. */
+export interface SignedHealth {
+  readonly record: HealthRecord;
+  readonly bytes: Uint8Array;
+}
+
+/** Signs the record of the own node. */
+export function signHealth(
+  record: HealthRecord,
+  sign: (message: Uint8Array) => Uint8Array,
+): SignedHealth {
+  const bytes = encodeCanonical({
+    v: 1,
+    key: parsePublicKey(record.key),
+    epoch: record.epoch,
+    counter: record.counter,
+    name: record.name,
+    program: record.program,
+    heads: record.heads,
+    view: record.viewDigest,
+    count: record.count,
+    version: record.version,
+    cpu: record.cpuPermille,
+    memory: record.memoryBytes,
+    addresses: record.addresses.slice(0, ADDRESSES_MAX),
+    replicas: record.replicas.slice(0, COMPONENTS_MAX)
+      .map(({ component, digest, wanted, running }) => [component, digest, wanted, running]),
+    latencies: record.latencies.slice(0, LATENCIES_MAX)
+      .map(([peer, ms]) => [parsePublicKey(peer), Math.round(ms)]),
+    pending: record.pending.slice(-PENDING_MAX)
+      .map(({ key, name }) => [parsePublicKey(key), name]),
+  });
+  const signature = sign(signedBytes("realm/health/1", bytes));
+  return { record, bytes: encodeCanonical([bytes, signature]) };
+}
+
+/**
+ * Reads a record that is news, `undefined` for any other: most records arrive several times, and to
+ * verify a signature costs more than all the rest. Throws RealmError `corrupt` for what is out of
+ * bounds and `bad-signature`.
+ */
+export function readHealth(
+  bytes: Uint8Array,
+  isNews: (record: HealthRecord) => boolean,
+  verify: (key: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean,
+): SignedHealth | undefined {
+  const [inner, signature] = parts(bytes);
+  const record = recordOf(inner);
+  if (!isNews(record)) return undefined;
+  if (verify(parsePublicKey(record.key), signedBytes("realm/health/1", inner), signature)) {
+    return { record, bytes };
+  }
+  throw new RealmError(
+    "bad-signature",
+    `Cannot accept health record: wanted a signature by ${record.key}`,
+  );
+}
+
+function parts(bytes: Uint8Array): [Uint8Array, Uint8Array] {
+  if (bytes.length > RECORD_BYTES_MAX) throw corrupt(`has ${bytes.length} bytes`);
+  const value = decodeCanonical(bytes);
+  if (!Array.isArray(value) || value.length !== 2) throw corrupt("wanted a record and a signature");
+  const [inner, signature] = value as readonly CborValue[];
+  if (!(inner instanceof Uint8Array) || !(signature instanceof Uint8Array)) {
+    throw corrupt("wanted bytes");
+  }
+  return [inner, signature];
+}
+
+const KEYS = "addresses count counter cpu epoch heads key latencies memory name pending program " +
+  "replicas v version view";
+
+function recordOf(bytes: Uint8Array): HealthRecord {
+  const value = decodeCanonical(bytes);
+  if (!isMap(value)) throw corrupt("not a map");
+  keys(value, KEYS);
+  if (value.v !== 1) throw corrupt("wanted version 1");
+  return {
+    key: formatPublicKey(keyOf(value.key)),
+    epoch: count(value.epoch),
+    counter: count(value.counter),
+    name: text(value.name, NAME_LENGTH_MAX),
+    program: text(value.program, PROGRAM_LENGTH_MAX),
+    heads: hex(value.heads),
+    viewDigest: hex(value.view),
+    count: count(value.count),
+    version: count(value.version),
+    cpuPermille: count(value.cpu),
+    memoryBytes: count(value.memory),
+    addresses: list(value.addresses, ADDRESSES_MAX, (item) => text(item, ADDRESS_LENGTH_MAX)),
+    replicas: list(value.replicas, COMPONENTS_MAX, (item) => {
+      const [component, digest, wanted, running] = tuple(item, 4);
+      return {
+        component: text(component, NAME_LENGTH_MAX * 2),
+        digest: hex(digest),
+        wanted: count(wanted),
+        running: count(running),
+      };
+    }),
+    latencies: list(value.latencies, LATENCIES_MAX, (item) => {
+      const [peer, ms] = tuple(item, 2);
+      return [formatPublicKey(keyOf(peer)), count(ms)] as const;
+    }),
+    pending: list(value.pending, PENDING_MAX, (item) => {
+      const [key, name] = tuple(item, 2);
+      return { key: formatPublicKey(keyOf(key)), name: text(name, NAME_LENGTH_MAX) };
+    }),
+  };
+}
+
+function tuple(value: CborValue, length: number): readonly CborValue[] {
+  if (!Array.isArray(value) || value.length !== length) throw corrupt(`wanted a list of ${length}`);
+  return value;
+}
+
+function hex(value: CborValue | undefined): string {
+  const digits = text(value, 64);
+  if (!/^[0-9a-f]{64}$/.test(digits)) throw corrupt("wanted a sha256 in hex");
+  return digits;
+}
+
+function corrupt(problem: string): RealmError {
+  return new RealmError("corrupt", `Cannot read health record: ${problem}`);
+}
