@@ -103,6 +103,6 @@ Deno.test("realm run --stats tells how long a guest was throttled, also when it 
   const { status, lines } = await realm("run", ...flags, file("spin"));
   assert.equal(status, 102);
   const throttled = lines.find((line) => line.startsWith("throttled"));
-  assert.ok(Number(/(\d+) ms/.exec(throttled!)![1]) > 100, throttled);
+  assert.ok(Number(/(\d+) ms/.exec(throttled!)![1]) > 100, throttled!);
   assert.ok(lines.some((line) => line.startsWith("error[out-of-fuel]")));
 });
