@@ -91,7 +91,7 @@ async function makeKeys(name: string, files: KeyFiles): Promise<void> {
   const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
   const { keyPairOf, signerOf } = await import("../agent/kernel/verify.ts");
   const { encodeSigned } = await import("../agent/kernel/event.ts");
-  const { createControlGenesis } = await import("../agent/realm/control_log.ts");
+  const { createControlGenesis } = await import("../agent/realm/control_event.ts");
   const { writeKeyFile, writeNewFile } = await import("./key_file.ts");
   for (const left of [files.recoveryFile, files.genesisFile]) {
     if (!await exists(left)) continue;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { decodeSigned } from "../agent/kernel/event.ts";
 import { parsePublicKey } from "../agent/kernel/key.ts";
-import { readControlGenesis } from "../agent/realm/control_log.ts";
+import { readControlGenesis } from "../agent/realm/control_event.ts";
 import { parseManifest } from "../agent/realm/manifest.ts";
 import { main } from "./app.ts";
 import { manifestTemplate } from "./init.ts";

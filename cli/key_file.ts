@@ -17,7 +17,7 @@ import { RealmError } from "../agent/kernel/error.ts";
 import { decodeSigned, type SignedEvent, verifyEvent } from "../agent/kernel/event.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf } from "../agent/kernel/verify.ts";
-import { readControlGenesis } from "../agent/realm/control_log.ts";
+import { readControlGenesis } from "../agent/realm/control_event.ts";
 
 /** A key file is a few lines; what is longer is something else. */
 const KEY_FILE_BYTES_MAX = 64 * 1024;

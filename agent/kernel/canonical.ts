@@ -84,7 +84,12 @@ export function decodeCanonical(bytes: Uint8Array): CborValue {
 
 /** The CID (version 1, dag-cbor, sha2-256) of canonical bytes. */
 export function cidOf(bytes: Uint8Array): CID {
-  return CID.createV1(DAG_CBOR, createDigest(SHA2_256, sha256(bytes)));
+  return cidOfDigest(sha256(bytes));
+}
+
+/** The CID of canonical bytes with this sha256, of 32 bytes: `cid.multihash.digest` gives it back. */
+export function cidOfDigest(digest: Uint8Array): CID {
+  return CID.createV1(DAG_CBOR, createDigest(SHA2_256, digest));
 }
 
 /** Whether a CID is one that {@link cidOf} makes. */

@@ -28,7 +28,13 @@ import {
   type RouteSpec,
 } from "./manifest_schema.ts";
 
-export { baseName, isComponentName, sourceScheme } from "./manifest_schema.ts";
+export {
+  baseName,
+  isComponentName,
+  isNodeName,
+  REPLICAS_MAX,
+  sourceScheme,
+} from "./manifest_schema.ts";
 export type {
   ComponentSpec,
   HealthSpec,

@@ -144,7 +144,8 @@ const HOST_NAME =
   /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/;
 const TAG = /^[a-z0-9][a-z0-9_.-]{0,62}$/;
 const TAG_WANTED = "1 to 63 of a-z, 0-9, _, . and -";
-const REPLICAS_MAX = 1_000;
+/** Replicas of one component, by a route, a placement or `realm scale`. */
+export const REPLICAS_MAX = 1_000;
 const COUNT_MAX = 1_000_000;
 const DAY_MS = 86_400_000;
 
@@ -159,6 +160,11 @@ const variables = record(
   (key) => /^[^=\0]+$/.test(key) ? undefined : "a name without = and NUL",
   noNul,
 );
+
+/** Whether text is the name of a node. */
+export function isNodeName(value: string): boolean {
+  return NAME.test(value);
+}
 
 /** Whether text is the name of a component: `orders`, or `orders@blue`. */
 export function isComponentName(value: string): boolean {

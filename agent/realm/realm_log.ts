@@ -1,0 +1,515 @@
+/**
+ * The control log of one realm on one node: its events in memory and in a {@link Store}, what may
+ * enter, and what it comes to.
+ *
+ * Nothing here waits. Events come in by {@link RealmLog.offer} and {@link RealmLog.append} and are
+ * in the view at once; {@link RealmLog.flush} makes them durable, all in one write, and returns
+ * those that may now be handed on. Until then `stored()`, `load()` and `isStored()` do not show
+ * them: a node that told of its own event and then lost it would write another one in its place.
+ *
+ * A log without a genesis takes one: that of the topic, or of the owner, that it was told on this
+ * machine. Everything else waits for it.
+ *
+ * At the door an event is refused that is malformed, badly signed, of another topic, or out of
+ * place; and set aside when its author has no say, or its key was revoked. What was set aside is
+ * taken when an event that is kept needs it (`kernel/topic.ts` says what is kept), or when its
+ * author gets a say.
+ *
+ * @module
+ */
+import { type CID, decodeCanonical, encodeCanonical } from "../kernel/canonical.ts";
+import { RealmError } from "../kernel/error.ts";
+import {
+  decodeSigned,
+  encodeSigned,
+  eventAt,
+  type EventPlace,
+  type SignedEvent,
+  signEventSync,
+  verifyEventSync,
+} from "../kernel/event.ts";
+import { formatPublicKey } from "../kernel/key.ts";
+import type { Store, StoreOp } from "../kernel/ports.ts";
+import { type EventKey, keyOf, Topic, type TopicEvent } from "../kernel/topic.ts";
+import type { SyncSigner, VerifySync } from "../kernel/verify.ts";
+import {
+  controlContent,
+  type ControlEvent,
+  readControlEvent,
+  readControlGenesis,
+} from "./control_event.ts";
+import { decodeManifest, type Manifest, parseManifest } from "./manifest.ts";
+import type { ManifestSignature } from "./manifest_signature.ts";
+import { planChanges } from "./plan.ts";
+import { RealmFold } from "./realm_fold.ts";
+import type { RealmView } from "./realm_view.ts";
+import { type Said, saidBy } from "./said.ts";
+import { Standing } from "./standing.ts";
+
+/** Events set aside, and their bytes together; the oldest are dropped for new ones. */
+export const ASIDE_MAX = 4_096;
+export const ASIDE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Whose log a node takes. With neither it takes none. */
+export interface RealmTrust {
+  /** Text form of the key that is, or was, its owner. */
+  readonly owner?: string;
+  /** CID of its genesis, in text. */
+  readonly topic?: string;
+}
+
+/** Why an event was not taken. */
+export interface Refusal {
+  readonly id: CID;
+  readonly author: Uint8Array;
+  /**
+   * `corrupt` or `bad-signature`: whoever sent it misbehaves. `refused`: its author has no say, as
+   * far as is known here; `unclaimed`: there is no genesis here yet.
+   */
+  readonly code: "corrupt" | "bad-signature" | "refused" | "unclaimed";
+  readonly problem: string;
+}
+
+/** What became of events that were offered. */
+export interface Offered {
+  /** New here now, parents first; also such as had been set aside. */
+  readonly accepted: readonly SignedEvent[];
+  /** How many were here already. */
+  readonly known: number;
+  /** Events that others wait for. */
+  readonly missing: readonly CID[];
+  readonly refused: readonly Refusal[];
+}
+
+/** The contents of the manifest in force. */
+export interface InForceManifest {
+  readonly event: CID;
+  readonly bytes: Uint8Array;
+  readonly manifest: Manifest;
+  readonly signature: ManifestSignature;
+}
+
+const PREFIX = "control/event/";
+/** Hex digits of the greatest lamport: keys are in the order of events. */
+const LAMPORT_DIGITS = 14;
+
+/** What there is once there is a genesis. */
+interface Open {
+  readonly topic: Topic;
+  readonly standing: Standing;
+  readonly said: Map<TopicEvent, Said>;
+  fold: RealmFold | undefined;
+  view: RealmView | undefined;
+}
+
+/** See the module. */
+export class RealmLog {
+  #open: Open | undefined;
+  /** Accepted and not durable yet, parents first. */
+  #pending = new Map<EventKey, SignedEvent>();
+  readonly #aside = new Map<EventKey, SignedEvent>();
+  #asideBytes = 0;
+  /** Components that differ in a manifest and the one before, by the events of both. */
+  readonly #touched = new Map<string, readonly string[]>();
+  #manifest: InForceManifest | undefined;
+
+  private constructor(
+    readonly store: Store,
+    readonly verify: VerifySync,
+    readonly trust: RealmTrust,
+  ) {}
+
+  /**
+   * Loads what is stored, and checks all of it again. Throws RealmError `corrupt` when that is
+   * damaged, `wrong-owner` when it is not the log that `trust` names.
+   */
+  static open(
+    { store, verify, trust }: { store: Store; verify: VerifySync; trust: RealmTrust },
+  ): RealmLog {
+    const stored = [...store.scan(PREFIX)].map(([, value]) => decodeStored(value).signed);
+    if (stored.length === 0) return new RealmLog(store, verify, trust);
+    // The genesis comes first. It was trusted when it was stored.
+    const log = new RealmLog(store, verify, { topic: stored[0]!.id.toString() });
+    const { refused, missing } = log.offer(stored);
+    log.#pending.clear(); // they are where they were read
+    // What was stored before a revocation of its author came may be refused now.
+    const problem = refused.find(({ code }) => code !== "refused")?.problem ??
+      (missing.length > 0 ? `event ${missing[0]} is missing` : undefined);
+    if (problem !== undefined || log.view === undefined) {
+      throw new RealmError("corrupt", `Cannot read the control log: ${problem ?? "no genesis"}`, {
+        hint: "Move the data folder away and join the realm again",
+      });
+    }
+    const { topic, owners } = log.view;
+    if (
+      (trust.topic ?? topic) !== topic ||
+      (trust.owner !== undefined && !owners.includes(trust.owner))
+    ) {
+      throw new RealmError(
+        "wrong-owner",
+        `Cannot open the control log: it is of realm ${topic} of ${owners.at(-1)}, wanted ${
+          trust.topic ?? trust.owner
+        }`,
+        { hint: "Start with another data folder: realm agent --data DIR" },
+      );
+    }
+    return log;
+  }
+
+  /** The graph of events; `undefined` until there is a genesis. Not to be added to. */
+  get topic(): Topic | undefined {
+    return this.#open?.topic;
+  }
+
+  /** What the log comes to; the same object until something changes. */
+  get view(): RealmView | undefined {
+    const open = this.#open;
+    if (open === undefined) return undefined;
+    return open.view ??= this.#folded(open).view();
+  }
+
+  /** Takes events from elsewhere: in any order, any number of times. */
+  offer(events: readonly SignedEvent[]): Offered {
+    const offer = new Offer();
+    const fresh = new Map<EventKey, SignedEvent>();
+    for (const signed of events) {
+      const key = keyOf(signed.id);
+      if (this.#open?.topic.at(key) !== undefined) offer.known++;
+      else if (this.#aside.has(key)) fresh.set(key, signed); // verified before
+      else if (!fresh.has(key) && this.#isSigned(signed, offer)) fresh.set(key, signed);
+    }
+    if (this.#open === undefined) this.#found(fresh, offer);
+    if (this.#open !== undefined) {
+      for (const [key, signed] of fresh) this.#setAside(key, signed);
+      this.#takeAside(this.#open, fresh, offer);
+      this.#trimAside();
+    }
+    return offer.done();
+  }
+
+  /**
+   * Makes, signs and takes an event of this node's own. Throws RealmError `refused` when its key
+   * has no say in it, `unclaimed` without a genesis.
+   */
+  append(said: ControlEvent, signer: SyncSigner): SignedEvent {
+    const place = this.placeFor(signer.publicKey);
+    const signed = signEventSync(eventAt(signer.publicKey, place, controlContent(said)), signer);
+    const { accepted, refused } = this.offer([signed]);
+    if (accepted.some(({ id }) => id.equals(signed.id))) return signed;
+    throw new RealmError(
+      "refused",
+      `Cannot write to the control log: ${refused[0]?.problem ?? "it does not fit"}`,
+    );
+  }
+
+  /** Where the next event of a key goes. Throws RealmError `unclaimed` without a genesis. */
+  placeFor(author: Uint8Array): EventPlace {
+    if (this.#open === undefined) {
+      throw new RealmError("unclaimed", "Cannot write to the control log: there is none yet", {
+        hint: "Run realm apply",
+      });
+    }
+    return this.#open.topic.placeFor(author);
+  }
+
+  /**
+   * Makes everything durable that came since, in one write, and returns it, parents first.
+   * `wallMs` is what {@link RealmLog.storedAtMs} will say.
+   */
+  flush(wallMs: number): readonly SignedEvent[] {
+    if (this.#pending.size === 0) return [];
+    const events = [...this.#pending.values()];
+    this.store.write(events.map((signed): StoreOp => ({
+      put: storeKey(signed.event.lamport, signed.id),
+      value: encodeCanonical([encodeSigned(signed), Math.trunc(wallMs)]),
+    })));
+    this.#pending.clear();
+    return events;
+  }
+
+  /** Whether an event is here and durable, also one that is not kept any more. */
+  isStored(id: CID): boolean {
+    return this.topic?.has(id) === true && !this.#pending.has(keyOf(id));
+  }
+
+  /** Durable kept events in order: what is reconciled with peers. */
+  *stored(): Iterable<TopicEvent> {
+    for (const event of this.topic?.order() ?? []) {
+      if (!this.#pending.has(event.key)) yield event;
+    }
+  }
+
+  /** A durable event. */
+  load(id: CID): SignedEvent | undefined {
+    const event = this.topic?.get(id);
+    return event === undefined || this.#pending.has(event.key) ? undefined : this.#read(event);
+  }
+
+  /** When a durable event was stored here, in milliseconds since 1970. */
+  storedAtMs(id: CID): number | undefined {
+    const event = this.topic?.get(id);
+    const stored = event && this.store.get(storeKey(event.lamport, id));
+    return stored && decodeStored(stored).atMs;
+  }
+
+  /** The manifest in force. */
+  manifest(): InForceManifest | undefined {
+    const open = this.#open;
+    const event = open && this.#folded(open).inForce;
+    if (event === undefined) return undefined;
+    if (this.#manifest?.event.equals(event.id) !== true) this.#manifest = this.#manifestOf(event);
+    return this.#manifest;
+  }
+
+  /** The greatest version of a manifest in any event here: the next one's has to be above it. */
+  get versionMax(): number {
+    let max = 0;
+    for (const said of this.#open?.said.values() ?? []) {
+      if (said.kind === "manifest" && said.problem === undefined) max = Math.max(max, said.version);
+    }
+    return max;
+  }
+
+  #isSigned(signed: SignedEvent, offer: Offer): boolean {
+    try {
+      verifyEventSync(signed, this.verify);
+      return true;
+    } catch (error) {
+      offer.refuse(signed, error);
+      return false;
+    }
+  }
+
+  /** Looks for the genesis that this node trusts. */
+  #found(events: Map<EventKey, SignedEvent>, offer: Offer): void {
+    const { owner, topic } = this.trust;
+    for (const [key, signed] of events) {
+      const { id, event } = signed;
+      if (event.topic !== null) continue;
+      events.delete(key);
+      if (this.#open !== undefined) continue;
+      const isTrusted = (owner !== undefined || topic !== undefined) &&
+        (topic === undefined || topic === id.toString()) &&
+        (owner === undefined || topic !== undefined || owner === formatPublicKey(event.author));
+      if (!isTrusted) {
+        offer.refuse(signed, "it is the genesis of another realm", "refused");
+        continue;
+      }
+      try {
+        this.#start(signed);
+        offer.accepted.push(signed);
+      } catch (error) {
+        offer.refuse(signed, error);
+      }
+    }
+    if (this.#open !== undefined) return;
+    for (const signed of events.values()) {
+      offer.refuse(signed, "there is no genesis here yet", "unclaimed");
+    }
+  }
+
+  #start(signed: SignedEvent): void {
+    const genesis = readControlGenesis(signed.event);
+    const topic = new Topic(signed.id, signed.event);
+    const standing = new Standing(topic, genesis);
+    topic.judge((event) => standing.isVoid(event));
+    const said = new Map([[topic.genesis, readControlEvent(signed.event) as Said]]);
+    this.#open = { topic, standing, said, fold: undefined, view: undefined };
+    this.#pending.set(topic.genesis.key, signed);
+  }
+
+  #setAside(key: EventKey, signed: SignedEvent): void {
+    if (this.#aside.has(key)) return;
+    this.#aside.set(key, signed);
+    this.#asideBytes += signed.bytes.length;
+  }
+
+  #trimAside(): void {
+    for (const oldest of this.#aside.keys()) {
+      if (this.#aside.size <= ASIDE_MAX && this.#asideBytes <= ASIDE_BYTES_MAX) return;
+      this.#drop(oldest);
+    }
+  }
+
+  #drop(key: EventKey): void {
+    const signed = this.#aside.get(key);
+    if (signed === undefined) return;
+    this.#aside.delete(key);
+    this.#asideBytes -= signed.bytes.length;
+  }
+
+  /** Takes what fits of what is aside, until nothing more does. */
+  #takeAside(open: Open, fresh: ReadonlyMap<EventKey, SignedEvent>, offer: Offer): void {
+    let candidates = [...fresh];
+    while (candidates.length > 0) {
+      candidates.sort(([, a], [, b]) => a.event.lamport - b.event.lamport);
+      let isTaken = false;
+      for (const [key] of candidates) isTaken = this.#take(open, key, offer) || isTaken;
+      candidates = isTaken ? [...this.#aside] : [];
+    }
+    for (const [key, signed] of fresh) {
+      if (!this.#aside.has(key)) continue;
+      const missing = this.#needs(open, signed).missing;
+      if (missing.length > 0) missing.forEach((id) => offer.missing.set(keyOf(id), id));
+      else {
+        const author = formatPublicKey(signed.event.author);
+        offer.refuse(signed, `${author} has no say in ${signed.event.type}`, "refused");
+      }
+    }
+  }
+
+  /** Takes one event and its ancestors from aside; false when it has to wait. */
+  #take(open: Open, key: EventKey, offer: Offer): boolean {
+    const signed = this.#aside.get(key);
+    if (signed === undefined || !open.standing.mayWrite(signed.event.author, signed.event.type)) {
+      return false;
+    }
+    const { missing, ancestors } = this.#needs(open, signed);
+    if (missing.length > 0) return false;
+    for (const next of [...ancestors, signed]) {
+      this.#drop(keyOf(next.id));
+      if (!this.#enter(open, next, offer)) return true; // and what needs it will never fit
+    }
+    return true;
+  }
+
+  /** What an event needs that is not in the topic: aside, in order, or nowhere here. */
+  #needs(
+    open: Open,
+    signed: SignedEvent,
+  ): { missing: readonly CID[]; ancestors: readonly SignedEvent[] } {
+    const missing = new Map<EventKey, CID>();
+    const found = new Map<EventKey, SignedEvent>();
+    const queue = [signed];
+    for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+      const { parents, prev } = next.event;
+      for (const id of prev === null ? parents : [...parents, prev]) {
+        const key = keyOf(id);
+        if (open.topic.at(key) !== undefined || found.has(key)) continue;
+        const aside = this.#aside.get(key);
+        if (aside === undefined) missing.set(key, id);
+        else {
+          found.set(key, aside);
+          queue.push(aside);
+        }
+      }
+    }
+    const ancestors = [...found.values()].sort((a, b) => a.event.lamport - b.event.lamport);
+    return { missing: [...missing.values()], ancestors };
+  }
+
+  /** Puts an event into the topic; false when it can never be there. */
+  #enter(open: Open, signed: SignedEvent, offer: Offer): boolean {
+    const { topic, standing } = open;
+    let said: Said;
+    try {
+      said = saidBy(signed.event, this.verify);
+    } catch (error) {
+      offer.refuse(signed, error);
+      return false;
+    }
+    const { size } = topic;
+    const wasForked = topic.tipsOf(signed.event.author).length > 1;
+    const added = topic.add(signed, (event) => standing.problemOf(event, said));
+    if (added.kind === "invalid") {
+      offer.refuse(signed, `event ${signed.id}: ${added.problem}`, "corrupt");
+      return false;
+    }
+    if (added.kind !== "added") return added.kind === "known";
+    const { event } = added;
+    open.said.set(event, said);
+    this.#pending.set(event.key, signed);
+    offer.accepted.push(signed);
+    open.view = undefined;
+    const isJudged = standing.learn(event, said) && topic.judge((e) => standing.isVoid(e));
+    // Nothing of what came before it looks different now, and it comes after all of it.
+    const isNext = !isJudged && !wasForked && topic.counts(event) && topic.size === size + 1 &&
+      topic.tipsOf(event.author).length === 1 && topic.isLast(event);
+    if (isNext) open.fold?.take(event);
+    else open.fold = undefined;
+    return true;
+  }
+
+  #folded(open: Open): RealmFold {
+    return open.fold ??= RealmFold.of({
+      topic: open.topic,
+      standing: open.standing,
+      said: (event) => open.said.get(event)!,
+      touched: (before, after) => this.#touchedBetween(before, after),
+    });
+  }
+
+  #touchedBetween(before: TopicEvent, after: TopicEvent): readonly string[] {
+    const pair = before.key + after.key;
+    let touched = this.#touched.get(pair);
+    if (touched === undefined) {
+      const release = (event: TopicEvent) => {
+        const { manifest, signature } = this.#manifestOf(event);
+        return { manifest, digests: signature.digests };
+      };
+      touched = planChanges(release(before), release(after))
+        .filter(({ subject }) => subject === "component").map(({ name }) => name);
+      this.#touched.set(pair, touched);
+    }
+    return touched;
+  }
+
+  #manifestOf(event: TopicEvent): InForceManifest {
+    const read = readControlEvent(this.#read(event).event);
+    if (read.kind !== "manifest") throw new Error("not the event of a manifest");
+    const { manifestBytes, signature } = read;
+    const manifest = parseManifest(decodeManifest(manifestBytes));
+    return { event: event.id, bytes: manifestBytes, manifest, signature };
+  }
+
+  /** An event of the topic with its payload. */
+  #read(event: TopicEvent): SignedEvent {
+    const pending = this.#pending.get(event.key);
+    if (pending !== undefined) return pending;
+    const stored = this.store.get(storeKey(event.lamport, event.id));
+    if (stored === undefined) {
+      throw new RealmError("corrupt", `Cannot read event ${event.id}: it is gone from the store`);
+    }
+    return decodeStored(stored).signed;
+  }
+}
+
+function decodeStored(value: Uint8Array): { signed: SignedEvent; atMs: number } {
+  const [encoded, atMs] = decodeCanonical(value) as [Uint8Array, number];
+  return { signed: decodeSigned(encoded), atMs };
+}
+
+/** What one call of `offer` comes to. */
+class Offer {
+  readonly accepted: SignedEvent[] = [];
+  known = 0;
+  readonly missing = new Map<EventKey, CID>();
+  readonly refused: Refusal[] = [];
+
+  refuse(signed: SignedEvent, problem: unknown, code: Refusal["code"] = "corrupt"): void {
+    const { id, event: { author } } = signed;
+    if (typeof problem === "string") {
+      this.refused.push({ id, author, code, problem });
+      return;
+    }
+    if (!(problem instanceof RealmError)) throw problem;
+    const isForged = problem.code === "bad-signature";
+    this.refused.push({
+      id,
+      author,
+      code: isForged ? "bad-signature" : "corrupt",
+      problem: problem.message,
+    });
+  }
+
+  done(): Offered {
+    const { accepted, known, refused } = this;
+    const here = new Set(accepted.map(({ id }) => keyOf(id)));
+    const missing = [...this.missing].filter(([key]) => !here.has(key)).map(([, id]) => id);
+    return { accepted, known, missing, refused };
+  }
+}
+
+function storeKey(lamport: number, id: CID): string {
+  return `${PREFIX}${lamport.toString(16).padStart(LAMPORT_DIGITS, "0")}/${id}`;
+}

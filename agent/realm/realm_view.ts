@@ -1,0 +1,124 @@
+/**
+ * What a control log comes to: who owns the realm, which nodes are in it, which manifest is in
+ * force and what operators changed since.
+ *
+ * A value that is never changed. Keys are in text form, ids of events the text of their CIDs. Two
+ * nodes with the same heads have views with the same {@link viewDigest}.
+ *
+ * @module
+ */
+import { type CborValue, encodeCanonical, sha256HexSync } from "../kernel/canonical.ts";
+import type { Overrides } from "./desired.ts";
+
+/** A node that may take part. */
+export interface ApprovedNode {
+  readonly key: string;
+  readonly name: string;
+  /** The event that approved it. */
+  readonly event: string;
+}
+
+/** A manifest that was handed to the realm. */
+export interface ManifestRecord {
+  readonly event: string;
+  readonly version: number;
+  /** sha256 of its bytes, in hex. */
+  readonly sha256: string;
+  readonly author: string;
+  /** Its place in the order. */
+  readonly lamport: number;
+  /**
+   * `applied`: came into force there. `stale`: its version was not above the one in force.
+   * `conflict`: its author wrote on two branches and has not joined them yet. `void`: its author
+   * was revoked, or replaced, before it. `refused`: it is not one, or not by the owner.
+   */
+  readonly outcome: "applied" | "stale" | "conflict" | "void" | "refused";
+  /** In words, unless it was applied. */
+  readonly why?: string;
+}
+
+/** Bytes that nodes may fetch. */
+export interface PublishedBlob {
+  /** Their sha256, in hex. */
+  readonly digest: string;
+  readonly bytes: number;
+  readonly name: string;
+  readonly author: string;
+  readonly event: string;
+}
+
+/** A program that the owner asked a node to run. */
+export interface ExecRecord {
+  readonly event: string;
+  readonly author: string;
+  /** Name and key that the node had there. */
+  readonly node: string;
+  readonly key: string;
+  readonly command: readonly string[];
+  readonly expiresAtMs: number;
+  /** Once the node told how it ended. */
+  readonly status?: number;
+}
+
+/** Something that a person should look at. */
+export type RealmAlarm =
+  /** A key wrote on several branches: nothing after they part counts until it joins them. */
+  | { readonly kind: "conflict"; readonly author: string; readonly tips: readonly string[] }
+  /** A name was given to another key, and the one that had it was not revoked. */
+  | {
+    readonly kind: "key-changed";
+    readonly name: string;
+    readonly from: string;
+    readonly to: string;
+    readonly event: string;
+  };
+
+/** See the module. */
+export interface RealmView {
+  /** The CID of the genesis. */
+  readonly topic: string;
+  /** The owner in force; it may be revoked while two successions are in conflict. */
+  readonly owner: string;
+  /** All that were, the first one first, the one in force too. */
+  readonly owners: readonly string[];
+  /** sha256 of the recovery key, in hex. */
+  readonly recoveryHash: string;
+  /** Approved nodes by key, in order of their keys. */
+  readonly nodes: ReadonlyMap<string, ApprovedNode>;
+  /** Keys that will never have a say again, sorted. */
+  readonly revoked: readonly string[];
+  /** Of the manifest in force, without those that were revoked. */
+  readonly operators: readonly string[];
+  /** The manifest in force; `RealmLog.manifest()` has its contents. */
+  readonly inForce: ManifestRecord | undefined;
+  /** Every manifest, in order. */
+  readonly history: readonly ManifestRecord[];
+  readonly overrides: Overrides;
+  /** By digest, in the order in which they were published. */
+  readonly published: ReadonlyMap<string, PublishedBlob>;
+  /** In order. */
+  readonly execs: readonly ExecRecord[];
+  readonly alarms: readonly RealmAlarm[];
+}
+
+const digests = new WeakMap<RealmView, string>();
+
+/** The sha256 of a view's canonical form, in hex. */
+export function viewDigest(view: RealmView): string {
+  let digest = digests.get(view);
+  if (digest === undefined) {
+    digest = sha256HexSync(encodeCanonical(canonical(view)));
+    digests.set(view, digest);
+  }
+  return digest;
+}
+
+/** Maps as lists of their values, which have their keys in them; without what is undefined. */
+function canonical(value: unknown): CborValue {
+  if (value instanceof Map) return [...value.values()].map(canonical);
+  if (Array.isArray(value)) return value.map(canonical);
+  if (typeof value !== "object" || value === null) return value as CborValue;
+  return Object.fromEntries(
+    Object.entries(value).filter(([, v]) => v !== undefined).map(([k, v]) => [k, canonical(v)]),
+  );
+}
