@@ -7,7 +7,6 @@
  *
  * @module
  */
-import { bytesOf, textOf } from "../byte_string.ts";
 import { RealmError } from "../error.ts";
 import { EVENT_BYTES_MAX } from "../event.ts";
 import { emptySymbols, type Symbols, SYMBOLS_MAX } from "./riblt.ts";
@@ -22,7 +21,6 @@ export const COUNT_MAX = 2 ** 24;
 export const BATCH_SYMBOLS_MAX = 1024;
 export const BATCH_TAGS_MAX = 4096;
 export const BATCH_EVENTS_MAX = 1024;
-export const BATCH_HEADS_MAX = 1024;
 /** Ranges of one `ask`; parts of one range; tags that are listed in one `parts`. */
 export const ASKED_MAX = 512;
 export const PARTS_MAX = 16;
@@ -88,13 +86,11 @@ export type Message =
   | { readonly kind: "events"; readonly events: readonly Uint8Array[]; readonly last: boolean }
   /** How many `events` messages were taken in. */
   | { readonly kind: "ack"; readonly messages: number }
-  /** All that was promised is done: what the sender has now. */
+  /** All that was promised is done: how many events the sender has now, and a digest of their heads. */
   | {
     readonly kind: "synced";
     readonly count: number;
     readonly digest: Uint8Array;
-    /** Keys, sorted; the first of them when there are very many. */
-    readonly heads: readonly string[];
   };
 
 const KINDS = [
@@ -185,8 +181,6 @@ export function encodeMessage(message: Message): Uint8Array<ArrayBuffer> {
     case "synced":
       w.number(message.count);
       w.bytes(message.digest);
-      w.number(message.heads.length);
-      for (const head of message.heads) w.bytes(bytesOf(head));
   }
   return w.end();
 }
@@ -268,11 +262,8 @@ function read(kind: Message["kind"], r: Reader): Message {
     }
     case "ack":
       return { kind, messages: r.number(Number.MAX_SAFE_INTEGER) };
-    case "synced": {
-      const count = r.number(COUNT_MAX), digest = r.bytes(ID_BYTES);
-      const heads = r.list(BATCH_HEADS_MAX, ID_BYTES, () => textOf(r.bytes(ID_BYTES)));
-      return { kind, count, digest, heads };
-    }
+    case "synced":
+      return { kind, count: r.number(COUNT_MAX), digest: r.bytes(ID_BYTES) };
   }
 }
 

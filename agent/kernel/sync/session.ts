@@ -37,7 +37,6 @@ import type { SignedEvent } from "../event.ts";
 import { bytesEqual } from "../key.ts";
 import {
   type AskedRange,
-  BATCH_HEADS_MAX,
   BATCH_SYMBOLS_MAX,
   BATCH_TAGS_MAX,
   decodeMessage,
@@ -83,11 +82,11 @@ export type SyncMethod = "equal heads" | "empty side" | "table" | "ranges";
 /** How a session ended. */
 export interface SyncOutcome {
   readonly method: SyncMethod;
-  /** What this side and the other one had at their end of it. */
+  /** What this side had at the end, and what the other one said it had. */
   readonly count: number;
   readonly heads: readonly string[];
-  readonly peer: { readonly count: number; readonly heads: readonly string[] };
-  /** Whether these heads are equal; else something new came meanwhile, or was refused. */
+  readonly peer: { readonly count: number; readonly headsDigest: Uint8Array };
+  /** Whether the heads were equal; else something new came meanwhile, or was refused. */
   readonly inSync: boolean;
   /** Events received, and how many of them were refused. */
   readonly received: number;
@@ -455,9 +454,8 @@ export class SyncSession {
   // The end.
 
   #synced(): Synced {
-    const { count } = this.#source, heads = this.#source.heads();
-    const first = heads.toSorted().slice(0, BATCH_HEADS_MAX);
-    return { kind: "synced", count, digest: headsDigest(heads), heads: first };
+    const digest = headsDigest(this.#source.heads());
+    return { kind: "synced", count: this.#source.count, digest };
   }
 
   #end(): void {
@@ -466,8 +464,8 @@ export class SyncSession {
     this.#outcome = {
       method: this.#method,
       count: said.count,
-      heads: said.heads,
-      peer: { count: heard.count, heads: heard.heads },
+      heads: this.#source.heads().toSorted(),
+      peer: { count: heard.count, headsDigest: heard.digest },
       inSync: bytesEqual(said.digest, heard.digest),
       received: this.#receiver?.received ?? 0,
       refused: this.#refused,
