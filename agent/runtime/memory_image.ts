@@ -11,7 +11,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { LASTING } from "./meter/lasting_state.ts";
+import { LASTING } from "./meter/lasting_names.ts";
 
 const BLOCK_BYTES = 4096;
 /** What is compared and cleared at once. */

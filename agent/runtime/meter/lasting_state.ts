@@ -5,21 +5,17 @@
  * State is in memories, mutable globals, tables, and in which segments were dropped. A module is
  * *renewable* where nothing changes but memories and globals of integers: no instruction of it
  * writes a table or drops a segment, and it has no start function, whose outcome may depend on what
- * the host answered. A rewritten module says so with an empty custom section {@link RENEWABLE} (no
+ * the host answered. A rewritten module says so with an empty custom section `realm renewable` (no
  * custom section of the original is kept), and exports all that it has to be put back, under names
- * that begin with {@link LASTING}: its memories as `realm memory N` and its mutable globals as
+ * that begin with `realm `: its memories as `realm memory N` and its mutable globals as
  * `realm global N`, by their numbers in the original. What it imports belongs to who exports it.
  *
  * @module
  */
 import { Reader } from "./binary.ts";
+import { LASTING } from "./lasting_names.ts";
 import { copyExpression, type Module, readValueType, SECTION } from "./module.ts";
 import { OP } from "./opcodes.ts";
-
-/** Name of the custom section of renewable modules. */
-export const RENEWABLE = "realm renewable";
-/** What the names of the exports begin with; a module that has such a name itself is not renewable. */
-export const LASTING = "realm ";
 
 /** Instructions that change what cannot be put back. */
 export const LASTING_CHANGES: ReadonlySet<number> = new Set([

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { RENEWABLE } from "./lasting_state.ts";
+import { RENEWABLE } from "./lasting_names.ts";
 import { meter } from "./meter.ts";
 import { assemble, OPTIONS } from "./test_host.ts";
 

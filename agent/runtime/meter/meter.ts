@@ -58,7 +58,8 @@ import {
   SECTION_ORDER,
   type SizeLimits,
 } from "./module.ts";
-import { LASTING, type LastingState, lastingState, RENEWABLE } from "./lasting_state.ts";
+import { LASTING, RENEWABLE } from "./lasting_names.ts";
+import { type LastingState, lastingState } from "./lasting_state.ts";
 import { planOutlines } from "./outline.ts";
 import { type Imports, Routines } from "./routines.ts";
 
