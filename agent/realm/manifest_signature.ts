@@ -27,6 +27,7 @@ import {
   SIGNATURE_BYTES,
   type SignatureBackend,
   type Signer,
+  type SyncSigner,
   verify,
   type VerifySync,
 } from "../kernel/verify.ts";
@@ -61,24 +62,43 @@ export interface VerifiedManifest {
 const LINE_LENGTH_MAX = 512 * 1024;
 const PARENTS_MAX = 16;
 
-/** Signs a manifest. `version` and `digests` are the caller's to get right. */
+/** What is to be signed. `version` and `digests` are the caller's to get right. */
+interface ToSign<S extends Signer> {
+  readonly version: number;
+  readonly digests: Iterable<readonly [string, string]>;
+  readonly parents?: readonly string[];
+  readonly signer: S;
+}
+
+/** Signs a manifest. */
 export async function signManifest(
   manifestBytes: Uint8Array,
-  { version, digests, parents = [], signer }: {
-    version: number;
-    digests: Iterable<readonly [string, string]>;
-    parents?: readonly string[];
-    signer: Signer;
-  },
+  toSign: ToSign<Signer>,
 ): Promise<ManifestSignature> {
-  const claim: ManifestClaim = {
+  const claim = claimOf(manifestBytes, toSign);
+  return { ...claim, signature: await toSign.signer.sign(claimBytes(claim)) };
+}
+
+/** {@link signManifest}, at once. */
+export function signManifestSync(
+  manifestBytes: Uint8Array,
+  toSign: ToSign<SyncSigner>,
+): ManifestSignature {
+  const claim = claimOf(manifestBytes, toSign);
+  return { ...claim, signature: toSign.signer.sign(claimBytes(claim)) };
+}
+
+function claimOf(
+  manifestBytes: Uint8Array,
+  { version, digests, parents = [], signer }: ToSign<Signer>,
+): ManifestClaim {
+  return {
     version,
     sha256: sha256HexSync(manifestBytes),
     digests: sortedDigests(digests),
     parents,
     key: formatPublicKey(signer.publicKey),
   };
-  return { ...claim, signature: await signer.sign(claimBytes(claim)) };
 }
 
 /** The line, without a line break at its end. */

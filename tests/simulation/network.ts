@@ -31,7 +31,7 @@ const PATIENCE_MS = 20_000;
 interface Direction {
   readonly to: Endpoint;
   /** Frames under way, oldest first, with the time at which each arrives. */
-  queue: { readonly frame: Uint8Array; readonly atMs: number }[];
+  queue: { readonly frame: Uint8Array; readonly atMs: number; readonly news: unknown }[];
   bytes: number;
   full: boolean;
   /** When the last frame arrives: nothing overtakes. */
@@ -61,8 +61,10 @@ export class SimulatedNetwork {
   delayMs: readonly [number, number] = [1, 20];
   /** That a frame is held up ten times longer. */
   slowness = 0;
-  /** Sees every frame that is handed to a node. */
-  onDelivery: (from: string, to: string, frame: Uint8Array) => void = () => {};
+  /** What travels beside each frame, for whoever watches, and what takes it out again. */
+  onSend: (from: string) => unknown = () => undefined;
+  /** Sees every frame before it is handed to a node. */
+  onDelivery: (from: string, to: string, frame: Uint8Array, news: unknown) => void = () => {};
 
   constructor(readonly timeline: Timeline, readonly random: SeededRandom) {}
 
@@ -156,7 +158,7 @@ export class SimulatedNetwork {
     if (link.broken) return true;
     const atMs = Math.max(way.lastMs, this.timeline.nowMs + this.#delay());
     way.lastMs = atMs;
-    way.queue.push({ frame: frame.slice(), atMs });
+    way.queue.push({ frame: frame.slice(), atMs, news: this.onSend(from.key) });
     way.bytes += frame.length;
     this.#arm(link, side as 0 | 1);
     if (way.bytes < ROOM_BYTES) return true;
@@ -164,13 +166,12 @@ export class SimulatedNetwork {
     return false;
   }
 
-  /** One end gives the link up; the other learns of it, and loses what was under way. */
+  /** One end gives the link up and hears no more of it; the other learns, by and by. */
   hangUp(from: Endpoint, to: string): void {
     const link = this.#links.get(pairOf(from.key, to));
     const side = link?.ends.indexOf(from) ?? -1;
     if (link === undefined || side < 0 || !link.open[side]) return;
     link.open[side] = false;
-    from.disconnected(to);
     this.#break(link);
   }
 
@@ -215,9 +216,9 @@ export class SimulatedNetwork {
     while (way.queue.length > 0 && way.queue[0]!.atMs <= nowMs) {
       if (link.broken || !link.open[other]) return;
       if (!this.#passes(from, way.to.key)) break;
-      const { frame } = way.queue.shift()!;
+      const { frame, news } = way.queue.shift()!;
       way.bytes -= frame.length;
-      this.onDelivery(from, way.to.key, frame);
+      this.onDelivery(from, way.to.key, frame, news);
       way.to.received(from, frame);
     }
     if (way.full && way.bytes < ROOM_BYTES / 2) {

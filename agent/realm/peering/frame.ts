@@ -53,6 +53,8 @@ export type Frame =
   | { readonly frame: "ready" }
   /** New events, in the form of `encodeSigned()`, parents first. */
   | { readonly frame: "events"; readonly events: readonly Uint8Array[] }
+  /** Something is missing: the side whose key is the lesser text is to begin a session. */
+  | { readonly frame: "again" }
   /** A message of the session that reconciles the control log: `kernel/sync/`. */
   | { readonly frame: "sync"; readonly message: Uint8Array }
   /** Signed health records: `health_record.ts`. */
@@ -78,8 +80,9 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
       keys(value, "fingerprint frame");
       return { frame: "pending", fingerprint: text(value.fingerprint, NAME_LENGTH_MAX) };
     case "ready":
+    case "again":
       keys(value, "frame");
-      return { frame: "ready" };
+      return { frame: value.frame };
     case "events":
       keys(value, "events frame");
       return { frame: "events", events: list(value.events, BATCH_MAX, bytesOf) };

@@ -7,6 +7,8 @@
  *
  * @module
  */
+import { textOf } from "../../kernel/byte_string.ts";
+import { bytesEqual } from "../../kernel/key.ts";
 import type { HealthRecord, SignedHealth } from "./health_record.ts";
 
 /** A node of which nothing was heard for so long is not live. */
@@ -23,6 +25,8 @@ export interface NodeHealth {
 export class HealthBoard {
   readonly #newest = new Map<string, SignedHealth & { heardAtMs: number }>();
 
+  readonly #byTail = new Map<string, Uint8Array>();
+
   constructor(readonly self: string) {}
 
   /** Whether a record is newer than the one that is there. */
@@ -34,7 +38,15 @@ export class HealthBoard {
 
   /** Takes a record that is news. */
   put(signed: SignedHealth, heardAtMs: number): void {
+    this.#forget(signed.record.key);
     this.#newest.set(signed.record.key, { ...signed, heardAtMs });
+    this.#byTail.set(tailOf(signed.bytes), signed.bytes);
+  }
+
+  /** Whether these very bytes are the newest record of a node: most records come several times. */
+  has(bytes: Uint8Array): boolean {
+    const there = this.#byTail.get(tailOf(bytes));
+    return there !== undefined && bytesEqual(there, bytes);
   }
 
   get(key: string): NodeHealth | undefined {
@@ -48,7 +60,14 @@ export class HealthBoard {
 
   /** Forgets whoever is not approved any more. */
   retain(approved: (key: string) => boolean): void {
-    for (const key of this.#newest.keys()) if (!approved(key)) this.#newest.delete(key);
+    for (const key of this.#newest.keys()) if (!approved(key)) this.#forget(key);
+  }
+
+  #forget(key: string): void {
+    const there = this.#newest.get(key);
+    if (there === undefined) return;
+    this.#newest.delete(key);
+    this.#byTail.delete(tailOf(there.bytes));
   }
 
   isLive(key: string, nowMs: number): boolean {
@@ -66,4 +85,9 @@ export class HealthBoard {
     }
     return next;
   }
+}
+
+/** The end of a record is that of its signature. */
+function tailOf(bytes: Uint8Array): string {
+  return textOf(bytes.subarray(-16));
 }

@@ -32,9 +32,9 @@ import {
 
 /** Bytes of a record with its signature. */
 export const RECORD_BYTES_MAX = 64 * 1024;
-/** Components of one node, peers with a latency, nodes that wait for approval, in one record. */
+/** Components of one node, peers that are heard, nodes that wait for approval, in one record. */
 export const COMPONENTS_MAX = 512;
-export const LATENCIES_MAX = 64;
+export const HEARD_MAX = 64;
 export const PENDING_MAX = 8;
 
 /** The replicas of a component on one node. */
@@ -64,12 +64,12 @@ export interface OwnHealth {
   readonly memoryBytes: number;
   readonly addresses: readonly string[];
   readonly replicas: readonly ComponentHealth[];
-  /** Round trip to linked peers, by the text of their key. */
-  readonly latencies: readonly (readonly [peer: string, ms: number])[];
+  /** Round trip to a linked peer in milliseconds, where it was measured. */
+  latencyMs(peer: string): number | undefined;
 }
 
 /** One record. */
-export interface HealthRecord extends OwnHealth {
+export interface HealthRecord extends Omit<OwnHealth, "latencyMs"> {
   /** Text form of the node's key. */
   readonly key: string;
   readonly epoch: number;
@@ -82,6 +82,11 @@ export interface HealthRecord extends OwnHealth {
   readonly viewDigest: string;
   /** Events of its control log. */
   readonly count: number;
+  /**
+   * Peers that it hears directly, by the text of their key, with the round trip in milliseconds,
+   * -1 where it is not known. Nobody has to hand their records on to it.
+   */
+  readonly heard: readonly (readonly [peer: string, ms: number])[];
   /** Nodes that asked this one to join, the newest last. */
   readonly pending: readonly PendingPeer[];
 }
@@ -113,8 +118,8 @@ export function signHealth(
     addresses: record.addresses.slice(0, ADDRESSES_MAX),
     replicas: record.replicas.slice(0, COMPONENTS_MAX)
       .map(({ component, digest, wanted, running }) => [component, digest, wanted, running]),
-    latencies: record.latencies.slice(0, LATENCIES_MAX)
-      .map(([peer, ms]) => [parsePublicKey(peer), Math.round(ms)]),
+    heard: record.heard.slice(0, HEARD_MAX)
+      .map(([peer, ms]) => [parsePublicKey(peer), Math.round(ms) + 1]),
     pending: record.pending.slice(-PENDING_MAX)
       .map(({ key, name }) => [parsePublicKey(key), name]),
   });
@@ -155,7 +160,7 @@ function parts(bytes: Uint8Array): [Uint8Array, Uint8Array] {
   return [inner, signature];
 }
 
-const KEYS = "addresses count counter cpu epoch heads key latencies memory name pending program " +
+const KEYS = "addresses count counter cpu epoch heads heard key memory name pending program " +
   "replicas v version view";
 
 function recordOf(bytes: Uint8Array): HealthRecord {
@@ -185,9 +190,9 @@ function recordOf(bytes: Uint8Array): HealthRecord {
         running: count(running),
       };
     }),
-    latencies: list(value.latencies, LATENCIES_MAX, (item) => {
+    heard: list(value.heard, HEARD_MAX, (item) => {
       const [peer, ms] = tuple(item, 2);
-      return [formatPublicKey(keyOf(peer)), count(ms)] as const;
+      return [formatPublicKey(keyOf(peer)), count(ms) - 1] as const;
     }),
     pending: list(value.pending, PENDING_MAX, (item) => {
       const [key, name] = tuple(item, 2);
