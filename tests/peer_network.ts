@@ -1,151 +1,147 @@
 /**
- * Nodes that are all connected with one another, in memory: just enough of a `Network` for tests of
- * what speaks over its streams, with streams that can be cut, counted and slowed down.
+ * Nodes that are all connected with one another, for tests of what speaks over their streams: named
+ * by words in place of keys, and with a count of the streams that are open.
  *
  * @module
  */
-import { RealmError } from "../agent/kernel/error.ts";
-import type { Network, NetworkWatcher, PeerConnection, PeerStream } from "../agent/kernel/ports.ts";
+import { formatPublicKey } from "../agent/kernel/key.ts";
+import type { Network, NetworkGate, NetworkWatcher, PeerStream } from "../agent/kernel/ports.ts";
+import { MemoryHub } from "../agent/net/memory_network.ts";
 
-/** Bytes that a stream holds before writing waits. */
-const ROOM_BYTES = 256 * 1024;
+const OPEN: NetworkGate = { mayConnect: () => true, mayOpen: () => true };
 
-const broken = () => new RealmError("unreachable", "Cannot use the stream: it broke");
+/** In memory, or over libp2p on loopback. */
+export type NetworkKind = "memory" | "libp2p";
 
-/** One direction of a stream. */
-class Lane {
-  readonly chunks: Uint8Array[] = [];
-  bytes = 0;
-  ended = false;
-  broken = false;
-  #changed = Promise.withResolvers<void>();
-
-  change(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
-  }
-
-  async read(): Promise<Uint8Array | null> {
-    for (;;) {
-      if (this.broken) throw broken();
-      const chunk = this.chunks.shift();
-      if (chunk) {
-        this.bytes -= chunk.length;
-        this.change();
-        return chunk;
-      }
-      if (this.ended) return null;
-      await this.#changed.promise;
-    }
-  }
-
-  async write(bytes: Uint8Array): Promise<void> {
-    if (this.broken || this.ended) throw broken();
-    this.chunks.push(bytes.slice());
-    this.bytes += bytes.length;
-    this.change();
-    while (this.bytes > ROOM_BYTES && !this.broken) await this.#changed.promise;
-    if (this.broken) throw broken();
-  }
-}
-
-/** A network of nodes in memory. */
+/** A network of nodes. */
 export class PeerHub {
   readonly nodes = new Map<string, PeerNode>();
-  /** Streams with an end that is open. */
-  readonly open = new Set<() => void>();
+  /** Streams whose opener has not seen their end. */
+  readonly open = new Set<PeerStream>();
   /** Streams that were ever opened. */
   opened = 0;
+  readonly #memory = new MemoryHub();
+  readonly #names = new Map<string, string>();
+
+  constructor(readonly kind: NetworkKind = "memory") {}
 
   /** A node that is connected with all that are there. */
-  join(name: string): PeerNode {
-    const node = new PeerNode(this, name);
-    const others = [...this.nodes.values()];
+  async join(name: string): Promise<PeerNode> {
+    const network = await this.#start();
+    this.#names.set(network.self, name);
+    const node = new PeerNode(this, name, network);
+    for (const other of this.nodes.values()) await network.dial(other.network.addresses()[0]!);
     this.nodes.set(name, node);
-    for (const other of others) {
-      for (const watcher of other.watchers) watcher.connected(connectionOf(name));
-    }
     return node;
   }
 
   /** Breaks all its streams and connections. */
-  leave(name: string): void {
-    this.nodes.get(name)?.cut();
+  async leave(name: string): Promise<void> {
+    const node = this.nodes.get(name)!;
     this.nodes.delete(name);
-    for (const { watchers } of this.nodes.values()) {
-      for (const watcher of watchers) watcher.disconnected(name);
+    await node.network.close();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.nodes.keys()].map((name) => this.leave(name)));
+  }
+
+  nameOf(key: string): string {
+    return this.#names.get(key)!;
+  }
+
+  async #start(): Promise<Network> {
+    if (this.kind === "memory") {
+      const key = new Uint8Array(32).fill(this.#names.size + 1);
+      return this.#memory.join(formatPublicKey(key), OPEN);
     }
+    const { startLibp2p } = await import("../agent/net/libp2p_network.ts");
+    return await startLibp2p({
+      secretKey: crypto.getRandomValues(new Uint8Array(32)),
+      listen: ["/ip4/127.0.0.1/tcp/0"],
+      gate: OPEN,
+    });
   }
 }
 
-function connectionOf(peer: string): PeerConnection {
-  return { peer, address: `/memory/${peer}`, direction: "inbound", relayed: false };
-}
-
-/** One node's side of a {@link PeerHub}. */
+/** One node of a {@link PeerHub}. */
 export class PeerNode implements Pick<Network, "open" | "handle" | "connections" | "watch"> {
-  readonly watchers = new Set<NetworkWatcher>();
-  readonly handlers = new Map<string, (stream: PeerStream) => void>();
-  readonly #streams = new Set<() => void>();
+  constructor(readonly hub: PeerHub, readonly name: string, readonly network: Network) {}
 
-  constructor(readonly hub: PeerHub, readonly self: string) {}
-
-  connections(): PeerConnection[] {
-    return [...this.hub.nodes.keys()].filter((name) => name !== this.self).map(connectionOf);
+  connections() {
+    return this.network.connections().map((connection) => ({
+      ...connection,
+      peer: this.hub.nameOf(connection.peer),
+    }));
   }
 
   watch(watcher: NetworkWatcher): () => void {
-    this.watchers.add(watcher);
-    return () => this.watchers.delete(watcher);
+    return this.network.watch({
+      connected: (connection) =>
+        watcher.connected({ ...connection, peer: this.hub.nameOf(connection.peer) }),
+      disconnected: (peer) => watcher.disconnected(this.hub.nameOf(peer)),
+    });
   }
 
   handle(protocol: string, answer: (stream: PeerStream) => void): () => void {
-    this.handlers.set(protocol, answer);
-    return () => this.handlers.delete(protocol);
-  }
-
-  async open(peer: string, protocol: string): Promise<PeerStream> {
-    await Promise.resolve();
-    const other = this.hub.nodes.get(peer);
-    if (!other) throw new RealmError("unreachable", `Cannot reach ${peer}: it is not there`);
-    const answer = other.handlers.get(protocol);
-    if (!answer) throw new RealmError("refused", `Cannot open ${protocol}: not answered`);
-    const [there, back] = [new Lane(), new Lane()];
-    const abort = () => {
-      for (const lane of [there, back]) {
-        if (!lane.ended || lane.bytes > 0) lane.broken = true;
-        lane.change();
-      }
-      close();
-    };
-    const close = () => {
-      this.#streams.delete(abort);
-      other.#streams.delete(abort);
-      this.hub.open.delete(abort);
-    };
-    this.#streams.add(abort);
-    other.#streams.add(abort);
-    this.hub.open.add(abort);
-    this.hub.opened++;
-    const end = (name: string, from: Lane, to: Lane): PeerStream => ({
-      peer: name,
+    return this.network.handle(
       protocol,
-      read: () => from.read(),
-      write: (bytes) => to.write(bytes),
-      end: async () => {
-        to.ended = true;
-        to.change();
-        if (from.ended) close();
-      },
-      abort,
-    });
-    answer(end(this.self, there, back));
-    return end(peer, back, there);
+      (stream) => answer(new NamedStream(this.hub, stream, false)),
+    );
   }
 
-  /** Breaks all its streams. */
-  cut(): void {
-    for (const abort of [...this.#streams]) abort();
+  async open(peer: string, protocol: string, signal?: AbortSignal): Promise<PeerStream> {
+    const key = this.hub.nodes.get(peer)?.network.self ?? "";
+    const stream = await this.network.open(key, protocol, signal);
+    this.hub.opened++;
+    return new NamedStream(this.hub, stream, true);
+  }
+}
+
+/** A stream that tells the hub when its opener is done with it. */
+class NamedStream implements PeerStream {
+  readonly peer: string;
+  readonly protocol: string;
+  #ended = false;
+  #atEnd = false;
+
+  constructor(readonly hub: PeerHub, readonly stream: PeerStream, isOpener: boolean) {
+    this.peer = hub.nameOf(stream.peer);
+    this.protocol = stream.protocol;
+    if (isOpener) hub.open.add(this);
+  }
+
+  async read(): Promise<Uint8Array | null> {
+    const chunk = await this.#watched(this.stream.read());
+    if (chunk === null) {
+      this.#atEnd = true;
+      if (this.#ended) this.hub.open.delete(this);
+    }
+    return chunk;
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return this.#watched(this.stream.write(bytes));
+  }
+
+  async end(): Promise<void> {
+    this.#ended = true;
+    if (this.#atEnd) this.hub.open.delete(this);
+    await this.#watched(this.stream.end());
+  }
+
+  abort(): void {
+    this.hub.open.delete(this);
+    this.stream.abort();
+  }
+
+  async #watched<T>(act: Promise<T>): Promise<T> {
+    try {
+      return await act;
+    } catch (error) {
+      this.hub.open.delete(this);
+      throw error;
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { eventually, PeerHub, type PeerNode } from "../../tests/peer_network.ts";
+import { eventually, type NetworkKind, PeerHub } from "../../tests/peer_network.ts";
 import { DiskBlobs } from "../store/disk_blobs.ts";
 import { MemoryBlobs } from "../store/memory_blobs.ts";
 import { RealmError } from "../kernel/error.ts";
@@ -30,31 +30,38 @@ const hasCode = (code: string, message = /./) => (error: unknown) =>
 type Answer = (stream: PeerStream, reader: StreamReader) => Promise<void>;
 
 class Realm {
-  readonly hub = new PeerHub();
+  readonly hub: PeerHub;
   readonly faults: string[] = [];
   readonly progress: BlobProgress[] = [];
   readonly #close: (() => void)[] = [];
+
+  constructor(kind: NetworkKind) {
+    this.hub = new PeerHub(kind);
+  }
 
   /** A node that gives what it has. */
   async giver(name: string, blob?: Uint8Array, options: Partial<BlobServerInit> = {}) {
     const blobs = new MemoryBlobs();
     if (blob) await blobs.put(blob);
-    const init = { network: this.hub.join(name), blobs, clock: systemClock, ...options };
+    const init = { network: await this.hub.join(name), blobs, clock: systemClock, ...options };
     const server = new BlobServer(init);
     this.#close.push(() => server.close());
-    return { blobs, server, network: init.network as PeerNode };
+    return { blobs, server };
   }
 
   /** A node that answers as it likes. */
-  liar(name: string, answer: Answer): void {
-    this.hub.join(name).handle(BLOBS_PROTOCOL, (stream) => {
+  async liar(name: string, answer: Answer): Promise<void> {
+    (await this.hub.join(name)).handle(BLOBS_PROTOCOL, (stream) => {
       answer(stream, new StreamReader(stream)).catch(() => {});
     });
   }
 
-  taker(blobs: Blobs & BlobPieces, options: Partial<PeerBlobsInit> = {}): PeerBlobs {
+  async taker(
+    blobs: Blobs & BlobPieces,
+    options: Partial<PeerBlobsInit> = {},
+  ): Promise<PeerBlobs> {
     const peers = new PeerBlobs({
-      network: this.hub.join("taker"),
+      network: await this.hub.join("taker"),
       blobs,
       clock: systemClock,
       mayAsk: () => true,
@@ -66,18 +73,22 @@ class Realm {
     return peers;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const close of this.#close) close();
+    await this.hub.close();
   }
 }
 
-async function withRealm(use: (realm: Realm) => Promise<void>): Promise<void> {
-  const realm = new Realm();
+async function withRealm(
+  use: (realm: Realm) => Promise<void>,
+  kind: NetworkKind = "memory",
+): Promise<void> {
+  const realm = new Realm(kind);
   try {
     await use(realm);
     await eventually(() => realm.hub.open.size === 0, "no stream is left open");
   } finally {
-    realm.close();
+    await realm.close();
   }
 }
 
@@ -121,7 +132,7 @@ Deno.test("fetch() gets a blob from one peer, from several, of every size", asyn
         await realm.giver("empty");
         const blobs = new MemoryBlobs();
         const digest = await new MemoryBlobs().put(blob);
-        await realm.taker(blobs).fetch(digest);
+        await (await realm.taker(blobs)).fetch(digest);
         assert.deepEqual(await blobs.get(digest), blob);
         assert.deepEqual(realm.faults, []);
         const last = realm.progress.at(-1)!;
@@ -138,7 +149,7 @@ Deno.test("fetch() fetches once what is asked for twice, nothing that is here, n
     await realm.giver("stranger", BLOB);
     const asked: string[] = [];
     const blobs = new MemoryBlobs();
-    const peers = realm.taker(blobs, { mayAsk: (peer) => (asked.push(peer), peer === "a") });
+    const peers = await realm.taker(blobs, { mayAsk: (peer) => (asked.push(peer), peer === "a") });
     await Promise.all([peers.fetch(digest), peers.fetch(digest), peers.fetch(digest)]);
     await peers.fetch(digest);
     assert.equal(realm.hub.opened, 1);
@@ -148,7 +159,7 @@ Deno.test("fetch() fetches once what is asked for twice, nothing that is here, n
 Deno.test("fetch() says that nobody has it, and who was asked", () =>
   withRealm(async (realm) => {
     const digest = await new MemoryBlobs().put(BLOB);
-    const peers = realm.taker(new MemoryBlobs());
+    const peers = await realm.taker(new MemoryBlobs());
     await assert.rejects(peers.fetch(digest), hasCode("not-found", /none is connected/));
     await realm.giver("a");
     await realm.giver("b");
@@ -181,11 +192,11 @@ Deno.test("fetch() takes the blob from the honest one of three", async () => {
   for (const [name, lie] of Object.entries(lies)) {
     await withRealm(async (realm) => {
       const digest = await (await realm.giver("honest", BLOB)).blobs.put(BLOB);
-      realm.liar("liar 1", lie(realm));
-      realm.liar("liar 2", lie(realm));
+      await realm.liar("liar 1", lie(realm));
+      await realm.liar("liar 2", lie(realm));
       const blobs = new MemoryBlobs();
       // The honest one is slow, so that the liars are asked.
-      const peers = realm.taker(blobs);
+      const peers = await realm.taker(blobs);
       await peers.fetch(digest);
       assert.deepEqual(await blobs.get(digest), BLOB, name);
       for (const fault of realm.faults) assert.match(fault, /^liar \d lied: /, name);
@@ -197,10 +208,13 @@ Deno.test("fetch() takes the blob from the honest one of three", async () => {
 Deno.test("fetch() finds out every liar when nobody is honest, and avoids them then", () =>
   withRealm(async (realm) => {
     const digest = await new MemoryBlobs().put(BLOB);
-    realm.liar("a", claiming(SIZE, (stream, reply) => (flip(reply, 40), stream.write(reply))));
-    realm.liar("b", claiming(SIZE - 1, (stream, reply) => stream.write(reply)));
+    await realm.liar(
+      "a",
+      claiming(SIZE, (stream, reply) => (flip(reply, 40), stream.write(reply))),
+    );
+    await realm.liar("b", claiming(SIZE - 1, (stream, reply) => stream.write(reply)));
     const blobs = new MemoryBlobs();
-    const peers = realm.taker(blobs);
+    const peers = await realm.taker(blobs);
     await assert.rejects(peers.fetch(digest), hasCode("not-found", /sent wrong bytes/));
     assert.deepEqual(realm.faults.map((fault) => fault.slice(0, 6)).toSorted(), [
       "a lied",
@@ -234,9 +248,9 @@ Deno.test("fetch() goes on without peers that stall, trickle, end or break off",
   };
   for (const [name, way] of Object.entries(ways)) {
     await withRealm(async (realm) => {
-      realm.liar("bad", way);
+      await realm.liar("bad", way);
       const blobs = new MemoryBlobs();
-      const peers = realm.taker(blobs, { stallMs: 150, hedgeMs: 20 });
+      const peers = await realm.taker(blobs, { stallMs: 150, hedgeMs: 20 });
       const digest = await new MemoryBlobs().put(BLOB);
       const fetched = peers.fetchWhenever(digest); // the bad one is asked first
       await eventually(() => realm.hub.opened > 0, "asked");
@@ -250,9 +264,9 @@ Deno.test("fetch() goes on without peers that stall, trickle, end or break off",
 
 Deno.test("fetch() reports a peer that stalls as the only one", () =>
   withRealm(async (realm) => {
-    realm.liar("slow", claiming(SIZE, () => {}));
+    await realm.liar("slow", claiming(SIZE, () => {}));
     const digest = await new MemoryBlobs().put(BLOB);
-    const peers = realm.taker(new MemoryBlobs(), { stallMs: 50 });
+    const peers = await realm.taker(new MemoryBlobs(), { stallMs: 50 });
     await assert.rejects(peers.fetch(digest), hasCode("not-found", /sent nothing for 50 ms/));
     assert.deepEqual(realm.faults, ["slow stalled: sent nothing for 50 ms"]);
   }));
@@ -260,7 +274,7 @@ Deno.test("fetch() reports a peer that stalls as the only one", () =>
 Deno.test("fetch() asks busy peers again, not for ever", () =>
   withRealm(async (realm) => {
     let asked = 0;
-    realm.liar("busy", async (stream, reader) => {
+    await realm.liar("busy", async (stream, reader) => {
       await reader.read(32);
       if (++asked <= 2) {
         await stream.write(encodeAnswer(BUSY, 0));
@@ -274,7 +288,7 @@ Deno.test("fetch() asks busy peers again, not for ever", () =>
       ...systemClock,
       sleep: (ms: number, signal?: AbortSignal) => systemClock.sleep(ms === 500 ? 1 : ms, signal),
     };
-    const peers = realm.taker(new MemoryBlobs(), { clock });
+    const peers = await realm.taker(new MemoryBlobs(), { clock });
     await assert.rejects(peers.fetch(digest), hasCode("not-found", /busy has not got it/));
     assert.equal(asked, 3);
     asked = -1e9;
@@ -303,14 +317,14 @@ Deno.test("fetch() goes on where it was after a restart, however the file was le
     for (const [name, [resumed, damage]] of Object.entries(damages)) {
       await withRealm(async (realm) => {
         let given = 0;
-        realm.liar(
+        await realm.liar(
           "a",
           claiming(SIZE, async (stream, reply) => {
             if (++given <= kept) await stream.write(reply);
           }),
         );
         const stop = new AbortController();
-        const before = realm.taker(await DiskBlobs.open(folder), {
+        const before = await realm.taker(await DiskBlobs.open(folder), {
           progress: ({ received }) => {
             if (received > (kept - 1) * CHUNK_BYTES) stop.abort(new Error("killed"));
           },
@@ -319,10 +333,10 @@ Deno.test("fetch() goes on where it was after a restart, however the file was le
         before.close();
         await eventually(() => realm.hub.open.size === 0, "streams are closed");
         await Deno.writeFile(path, damage(await Deno.readFile(path)));
-        realm.hub.leave("a");
+        await realm.hub.leave("a");
         const { server } = await realm.giver("b", BLOB);
         const blobs = await DiskBlobs.open(folder);
-        await realm.taker(blobs).fetch(digest);
+        await (await realm.taker(blobs)).fetch(digest);
         assert.equal(realm.progress.length, chunkCount(SIZE) - resumed, name);
         assert.deepEqual(await blobs.get(digest), BLOB);
         assert.deepEqual(realm.faults, []);
@@ -338,16 +352,16 @@ Deno.test("fetch() goes on where it was after a restart, however the file was le
 Deno.test("fetch() refuses what is larger than it may be", () =>
   withRealm(async (realm) => {
     const digest = await (await realm.giver("a", BLOB)).blobs.put(BLOB);
-    const peers = realm.taker(new MemoryBlobs(), { bytesMax: SIZE - 1 });
+    const peers = await realm.taker(new MemoryBlobs(), { bytesMax: SIZE - 1 });
     await assert.rejects(peers.fetch(digest), hasCode("not-found", /wanted at most/));
     assert.deepEqual(realm.faults, []);
   }));
 
 Deno.test("fetch() that is cancelled by all who want it lets go of everything", () =>
   withRealm(async (realm) => {
-    realm.liar("slow", claiming(SIZE, () => {}));
+    await realm.liar("slow", claiming(SIZE, () => {}));
     const digest = await new MemoryBlobs().put(BLOB);
-    const peers = realm.taker(new MemoryBlobs());
+    const peers = await realm.taker(new MemoryBlobs());
     const [one, two] = [new AbortController(), new AbortController()];
     const fetched = [one, two].map(({ signal }) => peers.fetch(digest, { signal }));
     const ends = fetched.map((fetch, i) => assert.rejects(fetch, new RegExp(`enough ${i}`)));
@@ -365,7 +379,10 @@ Deno.test("fetch() fails with what the disk says", () =>
     const digest = await (await realm.giver("a", BLOB)).blobs.put(BLOB);
     const blobs = new MemoryBlobs();
     blobs.begin = () => Promise.reject(new RealmError("failed", "Cannot begin blob: disk is full"));
-    await assert.rejects(realm.taker(blobs).fetch(digest), hasCode("failed", /disk is full/));
+    await assert.rejects(
+      (await realm.taker(blobs)).fetch(digest),
+      hasCode("failed", /disk is full/),
+    );
   }));
 
 Deno.test("fetchWhenever() tries again when a peer comes, and after a while", () =>
@@ -380,7 +397,7 @@ Deno.test("fetchWhenever() tries again when a peer comes, and after a while", ()
         return systemClock.sleep(sleeps.length < 4 ? 1 : ms, signal);
       },
     };
-    const peers = realm.taker(blobs, { clock, stallMs: 999, hedgeMs: 20 });
+    const peers = await realm.taker(blobs, { clock, stallMs: 999, hedgeMs: 20 });
     const reasons: string[] = [];
     const fetched = peers.fetchWhenever(digest, {
       waiting: ({ message }) => reasons.push(message),
@@ -400,7 +417,7 @@ Deno.test("BlobServer gives no more streams than it may, and ends those that idl
   withRealm(async (realm) => {
     const { server } = await realm.giver("a", BLOB, { peerStreamsMax: 2, idleMs: 300 });
     const digest = await new MemoryBlobs().put(BLOB);
-    const taker = realm.hub.join("taker");
+    const taker = await realm.hub.join("taker");
     const ask = async () => {
       const stream = await taker.open("a", BLOBS_PROTOCOL);
       await stream.write(Uint8Array.fromHex(digest)).catch(() => {});
@@ -421,13 +438,14 @@ Deno.test("BlobServer gives no more streams than it may, and ends those that idl
     await eventually(() => server.streams === 0, "idle streams end");
     assert.equal((await ask()).status, PRESENT);
     await eventually(() => server.streams === 0, "idle streams end");
+    for (const stream of realm.hub.open) stream.abort();
   }));
 
 Deno.test("BlobServer ends who asks for chunks that are not, or does not take what it asked for", () =>
   withRealm(async (realm) => {
     const { server } = await realm.giver("a", BLOB, { idleMs: 200 });
     const digest = await new MemoryBlobs().put(BLOB);
-    const taker = realm.hub.join("taker");
+    const taker = await realm.hub.join("taker");
     const wrong = await taker.open("a", BLOBS_PROTOCOL);
     await wrong.write(Uint8Array.fromHex(digest));
     await wrong.read();
@@ -437,6 +455,7 @@ Deno.test("BlobServer ends who asks for chunks that are not, or does not take wh
     await deaf.write(Uint8Array.fromHex(digest));
     for (let i = 0; i < 50; i++) await deaf.write(new Uint8Array([0, 0, 0, 1])).catch(() => {});
     await eventually(() => server.streams === 0, "the deaf one is cut");
+    for (const stream of realm.hub.open) stream.abort();
   }));
 
 Deno.test("BlobServer keeps to the rate of a peer", () =>
@@ -453,7 +472,7 @@ Deno.test("BlobServer keeps to the rate of a peer", () =>
     };
     const digest = await (await realm.giver("a", BLOB, { clock, bytesPerSecond: SIZE / 4 }))
       .blobs.put(BLOB);
-    await realm.taker(new MemoryBlobs()).fetch(digest);
+    await (await realm.taker(new MemoryBlobs())).fetch(digest);
     assert.ok(slept.length > 4 && Math.abs(slept.at(-1)! - 3000) < 10, `${slept}`);
   }));
 
@@ -464,7 +483,30 @@ Deno.test("BlobServer does not give bytes that its disk has changed", () =>
     const damaged = BLOB.slice();
     flip(damaged, 17);
     blobs.damage(digest, damaged);
-    const peers = realm.taker(new MemoryBlobs());
+    const peers = await realm.taker(new MemoryBlobs());
     await assert.rejects(peers.fetch(digest), hasCode("not-found", /has it no more/));
     assert.deepEqual(realm.faults, []);
   }));
+
+Deno.test(
+  "fetch() over libp2p: two honest ones, two liars, one that stalls",
+  // libp2p has timers of its own that end by themselves.
+  { sanitizeOps: false, sanitizeResources: false },
+  () =>
+    withRealm(async (realm) => {
+      const lie = claiming(SIZE, (stream, reply, index) => {
+        if (index < 5) flip(reply, 77);
+        return stream.write(reply);
+      });
+      await realm.liar("liar 1", lie);
+      await realm.liar("liar 2", claiming(SIZE + 1, (stream, reply) => stream.write(reply)));
+      await realm.liar("stalls", claiming(SIZE, () => {}));
+      const servers = [await realm.giver("a", BLOB), await realm.giver("b", BLOB)];
+      const digest = await servers[0]!.blobs.put(BLOB);
+      const blobs = new MemoryBlobs();
+      await (await realm.taker(blobs, { hedgeMs: 50, stallMs: 5_000 })).fetch(digest);
+      assert.deepEqual(await blobs.get(digest), BLOB);
+      assert.ok(realm.faults.every((fault) => /^(liar \d lied|stalls stalled)/.test(fault)));
+      await eventually(() => servers.every(({ server }) => server.streams === 0), "all is over");
+    }, "libp2p"),
+);

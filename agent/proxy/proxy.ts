@@ -31,7 +31,7 @@ import {
   discard,
   readHeaders,
 } from "./headers.ts";
-import { type Slot, Upstream } from "./upstream.ts";
+import { type Refusal, RefusedElsewhere, type Slot, Upstream } from "./upstream.ts";
 
 /** Where a request goes. */
 export interface RouteDecision {
@@ -233,6 +233,8 @@ async function forward(
     failure ??= { outcome, status, reason, component };
     settle(undefined);
   };
+  const refuse = (outcome: Refusal) =>
+    fail(outcome, 503, outcome === "no-replica" ? "no healthy replica" : "all replicas are busy");
   const abort = (outcome: Outcome, status: number, reason: string) => {
     fail(outcome, status, reason);
     const name = outcome === "timeout" ? "TimeoutError" : "AbortError";
@@ -266,8 +268,7 @@ async function forward(
   const letGo = () => {
     if (--holders === 0) upstream.release(slot!);
   };
-  if (got === "no-replica") fail("no-replica", 503, "no healthy replica");
-  else if (got === "overloaded") fail("overloaded", 503, "all replicas are busy");
+  if (typeof got === "string") refuse(got);
   else {
     slot = got;
     holders = 2;
@@ -294,6 +295,7 @@ async function forward(
       }, (reason) => {
         letGo();
         if (failure) return;
+        if (reason instanceof RefusedElsewhere) return refuse(reason.outcome);
         error = reason;
         fail("failed", 502, reasonOf(reason));
       });

@@ -5,11 +5,12 @@
  * to `queueMax` more requests wait, first come first served, and the rest is turned away. A replica
  * that ended takes no more requests; one that was taken out finishes those it has. Before the first
  * replicas have come, or are known not to come, requests wait for them: whoever asks right after
- * an apply, or after the agent was started, is answered.
+ * an apply, or after the agent was started, is answered. What no replica here has room for goes to
+ * another node that has replicas, if there is one.
  *
  * @module
  */
-import type { Replica } from "../kernel/ports.ts";
+import type { HandlerRequest, HandlerResponse, Replica } from "../kernel/ports.ts";
 
 /** What an {@link Upstream} is made with. */
 export interface UpstreamOptions {
@@ -21,12 +22,38 @@ export interface UpstreamOptions {
   readonly requestTimeoutMs: number;
   /** Requests that may wait for a replica; 128 unless given. */
   readonly queueMax?: number;
+  /** Its replicas on other nodes; none unless given. */
+  readonly elsewhere?: Elsewhere;
 }
+
+/** The replicas of one component on other nodes. */
+export interface Elsewhere {
+  /** Whether a node has some, and takes one more request. */
+  isAvailable(): boolean;
+  /** As a {@link Replica} does; throws `RefusedElsewhere` when no node took the request. */
+  handle(request: HandlerRequest): Promise<HandlerResponse>;
+}
+
+/** No other node has taken a request: nothing of its body was read. */
+export class RefusedElsewhere extends Error {
+  constructor(readonly outcome: Refusal) {
+    super(`No other node took the request: ${outcome}`);
+  }
+}
+
+/** Where a request may go: not on to another node when it came from one. */
+export type Reach = "anywhere" | "here";
 
 /** A place in a replica, held from {@link Upstream.acquire} to {@link Upstream.release}. */
 export interface Slot {
-  readonly replica: Replica;
+  readonly replica: Pick<Replica, "handle">;
   inFlight: number;
+  /** The place here that it came to when no other node had one. */
+  here?: Slot;
+}
+
+interface LocalSlot extends Slot {
+  readonly replica: Replica;
 }
 
 /** Why there is no place. */
@@ -34,6 +61,7 @@ export type Refusal = "no-replica" | "overloaded";
 
 /** Someone who waits for a {@link Slot}. Settled once. */
 interface Waiter {
+  readonly reach: Reach;
   readonly settle: (slot: Slot | Refusal) => void;
 }
 
@@ -43,7 +71,8 @@ export class Upstream {
   readonly requestTimeoutMs: number;
   readonly maxConcurrency: number;
   readonly #queueMax: number;
-  #slots: Slot[] = [];
+  readonly #elsewhere: Elsewhere | undefined;
+  #slots: LocalSlot[] = [];
   /** In order of arrival. */
   readonly #queue = new Set<Waiter>();
   readonly #drained = new Map<Slot, () => void>();
@@ -57,6 +86,7 @@ export class Upstream {
     this.requestTimeoutMs = options.requestTimeoutMs;
     this.maxConcurrency = options.maxConcurrency;
     this.#queueMax = options.queueMax ?? 128;
+    this.#elsewhere = options.elsewhere;
     if (replicas !== undefined) this.setReplicas(replicas);
   }
 
@@ -65,7 +95,12 @@ export class Upstream {
     return this.#expectsFirst;
   }
 
-  /** The replicas that take requests. */
+  /** Whether there are replicas that take requests, here or elsewhere. */
+  get isServed(): boolean {
+    return this.#slots.length > 0 || this.#elsewhere?.isAvailable() === true;
+  }
+
+  /** The replicas here that take requests. */
   get replicas(): readonly Replica[] {
     return this.#slots.map((slot) => slot.replica);
   }
@@ -94,8 +129,8 @@ export class Upstream {
     );
   }
 
-  #add(replica: Replica): Slot {
-    const slot: Slot = { replica, inFlight: 0 };
+  #add(replica: Replica): LocalSlot {
+    const slot: LocalSlot = { replica, inFlight: 0 };
     replica.exited.then(() => {
       this.#slots = this.#slots.filter((s) => s !== slot);
       this.#serveQueue();
@@ -104,20 +139,21 @@ export class Upstream {
   }
 
   /**
-   * A place in the least loaded replica, at once where there is one, else when it is this request's
-   * turn. Whoever gets a slot releases it. A wait ends with `overloaded` when the signal is aborted.
+   * A place in the least loaded replica, at once where there is one, else on another node, else when
+   * it is this request's turn. Whoever gets a slot releases it. A wait ends with `overloaded` when the signal is aborted.
    */
-  acquire(signal: AbortSignal): Slot | Refusal | Promise<Slot | Refusal> {
-    const slot = this.#leastLoaded();
-    if (slot) {
-      slot.inFlight++;
-      return slot;
-    }
+  acquire(
+    signal: AbortSignal,
+    reach: Reach = "anywhere",
+  ): Slot | Refusal | Promise<Slot | Refusal> {
+    const slot = this.#place(reach);
+    if (slot) return slot;
     if (this.#slots.length === 0 && !this.#expectsFirst) return "no-replica";
     if (this.#queue.size >= this.#queueMax || signal.aborted) return "overloaded";
     return new Promise((resolve) => {
       const leave = () => waiter.settle("overloaded");
       const waiter: Waiter = {
+        reach,
         settle: (outcome) => {
           this.#queue.delete(waiter);
           signal.removeEventListener("abort", leave);
@@ -131,6 +167,7 @@ export class Upstream {
 
   /** Gives a slot back, once. */
   release(slot: Slot): void {
+    if (slot.here) this.release(slot.here);
     slot.inFlight--;
     if (slot.inFlight === 0) {
       this.#drained.get(slot)?.();
@@ -139,10 +176,39 @@ export class Upstream {
     if (this.#queue.size > 0) this.#serveQueue();
   }
 
+  /** A place that is there now, which is taken. */
+  #place(reach: Reach): Slot | undefined {
+    const slot = this.#leastLoaded();
+    if (slot) {
+      slot.inFlight++;
+      return slot;
+    }
+    const elsewhere = reach === "anywhere" ? this.#elsewhere : undefined;
+    return elsewhere?.isAvailable() ? this.#away(elsewhere) : undefined;
+  }
+
+  /** A place on another node; where none takes the request after all it waits for one here. */
+  #away(elsewhere: Elsewhere): Slot {
+    const handle = async (request: HandlerRequest) => {
+      try {
+        return await elsewhere.handle(request);
+      } catch (error) {
+        if (!(error instanceof RefusedElsewhere)) throw error;
+        const got = await this.acquire(request.signal, "here");
+        if (got === "no-replica") throw error;
+        if (got === "overloaded") throw new RefusedElsewhere(got);
+        slot.here = got;
+        return await got.replica.handle(request);
+      }
+    };
+    const slot: Slot = { replica: { handle }, inFlight: 1 };
+    return slot;
+  }
+
   /** The replica with the fewest requests and room for one more; of equals, each in turn. */
-  #leastLoaded(): Slot | undefined {
+  #leastLoaded(): LocalSlot | undefined {
     const slots = this.#slots;
-    let best: Slot | undefined;
+    let best: LocalSlot | undefined;
     for (let i = 0; i < slots.length; i++) {
       const slot = slots[(this.#turn + i) % slots.length]!;
       if (slot.inFlight < (best?.inFlight ?? this.maxConcurrency)) best = slot;
@@ -153,9 +219,8 @@ export class Upstream {
 
   #serveQueue(): void {
     for (const waiter of this.#queue) {
-      const slot = this.#leastLoaded();
-      if (slot) slot.inFlight++;
-      else if (this.#slots.length > 0) return;
+      const slot = this.#place(waiter.reach);
+      if (!slot && this.#slots.length > 0) return;
       waiter.settle(slot ?? "no-replica");
     }
   }

@@ -1,0 +1,278 @@
+/**
+ * Requests from other nodes to replicas of this one: the answering side of `peer_wire.ts`.
+ *
+ * Only replicas that run here answer, so a request makes one hop at most and never a loop. What the
+ * other node says of the client, in `X-Forwarded-For` and the like, is kept: it is the proxy that
+ * the client spoke to, and approved by the owner. Who may open streams the network's gate says.
+ *
+ * @module
+ */
+import type { HandlerRequest, HandlerResponse, Network, PeerStream } from "../kernel/ports.ts";
+import { RealmError } from "../kernel/error.ts";
+import { Deadlines } from "./deadline.ts";
+import { discard } from "./headers.ts";
+import {
+  DATA,
+  DATA_BYTES_MAX,
+  dataFrames,
+  emptyFrame,
+  encodeFrame,
+  END,
+  FAILED,
+  FrameChannel,
+  GO,
+  HTTP_PROTOCOL,
+  joined,
+  jsonFrame,
+  readRequestHead,
+  REFUSED,
+  REQUEST,
+  type RequestHead,
+  RESPONSE,
+  type ResponseHead,
+} from "./peer_wire.ts";
+import type { Slot, Upstream } from "./upstream.ts";
+
+/** What {@link PeerRequests} are made with. */
+export interface PeerRequestsInit {
+  readonly network: Pick<Network, "handle">;
+  /** The upstream of a component here. */
+  readonly upstreamOf: (component: string) => Upstream | undefined;
+  /** Streams of one peer; 160 unless given: more than a peer has requests at once. */
+  readonly peerStreamsMax?: number;
+  /** Streams of all; 1,024 unless given. */
+  readonly streamsMax?: number;
+  /** A stream on which no whole request comes ends after so long; 60 s unless given. */
+  readonly idleMs?: number;
+}
+
+/** See the module. */
+export class PeerRequests {
+  readonly #peerStreamsMax: number;
+  readonly #streamsMax: number;
+  readonly #idleMs: number;
+  readonly #deadlines = new Deadlines();
+  readonly #streams = new Map<FrameChannel, AbortController>();
+  readonly #perPeer = new Map<string, number>();
+  readonly #unhandle: () => void;
+
+  constructor(readonly init: PeerRequestsInit) {
+    this.#peerStreamsMax = init.peerStreamsMax ?? 160;
+    this.#streamsMax = init.streamsMax ?? 1024;
+    this.#idleMs = init.idleMs ?? 60_000;
+    this.#unhandle = init.network.handle(HTTP_PROTOCOL, (stream) => void this.#answer(stream));
+  }
+
+  /** Streams that are open. */
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  /** Ends every stream and answers no more. */
+  close(): void {
+    this.#unhandle();
+    for (const channel of this.#streams.keys()) channel.abort();
+    this.#deadlines.close();
+  }
+
+  async #answer(stream: PeerStream): Promise<void> {
+    const { peer } = stream;
+    const count = this.#perPeer.get(peer) ?? 0;
+    if (count >= this.#peerStreamsMax || this.#streams.size >= this.#streamsMax) {
+      return stream.abort();
+    }
+    this.#perPeer.set(peer, count + 1);
+    const channel = new FrameChannel(stream);
+    const gone = new AbortController();
+    this.#streams.set(channel, gone);
+    channel.ended = () => gone.abort(new DOMException("The other node left", "AbortError"));
+    try {
+      while (await this.#next(channel, gone.signal));
+      await stream.end();
+    } catch { // the other node left, broke the protocol, or the component its response
+      channel.abort();
+    } finally {
+      gone.abort();
+      this.#streams.delete(channel);
+      const left = this.#perPeer.get(peer)! - 1;
+      if (left > 0) this.#perPeer.set(peer, left);
+      else this.#perPeer.delete(peer);
+    }
+  }
+
+  /** Answers one request; false at the end of the stream. */
+  async #next(channel: FrameChannel, gone: AbortSignal): Promise<boolean> {
+    const idle = this.#deadlines.set(this.#idleMs, performance.now(), () => channel.abort());
+    let frame;
+    try {
+      frame = await channel.take();
+    } finally {
+      this.#deadlines.clear(idle);
+    }
+    if (frame === null) return false;
+    const head = frame.kind === REQUEST ? readRequestHead(frame.bytes) : undefined;
+    if (head === undefined) throw new RealmError("corrupt", "Cannot read a request: it is none");
+    const body = new RequestBody(channel, head.hasBody);
+    const controller = new AbortController();
+    const abort = () => controller.abort(gone.reason);
+    gone.addEventListener("abort", abort, { once: true });
+    try {
+      if (await this.#serve(channel, head, body, controller)) await body.drop();
+    } finally {
+      gone.removeEventListener("abort", abort);
+    }
+    return true;
+  }
+
+  /** Whether the request was taken, so that its body comes. */
+  async #serve(
+    channel: FrameChannel,
+    head: RequestHead,
+    body: RequestBody,
+    controller: AbortController,
+  ): Promise<boolean> {
+    const { signal } = controller;
+    const refuse = async (outcome: "no-replica" | "overloaded") => {
+      await channel.write(jsonFrame(REFUSED, { outcome }));
+      return false;
+    };
+    const upstream = this.init.upstreamOf(head.component);
+    if (!upstream) return await refuse("no-replica");
+    const late = () => controller.abort(new DOMException("No response in time", "TimeoutError"));
+    const deadline = this.#deadlines.set(upstream.requestTimeoutMs, performance.now(), late);
+    let slot: Slot | undefined;
+    try {
+      const got = await upstream.acquire(signal, "here");
+      if (typeof got === "string") {
+        this.#deadlines.clear(deadline);
+        return await refuse(got);
+      }
+      slot = got;
+      if (head.hasBody) await channel.write(emptyFrame(GO));
+      const request: HandlerRequest = {
+        method: head.method,
+        url: head.url,
+        headers: head.headers,
+        body: body.stream,
+        signal,
+      };
+      let response: HandlerResponse;
+      try {
+        response = await slot.replica.handle(request);
+      } catch (error) {
+        this.#deadlines.clear(deadline);
+        // No more of it than the client is told.
+        const code = error instanceof RealmError ? error.code : "failed";
+        await channel.write(
+          jsonFrame(FAILED, new RealmError(code, "The component did not answer")),
+        );
+        return true;
+      }
+      this.#deadlines.clear(deadline);
+      await respond(channel, response, signal);
+      return true;
+    } catch (error) {
+      controller.abort(error); // ends what still produces a body that nobody gets
+      throw error;
+    } finally {
+      this.#deadlines.clear(deadline);
+      if (slot) upstream.release(slot);
+    }
+  }
+}
+
+/** Sends a response and its body, as fast as the other node takes it. */
+async function respond(
+  channel: FrameChannel,
+  response: HandlerResponse,
+  signal: AbortSignal,
+): Promise<void> {
+  const { status, body } = response;
+  const head = (body: ResponseHead["body"]) =>
+    jsonFrame(RESPONSE, { status, headers: [...response.headers], body });
+  if (body === null || body instanceof Uint8Array && body.length === 0) {
+    return await channel.write(head("none"));
+  }
+  if (body instanceof Uint8Array) {
+    if (body.length <= DATA_BYTES_MAX) {
+      return await channel.write(joined([head("whole"), encodeFrame(DATA, body)]));
+    }
+    return await channel.write(joined([head("stream"), dataFrames(body), emptyFrame(END)]));
+  }
+  try {
+    await channel.write(head("stream"));
+    const reader = body.getReader();
+    const cancel = () => void reader.cancel(signal.reason).catch(() => {});
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        signal.throwIfAborted();
+        if (done) break;
+        if (value.length > 0) await channel.write(dataFrames(value));
+      }
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      reader.releaseLock();
+    }
+    await channel.write(emptyFrame(END));
+  } catch (error) {
+    discard(response);
+    throw error;
+  }
+}
+
+/** The body of a request, read from the channel when the component reads it. */
+class RequestBody {
+  readonly stream: ReadableStream<Uint8Array> | null;
+  #isOver: boolean;
+  #isBroken = false;
+  #isDropped = false;
+  #reading: Promise<void> = Promise.resolve();
+
+  constructor(readonly channel: FrameChannel, hasBody: boolean) {
+    this.#isOver = !hasBody;
+    this.stream = hasBody
+      ? new ReadableStream<Uint8Array>({
+        pull: (controller) => {
+          const reading = this.#pull(controller);
+          this.#reading = reading;
+          return reading;
+        },
+      }, { highWaterMark: 0 })
+      : null;
+  }
+
+  /** Reads and drops what the component left of it; throws when it broke off. */
+  async drop(): Promise<void> {
+    this.#isDropped = true;
+    await this.#reading;
+    while (!this.#isOver) await this.#read();
+    if (this.#isBroken) throw brokenBody();
+  }
+
+  async #pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    try {
+      const bytes = this.#isDropped ? null : await this.#read();
+      if (bytes === null) controller.close();
+      else controller.enqueue(bytes);
+    } catch (error) {
+      controller.error(error);
+    }
+  }
+
+  /** The next piece, `null` at the end. */
+  async #read(): Promise<Uint8Array | null> {
+    if (this.#isOver) return null;
+    const frame = await this.channel.take();
+    if (frame?.kind === DATA) return frame.bytes;
+    this.#isOver = true;
+    if (frame?.kind === END) return null;
+    this.#isBroken = true;
+    throw brokenBody();
+  }
+}
+
+function brokenBody(): RealmError {
+  return new RealmError("corrupt", "Cannot read the body of a request: it broke off");
+}

@@ -1,0 +1,313 @@
+/**
+ * Requests to replicas on other nodes: the asking side of `peer_wire.ts`.
+ *
+ * A request goes to the node with the fewest requests of ours for each replica that it reports.
+ * One that refuses it, or that cannot be reached, is not asked again for this request, and the next
+ * one is; once a node has taken it there is no second try. A node answers from its own replicas
+ * only, so a request makes one hop at most. Streams are kept open for the next request.
+ *
+ * @module
+ */
+import { RealmError } from "../kernel/error.ts";
+import type { HandlerRequest, HandlerResponse, Network } from "../kernel/ports.ts";
+import {
+  corrupt,
+  DATA,
+  dataFrames,
+  emptyFrame,
+  END,
+  FAILED,
+  type Frame,
+  FrameChannel,
+  GO,
+  HTTP_PROTOCOL,
+  jsonFrame,
+  readFailed,
+  readRefused,
+  readResponseHead,
+  REFUSED,
+  REQUEST,
+  type RequestHead,
+  RESPONSE,
+} from "./peer_wire.ts";
+import { type Elsewhere, type Refusal, RefusedElsewhere } from "./upstream.ts";
+
+/** A node that says it runs a component. */
+export interface PeerReplicas {
+  /** Text form of its key. */
+  readonly peer: string;
+  /** How many replicas of the component take requests there; at least 1. */
+  readonly running: number;
+}
+
+/** What {@link PeerUpstreams} are made with. */
+export interface PeerUpstreamsInit {
+  readonly network: Pick<Network, "open">;
+  /** Other nodes that are live, connected and report replicas of the component. */
+  readonly replicasOf: (component: string) => readonly PeerReplicas[];
+  /** Requests to one peer at once; 128 unless given. */
+  readonly peerRequestsMax?: number;
+}
+
+/** Streams that are free are ended after so long, at the latest twice of it. */
+const IDLE_MS = 20_000;
+const IDLE_MAX = 32;
+
+interface PeerUse {
+  inFlight: number;
+  readonly idle: { readonly channel: FrameChannel; readonly sinceMs: number }[];
+}
+
+/** The replicas of all components on all other nodes. */
+export class PeerUpstreams {
+  readonly #requestsMax: number;
+  readonly #peers = new Map<string, PeerUse>();
+  #sweep: number | undefined;
+  #isClosed = false;
+
+  constructor(readonly init: PeerUpstreamsInit) {
+    this.#requestsMax = init.peerRequestsMax ?? 128;
+  }
+
+  /** Those of one component. */
+  of(component: string): Elsewhere {
+    return {
+      isAvailable: () => this.#pick(component, new Set()) !== undefined,
+      handle: (request) => this.#handle(component, request),
+    };
+  }
+
+  /** Streams that wait for a request. */
+  get idle(): number {
+    return this.#peers.values().reduce((sum, { idle }) => sum + idle.length, 0);
+  }
+
+  /** Ends the streams that are free; others when their requests are over. */
+  close(): void {
+    this.#isClosed = true;
+    this.#endIdle(Infinity);
+  }
+
+  /** The peer with the least to do for us, of those with room. */
+  #pick(component: string, tried: ReadonlySet<string>): string | undefined {
+    let best: string | undefined;
+    let bestLoad = Infinity;
+    let equals = 0;
+    for (const { peer, running } of this.init.replicasOf(component)) {
+      const inFlight = this.#peers.get(peer)?.inFlight ?? 0;
+      if (tried.has(peer) || inFlight >= this.#requestsMax) continue;
+      const load = inFlight / running;
+      equals = load < bestLoad ? 1 : load === bestLoad ? equals + 1 : equals;
+      // Of equals any: nodes that look at the same reports would all choose the same one.
+      if (load > bestLoad || load === bestLoad && Math.random() * equals >= 1) continue;
+      best = peer;
+      bestLoad = load;
+    }
+    return best;
+  }
+
+  async #handle(component: string, request: HandlerRequest): Promise<HandlerResponse> {
+    const tried = new Set<string>();
+    let refusal: Refusal = "no-replica";
+    for (;;) {
+      request.signal.throwIfAborted();
+      const peer = this.#pick(component, tried);
+      if (peer === undefined) throw new RefusedElsewhere(refusal);
+      tried.add(peer);
+      const use = this.#use(peer);
+      use.inFlight++;
+      const over = () => this.#over(peer, use);
+      let answer: HandlerResponse | Refusal;
+      try {
+        const channel = await this.#channel(peer, use, request.signal);
+        if (channel === undefined) {
+          over();
+          continue;
+        }
+        answer = await new Exchange(channel, request, (isFree) => {
+          if (isFree) this.#keep(use, channel);
+          over();
+        }).run(component);
+      } catch (error) {
+        request.signal.throwIfAborted();
+        throw error;
+      }
+      if (typeof answer !== "string") return answer;
+      refusal = answer;
+    }
+  }
+
+  /** A stream to the peer; `undefined` when it cannot be had. */
+  async #channel(
+    peer: string,
+    use: PeerUse,
+    signal: AbortSignal,
+  ): Promise<FrameChannel | undefined> {
+    for (let free; (free = use.idle.pop()) !== undefined;) {
+      free.channel.ended = undefined;
+      if (!free.channel.isOver) return free.channel;
+    }
+    try {
+      return new FrameChannel(await this.init.network.open(peer, HTTP_PROTOCOL, signal));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #use(peer: string): PeerUse {
+    let use = this.#peers.get(peer);
+    if (!use) this.#peers.set(peer, use = { inFlight: 0, idle: [] });
+    return use;
+  }
+
+  #over(peer: string, use: PeerUse): void {
+    use.inFlight--;
+    if (use.inFlight === 0 && use.idle.length === 0) this.#peers.delete(peer);
+  }
+
+  #keep(use: PeerUse, channel: FrameChannel): void {
+    if (this.#isClosed || use.idle.length >= IDLE_MAX) return channel.abort();
+    const free = { channel, sinceMs: performance.now() };
+    use.idle.push(free);
+    channel.ended = () => {
+      const at = use.idle.indexOf(free);
+      if (at >= 0) use.idle.splice(at, 1);
+      channel.abort();
+    };
+    this.#sweep ??= setInterval(() => this.#endIdle(performance.now() - IDLE_MS), IDLE_MS);
+  }
+
+  #endIdle(beforeMs: number): void {
+    for (const [peer, { inFlight, idle }] of this.#peers) {
+      while (idle.length > 0 && idle[0]!.sinceMs <= beforeMs) idle.shift()!.channel.abort();
+      if (inFlight === 0 && idle.length === 0) this.#peers.delete(peer);
+    }
+    if (this.idle > 0) return;
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+  }
+}
+
+/** One request on one stream. */
+class Exchange {
+  readonly #channel: FrameChannel;
+  readonly #request: HandlerRequest;
+  readonly #over: (isFree: boolean) => void;
+  #isOver = false;
+  /** Whether all of the request was sent, and all of the answer has come. */
+  #isSent: boolean;
+  #body: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #cancel = () => this.#end(false);
+
+  constructor(channel: FrameChannel, request: HandlerRequest, over: (isFree: boolean) => void) {
+    this.#channel = channel;
+    this.#request = request;
+    this.#over = over;
+    this.#isSent = request.body === null;
+  }
+
+  /** The response, or why there is none yet: then nothing of the body was read. */
+  async run(component: string): Promise<HandlerResponse | Refusal> {
+    const { method, url, headers, body, signal } = this.#request;
+    signal.addEventListener("abort", this.#cancel, { once: true });
+    if (signal.aborted) this.#cancel();
+    try {
+      const head: RequestHead = {
+        component,
+        method,
+        url,
+        headers: [...headers],
+        hasBody: body !== null,
+      };
+      await this.#channel.write(jsonFrame(REQUEST, head));
+      let frame = await this.#take();
+      if (frame.kind === GO && body !== null) {
+        this.#send(body);
+        frame = await this.#take();
+      } else if (frame.kind === REFUSED) {
+        const refused = readRefused(frame.bytes);
+        if (!refused) throw this.#corrupt(frame);
+        this.#isSent = true; // nothing of the body will be
+        this.#end(true);
+        return refused.outcome;
+      }
+      if (frame.kind === FAILED) {
+        this.#end(true);
+        throw readFailed(frame.bytes);
+      }
+      const response = frame.kind === RESPONSE ? readResponseHead(frame.bytes) : undefined;
+      if (!response) throw this.#corrupt(frame);
+      return { ...response, body: await this.#read(response.body) };
+    } catch (error) {
+      this.#end(false);
+      throw error;
+    }
+  }
+
+  async #read(form: "none" | "whole" | "stream"): Promise<HandlerResponse["body"]> {
+    if (form === "none") {
+      this.#end(true);
+      return null;
+    }
+    if (form === "whole") {
+      const frame = await this.#take();
+      if (frame.kind !== DATA) throw this.#corrupt(frame);
+      this.#end(true);
+      return frame.bytes;
+    }
+    return new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        try {
+          const frame = await this.#take();
+          if (frame.kind === DATA) return controller.enqueue(frame.bytes);
+          if (frame.kind !== END) throw this.#corrupt(frame);
+          this.#end(true);
+          controller.close();
+        } catch (error) {
+          this.#end(false);
+          controller.error(error);
+        }
+      },
+      cancel: () => this.#end(false),
+    }, { highWaterMark: 0 });
+  }
+
+  /** Sends the body as it comes; who answers without reading all of it gets no more. */
+  async #send(body: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = this.#body = body.getReader();
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (this.#isOver) return;
+        if (done) break;
+        if (value.length > 0) await this.#channel.write(dataFrames(value));
+      }
+      await this.#channel.write(emptyFrame(END));
+      this.#isSent = true;
+    } catch {
+      this.#end(false); // the client left, or the other node did
+    }
+  }
+
+  async #take(): Promise<Frame> {
+    const frame = await this.#channel.take();
+    if (frame !== null) return frame;
+    const { peer } = this.#channel.stream;
+    throw new RealmError("unreachable", `Cannot get a response from ${peer}: it ended the stream`);
+  }
+
+  #corrupt(frame: Frame): RealmError {
+    return corrupt(this.#channel.stream, `what does not belong there: a frame ${frame.kind}`);
+  }
+
+  /** Once, when nothing more comes; the stream is free when both sides have said all. */
+  #end(isWhole: boolean): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#request.signal.removeEventListener("abort", this.#cancel);
+    const isFree = isWhole && this.#isSent && !this.#channel.isOver;
+    if (!isFree) this.#channel.abort();
+    if (!this.#isSent) this.#body?.cancel().catch(() => {});
+    this.#over(isFree);
+  }
+}
