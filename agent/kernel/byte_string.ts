@@ -13,9 +13,13 @@ export function bytesOf(text: string): Uint8Array {
   return bytes;
 }
 
+/** Arguments of one call: engines bound them. */
+const CHUNK = 4096;
+
 /** Inverse of {@link bytesOf}. */
 export function textOf(bytes: Uint8Array): string {
+  if (bytes.length <= CHUNK) return String.fromCharCode.apply(null, bytes as unknown as number[]);
   let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
+  for (let at = 0; at < bytes.length; at += CHUNK) text += textOf(bytes.subarray(at, at + CHUNK));
   return text;
 }

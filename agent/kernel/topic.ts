@@ -31,8 +31,10 @@ import { type CID, cidOfDigest } from "./canonical.ts";
 import { bytesEqual } from "./key.ts";
 import { type EventPlace, PARENTS_MAX, type SignedEvent } from "./event.ts";
 import {
+  changedChains,
   EMPTY_VECTOR,
   join,
+  meet,
   positionIn,
   type VersionVector,
   withPosition,
@@ -75,13 +77,16 @@ export type Added =
   /** It will never fit. */
   | { readonly kind: "invalid"; readonly problem: string };
 
+/** Tips that are looked at one by one. */
+const FEW = 32;
+
 /** An author in a topic. */
 interface Author {
   readonly publicKey: Uint8Array;
-  /** Events, not void, that are in the past of no other such event of the author. */
-  tips: Node[];
-  /** How far each chain counts, as far as it was asked, while there are several tips. */
-  readonly floors: Map<number, number>;
+  /** By their chains: events, not void, that are in the past of no other such event of it. */
+  readonly tips: Map<number, Node>;
+  /** How far every tip goes along each chain; made when it is asked for. */
+  floor: VersionVector | undefined;
 }
 
 class Node implements TopicEvent {
@@ -180,7 +185,9 @@ export class Topic {
       return found;
     };
     const parents = event.parents.map(find);
-    const prev = event.prev === null ? undefined : find(event.prev);
+    const { prev: before } = event;
+    const among = before === null ? -1 : event.parents.findIndex((parent) => parent.equals(before));
+    const prev = before === null ? undefined : among < 0 ? find(before) : parents[among];
     if (missing.length > 0) return { kind: "missing", ids: missing };
     const place = this.#placeOf(event, parents as Node[], prev);
     if (typeof place === "string") return { kind: "invalid", problem: place };
@@ -218,14 +225,13 @@ export class Topic {
     const chain = continues ? prev.chain : this.#chains;
     const position = continues ? prev.position + 1 : 1;
     const past = withPosition(before, chain, position);
-    const by = this.#authors.get(textOf(author)) ??
-      { publicKey: author.slice(), tips: [], floors: new Map() };
+    const by = prev?.by ?? this.#authors.get(textOf(author)) ?? newAuthor(author);
     return new Node(key, by, seq, lamport, type, parents, prev, chain, position, past);
   }
 
   #insert(node: Node): void {
     const { by, prev, chain } = node;
-    this.#authors.set(textOf(by.publicKey), by);
+    if (prev === undefined) this.#authors.set(textOf(by.publicKey), by);
     if (chain === this.#chains) this.#chains++;
     else prev!.isContinued = true;
     this.#nodes.set(node.key, node);
@@ -282,7 +288,7 @@ export class Topic {
 
   /** Newest events of an author that are not void, in order; several when it wrote on branches. */
   tipsOf(author: Uint8Array): readonly TopicEvent[] {
-    return [...this.#authors.get(textOf(author))?.tips ?? []].sort(byOrder);
+    return [...this.#authors.get(textOf(author))?.tips.values() ?? []].sort(byOrder);
   }
 
   /** The tip of an author with the greatest `seq`, and of those the last: its next event's `prev`. */
@@ -295,7 +301,7 @@ export class Topic {
 
   /** Authors with several tips, in byte order of their keys. */
   forked(): readonly Uint8Array[] {
-    return [...this.#authors].filter(([, { tips }]) => tips.length > 1)
+    return [...this.#authors].filter(([, { tips }]) => tips.size > 1)
       .sort(([a], [b]) => a < b ? -1 : 1).map(([, { publicKey }]) => publicKey);
   }
 
@@ -303,13 +309,9 @@ export class Topic {
   counts(event: TopicEvent): boolean {
     const { by, chain, position, isVoid } = event as Node;
     if (isVoid) return false;
-    if (by.tips.length < 2) return true;
-    let floor = by.floors.get(chain);
-    if (floor === undefined) {
-      floor = Math.min(...by.tips.map((tip) => positionIn(tip.past, chain)));
-      by.floors.set(chain, floor);
-    }
-    return position <= floor;
+    if (by.tips.size < 2) return true;
+    by.floor ??= [...by.tips.values()].map((tip) => tip.past).reduce(meet);
+    return position <= positionIn(by.floor, chain);
   }
 
   isVoid(event: TopicEvent): boolean {
@@ -335,8 +337,8 @@ export class Topic {
     }
     if (!isChanged) return false;
     for (const author of this.#authors.values()) {
-      author.tips = [];
-      author.floors.clear();
+      author.tips.clear();
+      author.floor = undefined;
     }
     for (const node of this.#all) node.isKept = false;
     this.#keptCount = 0;
@@ -377,10 +379,25 @@ function isWithin(a: Node, b: Node): boolean {
   return positionIn(b.past, a.chain) >= a.position;
 }
 
-function addTip(author: Author, node: Node): void {
-  author.tips = author.tips.filter((tip) => !isWithin(tip, node));
-  author.tips.push(node);
-  author.floors.clear();
+function newAuthor(publicKey: Uint8Array): Author {
+  return { publicKey: publicKey.slice(), tips: new Map(), floor: undefined };
+}
+
+/** Makes an event a tip in place of those in its past; what comes after it is no tip yet. */
+function addTip({ tips }: Author, node: Node): void {
+  node.by.floor = undefined;
+  const replace = (chain: number) => {
+    const tip = tips.get(chain);
+    if (tip !== undefined && isWithin(tip, node)) tips.delete(chain);
+  };
+  if (tips.size < FEW || node.prev?.isVoid !== false) {
+    for (const chain of tips.keys()) replace(chain);
+  } else {
+    // No tip is in the past of `prev`, but it may be one.
+    replace(node.prev.chain);
+    changedChains(node.prev.past, node.past, replace);
+  }
+  tips.set(node.chain, node);
 }
 
 function byOrder(a: TopicEvent, b: TopicEvent): number {

@@ -59,9 +59,56 @@ export function join(a: VersionVector, b: VersionVector): VersionVector {
   return { depth, root };
 }
 
+/** On every chain the lesser position of the two. */
+export function meet(a: VersionVector, b: VersionVector): VersionVector {
+  if (a.root === b.root) return a;
+  const depth = Math.min(a.depth, b.depth);
+  return { depth, root: met(lowered(a, depth), lowered(b, depth), depth) };
+}
+
+/** Calls back with each chain on which two vectors may differ, and with those of all that do. */
+export function changedChains(
+  a: VersionVector,
+  b: VersionVector,
+  found: (chain: number) => void,
+): void {
+  const depth = Math.max(a.depth, b.depth);
+  const visit = (x: Tree, y: Tree, d: number, first: number) => {
+    if (x === y) return;
+    const length = Math.max(x.length, y.length);
+    for (let i = 0; i < length; i++) {
+      const chain = first + i * 2 ** (BITS * d);
+      if (d > 0) visit((x[i] ?? NOTHING) as Tree, (y[i] ?? NOTHING) as Tree, d - 1, chain);
+      else if ((x[i] ?? 0) !== (y[i] ?? 0)) found(chain);
+    }
+  };
+  visit(raised(a, depth), raised(b, depth), depth, 0);
+}
+
+/** The tree of the chains that a vector of less depth has. */
+function lowered({ depth, root }: VersionVector, to: number): Tree {
+  let tree = root;
+  for (let d = depth; d > to; d--) tree = (tree[0] ?? NOTHING) as Tree;
+  return tree;
+}
+
+function met(a: Tree, b: Tree, depth: number): Tree {
+  if (a === b) return a;
+  const both: (number | Tree)[] = [];
+  for (let i = 0; i < Math.min(a.length, b.length); i++) {
+    both.push(
+      depth === 0
+        ? Math.min(a[i] as number, b[i] as number)
+        : met(a[i] as Tree, b[i] as Tree, depth - 1),
+    );
+  }
+  while (both.at(-1) === (depth === 0 ? 0 : NOTHING)) both.pop();
+  return both.length === 0 ? NOTHING : both;
+}
+
 function raised({ depth, root }: VersionVector, to: number): Tree {
   let tree = root;
-  for (let d = depth; d < to; d++) tree = [tree];
+  for (let d = depth; d < to && tree.length > 0; d++) tree = [tree];
   return tree;
 }
 
