@@ -12,16 +12,11 @@
  *
  * @module
  */
-import { createLibp2p, type Libp2p } from "libp2p";
-import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
-import { type Identify, identify } from "@libp2p/identify";
-import type { Connection, ConnectionGater, PeerId, Stream } from "@libp2p/interface";
-import { noise } from "@libp2p/noise";
-import { ping } from "@libp2p/ping";
+import type { Connection, PeerId, Stream } from "@libp2p/interface";
+import { peerIdFromString } from "@libp2p/peer-id";
 import { multiaddr } from "@multiformats/multiaddr";
 import { RealmError } from "../kernel/error.ts";
-import { formatPublicKey } from "../kernel/key.ts";
-import { keyOfPeerId, splitAddress } from "../kernel/peer_id.ts";
+import { keyOfPeerId, peerIdOfKey, splitAddress } from "../kernel/peer_id.ts";
 import type {
   Network,
   NetworkGate,
@@ -29,117 +24,42 @@ import type {
   PeerConnection,
   PeerStream,
 } from "../kernel/ports.ts";
-import { boundedYamux } from "./bounded_yamux.ts";
 import { NETWORK_BOUNDS, type NetworkBounds } from "./bounds.ts";
 import { brokenStream, closedNetwork, deniedDial, notConnected, refusedStream } from "./failure.ts";
+import {
+  errorsIn,
+  isQuic,
+  keyOf,
+  type Libp2pOptions,
+  MEMBERS_PROTOCOL,
+  type Node,
+  reason,
+  startNode,
+} from "./libp2p_node.ts";
 import { Libp2pStream } from "./libp2p_stream.ts";
-import { NOISE_CRYPTO } from "./noise_crypto.ts";
-import { QUIET_LOGGER } from "./quiet_logger.ts";
 import { parseTcpAddress } from "./tcp_address.ts";
-import { tcpTransport } from "./tcp_transport.ts";
 
-/** What a network is made with. */
-export interface Libp2pOptions {
-  /** The 32-byte seed of the node's key, which is its peer id too. */
-  readonly secretKey: Uint8Array;
-  /** Multiaddrs to listen at; none for a node that only dials. */
-  readonly listen: readonly string[];
-  readonly gate: NetworkGate;
-  /** What the agent calls itself to peers: `realm/0.3.0`. */
-  readonly program?: string;
-  readonly bounds?: Partial<NetworkBounds>;
+export type { Libp2pOptions } from "./libp2p_node.ts";
+
+/** A network whose members know of one another. */
+export interface PeerNetwork extends Network {
+  /** Asks other members where a key is; multiaddrs with its peer id, none when nobody knows. */
+  find(peer: string, signal?: AbortSignal): Promise<readonly string[]>;
 }
-
-/** A key that may open this is a member; see {@link NetworkGate}. */
-export const MEMBERS_PROTOCOL = "/realm/kad/1.0.0";
 
 /** What the end that answers a stream sends first. */
 const WELCOME = 1;
 /** How often the gate is asked again about what is there. */
 const ASK_AGAIN_MS = 1000;
-
-type Services = { identify: Identify };
+/** Of how many times one is for seeking a relay, where one is wanted. */
+const RELAY_ASKS = 5;
+/** How long a question where a key is may take. */
+const FIND_MS = 10_000;
 
 /** Starts a node. Throws RealmError `failed` when it cannot listen. */
-export async function startLibp2p(options: Libp2pOptions): Promise<Network> {
-  const bounds = { ...NETWORK_BOUNDS, ...options.bounds };
-  const privateKey = await generateKeyPairFromSeed("Ed25519", options.secretKey);
-  const self = formatPublicKey(privateKey.publicKey.raw);
-  const gate = new Gate(options.gate, bounds);
-  let node: Libp2p<Services>;
-  try {
-    node = await createLibp2p<Services>({
-      privateKey,
-      addresses: { listen: [...options.listen] },
-      logger: QUIET_LOGGER,
-      nodeInfo: { name: "realm", version: "1", userAgent: options.program ?? "realm" },
-      transports: [
-        tcpTransport({
-          inboundMax: bounds.connectionsMax,
-          inboundPerAddressMax: bounds.connectionsPerAddressMax,
-        }),
-      ],
-      connectionEncrypters: [noise({ crypto: NOISE_CRYPTO })],
-      streamMuxers: [boundedYamux(bounds)],
-      connectionGater: gate.hooks,
-      connectionManager: {
-        maxConnections: bounds.connectionsMax,
-        maxIncomingPendingConnections: bounds.pendingMax,
-        inboundConnectionThreshold: bounds.newPerSecondMax,
-        inboundUpgradeTimeout: bounds.handshakeMs,
-        inboundStreamProtocolNegotiationTimeout: bounds.handshakeMs,
-        outboundStreamProtocolNegotiationTimeout: bounds.handshakeMs,
-        dialTimeout: bounds.dialMs,
-        addressDialTimeout: bounds.dialMs,
-        // No look-ups in DNS of names that are lists of addresses, and no redialling but ours.
-        resolvers: {},
-        reconnectRetries: 0,
-      },
-      connectionMonitor: { pingInterval: bounds.pingMs, abortConnectionOnPingFailure: true },
-      services: {
-        // Asked by this module itself, for each connection.
-        identify: identify({ runOnConnectionOpen: false, timeout: bounds.handshakeMs }),
-        ping: ping(),
-      } as any,
-    });
-  } catch (cause) {
-    throw new RealmError(
-      "failed",
-      `Cannot start the network: ${options.listen.join(", ")}: ${reason(cause)}`,
-      { hint: "Choose other addresses with --listen", cause },
-    );
-  }
-  gate.node = node;
-  return new Libp2pNetwork(self, node, options.gate, bounds);
-}
-
-/** The gate in the form that libp2p asks it. */
-class Gate {
-  node: Libp2p | undefined;
-
-  constructor(readonly gate: NetworkGate, readonly bounds: NetworkBounds) {}
-
-  readonly hooks: ConnectionGater = {
-    denyDialPeer: (peer) => !this.#allows(peer),
-    denyOutboundEncryptedConnection: (peer) => !this.#allows(peer),
-    denyInboundEncryptedConnection: (peer) => !this.#allows(peer) || this.#isOneTooMany(peer),
-    denyInboundRelayedConnection: (_, peer) => !this.#allows(peer),
-  };
-
-  #allows(peer: PeerId): boolean {
-    const key = keyOf(peer);
-    return key !== undefined && this.gate.mayConnect(key);
-  }
-
-  /** Strangers do not take the places of members. */
-  #isOneTooMany(peer: PeerId): boolean {
-    const isStranger = (id: PeerId) => !this.gate.mayOpen(keyOf(id)!, MEMBERS_PROTOCOL);
-    if (!isStranger(peer)) return false;
-    const inbound = this.node?.getConnections().filter((c) =>
-      c.direction === "inbound" && isStranger(c.remotePeer)
-    );
-    return (inbound?.length ?? 0) >= this.bounds.strangersMax;
-  }
+export async function startLibp2p(options: Libp2pOptions): Promise<PeerNetwork> {
+  const { node, asked } = await startNode(options);
+  return new Libp2pNetwork(node, asked, options, { ...NETWORK_BOUNDS, ...options.bounds });
 }
 
 /** Connections with one peer. */
@@ -147,9 +67,17 @@ interface Peer {
   readonly id: PeerId;
   /** Those whose other end has said who it is, in the order in which they did. */
   readonly ready: Set<Connection>;
+  /** Whether it was a member when it was last asked. */
+  isMember: boolean;
 }
 
-class Libp2pNetwork implements Network {
+class Libp2pNetwork implements PeerNetwork {
+  readonly self: string;
+  readonly #node: Node;
+  readonly #asked: Set<string>;
+  readonly #gate: NetworkGate;
+  readonly #learnt: NonNullable<Libp2pOptions["learnt"]>;
+  readonly #bounds: NetworkBounds;
   readonly #peers = new Map<string, Peer>();
   /** Connections, each with the promise that its other end says who it is. */
   readonly #arriving = new Map<Connection, Promise<void>>();
@@ -157,21 +85,28 @@ class Libp2pNetwork implements Network {
   readonly #answered = new Set<Libp2pStream>();
   readonly #watchers = new Set<NetworkWatcher>();
   readonly #timer: ReturnType<typeof setInterval>;
+  /** Whether it listens by way of a relay, which has to be found among the members. */
+  readonly #wantsRelay: boolean;
+  #asks = 0;
   #closing: Promise<void> | undefined;
 
-  constructor(
-    readonly self: string,
-    readonly node: Libp2p<Services>,
-    readonly gate: NetworkGate,
-    readonly bounds: NetworkBounds,
-  ) {
-    node.addEventListener("connection:open", ({ detail }) => this.#meet(detail));
+  constructor(node: Node, asked: Set<string>, options: Libp2pOptions, bounds: NetworkBounds) {
+    this.self = keyOfPeerId(node.peerId.toString());
+    this.#node = node;
+    this.#asked = asked;
+    this.#gate = options.gate;
+    this.#learnt = options.learnt ?? (() => {});
+    this.#bounds = bounds;
+    this.#wantsRelay = options.listen.some((address) => address.includes("/p2p-circuit"));
+    node.addEventListener("connection:open", ({ detail }) => {
+      this.#meet(detail).catch(() => {}); // it is aborted then, which is told of
+    });
     node.addEventListener("connection:close", ({ detail }) => this.#part(detail));
     this.#timer = setInterval(() => this.#askAgain(), ASK_AGAIN_MS);
   }
 
   addresses(): readonly string[] {
-    return this.#closing ? [] : this.node.getMultiaddrs().map(String);
+    return this.#closing ? [] : this.#node.getMultiaddrs().map(String);
   }
 
   connections(): readonly PeerConnection[] {
@@ -184,17 +119,22 @@ class Libp2pNetwork implements Network {
     signal?.throwIfAborted();
     const { key } = splitAddress(address);
     if (key === this.self) throw unreachable(address, "that is this node itself");
-    if (key !== undefined && !this.gate.mayConnect(key)) throw deniedDial(address, key);
+    if (key !== undefined && !this.#gate.mayConnect(key)) throw deniedDial(address, key);
     let connection: Connection;
+    // That of the relay too, which is dialled first.
+    const written = [target.toString(), target.toString().split("/p2p-circuit")[0]!];
+    for (const one of written) this.#asked.add(one);
     try {
-      connection = await this.node.dial(target, {
-        signal: timeLimit(this.bounds.dialMs, signal),
+      connection = await this.#node.dial(target, {
+        signal: timeLimit(this.#bounds.dialMs, signal),
       });
     } catch (cause) {
       signal?.throwIfAborted();
       if (this.#closing) throw closedNetwork();
       if (isDenial(cause)) throw deniedDial(address, key ?? "the key that answered");
       throw unreachable(address, reason(cause), cause);
+    } finally {
+      for (const one of written) this.#asked.delete(one);
     }
     try {
       await this.#meet(connection);
@@ -205,7 +145,7 @@ class Libp2pNetwork implements Network {
   }
 
   disconnect(peer: string): void {
-    for (const connection of this.node.getConnections()) {
+    for (const connection of this.#node.getConnections()) {
       if (keyOf(connection.remotePeer) === peer) {
         connection.abort(new Error("Disconnected by this node"));
         this.#part(connection);
@@ -217,13 +157,13 @@ class Libp2pNetwork implements Network {
     signal?.throwIfAborted();
     const known = this.#peers.get(peer);
     if (known === undefined) throw notConnected(peer);
-    const limit = timeLimit(this.bounds.handshakeMs, signal);
+    const limit = timeLimit(this.#bounds.handshakeMs, signal);
     let raw: Stream;
     try {
       raw = await this.#best(peer, known).newStream([protocol], {
         signal: limit,
         runOnLimitedConnection: true,
-        maxOutboundStreams: this.bounds.streamsMax,
+        maxOutboundStreams: this.#bounds.streamsMax,
       });
     } catch (cause) {
       signal?.throwIfAborted();
@@ -253,7 +193,7 @@ class Libp2pNetwork implements Network {
   handle(protocol: string, answer: (stream: PeerStream) => void): () => void {
     const handler = async (raw: Stream, connection: Connection) => {
       const key = keyOf(connection.remotePeer);
-      if (key === undefined || !this.gate.mayOpen(key, protocol)) {
+      if (key === undefined || !this.#gate.mayOpen(key, protocol)) {
         raw.abort(new Error("Not allowed"));
         return;
       }
@@ -264,12 +204,26 @@ class Libp2pNetwork implements Network {
       answer(stream);
     };
     // The handler is there when this returns; the promises are of what is written down about it.
-    void this.node.handle(protocol, handler, {
-      maxInboundStreams: this.bounds.streamsPerProtocolMax,
-      maxOutboundStreams: this.bounds.streamsMax,
+    void this.#node.handle(protocol, handler, {
+      maxInboundStreams: this.#bounds.streamsPerProtocolMax,
+      maxOutboundStreams: this.#bounds.streamsMax,
       runOnLimitedConnection: true,
     });
-    return () => void this.node.unhandle(protocol);
+    return () => void this.#node.unhandle(protocol);
+  }
+
+  async find(peer: string, signal?: AbortSignal): Promise<readonly string[]> {
+    if (this.#closing) throw closedNetwork();
+    try {
+      const { multiaddrs } = await this.#node.peerRouting.findPeer(
+        peerIdFromString(peerIdOfKey(peer)),
+        { signal: timeLimit(FIND_MS, signal) },
+      );
+      return withKey(multiaddrs.map(String), peer);
+    } catch {
+      signal?.throwIfAborted();
+      return [];
+    }
   }
 
   watch(watcher: NetworkWatcher): () => void {
@@ -283,8 +237,8 @@ class Libp2pNetwork implements Network {
 
   async #close(): Promise<void> {
     clearInterval(this.#timer);
-    await this.node.stop();
-    for (const connection of this.node.getConnections()) connection.abort(new Error("Closed"));
+    await this.#node.stop();
+    for (const connection of this.#node.getConnections()) connection.abort(new Error("Closed"));
   }
 
   /** Waits until the other end of a connection has said who it is; then it counts. */
@@ -301,15 +255,17 @@ class Libp2pNetwork implements Network {
   async #introduce(connection: Connection): Promise<void> {
     const key = keyOf(connection.remotePeer);
     if (key === undefined) throw new Error("Its key is of another kind than Ed25519");
-    await this.node.services.identify.identify(connection);
+    const { listenAddrs } = await this.#node.services.identify.identify(connection);
     if (connection.status !== "open") throw new Error("It was closed");
+    const isMember = this.#isMember(key);
+    if (isMember) this.#learnt(key, withKey(listenAddrs.map(String), key));
     const peer = this.#peers.get(key);
     if (peer !== undefined) {
       peer.ready.add(connection);
       this.#tidy(key, peer);
       return;
     }
-    const met: Peer = { id: connection.remotePeer, ready: new Set([connection]) };
+    const met: Peer = { id: connection.remotePeer, ready: new Set([connection]), isMember };
     this.#peers.set(key, met);
     const described = this.#describe(key, met);
     for (const watcher of [...this.#watchers]) watcher.connected(described);
@@ -324,18 +280,40 @@ class Libp2pNetwork implements Network {
     this.#peers.delete(key);
     for (const watcher of [...this.#watchers]) watcher.disconnected(key);
     // What libp2p remembers of peers is kept in memory for ever; what is worth it is kept elsewhere.
-    void this.node.peerStore.delete(peer.id).catch(() => {});
+    void this.#node.peerStore.delete(peer.id).catch(() => {});
   }
 
   /** Ends what the gate no longer allows, and connections that nothing uses beside the best. */
   #askAgain(): void {
+    const seeksRelay = this.#wantsRelay && this.#asks++ % RELAY_ASKS === 0 &&
+      !this.addresses().some((address) => address.includes("/p2p-circuit"));
     for (const [key, peer] of [...this.#peers]) {
-      if (!this.gate.mayConnect(key)) this.disconnect(key);
-      else this.#tidy(key, peer);
+      if (!this.#gate.mayConnect(key)) {
+        this.disconnect(key);
+        continue;
+      }
+      this.#tidy(key, peer);
+      const wasMember = peer.isMember;
+      peer.isMember = this.#isMember(key);
+      // Its services for members hear of it as of one that has just come.
+      if (peer.isMember && (!wasMember || seeksRelay)) void this.#admit(key, this.#best(key, peer));
     }
     for (const stream of [...this.#answered]) {
-      if (!this.gate.mayOpen(stream.peer, stream.protocol)) stream.abort();
+      if (!this.#gate.mayOpen(stream.peer, stream.protocol)) stream.abort();
     }
+  }
+
+  async #admit(key: string, connection: Connection): Promise<void> {
+    try {
+      const { listenAddrs } = await this.#node.services.identify.identify(connection);
+      this.#learnt(key, withKey(listenAddrs.map(String), key));
+    } catch {
+      // It is gone, or will be asked when it comes back.
+    }
+  }
+
+  #isMember(key: string): boolean {
+    return this.#gate.mayOpen(key, MEMBERS_PROTOCOL);
   }
 
   #tidy(key: string, peer: Peer): void {
@@ -344,7 +322,7 @@ class Libp2pNetwork implements Network {
     for (const connection of [...peer.ready]) {
       const isIdle = connection.streams.every(({ protocol }) => IN_PASSING.has(protocol));
       // Only the end that dialled closes, and not before the other end has seen the better one.
-      const isOld = Date.now() - connection.timeline.open > this.bounds.handshakeMs;
+      const isOld = Date.now() - connection.timeline.open > this.#bounds.handshakeMs;
       if (connection !== best && isIdle && isOld && connection.direction === "outbound") {
         void connection.close().catch((error) => connection.abort(error));
       }
@@ -376,11 +354,6 @@ class Libp2pNetwork implements Network {
 /** Protocols whose streams come and go by themselves. */
 const IN_PASSING = new Set(["", "/ipfs/ping/1.0.0", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"]);
 
-/** The key of a peer id, `undefined` for other kinds of keys than Ed25519. */
-function keyOf(peer: PeerId): string | undefined {
-  return peer.type === "Ed25519" ? keyOfPeerId(peer.toString()) : undefined;
-}
-
 function isRelayed(connection: Connection): boolean {
   return connection.remoteAddr.toString().includes("/p2p-circuit");
 }
@@ -391,13 +364,24 @@ function readAddress(address: string) {
     new RealmError("usage", `Cannot connect to ${JSON.stringify(address.slice(0, 200))}: ${why}`, {
       hint: "Write it as /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…",
     });
-  const { transport } = splitAddress(address);
-  if (parseTcpAddress(transport) === undefined) throw wrong("wanted a multiaddr of TCP");
+  const [first, ...circuit] = splitAddress(address).transport.split("/p2p-circuit");
+  if (isQuic(first!)) {
+    throw wrong("QUIC cannot be had in this program, wanted a multiaddr of TCP");
+  }
+  if (parseTcpAddress(first!) === undefined || circuit.length > 1) {
+    throw wrong("wanted a multiaddr of TCP");
+  }
   try {
     return multiaddr(address);
   } catch {
     throw wrong("it is no multiaddr");
   }
+}
+
+/** Addresses that end in the peer id of `key`. */
+function withKey(addresses: readonly string[], key: string): string[] {
+  const peerId = `/p2p/${peerIdOfKey(key)}`;
+  return addresses.map((address) => address.endsWith(peerId) ? address : address + peerId);
 }
 
 function unreachable(address: string, why: string, cause?: unknown): RealmError {
@@ -409,15 +393,6 @@ function timeLimit(ms: number, signal?: AbortSignal): AbortSignal {
   return signal === undefined ? limit : AbortSignal.any([limit, signal]);
 }
 
-/** The errors in an error, which libp2p wraps when it has tried several addresses. */
-function* errorsIn(error: unknown): Iterable<Error> {
-  if (error instanceof AggregateError) { for (const one of error.errors) yield* errorsIn(one); }
-  else if (error instanceof Error) {
-    yield error;
-    if (error.cause !== undefined) yield* errorsIn(error.cause);
-  }
-}
-
 function isDenial(error: unknown): boolean {
   return [...errorsIn(error)].some(({ name }) =>
     name === "ConnectionInterceptedError" || name === "DialDeniedError"
@@ -426,8 +401,4 @@ function isDenial(error: unknown): boolean {
 
 function isReset(error: unknown): boolean {
   return [...errorsIn(error)].some(({ name }) => name === "StreamResetError");
-}
-
-function reason(error: unknown): string {
-  return [...errorsIn(error)].at(-1)?.message ?? String(error);
 }

@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { until } from "./network_conformance.ts";
+import { startLibp2p } from "./libp2p_network.ts";
+import { mappedIpv4, parseTcpAddress } from "./tcp_address.ts";
+import type { Sockets } from "./tcp_transport.ts";
+
+const gate = { mayConnect: () => true, mayOpen: () => true };
+const loose = { sanitizeOps: false, sanitizeResources: false };
+
+/** Sockets of the system, with a list of what each of them was told and whether it is closed. */
+function watched() {
+  const seen: { noDelay: boolean; closed: boolean }[] = [];
+  const watch = (socket: Deno.TcpConn) => {
+    const state = { noDelay: false, closed: false };
+    seen.push(state);
+    const { setNoDelay, close } = socket;
+    socket.setNoDelay = (on = true) => {
+      state.noDelay = on;
+      setNoDelay.call(socket, on);
+    };
+    socket.close = () => {
+      state.closed = true;
+      close.call(socket);
+    };
+    return socket;
+  };
+  const sockets: Sockets = {
+    connect: async (options) => watch(await Deno.connect(options)),
+    listen(options) {
+      const listener = Deno.listen(options);
+      const { accept } = listener;
+      listener.accept = async () => watch(await accept.call(listener));
+      return listener;
+    },
+  };
+  return { sockets, seen };
+}
+
+const start = (sockets: Sockets) =>
+  startLibp2p({
+    secretKey: crypto.getRandomValues(new Uint8Array(32)),
+    listen: ["/ip4/127.0.0.1/tcp/0"],
+    gate,
+    sockets,
+  });
+
+// Over `node:net` of Deno 2.7 neither end would have been told: `noDelay` is an option there that is
+// not looked at.
+Deno.test("small messages are sent at once, by both ends", loose, async () => {
+  const { sockets, seen } = watched();
+  const [a, b] = [await start(sockets), await start(sockets)];
+  await a.dial(b.addresses()[0]!);
+  assert.deepEqual(seen.map(({ noDelay }) => noDelay), [true, true]);
+  await Promise.all([a.close(), b.close()]);
+});
+
+// With `@libp2p/tcp` the end that breaks a connection off keeps its socket: Deno has no
+// `resetAndDestroy`, so nothing but an error that nobody sees comes of it.
+Deno.test("a connection that is broken off leaves no socket open", loose, async () => {
+  const { sockets, seen } = watched();
+  const [a, b] = [await start(sockets), await start(sockets)];
+  for (const breaking of [a, b]) {
+    await a.dial(b.addresses()[0]!);
+    await until(() => b.connections().length === 1);
+    breaking.disconnect(breaking === a ? b.self : a.self);
+    await until(() => seen.every(({ closed }) => closed));
+  }
+  assert.equal(seen.length, 4);
+  await Promise.all([a.close(), b.close()]);
+});
+
+Deno.test("nothing of a network is left open when it is closed", loose, async () => {
+  const { sockets, seen } = watched();
+  const [a, b] = [await start(sockets), await start(sockets)];
+  await a.dial(b.addresses()[0]!);
+  await Promise.all([a.close(), b.close()]);
+  await until(() => seen.every(({ closed }) => closed));
+});
+
+Deno.test("parseTcpAddress() reads addresses of TCP and nothing else", () => {
+  const cases: [string, ReturnType<typeof parseTcpAddress>][] = [
+    ["/ip4/127.0.0.1/tcp/4001", { host: "127.0.0.1", port: 4001 }],
+    ["/ip6/::1/tcp/0", { host: "::1", port: 0 }],
+    ["/dns4/bm-01.example.com/tcp/1", { host: "bm-01.example.com", port: 1 }],
+    ["/ip4/127.0.0.1/tcp/1/p2p/12D3KooWx", { host: "127.0.0.1", port: 1 }],
+    ["/ip4/::1/tcp/1", undefined],
+    ["/ip6/127.0.0.1/tcp/1", undefined],
+    ["/ip4/127.1/tcp/1", undefined],
+    ["/ip4/127.0.0.1/tcp/65536", undefined],
+    ["/ip4/127.0.0.1/tcp/1/ws", undefined],
+    ["/ip4/127.0.0.1/udp/1", undefined],
+    ["/dns4/a..b/tcp/1", undefined],
+    ["/dns4/-a/tcp/1", undefined],
+    ["/dnsaddr/example.com", undefined],
+    ["", undefined],
+  ];
+  for (const [address, wanted] of cases) {
+    assert.deepEqual(parseTcpAddress(address), wanted, address);
+  }
+  assert.equal(mappedIpv4("::ffff:10.0.0.1"), "10.0.0.1");
+  assert.equal(mappedIpv4("::1"), "::1");
+  assert.equal(mappedIpv4("10.0.0.1"), "10.0.0.1");
+});
