@@ -444,3 +444,12 @@ Deno.test("outgoing-handler refuses and names the grant", () => {
   assert.equal(f.notices.length, 1);
   assert.match(f.notices[0]!.join(" "), /outgoing-handler#handle allowed_outbound/);
 });
+
+Deno.test("a constructor takes no more arguments than the interface gives it", () => {
+  const f = createFixture();
+  const { Fields } = types(f);
+  // A guest declares itself what it calls a constructor with; entries must pass the checks.
+  const fields = new Fields([["x\ninjected", bytes("1")], ["host", bytes("2")]], true);
+  assert.deepEqual(fields.entries(), []);
+  fields.append("x", bytes("1"));
+});

@@ -102,14 +102,20 @@ function answer(
 }
 
 /**
- * Wraps the methods of a resource class in guards; once, when its file is loaded.
+ * Wraps the methods of a resource class in guards; once, when its file is loaded. `only` names some
+ * of them, where the others are but other words for guarded ones.
  *
  * Every public method of such a class is one of its WIT resource, in camel case; what belongs to
  * the host is private, a field, or `released`.
  */
-// deno-lint-ignore no-explicit-any
-export function guardResource(iface: string, resource: string, type: { prototype: any }): void {
-  for (const name of Object.getOwnPropertyNames(type.prototype)) {
+export function guardResource(
+  iface: string,
+  resource: string,
+  // deno-lint-ignore no-explicit-any
+  type: { prototype: any },
+  only?: readonly string[],
+): void {
+  for (const name of only ?? Object.getOwnPropertyNames(type.prototype)) {
     const method = Object.getOwnPropertyDescriptor(type.prototype, name)?.value;
     if (OWN_METHODS.has(name) || typeof method !== "function") continue;
     const call = `${iface}#[method]${resource}.${kebab(name)}`;
@@ -125,6 +131,7 @@ export function guardResource(iface: string, resource: string, type: { prototype
 interface Constructible {
   new (host: WasiInstance, ...args: never[]): object;
   readonly prototype: object;
+  readonly length: number;
 }
 
 /**
@@ -141,11 +148,13 @@ export function bindResource(
   statics: readonly string[],
 ): object {
   const construct = type as unknown as new (...args: unknown[]) => object;
+  // What has a default is the host's to give: a guest says itself what it calls a function with.
+  const count = type.length - 1;
   const bound = function (...args: unknown[]) {
     return answer(
       host,
       `${iface}#[constructor]${resource}`,
-      () => new construct(host, ...args),
+      () => new construct(host, ...args.slice(0, count)),
       args,
     );
   };
