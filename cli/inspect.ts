@@ -21,9 +21,7 @@ export const inspect = command({
         `${file}: ${what}, ${bytes} bytes`,
         `sha256  ${digest}`,
         `world   ${worlds.join(", ") || "none that realm runs"}`,
-        ...(wasi03
-          ? [`wasi    0.3${wasi03.isAsync ? ", asynchronous ABI" : ""}: not supported yet`]
-          : []),
+        ...(wasi03 ? [`wasi    0.3${wasi03.isAsync ? ", asynchronous ABI" : ""}`] : []),
         `exports ${exports.join(", ") || "nothing"}`,
         "",
         formatTable(imports, [

@@ -5,22 +5,11 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type {
-  HandlerRequest,
-  HandlerResponse,
-  Replica,
-  StartOptions,
-} from "../agent/kernel/ports.ts";
+import type { StartOptions } from "../agent/kernel/ports.ts";
+import { type Handler, handlerOf } from "./handler.ts";
 import { fixture, NO_GRANTS, onEachEngine, type WithEngine, withEngine } from "./guest.ts";
 
 const MIB = 1024 * 1024;
-
-interface Handler {
-  readonly replica: Replica;
-  readonly notices: string[];
-  get(path: string, init?: Partial<HandlerRequest>): Promise<HandlerResponse>;
-  text(path: string, init?: Partial<HandlerRequest>): Promise<string>;
-}
 
 /** Waits for a notice: the frames of a backtrace are named first. */
 async function noticed(notices: readonly string[], pattern: RegExp): Promise<void> {
@@ -39,34 +28,11 @@ async function withHandler(
   const folder = await Deno.makeTempDir();
   try {
     await withEngine(async (engine) => {
-      const notices: string[] = [];
-      const replica = await engine.start(await engine.prepare(await fixture(name)), {
-        world: "wasi:http/proxy",
-        grants: {
-          ...NO_GRANTS,
-          mounts: [{ hostPath: folder, guestPath: "/data", writable: true }],
-        },
-        limits: { memoryBytesMax: 64 * MIB },
-        stdio: {
-          terminal: { stdin: false, stdout: false, stderr: false },
-          read: () => Promise.resolve(null),
-          write: () => {},
-        },
-        notice: (text) => notices.push(text),
-        ...options,
-      });
-      const get = (path: string, init: Partial<HandlerRequest> = {}) =>
-        replica.handle({
-          method: "GET",
-          url: `http://realm.test${path}`,
-          headers: [],
-          body: null,
-          signal: new AbortController().signal,
-          ...init,
-        });
-      const text = async (path: string, init?: Partial<HandlerRequest>) =>
-        await new Response((await get(path, init)).body as BodyInit).text();
-      await test({ replica, notices, get, text });
+      const grants = {
+        ...NO_GRANTS,
+        mounts: [{ hostPath: folder, guestPath: "/data", writable: true }],
+      };
+      await test(await handlerOf(engine, await fixture(name), { grants, ...options }));
     });
   } finally {
     await Deno.remove(folder, { recursive: true });

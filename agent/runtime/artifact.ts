@@ -9,7 +9,7 @@ import type { World } from "../kernel/ports.ts";
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the glue or the rewriter.
  */
-export const TOOLCHAIN = "realm-13 form-2 glue-4 jco-transpile-0.12.1";
+export const TOOLCHAIN = "realm-13 form-2 glue-5 jco-transpile-0.12.1";
 
 /**
  * How modules are metered: the last page count and table size that V8 accepts; budgets are enforced
@@ -20,7 +20,10 @@ export const CEILING = { memoryPagesMax: 65_536, tableElementsMax: 10_000_000 };
 /** A component, ready to be compiled and instantiated. */
 export interface Artifact {
   readonly worlds: readonly World[];
-  /** What jco's glue was reduced to, or that of a module; see `glue.ts`. */
+  /**
+   * What jco's glue was reduced to, or that of a module; see `glue.ts`. Of the asynchronous ABI a
+   * plan in JSON; see `abi/plan.ts`.
+   */
   readonly glue: string;
   /** Metered core modules by the name that the glue asks for. */
   readonly modules: Readonly<Record<string, Uint8Array>>;

@@ -50,7 +50,7 @@ function bad(why: string, hint?: string): RealmError {
 }
 
 /** A cursor over bytes that refuses to read past its end. */
-class Cursor {
+export class Cursor {
   constructor(readonly bytes: Uint8Array, public at = 0, readonly end = bytes.length) {}
 
   byte(): number {
@@ -199,11 +199,12 @@ function unique(names: readonly ExternName[]): ExternName[] {
   return [...seen.values()];
 }
 
-function has(names: readonly ExternName[], name: string): boolean {
-  return names.some((n) =>
-    n.name === name && (n.version === undefined || /^0\.2\./.test(n.version))
-  );
+function has(names: readonly ExternName[], name: string, version: RegExp): boolean {
+  return names.some((n) => n.name === name && (n.version === undefined || version.test(n.version)));
 }
+
+const OF_02 = /^0\.2\./;
+const OF_02_OR_03 = /^0\.(2\.|3\.\d+$)/;
 
 /** Every name that a core module imports or exports: modules, fields, functions. */
 export function coreNames(bytes: Uint8Array): Set<string> {
@@ -323,9 +324,12 @@ export function identify(bytes: Uint8Array): Identity {
   }
   const worlds: World[] = [];
   if (kind === "component") {
-    if (has(exports, "wasi:cli/run")) worlds.push("wasi:cli/command");
-    if (has(exports, "wasi:http/incoming-handler")) worlds.push("wasi:http/proxy");
-  } else if (has(exports, "_start")) worlds.push("wasi:cli/command");
+    if (has(exports, "wasi:cli/run", OF_02_OR_03)) worlds.push("wasi:cli/command");
+    if (
+      has(exports, "wasi:http/incoming-handler", OF_02) ||
+      has(exports, "wasi:http/handler", OF_02_OR_03)
+    ) worlds.push("wasi:http/proxy");
+  } else if (has(exports, "_start", OF_02)) worlds.push("wasi:cli/command");
   const of03 = (names: readonly ExternName[]) =>
     unique(names).filter(isOf03).map(({ name, version }) => `${name}@${version}`);
   const wasi03 = {
@@ -343,21 +347,20 @@ export function identify(bytes: Uint8Array): Identity {
   };
 }
 
-/** Refuses a component of WASI 0.3, with what was found. Throws RealmError `unsupported`. */
-export function refuse03(wasi03: Wasi03 | undefined): void {
-  if (!wasi03) return;
-  const { imports, exports, isAsync } = wasi03;
-  // What it is for says more than what it needs.
+/**
+ * Refuses what is of a release candidate of WASI 0.3: other interfaces under the same names. Throws
+ * RealmError `unsupported`.
+ */
+export function refuseCandidates(wasi03: Wasi03 | undefined): void {
+  const { imports = [], exports = [] } = wasi03 ?? {};
   const found = [
     ...exports.map((name) => `exports ${name}`),
     ...imports.map((name) => `imports ${name}`),
-  ].slice(0, 3);
-  if (isAsync) found.push("uses the asynchronous ABI");
+  ].find((name) => !/@0\.3\.\d+$/.test(name));
+  if (found === undefined) return;
   throw new RealmError(
     "unsupported",
-    `Cannot run the component: it ${
-      found.join(", ")
-    }; WASI 0.3 is not supported yet, wanted WASI 0.2`,
-    { hint: "Build it against WASI 0.2; docs/wasi-0.3.md says what is missing" },
+    `Cannot run the component: it ${found}, of a release candidate, wanted WASI 0.3.0 or later`,
+    { hint: "Build it with newer tools; docs/wasi-0.3.md says which" },
   );
 }

@@ -6,7 +6,13 @@
 import { RealmError } from "../kernel/error.ts";
 import type { World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
-import { coreNames, type ExternName, identify, refuse03, type Wasi03 } from "./component.ts";
+import {
+  coreNames,
+  type ExternName,
+  identify,
+  refuseCandidates,
+  type Wasi03,
+} from "./component.ts";
 import {
   GRANT_OF_INTERFACE,
   GRANT_OF_PREVIEW1,
@@ -34,7 +40,7 @@ export interface Inspection {
   readonly worlds: readonly World[];
   readonly imports: readonly InspectedImport[];
   readonly exports: readonly string[];
-  /** What it has of WASI 0.3, which this version does not run. */
+  /** What it has of WASI 0.3. */
   readonly wasi03?: Wasi03;
 }
 
@@ -90,7 +96,7 @@ export function requireWorld(
   inspection: Pick<Inspection, "worlds" | "wasi03">,
   world: World,
 ): void {
-  refuse03(inspection.wasi03);
+  refuseCandidates(inspection.wasi03);
   if (inspection.worlds.includes(world)) return;
   throw new RealmError(
     "unsupported",

@@ -9,23 +9,24 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { type Export, linkPlan, type Prepared, preparePlan } from "./abi/link.ts";
 import { Cores } from "./cores.ts";
 import { compileGlue, type ComponentExports, type Instantiate } from "./glue.ts";
 import type { Limiter } from "./limiter.ts";
 import { isAgain, lift, type Owner, prepareWasi } from "./lowering.ts";
 import { jspi } from "./pause.ts";
+import type { BodySource, RequestHead, ResponseResult, WasiHost } from "./wasi/host.ts";
 
 /** What an instance is made of; the modules and the glue are shared by all of a replica. */
 export interface InstanceInit extends Owner {
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
-  /** What {@link compileInstantiate} made. */
-  readonly instantiate: Instantiate;
+  /** What {@link compileLinkage} made. */
+  readonly linkage: Linkage;
   readonly memoryPagesMin: number;
   readonly tableElementsMin: number;
   /** On the globals of the core modules that {@link Instance.create} is given. */
   readonly limiter: Limiter;
-  /** The imports of `createWasi`. */
-  readonly wasi: Record<string, object>;
+  readonly wasi: WasiHost;
   /** Whether there is one call at most, after which its core modules are handed on, if they can be. */
   readonly once?: boolean;
 }
@@ -39,26 +40,36 @@ interface Call {
 /** Where the glue leaves the call of an export, which is made outside of it: there it may wait. */
 let entered: Call | undefined;
 
-/** What a Worker ran last: it is often used for the same component again. */
-let compiled: { readonly glue: string; readonly instantiate: Instantiate } | undefined;
+/** How a component is linked: jco's glue, or a plan. */
+export type Linkage = Instantiate | Prepared;
 
-/** Compiles the glue of a component; once for all of its instances in a Worker. */
-export function compileInstantiate(glue: string): Instantiate {
-  if (compiled?.glue === glue) return compiled.instantiate;
+/** What a Worker ran last: it is often used for the same component again. */
+let compiled: { readonly glue: string; readonly linkage: Linkage } | undefined;
+
+/** Compiles the glue or the plan of a component; once for all of its instances in a Worker. */
+export function compileLinkage(glue: string): Linkage {
+  if (compiled?.glue === glue) return compiled.linkage;
   const enter = (core: unknown, ...args: number[]) => {
     entered = { core, args };
     return 0;
   };
-  const instantiate = compileGlue(glue, enter, lift, isAgain);
-  compiled = { glue, instantiate };
-  return instantiate;
+  const linkage = glue.startsWith("{")
+    ? preparePlan(glue)
+    : compileGlue(glue, enter, lift, isAgain);
+  compiled = { glue, linkage };
+  return linkage;
 }
+
+/** The exports of an instance: called through the glue, or as the plan has them. */
+type Exports =
+  | { readonly glue: ComponentExports }
+  | { readonly plan: ReadonlyMap<string, Export> };
 
 /** A live instance. After a trap it must be thrown away. */
 export class Instance {
   private constructor(
     readonly init: InstanceInit,
-    readonly exports: ComponentExports,
+    readonly exports: Exports,
     readonly cores: Cores,
   ) {}
 
@@ -80,14 +91,25 @@ export class Instance {
         );
       }
       cores.open(init);
-      const exports = await init.instantiate(
-        (name) => init.modules[name]!,
-        prepareWasi(init.wasi),
+      const { linkage, modules } = init;
+      if (typeof linkage !== "function") {
+        const plan = linkPlan(
+          linkage,
+          init.wasi.abi,
+          init,
+          (index, imports) => cores.link(modules[`component.core${index}.wasm`]!, imports),
+        );
+        cores.linked(false);
+        return new Instance(init, { plan }, cores);
+      }
+      const glue = await linkage(
+        (name) => modules[name]!,
+        prepareWasi(init.wasi.imports),
         (module, imports) => ({ exports: cores.link(module, imports) }),
         (name, call, state) => cores.lower(name, call, state),
       );
       cores.linked(init.once ?? false);
-      return new Instance(init, exports, cores);
+      return new Instance(init, { glue }, cores);
     } catch (error) {
       cores.close();
       throw error;
@@ -96,6 +118,13 @@ export class Instance {
 
   /** Runs `wasi:cli/run`, or `_start` of WASI 0.1: 0 for ok, 1 for err. */
   async run(): Promise<number> {
+    if ("plan" in this.exports) {
+      let status = 1;
+      await this.#call("wasi:cli/run", "run", [], (result) => {
+        status = (result as { tag: string }).tag === "ok" ? 0 : 1;
+      });
+      return status;
+    }
     const result = await this.#enter(
       "wasi:cli/run",
       "run",
@@ -105,12 +134,35 @@ export class Instance {
     return result === 0 || result === undefined ? 0 : 1;
   }
 
-  /** Hands a request to `wasi:http/incoming-handler`; resolves when the guest's code is done. */
-  async handle(request: object, outparam: object): Promise<void> {
+  /**
+   * Hands a request to `wasi:http/incoming-handler`, or `handler` of 0.3; resolves when the guest's
+   * code is done. `respond` gets the response, before that or then.
+   */
+  async handle(
+    head: RequestHead,
+    body: BodySource | null,
+    respond: (response: ResponseResult) => void,
+  ): Promise<void> {
+    const { http, http3 } = this.init.wasi;
+    if ("plan" in this.exports) {
+      type Handled = { readonly tag: "ok"; readonly val: never } | {
+        readonly tag: "err";
+        readonly val: { readonly tag: string };
+      };
+      return await this.#call(
+        "wasi:http/handler",
+        "handle",
+        [http3.incoming(head, body)],
+        (result) => {
+          const handled = result as Handled;
+          respond(handled.tag === "ok" ? http3.result(handled.val) : { error: handled.val });
+        },
+      );
+    }
     await this.#enter(
       "wasi:http/incoming-handler",
       "handle",
-      [request, outparam],
+      [http.createIncomingRequest(head, body), http.createResponseOutparam(respond)],
       (core, [first, second]) => {
         const { cores, init: { once } } = this;
         return once && !cores.isRenewable
@@ -123,7 +175,12 @@ export class Instance {
   /** Lets go of its stack; there are no calls afterwards. */
   close(): void {
     this.cores.close();
-    this.init.instantiate.leave?.();
+    this.#leave();
+  }
+
+  #leave(): void {
+    const { linkage } = this.init;
+    if (typeof linkage === "function") linkage.leave?.();
   }
 
   /**
@@ -131,9 +188,25 @@ export class Instance {
    * another instance; undefined where they cannot be put back.
    */
   handOn(): Cores | undefined {
-    this.init.instantiate.leave?.();
+    this.#leave();
     if (this.cores.putBack()) return this.cores;
     this.cores.close();
+  }
+
+  /** Calls an export of a plan. */
+  async #call(
+    iface: string,
+    name: string,
+    args: unknown[],
+    returned: (value: unknown) => void,
+  ): Promise<void> {
+    const { plan } = this.exports as Extract<Exports, { plan: unknown }>;
+    for (const [key, call] of plan) {
+      if (key.startsWith(`${iface}@`) && key.endsWith(`#${name}`)) {
+        return await call(args, returned);
+      }
+    }
+    throw notExported(iface);
   }
 
   async #enter(
@@ -142,13 +215,12 @@ export class Instance {
     args: unknown[],
     start: (core: unknown, args: readonly number[]) => Promise<unknown>,
   ): Promise<unknown> {
-    const key = Object.keys(this.exports).find((k) => k.startsWith(`${iface}@`));
-    if (key === undefined) {
-      throw new RealmError("unsupported", `Cannot call ${iface}: the component does not export it`);
-    }
+    const { glue } = this.exports as Extract<Exports, { glue: unknown }>;
+    const key = Object.keys(glue).find((k) => k.startsWith(`${iface}@`));
+    if (key === undefined) throw notExported(iface);
     const { limiter } = this.init;
     limiter.newSlice();
-    this.exports[key]![name]!(...args);
+    glue[key]![name]!(...args);
     const call = entered;
     if (!call) throw new RealmError("failed", `Cannot call ${iface}: the glue did not`);
     entered = undefined;
@@ -161,4 +233,8 @@ export class Instance {
       limiter.leave();
     }
   }
+}
+
+function notExported(iface: string): RealmError {
+  return new RealmError("unsupported", `Cannot call ${iface}: the component does not export it`);
 }

@@ -35,7 +35,7 @@ export interface Site {
 }
 
 /** A host function's promise on its way to the border of the core module. */
-class WouldWait {
+export class WouldWait {
   constructor(readonly promise: Promise<unknown>) {}
 }
 // The glue lets errors pass. A real one would record the guest's stack at every call that waits.
@@ -144,7 +144,7 @@ export function prepareWasi(wasi: Record<string, object>): Record<string, object
  * What a host function threw to the guest ends it, also where the guest catches exceptions: an
  * invalid handle or a value out of range is a trap of the canonical ABI.
  */
-function ending(error: unknown, limiter: Limiter): unknown {
+export function ending(error: unknown, limiter: Limiter): unknown {
   const message = error instanceof Error ? error.message : String(error);
   limiter.end({ kind: "limit", code: "trap", message });
   return error;
@@ -180,7 +180,7 @@ function lowerWaiting(site: Site, isBounded: boolean): object {
 }
 
 /** Starts to wait outside of the guest. */
-function suspended({ limiter, onWait }: Owner, promise: Promise<unknown>): Promise<unknown> {
+export function suspended({ limiter, onWait }: Owner, promise: Promise<unknown>): Promise<unknown> {
   limiter.leave();
   limiter.newSlice();
   onWait();
@@ -188,7 +188,7 @@ function suspended({ limiter, onWait }: Owner, promise: Promise<unknown>): Promi
 }
 
 /** Before the guest runs again; throws where it is to end. */
-function resume({ limiter }: Owner): void {
+export function resume({ limiter }: Owner): void {
   limiter.enter();
   if (limiter.ended) throw new GuestEnded();
 }
@@ -232,12 +232,19 @@ const LIFTED_OVERHEAD_BYTES = 256;
 
 /** What the host call in progress was given so far. */
 let liftedBytes = 0;
-/** Counts what a call lifts; see {@link Lift}. */
-export const lift: Lift = (length, elements = 1) => {
-  liftedBytes += length + elements * LIFTED_OVERHEAD_BYTES;
-  if (liftedBytes > LIFTED_BYTES_MAX) {
+
+/** So many bytes more than `soFar`, in so many elements. Throws where a call gives too much. */
+export function countLifted(soFar: number, bytes: number, elements: number): number {
+  const lifted = soFar + bytes + elements * LIFTED_OVERHEAD_BYTES;
+  if (lifted > LIFTED_BYTES_MAX) {
     throw new Error(`a call gives more than ${LIFTED_BYTES_MAX} bytes`);
   }
+  return lifted;
+}
+
+/** Counts what a call lifts; see {@link Lift}. */
+export const lift: Lift = (length, elements = 1) => {
+  liftedBytes = countLifted(liftedBytes, length, elements);
   return length;
 };
 

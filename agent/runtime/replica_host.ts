@@ -6,10 +6,9 @@
  */
 import { RealmError } from "../kernel/error.ts";
 import { AgentCalls } from "./agent_calls.ts";
-import type { Instantiate } from "./glue.ts";
 import type { Cores } from "./cores.ts";
 import { clock, now, random } from "./host_clock.ts";
-import { compileInstantiate, Instance } from "./instance.ts";
+import { compileLinkage, Instance, type Linkage } from "./instance.ts";
 import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import { LineRate } from "./line_rate.ts";
@@ -51,7 +50,7 @@ export class ReplicaHost implements RequestsHost {
   readonly outbox: Outbox;
   readonly live = new Set<Live>();
   readonly #bucket: FuelBucket | undefined;
-  readonly #instantiate: Instantiate;
+  readonly #linkage: Linkage;
   readonly #locks: readonly MountLock[];
   readonly #noticed = new Set<string>();
   readonly #requests: Requests;
@@ -92,7 +91,7 @@ export class ReplicaHost implements RequestsHost {
     });
     const { fuelPerSec } = start.limits;
     this.#bucket = fuelPerSec === undefined ? undefined : new FuelBucket(fuelPerSec, now);
-    this.#instantiate = compileInstantiate(start.glue);
+    this.#linkage = compileLinkage(start.glue);
     this.#locks = start.locks.map((words, i) =>
       new MountLock(words, start.grants.mounts[i]!.hostPath)
     );
@@ -254,12 +253,12 @@ export class ReplicaHost implements RequestsHost {
     try {
       live.instance = await Instance.create({
         modules: start.modules,
-        instantiate: this.#instantiate,
+        linkage: this.#linkage,
         memoryPagesMin: start.memoryPagesMin,
         tableElementsMin: start.tableElementsMin,
         limiter,
         once: start.instancePerRequest,
-        wasi: wasi.imports,
+        wasi,
         onWait: waits,
       }, cores);
     } catch (error) {

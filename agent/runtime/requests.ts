@@ -197,10 +197,10 @@ export class Requests {
       flight.limiter = live.limiter;
       if (!flight.cancelled) {
         live.flight = flight;
-        const { http } = live.wasi;
         await live.instance.handle(
-          http.createIncomingRequest(new LazyHead(flight.head), this.#bodyOf(flight)),
-          http.createResponseOutparam((response) => flight.response = response),
+          new LazyHead(flight.head),
+          this.#bodyOf(flight),
+          (response) => flight.response = response,
         );
         delete live.flight;
         if (!flight.response) throw new RealmError("trap", "it returned without a response");

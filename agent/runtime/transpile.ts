@@ -8,11 +8,20 @@
 import { $init, generate } from "@bytecodealliance/jco-transpile/component";
 import { RealmError } from "../kernel/error.ts";
 import { type Artifact, CEILING } from "./artifact.ts";
-import { coreNames, identify, type Identity, refuse03 } from "./component.ts";
+import { decodePlan } from "./abi/decode.ts";
+import type { Plan } from "./abi/plan.ts";
+import { coreModules, coreNames, identify, type Identity, refuseCandidates } from "./component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "./meter/meter.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
-import { functionNames, hostName, isProvided } from "./wasi/host.ts";
+import {
+  functionNames,
+  functionNames3,
+  hostName,
+  isProvided,
+  isResource,
+  jsName,
+} from "./wasi/host.ts";
 
 /** Refuses what realm does not provide, before anything runs. */
 export function checkImports(identity: Identity): void {
@@ -34,7 +43,7 @@ export function checkImports(identity: Identity): void {
     }
     return;
   }
-  refuse03(identity.wasi03);
+  refuseCandidates(identity.wasi03);
   for (const { name, version } of identity.imports) {
     if (!isProvided(name, version)) {
       throw new RealmError(
@@ -50,7 +59,7 @@ export function checkImports(identity: Identity): void {
     const exports = identity.exports.map((e) => e.name).join(", ") || "nothing";
     throw new RealmError(
       "unsupported",
-      `Cannot run the component: it exports ${exports}, wanted wasi:cli/run or wasi:http/incoming-handler of WASI 0.2`,
+      `Cannot run the component: it exports ${exports}, wanted wasi:cli/run, wasi:http/incoming-handler of WASI 0.2 or wasi:http/handler of WASI 0.3`,
       { hint: "realm inspect tells what a component is" },
     );
   }
@@ -122,12 +131,83 @@ function checkFunctions(source: string): void {
   for (const [, found] of source.matchAll(/^ *_trampoline\d+\.fnName = '([^'\n]*)';$/gm)) {
     const name = hostName(found!);
     if (names.has(name)) continue;
-    throw new RealmError(
-      "unknown-import",
-      `Cannot link the component: it imports the function "${found}", which realm does not provide`,
-      { hint: "realm inspect lists what a component imports" },
-    );
+    throw notProvided("function", found!);
   }
+}
+
+/** The same for a plan. */
+function checkPlan({ steps, resources }: Plan): void {
+  const names = functionNames();
+  const names3 = functionNames3();
+  for (const step of steps) {
+    if (step.do !== "canon" || step.canon.fn !== "lower") continue;
+    const { iface, name } = step.canon;
+    const of = iface.includes("@0.3.") ? names3 : names;
+    if (!of.has(`${iface.replace(/@.*/, "")}#${jsName(name)}`)) {
+      throw notProvided("function", `${iface}#${name}`);
+    }
+  }
+  for (const name of resources) if (!isResource(name)) throw notProvided("resource", name);
+}
+
+function notProvided(what: string, name: string): RealmError {
+  return new RealmError(
+    "unknown-import",
+    `Cannot link the component: it imports the ${what} "${name}", which realm does not provide`,
+    { hint: "realm inspect lists what a component imports" },
+  );
+}
+
+/**
+ * What jco made of a component, which it checked. Throws RealmError `invalid-module`.
+ */
+async function generated(bytes: Uint8Array): Promise<[string, Uint8Array][]> {
+  await $init;
+  try {
+    return generate(bytes, {
+      name: "component",
+      instantiation: { tag: "async" },
+      asyncMode: { tag: "sync" },
+      noTypescript: true,
+      noNodejsCompat: true,
+      multiMemory: true,
+      bindgenEnableWasmExnref: true,
+    }).files;
+  } catch (error) {
+    throw toolError("transpile the component", error);
+  }
+}
+
+/** A component of the asynchronous ABI: jco checks it, what it makes of it is not used. */
+async function plan(bytes: Uint8Array, worlds: Artifact["worlds"]): Promise<Artifact> {
+  await generated(bytes);
+  const plan = decodePlan(bytes);
+  checkPlan(plan);
+  const sources = [...coreModules(bytes)].map(({ start, end }, i) =>
+    [`component.core${i}.wasm`, bytes.subarray(start, end)] as [string, Uint8Array]
+  );
+  return {
+    worlds,
+    glue: JSON.stringify(plan),
+    ...metered(sources),
+    origins: findOrigins(bytes, sources),
+  };
+}
+
+/** Core modules by name, metered. */
+function metered(
+  files: readonly (readonly [string, Uint8Array])[],
+): Pick<Artifact, "modules" | "memoryPagesMin" | "tableElementsMin"> {
+  const modules: Record<string, Uint8Array> = {};
+  let memoryPagesMin = 0;
+  let tableElementsMin = 0;
+  for (const [name, content] of files) {
+    const made = meter(content, { ...CEILING, name });
+    modules[name] = made.bytes;
+    memoryPagesMin += made.memoryPagesMin;
+    tableElementsMin += made.tableElementsMin;
+  }
+  return { modules, memoryPagesMin, tableElementsMin };
 }
 
 /**
@@ -154,42 +234,20 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
       origins,
     };
   }
-  await $init;
-  let files: [string, Uint8Array][];
-  try {
-    files = generate(bytes, {
-      name: "component",
-      instantiation: { tag: "async" },
-      asyncMode: { tag: "sync" },
-      noTypescript: true,
-      noNodejsCompat: true,
-      multiMemory: true,
-      bindgenEnableWasmExnref: true,
-    }).files;
-  } catch (error) {
-    throw toolError("transpile the component", error);
-  }
+  if (identity.wasi03) return await plan(bytes, worlds);
+  const files = await generated(bytes);
   checkGlue(files);
   checkNames(files);
-  const modules: Record<string, Uint8Array> = {};
+  const scripts = files.filter(([name]) => name.endsWith(".js"));
+  const cores = files.filter(([name]) => name.endsWith(".wasm"));
   let glue: string | undefined;
-  let memoryPagesMin = 0;
-  let tableElementsMin = 0;
-  for (const [name, content] of files) {
-    if (name.endsWith(".js")) {
-      const source = new TextDecoder().decode(content);
-      checkFunctions(source);
-      glue = reduceGlue(source);
-    } else if (name.endsWith(".wasm")) {
-      const metered = meter(content, { ...CEILING, name });
-      modules[name] = metered.bytes;
-      memoryPagesMin += metered.memoryPagesMin;
-      tableElementsMin += metered.tableElementsMin;
-    }
+  for (const [, content] of scripts) {
+    const source = new TextDecoder().decode(content);
+    checkFunctions(source);
+    glue = reduceGlue(source);
   }
   if (glue === undefined) {
     throw new RealmError("failed", "Cannot use the output of the transpiler: it has no glue");
   }
-  const origins = findOrigins(bytes, files.filter(([name]) => name.endsWith(".wasm")));
-  return { worlds, glue, modules, memoryPagesMin, tableElementsMin, origins };
+  return { worlds, glue, ...metered(cores), origins: findOrigins(bytes, cores) };
 }

@@ -198,7 +198,7 @@ export class TerminalOutput extends Resource {
   }
 }
 
-/** The functions of `wasi:cli`, by interface. */
+/** The functions of `wasi:cli`, by interface, and what its standard streams are made on. */
 export function createCli(host: WasiInstance) {
   const { grants, stdio } = host.ctx;
   const stdin = new StdinSource(host);
@@ -207,6 +207,7 @@ export function createCli(host: WasiInstance) {
   const terminal = (stream: "stdin" | "stdout" | "stderr") =>
     grants.stdio && stdio.terminal[stream];
   return {
+    streams: { stdin, stdout, stderr },
     environment: {
       getArguments: () => [...grants.args],
       getEnvironment: () => grants.env.map(([name, value]) => [name, value]),

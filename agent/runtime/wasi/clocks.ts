@@ -83,7 +83,10 @@ class Deadline implements Readiness {
   }
 }
 
-/** The functions of `wasi:clocks`, by interface. */
+/**
+ * The functions of `wasi:clocks`, by interface. Beside them `at` is when a moment of the monotonic
+ * clock has come, `after` the moment in so many nanoseconds, `wallNow` the wall clock for a call.
+ */
 export function createClocks(host: WasiInstance) {
   const { clock, grants } = host.ctx;
   const denied = (call: string) => {
@@ -92,27 +95,33 @@ export function createClocks(host: WasiInstance) {
   const now = grants.clock
     ? () => clock.monotonicNs()
     : () => clock.monotonicNs() / COARSE_STEP_NS * COARSE_STEP_NS;
-  const subscribe = (atNs: bigint) => new Pollable(host, new Deadline(host, now, atNs));
+  const at = (atNs: bigint): Readiness => new Deadline(host, now, atNs);
+  const subscribe = (atNs: bigint) => new Pollable(host, at(atNs));
+  const after = (ns: bigint) => {
+    const atNs = now() + ns;
+    return atNs > U64_MAX ? U64_MAX : atNs;
+  };
   const datetime = (ns: bigint): Datetime => ({
     seconds: ns / NS_PER_S,
     nanoseconds: Number(ns % NS_PER_S),
   });
+  const wallNow = (call: string): Datetime => {
+    denied(call);
+    return datetime(grants.clock ? clock.wallNs() : FROZEN_WALL_SECONDS * NS_PER_S);
+  };
   return {
+    at,
+    after,
+    wallNow,
     wallClock: {
-      now: (): Datetime => {
-        denied("wasi:clocks/wall-clock#now");
-        return datetime(grants.clock ? clock.wallNs() : FROZEN_WALL_SECONDS * NS_PER_S);
-      },
+      now: () => wallNow("wasi:clocks/wall-clock#now"),
       resolution: (): Datetime => datetime(grants.clock ? NS_PER_MS : NS_PER_S),
     },
     monotonicClock: {
       now,
       resolution: () => grants.clock ? 1_000n : COARSE_STEP_NS,
       subscribeInstant: (atNs: bigint) => subscribe(atNs),
-      subscribeDuration: (ns: bigint) => {
-        const atNs = now() + ns;
-        return subscribe(atNs > U64_MAX ? U64_MAX : atNs);
-      },
+      subscribeDuration: (ns: bigint) => subscribe(after(ns)),
     },
     timezone: {
       display: (_when: Datetime) => ({ utcOffset: 0, name: "UTC", inDaylightSavingTime: false }),

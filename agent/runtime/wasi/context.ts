@@ -67,6 +67,11 @@ export class WasiInstance {
   #closing = new Set<() => void>();
   /** The grant that the call in progress lacks; `resource.ts` reads and clears it for the trace. */
   lacks: GrantName | undefined;
+  /**
+   * Takes back the call in progress, which is to be answered later; a function of WASI 0.3 sets it
+   * before it gives its promise.
+   */
+  cancel: (() => void) | undefined;
 
   /** What the host holds for it. */
   readonly memory: HostMemory;

@@ -90,7 +90,44 @@ export const GRANT_OF_INTERFACE: Readonly<Record<string, GrantName | null>> = {
   "wasi:config/store": "config",
   "wasi:config/runtime": "config",
   "wasi:logging/logging": "stdio",
+  // Of WASI 0.3 only.
+  "wasi:cli/types": null,
+  "wasi:clocks/system-clock": "clock",
+  "wasi:clocks/types": null,
+  "wasi:http/client": "outbound",
 };
+
+/** Interfaces of WASI 0.3 that are answered. */
+const OF_03: ReadonlySet<string> = new Set([
+  "wasi:cli/environment",
+  "wasi:cli/exit",
+  "wasi:cli/stdin",
+  "wasi:cli/stdout",
+  "wasi:cli/stderr",
+  "wasi:cli/terminal-input",
+  "wasi:cli/terminal-output",
+  "wasi:cli/terminal-stdin",
+  "wasi:cli/terminal-stdout",
+  "wasi:cli/terminal-stderr",
+  "wasi:cli/types",
+  "wasi:clocks/monotonic-clock",
+  "wasi:clocks/system-clock",
+  "wasi:clocks/types",
+  "wasi:filesystem/preopens",
+  "wasi:filesystem/types",
+  "wasi:http/client",
+  "wasi:http/types",
+  "wasi:random/random",
+  "wasi:random/insecure",
+  "wasi:random/insecure-seed",
+]);
+/** Those that WASI 0.2 does not have. */
+const ONLY_03: ReadonlySet<string> = new Set([
+  "wasi:cli/types",
+  "wasi:clocks/system-clock",
+  "wasi:clocks/types",
+  "wasi:http/client",
+]);
 
 /** The same for the functions of WASI 0.1; the others are always there. */
 export const GRANT_OF_PREVIEW1: Readonly<Record<string, GrantName>> = {
@@ -125,10 +162,12 @@ const STABLE = /^0\.2\.\d+$/;
  * Whether an import of this interface links.
  *
  * `version` is what stands behind the `@`, `undefined` where there is none. Everything of WASI
- * 0.2 is compatible upwards: a component built for 0.2.0 or 0.2.12 gets the same host.
+ * 0.2 is compatible upwards: a component built for 0.2.0 or 0.2.12 gets the same host; likewise
+ * 0.3, of which release candidates are other interfaces.
  */
 export function isProvided(interfaceName: string, version: string | undefined): boolean {
-  if (!Object.hasOwn(GRANT_OF_INTERFACE, interfaceName)) return false;
+  if (version !== undefined && /^0\.3\.\d+$/.test(version)) return OF_03.has(interfaceName);
+  if (!Object.hasOwn(GRANT_OF_INTERFACE, interfaceName) || ONLY_03.has(interfaceName)) return false;
   const packageName = interfaceName.slice(0, interfaceName.indexOf("/"));
   const pinned = VERSIONS[packageName];
   if (version === undefined) return pinned !== undefined && packageName === "wasi:logging";

@@ -1,5 +1,5 @@
 /**
- * The WASI 0.2 host of one instance: every interface of `wasi:cli/command` and `wasi:http/proxy`,
+ * The WASI host of one instance: every interface of `wasi:cli/command` and `wasi:http/proxy`,
  * answered within the instance's grants, as wasmtime answers.
  *
  * {@link createWasi} builds all of it anew for each instance. Imports are made when the glue asks
@@ -8,6 +8,7 @@
  * @module
  */
 import { NO_NETWORK } from "../../kernel/ports.ts";
+import type { AbiHost } from "../abi/link.ts";
 import { createCli, TerminalInput, TerminalOutput } from "./cli.ts";
 import { createClocks } from "./clocks.ts";
 import { type WasiContext, WasiInstance } from "./context.ts";
@@ -28,13 +29,22 @@ import {
   OutgoingRequest,
   RequestOptions,
 } from "./http_outgoing.ts";
+import {
+  classesOf,
+  classNameOf,
+  glueName,
+  type Interfaces,
+  membersOf,
+  namesIn,
+  type Parts,
+} from "./interfaces.ts";
 import { InputStream, IoError, OutputStream, poll, Pollable } from "./io.ts";
 import { Bucket, Cas, createKeyvalue } from "./keyvalue.ts";
 import { createLogging } from "./logging.ts";
 import type { HostMemory } from "./host_account.ts";
 import { createPreview1 } from "./preview1.ts";
 import { createRandom } from "./random.ts";
-import { bindFunctions, bindResource } from "./resource.ts";
+import { createHandlerHost3, INTERFACES_3 } from "./p3/host.ts";
 import { resolveAddresses, ResolveAddressStream } from "./sockets_lookup.ts";
 import { type Family, Network, networkErrorCode } from "./sockets_network.ts";
 import { createTcpSocket, TcpSocket } from "./sockets_tcp.ts";
@@ -52,6 +62,7 @@ export type { Grant, GrantName } from "./grants.ts";
 export type { HttpHost, RequestHead, ResponseResult } from "./http.ts";
 export type { BodyReader, BodySource, HttpErrorCode } from "./http_body.ts";
 export type { FieldList } from "./http_fields.ts";
+export { glueName as jsName } from "./interfaces.ts";
 export { POLL_LIST_MAX } from "./io.ts";
 export { SUSPENDING_FUNCTIONS } from "./preview1.ts";
 
@@ -96,19 +107,18 @@ export interface WasiHost {
    * too, as {@link PREVIEW1}, though not among the enumerable ones.
    */
   readonly imports: Record<string, object>;
+  /** The same for a component of the asynchronous ABI, with WASI 0.3 beside it. */
+  readonly abi: AbiHost;
   readonly http: HttpHost;
+  /** As {@link http}, of WASI 0.3. */
+  readonly http3: ReturnType<typeof createHandlerHost3>;
   /** What the host holds for the instance. */
   readonly memory: HostMemory;
   /** Gives back files, timers and waits; a wait that is pending rejects. */
   close(): void;
 }
 
-// deno-lint-ignore ban-types
-type Functions = Record<string, Function>;
-// deno-lint-ignore no-explicit-any
-type ResourceClass = { new (host: WasiInstance, ...args: any[]): object; prototype: object };
-
-const RESOURCES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+const RESOURCES: Interfaces["resources"] = {
   "wasi:cli/terminal-input": { "terminal-input": TerminalInput },
   "wasi:cli/terminal-output": { "terminal-output": TerminalOutput },
   "wasi:filesystem/types": {
@@ -135,10 +145,7 @@ const RESOURCES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   },
 };
 
-/** Resources that a guest constructs, or whose static functions (the last) it calls. */
-const CONSTRUCTIBLE: Readonly<
-  Record<string, Readonly<Record<string, readonly [string, ResourceClass, ...string[]]>>>
-> = {
+const CONSTRUCTIBLE: Interfaces["constructible"] = {
   "wasi:http/types": {
     Fields: ["fields", Fields, "fromList"],
     OutgoingRequest: ["outgoing-request", OutgoingRequest],
@@ -151,23 +158,8 @@ const CONSTRUCTIBLE: Readonly<
   "wasi:keyvalue/atomics": { Cas: ["cas", Cas, "new"] },
 };
 
-/** The name of a resource's class in the glue. */
-function classNameOf(resource: string): string {
-  return resource.replace(/(^|-)(\w)/g, (_, _dash, letter: string) => letter.toUpperCase());
-}
-
-/** The classes of each interface that are the same for every instance, by name in the glue. */
-const CLASSES: Readonly<Record<string, object>> = Object.fromEntries(
-  Object.entries(RESOURCES).map(([iface, resources]) => [
-    iface,
-    Object.fromEntries(
-      Object.entries(resources).map(([resource, type]) => [classNameOf(resource), type]),
-    ),
-  ]),
-);
-
-/** What the interfaces of one instance are made of; each part when it is first asked for. */
-class Parts {
+/** See {@link Parts}. */
+class PartsOnce implements Parts {
   #cli: ReturnType<typeof createCli> | undefined;
   #clocks: ReturnType<typeof createClocks> | undefined;
   #random: ReturnType<typeof createRandom> | undefined;
@@ -199,8 +191,7 @@ class Parts {
 
 const none = () => ({});
 
-/** The functions of each interface. */
-const FUNCTIONS: Readonly<Record<string, (parts: Parts) => Functions>> = {
+const FUNCTIONS: Interfaces["functions"] = {
   [PREVIEW1]: (parts) =>
     createPreview1(parts.host, () => ({
       cli: parts.cli,
@@ -253,19 +244,13 @@ const FUNCTIONS: Readonly<Record<string, (parts: Parts) => Functions>> = {
   "wasi:logging/logging": (parts) => createLogging(parts.host),
 };
 
-/** The members of an interface for one instance. */
-function membersOf(parts: Parts, iface: string): object {
-  // Inherits nothing: a guest may import any name.
-  const members: Record<string, unknown> = Object.create(null);
-  Object.assign(members, bindFunctions(parts.host, iface, FUNCTIONS[iface]!(parts)));
-  Object.assign(members, CLASSES[iface]);
-  const constructible = CONSTRUCTIBLE[iface];
-  for (const name in constructible) {
-    const [resource, type, ...statics] = constructible[name]!;
-    members[name] = bindResource(parts.host, iface, resource, type, statics);
-  }
-  return members;
-}
+const INTERFACES: Interfaces = {
+  functions: FUNCTIONS,
+  resources: RESOURCES,
+  constructible: CONSTRUCTIBLE,
+};
+const CLASSES = classesOf(INTERFACES);
+const CLASSES_3 = classesOf(INTERFACES_3);
 
 const PARTS = Symbol("parts");
 
@@ -286,7 +271,7 @@ class Imports {
       Object.defineProperty(Imports.prototype, iface, {
         enumerable: iface !== PREVIEW1,
         get(this: Imports) {
-          const value = membersOf(this[PARTS], iface);
+          const value = membersOf(this[PARTS], iface, INTERFACES, CLASSES);
           Object.defineProperty(this, iface, { value, enumerable: iface !== PREVIEW1 });
           return value;
         },
@@ -295,12 +280,66 @@ class Imports {
   }
 }
 
+/** The host of one instance of the asynchronous ABI, where 0.2 and 0.3 stand side by side. */
+class AbiImports implements AbiHost {
+  readonly #parts: Parts;
+  readonly #imports: Record<string, object>;
+  readonly #members = new Map<string, Record<string, unknown>>();
+
+  constructor(parts: Parts, imports: Record<string, object>) {
+    this.#parts = parts;
+    this.#imports = imports;
+  }
+
+  get instance(): WasiInstance {
+    return this.#parts.host;
+  }
+
+  #of(full: string): Record<string, unknown> {
+    const [iface, version] = full.split("@") as [string, string | undefined];
+    if (!version?.startsWith("0.3.")) return this.#imports[iface] as Record<string, unknown>;
+    let members = this.#members.get(iface);
+    if (!members) {
+      members = membersOf(this.#parts, iface, INTERFACES_3, CLASSES_3);
+      this.#members.set(iface, members);
+    }
+    return members;
+  }
+
+  func(iface: string, wit: string): (...args: unknown[]) => unknown {
+    const members = this.#of(iface);
+    const name = glueName(wit);
+    type Call = (...args: unknown[]) => unknown;
+    if (wit.startsWith("[method]")) {
+      return (self, ...args) => (self as Record<string, Call>)[name]!(...args);
+    }
+    const [type, member] = name.replace(/^new /, "").split(".") as [string, string | undefined];
+    if (member !== undefined) return (members[type] as unknown as Record<string, Call>)[member]!;
+    if (!name.startsWith("new ")) return members[type] as Call;
+    const construct = members[type] as new (...args: unknown[]) => object;
+    return (...args) => new construct(...args);
+  }
+
+  resource(name: string): abstract new (...args: never[]) => object {
+    const [iface, resource] = name.split("#") as [string, string];
+    return this.#of(iface)[classNameOf(resource)] as abstract new (...args: never[]) => object;
+  }
+}
+
 /** Builds the WASI host of one instance. */
 export function createWasi(ctx: WasiContext): WasiHost {
   const host = new WasiInstance(ctx);
   const http = createHttp(host);
-  const imports = new Imports(new Parts(host, http)) as unknown as Record<string, object>;
-  return { imports, http: http.host, memory: host.memory, close: () => host.close() };
+  const parts = new PartsOnce(host, http);
+  const imports = new Imports(parts) as unknown as Record<string, object>;
+  return {
+    imports,
+    abi: new AbiImports(parts, imports),
+    http: http.host,
+    http3: createHandlerHost3(host),
+    memory: host.memory,
+    close: () => host.close(),
+  };
 }
 
 /** A context that grants nothing, to see what a host has. */
@@ -341,33 +380,36 @@ export function hostName(name: string): string {
   return name.replace(/@[^#]*/, "").replace(/\$\d+$/, "");
 }
 
-/** Members of classes that no guest may call. */
-const NOT_METHODS = new Set(["constructor", "released"]);
-
-/**
- * Every function that there is, as the glue names it: `interface#name` of functions and methods,
- * `interface#new Class` of constructors, `interface#Class.name` of static functions.
- */
+/** Every function of WASI 0.2 and the drafts that there is: `interface#name`, as of `namesIn`. */
 export function functionNames(): ReadonlySet<string> {
   const names = new Set<string>();
   const { imports } = createWasi(NO_CONTEXT);
   for (const iface in FUNCTIONS) {
     if (iface === PREVIEW1) continue;
-    const members = imports[iface]!;
-    const classes = { ...CLASSES[iface], ...CONSTRUCTIBLE[iface] };
-    for (const name of Object.keys(members)) {
-      if (!Object.hasOwn(classes, name)) {
-        names.add(`${iface}#${name}`);
-        continue;
-      }
-      const [, , ...statics] = CONSTRUCTIBLE[iface]?.[name] ?? ["", undefined];
-      if (CONSTRUCTIBLE[iface]?.[name]) names.add(`${iface}#new ${name}`);
-      for (const member of statics) names.add(`${iface}#${name}.${member}`);
-      const { prototype } = (members as Record<string, { prototype: object }>)[name]!;
-      for (const method of Object.getOwnPropertyNames(prototype)) {
-        if (!NOT_METHODS.has(method)) names.add(`${iface}#${method}`);
-      }
+    const members = imports[iface] as Record<string, unknown>;
+    for (const name of namesIn(iface, members, INTERFACES, CLASSES)) names.add(`${iface}#${name}`);
+  }
+  return names;
+}
+
+/** The same of WASI 0.3. */
+export function functionNames3(): ReadonlySet<string> {
+  const names = new Set<string>();
+  const host = new WasiInstance(NO_CONTEXT);
+  const parts = new PartsOnce(host, createHttp(host));
+  for (const iface in INTERFACES_3.functions) {
+    const members = membersOf(parts, iface, INTERFACES_3, CLASSES_3);
+    for (const name of namesIn(iface, members, INTERFACES_3, CLASSES_3)) {
+      names.add(`${iface}#${name}`);
     }
   }
   return names;
+}
+
+/** Resources that there are: `wasi:io/poll@0.2.6#pollable`. */
+export function isResource(name: string): boolean {
+  const [, iface = "", version, resource = ""] = /^([^@]+)(?:@(.+))?#(.+)$/.exec(name) ?? [];
+  const { resources, constructible } = version?.startsWith("0.3.") ? INTERFACES_3 : INTERFACES;
+  return Object.hasOwn(resources[iface] ?? {}, resource) ||
+    Object.hasOwn(constructible[iface] ?? {}, classNameOf(resource));
 }

@@ -57,6 +57,19 @@ const METHODS = new Set([
   "patch",
 ]);
 
+/** `method` of what is on the wire. */
+export function methodOf(method: string): Method {
+  const lower = method.toLowerCase();
+  const isKnown = method === lower.toUpperCase() && METHODS.has(lower);
+  return isKnown ? { tag: lower } : { tag: "other", val: method };
+}
+
+/** `scheme` of what is on the wire. */
+export function schemeOf(scheme: string): Scheme {
+  const upper = scheme.toUpperCase();
+  return upper === "HTTP" || upper === "HTTPS" ? { tag: upper } : { tag: "other", val: scheme };
+}
+
 /** Resource `incoming-request`. */
 export class IncomingRequest extends Resource {
   readonly head: RequestHead;
@@ -74,9 +87,7 @@ export class IncomingRequest extends Resource {
   }
 
   method(): Method {
-    const lower = this.head.method.toLowerCase();
-    const isKnown = this.head.method === lower.toUpperCase() && METHODS.has(lower);
-    return isKnown ? { tag: lower } : { tag: "other", val: this.head.method };
+    return methodOf(this.head.method);
   }
 
   pathWithQuery(): string | undefined {
@@ -84,10 +95,7 @@ export class IncomingRequest extends Resource {
   }
 
   scheme(): Scheme | undefined {
-    const upper = this.head.scheme.toUpperCase();
-    return upper === "HTTP" || upper === "HTTPS"
-      ? { tag: upper }
-      : { tag: "other", val: this.head.scheme };
+    return schemeOf(this.head.scheme);
   }
 
   authority(): string | undefined {

@@ -60,14 +60,14 @@ const CHUNKS_APART_MAX = 16;
 const NOTHING: Uint8Array = new Uint8Array();
 
 /** The error code for what the source of a body rejected with. */
-function codeOf(error: unknown): HttpErrorCode {
+export function codeOf(error: unknown): HttpErrorCode {
   if (error instanceof Error) return { tag: "internal-error", val: error.message };
   if (typeof error === "object" && error !== null && "tag" in error) return error as HttpErrorCode;
   return { tag: "internal-error", val: String(error) };
 }
 
 /** What is there of an incoming body; the stream and the trailers share it. */
-class Incoming implements Readiness {
+export class Incoming implements Readiness {
   #signal = new Signal();
   #pending = false;
   chunk = NOTHING;
@@ -120,7 +120,8 @@ class Incoming implements Readiness {
   }
 }
 
-class IncomingSource implements InputSource {
+/** An incoming body as a stream. */
+export class IncomingSource implements InputSource {
   #failed = false;
 
   constructor(readonly host: WasiInstance, readonly incoming: Incoming) {}
@@ -230,7 +231,7 @@ export class FutureTrailers extends Resource {
 }
 
 /** The buffer between a guest that writes a body and the host that reads it. */
-class Outgoing implements OutputSink, BodyReader {
+export class Outgoing implements OutputSink, BodyReader {
   #readable = new Signal();
   #writable = new Signal();
   #chunks: Uint8Array[] = [];

@@ -168,10 +168,15 @@ export function bytesOfFields(list: FieldList): number {
   );
 }
 
-/** Immutable fields out of what came from outside: nothing in them that a guest may not see. */
-export function receivedFields(host: WasiInstance, entries: FieldList): Fields {
+/** Entries of what came from outside: nothing in them that a guest may not see. */
+export function receivedEntries(entries: FieldList): FieldList {
   const list = entries.map(([name, value]) => [name.toLowerCase(), value] as const);
-  return new Fields(host, list.filter(([name]) => !FORBIDDEN.has(name)), true);
+  return list.filter(([name]) => !FORBIDDEN.has(name));
+}
+
+/** Immutable fields out of what came from outside. */
+export function receivedFields(host: WasiInstance, entries: FieldList): Fields {
+  return new Fields(host, receivedEntries(entries), true);
 }
 
 /** The entries of fields that the guest gave away; its handle is gone. */

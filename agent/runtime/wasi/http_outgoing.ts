@@ -64,7 +64,18 @@ function isShort(pattern: RegExp, text: string): boolean {
   return text.length <= TARGET_LENGTH_MAX && pattern.test(text);
 }
 
-function fieldsOf(headers: HttpHeaders): FieldList {
+/** What a guest may make of a request; `undefined` takes a part back. */
+export const VALID = {
+  method: ({ tag, val = "" }: Method): boolean => tag !== "other" || isShort(TOKEN, val),
+  path: (path: string | undefined): boolean => !path || isShort(PATH, path),
+  scheme: (scheme: Scheme | undefined): boolean =>
+    scheme?.tag !== "other" || SCHEME.test(scheme.val ?? ""),
+  authority: (authority: string | undefined): boolean =>
+    authority === undefined || (authority !== "" && isShort(AUTHORITY, authority)),
+} as const;
+
+/** Headers of the wire as fields. */
+export function fieldsOf(headers: HttpHeaders): FieldList {
   return headers.map(([name, value]) => [name, bytesOf(value)]);
 }
 
@@ -83,7 +94,7 @@ function codeOf(error: unknown): HttpErrorCode {
 }
 
 /** A request under way, then its response, and the source of its body. */
-class Exchange implements Readiness, BodySource {
+export class Exchange implements Readiness, BodySource {
   #isSending: boolean;
   #isReceiving = true;
   /** Why the guest's own body broke off. */
@@ -210,7 +221,7 @@ export class OutgoingRequest extends Resource {
   }
 
   setMethod(method: Method): void {
-    if (method.tag === "other" && !isShort(TOKEN, method.val ?? "")) throw undefined;
+    if (!VALID.method(method)) throw undefined;
     this.#method = method;
   }
 
@@ -219,7 +230,7 @@ export class OutgoingRequest extends Resource {
   }
 
   setPathWithQuery(path: string | undefined): void {
-    if (path !== undefined && path !== "" && !isShort(PATH, path)) throw undefined;
+    if (!VALID.path(path)) throw undefined;
     this.#pathWithQuery = path;
   }
 
@@ -228,7 +239,7 @@ export class OutgoingRequest extends Resource {
   }
 
   setScheme(scheme: Scheme | undefined): void {
-    if (scheme?.tag === "other" && !SCHEME.test(scheme.val ?? "")) throw undefined;
+    if (!VALID.scheme(scheme)) throw undefined;
     this.#scheme = scheme;
   }
 
@@ -237,9 +248,7 @@ export class OutgoingRequest extends Resource {
   }
 
   setAuthority(authority: string | undefined): void {
-    if (authority === "" || (authority !== undefined && !isShort(AUTHORITY, authority))) {
-      throw undefined;
-    }
+    if (!VALID.authority(authority)) throw undefined;
     this.#authority = authority;
   }
 
@@ -395,7 +404,7 @@ function wirePath(path: string | undefined): string {
 /** What goes to the agent. Throws the {@link HttpErrorCode} of a request that cannot be sent. */
 function exchangeRequest(
   request: OutgoingRequest["parts"],
-  options: RequestOptions | undefined,
+  options: Timeouts | undefined,
 ): ExchangeRequest {
   const fail = (tag: string, val?: unknown): never => {
     request.body?.cancel();
@@ -429,9 +438,36 @@ function exchangeRequest(
   };
 }
 
+/** Timeouts of a request, in nanoseconds. */
+export interface Timeouts {
+  connectTimeout(): bigint | undefined;
+  firstByteTimeout(): bigint | undefined;
+  betweenBytesTimeout(): bigint | undefined;
+}
+
+/**
+ * Sends a request; `call` is the guest's, for the notice that it is denied. Throws the
+ * {@link HttpErrorCode} of one that cannot be sent.
+ */
+export function startExchange(
+  host: WasiInstance,
+  call: string,
+  parts: OutgoingRequest["parts"],
+  timeouts: Timeouts | undefined,
+): Exchange {
+  const { agent, grants } = host.ctx;
+  if (agent === undefined || grants.network.outbound.length === 0) {
+    parts.body?.cancel();
+    host.deny(call, "outbound");
+    throw { tag: "HTTP-request-denied" } satisfies HttpErrorCode;
+  }
+  const sent = exchangeRequest(parts, timeouts);
+  const body = sent.body === "none" ? null : parts.body;
+  return new Exchange(host, agent.call("http", sent), body);
+}
+
 /** `outgoing-handler` of one instance. */
 export function createOutgoingHandler(host: WasiInstance) {
-  const { agent, grants } = host.ctx;
   return {
     handle: (
       request: OutgoingRequest,
@@ -440,15 +476,8 @@ export function createOutgoingHandler(host: WasiInstance) {
       const { parts } = request;
       request[Symbol.dispose]();
       try {
-        if (agent === undefined || grants.network.outbound.length === 0) {
-          parts.body?.cancel();
-          host.deny("wasi:http/outgoing-handler#handle", "outbound");
-          throw { tag: "HTTP-request-denied" } satisfies HttpErrorCode;
-        }
-        const sent = exchangeRequest(parts, options);
-        const body = sent.body === "none" ? null : parts.body;
-        const call = agent.call("http", sent);
-        return new FutureIncomingResponse(host, new Exchange(host, call, body));
+        const call = "wasi:http/outgoing-handler#handle";
+        return new FutureIncomingResponse(host, startExchange(host, call, parts, options));
       } finally {
         options?.[Symbol.dispose]();
       }
