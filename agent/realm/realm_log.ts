@@ -32,9 +32,12 @@ import { formatPublicKey } from "../kernel/key.ts";
 import type { Store, StoreOp } from "../kernel/ports.ts";
 import { type EventKey, keyOf, Topic, type TopicEvent } from "../kernel/topic.ts";
 import type { SyncSigner, VerifySync } from "../kernel/verify.ts";
+import { Aside } from "./aside.ts";
 import {
   controlContent,
   type ControlEvent,
+  type ControlKind,
+  controlKindOf,
   readControlEvent,
   readControlGenesis,
 } from "./control_event.ts";
@@ -45,10 +48,6 @@ import { RealmFold } from "./realm_fold.ts";
 import type { RealmView } from "./realm_view.ts";
 import { type Said, saidBy } from "./said.ts";
 import { Standing } from "./standing.ts";
-
-/** Events set aside, and their bytes together; the oldest are dropped for new ones. */
-export const ASIDE_MAX = 4_096;
-export const ASIDE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Whose log a node takes. With neither it takes none. */
 export interface RealmTrust {
@@ -93,6 +92,9 @@ const PREFIX = "control/event/";
 /** Hex digits of the greatest lamport: keys are in the order of events. */
 const LAMPORT_DIGITS = 14;
 
+/** Events after which other authors may have a say. */
+const SAYS: readonly (ControlKind | undefined)[] = ["approve", "manifest", "revoke", "succession"];
+
 /** What there is once there is a genesis. */
 interface Open {
   readonly topic: Topic;
@@ -107,8 +109,7 @@ export class RealmLog {
   #open: Open | undefined;
   /** Accepted and not durable yet, parents first. */
   #pending = new Map<EventKey, SignedEvent>();
-  readonly #aside = new Map<EventKey, SignedEvent>();
-  #asideBytes = 0;
+  readonly #aside = new Aside();
   /** Components that differ in a manifest and the one before, by the events of both. */
   readonly #touched = new Map<string, readonly string[]>();
   #manifest: InForceManifest | undefined;
@@ -180,9 +181,9 @@ export class RealmLog {
     }
     if (this.#open === undefined) this.#found(fresh, offer);
     if (this.#open !== undefined) {
-      for (const [key, signed] of fresh) this.#setAside(key, signed);
+      for (const [key, signed] of fresh) this.#aside.put(key, signed);
       this.#takeAside(this.#open, fresh, offer);
-      this.#trimAside();
+      this.#aside.trim();
     }
     return offer.done();
   }
@@ -318,59 +319,45 @@ export class RealmLog {
     this.#pending.set(topic.genesis.key, signed);
   }
 
-  #setAside(key: EventKey, signed: SignedEvent): void {
-    if (this.#aside.has(key)) return;
-    this.#aside.set(key, signed);
-    this.#asideBytes += signed.bytes.length;
-  }
-
-  #trimAside(): void {
-    for (const oldest of this.#aside.keys()) {
-      if (this.#aside.size <= ASIDE_MAX && this.#asideBytes <= ASIDE_BYTES_MAX) return;
-      this.#drop(oldest);
-    }
-  }
-
-  #drop(key: EventKey): void {
-    const signed = this.#aside.get(key);
-    if (signed === undefined) return;
-    this.#aside.delete(key);
-    this.#asideBytes -= signed.bytes.length;
-  }
-
-  /** Takes what fits of what is aside, until nothing more does. */
+  /** Takes what fits of what came, and of what is aside, until nothing more does. */
   #takeAside(open: Open, fresh: ReadonlyMap<EventKey, SignedEvent>, offer: Offer): void {
-    let candidates = [...fresh];
-    while (candidates.length > 0) {
-      candidates.sort(([, a], [, b]) => a.event.lamport - b.event.lamport);
-      let isTaken = false;
-      for (const [key] of candidates) isTaken = this.#take(open, key, offer) || isTaken;
-      candidates = isTaken ? [...this.#aside] : [];
+    const lamportOf = (key: EventKey) => this.#aside.get(key)?.event.lamport ?? 0;
+    let arrived = [...fresh.keys()];
+    let next = arrived;
+    while (next.length > 0) {
+      const from = offer.accepted.length;
+      next.sort((a, b) => lamportOf(a) - lamportOf(b));
+      for (const key of next) this.#take(open, key, offer);
+      const entered = offer.accepted.slice(from);
+      const isNewSay = entered.some(({ event }) => SAYS.includes(controlKindOf(event.type)));
+      arrived = [...arrived, ...entered.map(({ id }) => keyOf(id))];
+      next = isNewSay
+        ? [...this.#aside.keys()]
+        : [...new Set(arrived.flatMap((key) => [...this.#aside.waitingFor(key)]))];
+      arrived = [];
     }
     for (const [key, signed] of fresh) {
       if (!this.#aside.has(key)) continue;
-      const missing = this.#needs(open, signed).missing;
-      if (missing.length > 0) missing.forEach((id) => offer.missing.set(keyOf(id), id));
-      else {
-        const author = formatPublicKey(signed.event.author);
-        offer.refuse(signed, `${author} has no say in ${signed.event.type}`, "refused");
-      }
+      const { missing } = this.#needs(open, signed);
+      for (const id of missing) offer.missing.set(keyOf(id), id);
+      if (missing.length > 0) continue;
+      const author = formatPublicKey(signed.event.author);
+      offer.refuse(signed, `${author} has no say in ${signed.event.type}`, "refused");
     }
   }
 
-  /** Takes one event and its ancestors from aside; false when it has to wait. */
-  #take(open: Open, key: EventKey, offer: Offer): boolean {
+  /** Takes one event and its ancestors from aside, unless it has to wait. */
+  #take(open: Open, key: EventKey, offer: Offer): void {
     const signed = this.#aside.get(key);
-    if (signed === undefined || !open.standing.mayWrite(signed.event.author, signed.event.type)) {
-      return false;
-    }
+    if (signed === undefined) return;
     const { missing, ancestors } = this.#needs(open, signed);
-    if (missing.length > 0) return false;
+    this.#aside.waitFor(key, missing[0] && keyOf(missing[0]));
+    const { author, type } = signed.event;
+    if (missing.length > 0 || !open.standing.mayWrite(author, type)) return;
     for (const next of [...ancestors, signed]) {
-      this.#drop(keyOf(next.id));
-      if (!this.#enter(open, next, offer)) return true; // and what needs it will never fit
+      this.#aside.drop(keyOf(next.id));
+      if (!this.#enter(open, next, offer)) return; // what needs it will never fit
     }
-    return true;
   }
 
   /** What an event needs that is not in the topic: aside, in order, or nowhere here. */
