@@ -35,20 +35,19 @@ import { bytesOf } from "../byte_string.ts";
 import type { RealmError } from "../error.ts";
 import type { SignedEvent } from "../event.ts";
 import { bytesEqual } from "../key.ts";
+import { DifferenceAnswerer } from "./difference_answerer.ts";
 import {
-  type AskedRange,
-  BATCH_SYMBOLS_MAX,
-  BATCH_TAGS_MAX,
-  decodeMessage,
-  encodeMessage,
-  type Message,
-} from "./messages.ts";
-import { RangeAsker, RangeResponder } from "./ranges.ts";
-import { Decoder, emptySymbols, Encoder, type Symbols, SYMBOLS_MAX } from "./riblt.ts";
+  type Difference,
+  DifferenceFinder,
+  type Question,
+  type SyncMethod,
+} from "./difference_finder.ts";
+import { BATCH_TAGS_MAX, decodeMessage, encodeMessage, type Message } from "./messages.ts";
 import { SIP_KEY_BYTES, type SipKey, sipKey } from "./sip_hash.ts";
 import { type SyncItem, TaggedSet, TagTable } from "./tagged_set.ts";
 import { EventReceiver, EventSender, refused } from "./transfer.ts";
 
+export type { SyncMethod } from "./difference_finder.ts";
 export type { SyncItem } from "./tagged_set.ts";
 
 /** The events of one side. Nothing is in it without its parents. */
@@ -75,9 +74,6 @@ export interface SyncAccepted {
   /** What shows that the peer is dishonest: a signature that is wrong, say. */
   readonly problem?: string;
 }
-
-/** How a session found the difference. */
-export type SyncMethod = "equal heads" | "empty side" | "table" | "ranges";
 
 /** How a session ended. */
 export interface SyncOutcome {
@@ -106,29 +102,18 @@ export interface SyncOptions {
   readonly secret: Uint8Array;
 }
 
-/** Symbols that come with the responder's opening. */
-const SYMBOLS_FIRST = 64;
-/** Symbols are asked for in steps of a quarter of those that came, or more. */
-const GROWTH = 1.25;
-/** For each tag of the estimated difference. */
-const SYMBOLS_PER_TAG = 1.6;
-
 /** The difference was not found yet, or is being transferred. */
 type State =
   /** The initiator said this in its `open`. */
   | { readonly at: "opening"; readonly digest: Uint8Array; readonly count: number }
-  /** The initiator reads the difference from symbols, of which it asked for those before `to`. */
-  | { readonly at: "table"; readonly decoder: Decoder; to: number }
-  | { readonly at: "ranges"; readonly asker: RangeAsker }
+  | { readonly at: "finding"; readonly finder: DifferenceFinder }
   /** The responder waits for `open`. */
   | { readonly at: "idle" }
-  | { readonly at: "answering"; readonly encoder: Encoder; to: number }
-  | { readonly at: "answering ranges"; readonly ranges: RangeResponder }
-  /** Tags that were wanted so far. */
-  | { readonly at: "wanted"; readonly wanted: number[]; readonly isWanted: Uint8Array }
+  | { readonly at: "answering"; readonly answerer: DifferenceAnswerer }
   | { readonly at: "transfer" }
   | { readonly at: "done" };
 
+type Open = Extract<Message, { kind: "open" }>;
 type Synced = Extract<Message, { kind: "synced" }>;
 
 /** See the module. */
@@ -193,24 +178,16 @@ export class SyncSession {
         if (state.at === "idle") return this.#answerOpen(message);
         break;
       case "symbols":
-        if (state.at === "table") return this.#readSymbols(message.symbols, state);
-        break;
+        if (state.at !== "finding") break;
+        return this.#follow(state.finder.readSymbols(message.symbols), state.finder);
       case "parts":
-        if (state.at === "ranges") {
-          state.asker.take(message.answers);
-          return this.#askRanges(state.asker);
-        }
-        break;
+        if (state.at !== "finding") break;
+        return this.#follow(state.finder.readAnswers(message), state.finder);
       case "more":
-        if (state.at === "answering") return this.#answerMore(message.to, state);
-        break;
       case "ask":
-        if (state.at === "answering" || state.at === "answering ranges") {
-          return this.#answerRanges(message.ranges, state);
-        }
-        break;
       case "want":
-        return this.#takeWant(message);
+        if (state.at === "answering") return this.#answer(message, state.answerer);
+        break;
       case "events":
         if (this.#receiver !== undefined) return this.#takeEvents(message, this.#receiver);
         break;
@@ -240,19 +217,18 @@ export class SyncSession {
 
   // Opening.
 
-  #opening(count: number): Extract<Message, { kind: "open" }> {
+  #opening(count: number): Open {
     return { kind: "open", secret: this.#secret, count, digest: headsDigest(this.#source.heads()) };
   }
 
-  /** Both halves are known: takes the set as it is now. */
-  #begin(initiator: Uint8Array, responder: Uint8Array, theirCount: number): void {
+  /** Both halves of the key are known: takes the set as it is now. */
+  #begin(initiator: Uint8Array, responder: Uint8Array): TaggedSet {
     this.#key = sessionKey(initiator, responder);
-    this.#set = new TaggedSet(this.#source.items(), this.#key);
-    this.#theirCount = theirCount;
     this.#rounds = 1;
+    return this.#set = new TaggedSet(this.#source.items(), this.#key);
   }
 
-  #answerOpen({ secret, count, digest }: Extract<Message, { kind: "open" }>): void {
+  #answerOpen({ secret, count, digest }: Open): void {
     const said = this.#synced();
     if (bytesEqual(digest, said.digest)) {
       this.#outbox.push(() => said);
@@ -260,159 +236,63 @@ export class SyncSession {
       this.#rounds = 1;
       return this.#end();
     }
-    this.#begin(secret, this.#secret, count);
-    const open = this.#opening(this.#set.size);
-    this.#outbox.push(() => open);
-    const encoder = new Encoder(this.#set.low, this.#set.high);
-    const state: State = { at: "answering", encoder, to: 0 };
-    this.#state = state;
-    this.#method = count === 0 || this.#set.size === 0 ? "empty side" : "table";
-    if (this.#method === "table") this.#pushSymbols(SYMBOLS_FIRST, state);
+    const set = this.#begin(secret, this.#secret), open = this.#opening(set.size);
+    const answerer = new DifferenceAnswerer(set, count);
+    this.#state = { at: "answering", answerer };
+    this.#outbox.push(() => open, ...answerer.first());
+    this.#method = answerer.method;
   }
 
-  #opened({ secret, count }: Extract<Message, { kind: "open" }>, ourCount: number): void {
-    this.#begin(this.#secret, secret, count);
-    if (count === 0 || ourCount === 0) {
-      this.#method = "empty side";
-      // Of a set that was empty when it was said to be, nothing is given.
-      const give = ourCount === 0 ? new Uint32Array(0) : this.#set.order;
-      return this.#want({ low: [], high: [] }, give, { all: ourCount === 0, partial: false });
-    }
-    this.#method = "table";
-    const decoder = new Decoder(new Encoder(this.#set.low, this.#set.high));
-    this.#state = { at: "table", decoder, to: SYMBOLS_FIRST };
+  #opened({ secret, count }: Open, ours: number): void {
+    const finder = new DifferenceFinder(this.#begin(this.#secret, secret), count);
+    this.#theirCount = count;
+    this.#state = { at: "finding", finder };
+    this.#follow(finder.atOnce(ours), finder);
   }
 
-  // The difference, by symbols.
+  // The difference.
 
-  #answerMore(to: number, state: Extract<State, { at: "answering" }>): void {
-    const max = symbolsMax(this.#set.size);
-    const isStep = to >= Math.min(max, Math.ceil(state.to * GROWTH)) && to > state.to;
-    if (this.#outbox.length > 0 || state.to === 0 || !isStep || to > max) {
-      throw refused(`asks for symbols up to ${to} after ${state.to}`);
-    }
+  #follow(next: Question | Difference | undefined, finder: DifferenceFinder): void {
+    this.#method = finder.method;
+    if (next === undefined) return;
+    if (!("kind" in next)) return this.#want(next);
     this.#rounds++;
-    this.#pushSymbols(to, state);
+    this.#outbox.push(() => next);
   }
 
-  #pushSymbols(to: number, state: Extract<State, { at: "answering" }>): void {
-    for (let at = state.to; at < to; at += BATCH_SYMBOLS_MAX) {
-      this.#outbox.push(() => {
-        const symbols = emptySymbols(at, Math.min(BATCH_SYMBOLS_MAX, to - at));
-        state.encoder.add(symbols, 1);
-        return { kind: "symbols", symbols };
-      });
-    }
-    state.to = to;
-  }
-
-  #readSymbols(symbols: Symbols, state: Extract<State, { at: "table" }>): void {
-    const { decoder } = state;
-    if (symbols.length === 0 || decoder.at + symbols.length > state.to) {
-      throw refused("sends symbols that nobody asked for");
-    }
-    decoder.add(symbols);
-    if (decoder.at < state.to) return;
-    if (decoder.decoded) return this.#decoded(decoder);
-    const to = Math.ceil(Math.max(decoder.at * GROWTH, decoder.estimate * SYMBOLS_PER_TAG));
-    if (to <= symbolsMax(this.#theirCount)) {
-      this.#rounds++;
-      state.to = to;
-      this.#outbox.push(() => ({ kind: "more", to }));
-      return;
-    }
-    this.#method = "ranges";
-    const asker = new RangeAsker(this.#set, this.#theirCount);
-    this.#state = { at: "ranges", asker };
-    this.#askRanges(asker);
-  }
-
-  #decoded({ theirs, ours }: Decoder): void {
-    const set = this.#set;
-    const give = Uint32Array.from(ours.low, (low, i) => set.find(low, ours.high[i]!) >>> 0);
-    const isOurs = give.every((i) => i < set.size);
-    const isTheirs = theirs.low.every((low, i) => set.find(low, theirs.high[i]!) < 0);
-    const shared = set.size - give.length;
-    if (!isOurs || !isTheirs || shared !== this.#theirCount - theirs.low.length) {
-      throw refused("sends symbols that are not those of its set");
-    }
-    this.#want(theirs, set.sort(give), { all: false, partial: false });
-  }
-
-  // The difference, by ranges.
-
-  #answerRanges(asked: readonly AskedRange[], state: State): void {
-    if (this.#outbox.length > 0) throw refused("does not wait for answers");
-    this.#method = "ranges";
-    this.#rounds++;
-    const ranges = state.at === "answering ranges" ? state.ranges : new RangeResponder(this.#set);
-    this.#state = { at: "answering ranges", ranges };
-    const answers = ranges.answer(asked);
-    this.#outbox.push(() => ({ kind: "parts", answers }));
-  }
-
-  #askRanges(asker: RangeAsker): void {
-    const ranges = asker.next();
-    if (ranges !== undefined) {
-      this.#rounds++;
-      this.#outbox.push(() => ({ kind: "ask", ranges }));
-      return;
-    }
-    const give = this.#set.sort(Uint32Array.from(asker.ours));
-    this.#want(asker.theirs, give, { all: false, partial: asker.partial });
-  }
-
-  // What is wanted.
-
-  /** The initiator knows the difference. */
-  #want(
-    { low, high }: { low: number[]; high: number[] },
-    give: Uint32Array,
-    flags: { all: boolean; partial: boolean },
+  #answer(
+    message: Extract<Message, { kind: "more" | "ask" | "want" }>,
+    answerer: DifferenceAnswerer,
   ): void {
-    const count = flags.all ? 0 : this.#set.size;
+    if (this.#outbox.length > 0) throw refused("does not wait for answers");
+    if (message.kind === "want") {
+      const give = answerer.want(message), set = this.#set;
+      if (give === undefined) return;
+      return this.#transfer(give, message.give, (low, high) => set.find(low, high) < 0);
+    }
+    this.#rounds++;
+    if (message.kind === "more") this.#outbox.push(...answerer.more(message.to));
+    else this.#outbox.push(answerer.answer(message.ranges));
+    this.#method = answerer.method;
+  }
+
+  #want({ tags: { low, high }, all, give, partial }: Difference): void {
+    const count = all ? 0 : this.#set.size;
     for (let at = 0; at === 0 || at < low.length; at += BATCH_TAGS_MAX) {
       const end = Math.min(low.length, at + BATCH_TAGS_MAX);
       this.#outbox.push(() => ({
         kind: "want",
-        ...flags,
         count,
         give: give.length,
+        all,
+        partial,
         last: end === low.length,
         tags: { low: low.slice(at, end), high: high.slice(at, end) },
       }));
     }
-    if (flags.all) {
-      this.#transfer(give, this.#theirCount, () => true);
-      return;
-    }
+    if (all) return this.#transfer(give, this.#theirCount, () => true);
     const table = new TagTable({ low, high });
     this.#transfer(give, low.length, (low, high) => table.find(low, high) >= 0);
-  }
-  #takeWant(message: Extract<Message, { kind: "want" }>): void {
-    const set = this.#set, { low, high } = message.tags;
-    if (this.#state.at === "answering" || this.#state.at === "answering ranges") {
-      if (this.#outbox.length > 0) throw refused("does not wait for answers");
-      this.#state = { at: "wanted", wanted: [], isWanted: new Uint8Array(set.size) };
-    }
-    if (this.#state.at !== "wanted") throw unexpected(message);
-    const { wanted, isWanted } = this.#state;
-    if (low.length === 0 && !message.last) throw refused("wants nothing, and more of it");
-    for (let i = 0; i < low.length; i++) {
-      const index = set.find(low[i]!, high[i]!);
-      if (index < 0) throw refused("wants an event that was not offered");
-      if (isWanted[index] === 1) throw refused("wants an event twice");
-      isWanted[index] = 1;
-      wanted.push(index);
-    }
-    if (!message.last) return;
-    const { count, give, all, partial } = message;
-    if (all && wanted.length > 0) throw refused("wants events twice");
-    const order = all ? set.order : set.sort(Uint32Array.from(wanted));
-    // What both have is the same number from both sides.
-    const isWhole = count - give === set.size - order.length;
-    if (give > count || !(partial || isWhole)) throw refused("wants what cannot be the difference");
-    this.#transfer(order, give, (low, high) => set.find(low, high) < 0);
   }
 
   // The events.
@@ -488,14 +368,6 @@ export function headsDigest(heads: readonly string[]): Uint8Array {
 function sessionKey(initiator: Uint8Array, responder: Uint8Array): SipKey {
   const domain = bytesOf("realm/sync/1\0");
   return sipKey(sha256(Uint8Array.of(...domain, ...initiator, ...responder)));
-}
-
-/**
- * Symbols of a set of so many events after which ranges are better: as a symbol takes some 18
- * bytes and a tag 8, that many cost what a list of the whole set does.
- */
-function symbolsMax(count: number): number {
-  return Math.min(SYMBOLS_MAX, 128 + Math.floor(count / 2));
 }
 
 function unexpected({ kind }: Message): RealmError {

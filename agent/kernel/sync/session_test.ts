@@ -36,7 +36,7 @@ for (
     [300, 150, 100, "ranges"],
     [20, 300, 0, "ranges"],
     [20, 0, 300, "ranges"],
-    [2000, 1500, 1400, "ranges"],
+    [1000, 500, 600, "ranges"],
   ] as const
 ) {
   Deno.test(`SyncSession: ${shared} shared events, ${ours} and ${theirs} others, by ${method}`, () => {

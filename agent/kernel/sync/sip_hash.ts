@@ -57,9 +57,8 @@ export function sipHash(
     for (let round = 0; round < rounds; round++) {
       let t: number;
       // v0 += v1; v1 <<<= 13; v1 ^= v0; v0 <<<= 32
-      t = (a >>> 0) + (b >>> 0);
-      A = (A + B + (t > 0xffffffff ? 1 : 0)) | 0;
-      a = t | 0;
+      a = (a + b) | 0;
+      A = (A + B + (a >>> 0 < b >>> 0 ? 1 : 0)) | 0;
       t = (b << 13) | (B >>> 19);
       B = ((B << 13) | (b >>> 19)) ^ A;
       b = t ^ a;
@@ -67,23 +66,20 @@ export function sipHash(
       a = A;
       A = t;
       // v2 += v3; v3 <<<= 16; v3 ^= v2
-      t = (c >>> 0) + (d >>> 0);
-      C = (C + D + (t > 0xffffffff ? 1 : 0)) | 0;
-      c = t | 0;
+      c = (c + d) | 0;
+      C = (C + D + (c >>> 0 < d >>> 0 ? 1 : 0)) | 0;
       t = (d << 16) | (D >>> 16);
       D = ((D << 16) | (d >>> 16)) ^ C;
       d = t ^ c;
       // v0 += v3; v3 <<<= 21; v3 ^= v0
-      t = (a >>> 0) + (d >>> 0);
-      A = (A + D + (t > 0xffffffff ? 1 : 0)) | 0;
-      a = t | 0;
+      a = (a + d) | 0;
+      A = (A + D + (a >>> 0 < d >>> 0 ? 1 : 0)) | 0;
       t = (d << 21) | (D >>> 11);
       D = ((D << 21) | (d >>> 11)) ^ A;
       d = t ^ a;
       // v2 += v1; v1 <<<= 17; v1 ^= v2; v2 <<<= 32
-      t = (c >>> 0) + (b >>> 0);
-      C = (C + B + (t > 0xffffffff ? 1 : 0)) | 0;
-      c = t | 0;
+      c = (c + b) | 0;
+      C = (C + B + (c >>> 0 < b >>> 0 ? 1 : 0)) | 0;
       t = (b << 17) | (B >>> 15);
       B = ((B << 17) | (b >>> 15)) ^ C;
       b = t ^ c;
