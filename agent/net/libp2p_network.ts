@@ -99,6 +99,7 @@ class Libp2pNetwork implements PeerNetwork {
     this.#bounds = bounds;
     this.#wantsRelay = options.listen.some((address) => address.includes("/p2p-circuit"));
     node.addEventListener("connection:open", ({ detail }) => {
+      if (this.#isOneTooMany(detail)) return detail.abort(new Error("Too many strangers"));
       this.#meet(detail).catch(() => {}); // it is aborted then, which is told of
     });
     node.addEventListener("connection:close", ({ detail }) => this.#part(detail));
@@ -310,6 +311,15 @@ class Libp2pNetwork implements PeerNetwork {
     } catch {
       // It is gone, or will be asked when it comes back.
     }
+  }
+
+  /** Strangers do not take the places of members. */
+  #isOneTooMany({ direction, remotePeer }: Connection): boolean {
+    const isStranger = (peer: PeerId) => !this.#isMember(keyOf(peer) ?? "");
+    if (direction === "outbound" || !isStranger(remotePeer)) return false;
+    const strangers = this.#node.getConnections()
+      .filter((other) => other.direction === "inbound" && isStranger(other.remotePeer));
+    return strangers.length > this.#bounds.strangersMax;
   }
 
   #isMember(key: string): boolean {

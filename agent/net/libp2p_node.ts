@@ -76,10 +76,9 @@ export async function startNode(
   };
   /** Addresses that this agent itself dials; the others are what somebody said. */
   const asked = new Set<string>();
-  let node: Node | undefined;
   const serves = options.serveMembers === true;
   try {
-    node = await createLibp2p<{ identify: Identify }>({
+    const node = await createLibp2p<{ identify: Identify }>({
       privateKey: await generateKeyPairFromSeed("Ed25519", options.secretKey),
       addresses: { listen: [...listen] },
       logger: QUIET_LOGGER,
@@ -94,14 +93,11 @@ export async function startNode(
       ],
       connectionEncrypters: [noise({ crypto: NOISE_CRYPTO })],
       streamMuxers: [boundedYamux(bounds)],
-      connectionGater: gateHooks(gate, isMember, {
-        strangers: () =>
-          (node?.getConnections() ?? [])
-            .filter(({ direction, remotePeer }) => direction === "inbound" && !isMember(remotePeer))
-            .length,
-        strangersMax: bounds.strangersMax,
-        mayDial: (address) => asked.has(address) || isDialable(address, listensOnLoopback(listen)),
-      }),
+      connectionGater: gateHooks(
+        gate,
+        isMember,
+        (address) => asked.has(address) || isDialable(address, listensOnLoopback(listen)),
+      ),
       connectionManager: {
         maxConnections: bounds.connectionsMax,
         maxIncomingPendingConnections: bounds.pendingMax,
@@ -156,11 +152,7 @@ export async function startNode(
 function gateHooks(
   gate: NetworkGate,
   isMember: (peer: PeerId) => boolean,
-  limits: {
-    strangers: () => number;
-    strangersMax: number;
-    mayDial: (address: string) => boolean;
-  },
+  mayDial: (address: string) => boolean,
 ): ConnectionGater {
   const denies = (peer: PeerId) => {
     const key = keyOf(peer);
@@ -168,11 +160,9 @@ function gateHooks(
   };
   return {
     denyDialPeer: denies,
-    denyDialMultiaddr: (address) => !limits.mayDial(address.toString()),
+    denyDialMultiaddr: (address) => !mayDial(address.toString()),
     denyOutboundEncryptedConnection: denies,
-    // Strangers do not take the places of members.
-    denyInboundEncryptedConnection: (peer) =>
-      denies(peer) || (!isMember(peer) && limits.strangers() >= limits.strangersMax),
+    denyInboundEncryptedConnection: denies,
     denyInboundRelayReservation: (peer) => !isMember(peer),
     denyOutboundRelayedConnection: (from, to) => !isMember(from) || !isMember(to),
     denyInboundRelayedConnection: (_, peer) => denies(peer),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { groupsOf, parseIp } from "../kernel/ip_address.ts";
+import { formatIp, groupsOf, parseIp } from "../kernel/ip_address.ts";
 
 const TCP = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d{1,5})(?:\/p2p\/[^/]+)?$/;
 const HOST_NAME = /^(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$/;
@@ -29,4 +29,10 @@ export function mappedIpv4(host: string): string {
   const groups = groupsOf(ip);
   if (groups.slice(0, 5).some((group) => group !== 0) || groups[5] !== 0xffff) return host;
   return Array.from(ip.subarray(12)).join(".");
+}
+
+/** What counts as one address: of IPv6 the first 64 bits, since anybody has all of the others. */
+export function placeOf(host: string): string {
+  const ip = parseIp(host);
+  return ip?.length === 16 ? formatIp(ip.map((byte, i) => i < 8 ? byte : 0)) : host;
 }

@@ -24,7 +24,7 @@ import type {
 import { AbstractMultiaddrConnection, getThinWaistAddresses, type SendResult } from "@libp2p/utils";
 import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import type { Uint8ArrayList } from "uint8arraylist";
-import { mappedIpv4, parseTcpAddress } from "./tcp_address.ts";
+import { mappedIpv4, parseTcpAddress, placeOf } from "./tcp_address.ts";
 
 /** How sockets are made; tests look at what is done with them. */
 export interface Sockets {
@@ -184,18 +184,18 @@ class TcpListener extends TypedEventEmitter<ListenerEvents> implements Listener 
 
   #welcome(socket: Deno.TcpConn): void {
     const { hostname, port } = socket.remoteAddr;
-    const giveBack = this.inbound.take(hostname);
+    const host = mappedIpv4(hostname);
+    const giveBack = this.inbound.take(placeOf(host));
     if (giveBack === undefined) {
       socket.close();
       return;
     }
-    const host = mappedIpv4(hostname);
     const from = multiaddr(`/${host.includes(":") ? "ip6" : "ip4"}/${host}/tcp/${port}`);
     const connection = new TcpConnection(socket, from, "inbound", this.logger);
     this.#open.add(connection);
     connection.addEventListener("close", () => {
       this.#open.delete(connection);
-      giveBack();
+      void connection.written().then(giveBack);
     });
     this.options.upgrader.upgradeInbound(connection, { signal: this.#stop.signal })
       .catch((error) => connection.abort(error));
@@ -248,6 +248,14 @@ class TcpConnection extends AbstractMultiaddrConnection implements MultiaddrConn
   sendResume(): void {
     this.#resumed?.resolve();
     this.#resumed = undefined;
+  }
+
+  /**
+   * Resolves when nothing is being written any more. Deno cannot cancel a write: a socket that was
+   * closed stays open beneath one until the other end reads, or goes.
+   */
+  async written(): Promise<void> {
+    await this.#writing;
   }
 
   #release(): void {

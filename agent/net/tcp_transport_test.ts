@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { splitAddress } from "../kernel/peer_id.ts";
+import type { NetworkBounds } from "./bounds.ts";
 import { until } from "./network_conformance.ts";
 import { startLibp2p } from "./libp2p_network.ts";
-import { mappedIpv4, parseTcpAddress } from "./tcp_address.ts";
+import { mappedIpv4, parseTcpAddress, placeOf } from "./tcp_address.ts";
 import type { Sockets } from "./tcp_transport.ts";
 
 const gate = { mayConnect: () => true, mayOpen: () => true };
@@ -36,8 +38,9 @@ function watched() {
   return { sockets, seen };
 }
 
-const start = (sockets: Sockets) =>
+const start = (sockets: Sockets, bounds: Partial<NetworkBounds> = {}) =>
   startLibp2p({
+    bounds,
     secretKey: crypto.getRandomValues(new Uint8Array(32)),
     listen: ["/ip4/127.0.0.1/tcp/0"],
     gate,
@@ -77,6 +80,49 @@ Deno.test("nothing of a network is left open when it is closed", loose, async ()
   await until(() => seen.every(({ closed }) => closed));
 });
 
+// Deno holds a socket open while a write to it waits, so its place is not free either.
+Deno.test("a socket that is stuck in a write keeps its place", loose, async () => {
+  let stuck: PromiseWithResolvers<number> | undefined;
+  const { sockets } = watched();
+  const listening: Sockets = {
+    ...sockets,
+    listen(options) {
+      const listener = sockets.listen(options);
+      const { accept } = listener;
+      listener.accept = async () => {
+        const socket = await accept.call(listener);
+        stuck = Promise.withResolvers();
+        socket.write = () => stuck!.promise;
+        return socket;
+      };
+      return listener;
+    },
+  };
+  const node = await start(listening, { connectionsMax: 1, handshakeMs: 200 });
+  const { host, port } = parseTcpAddress(splitAddress(node.addresses()[0]!).transport)!;
+  const connect = () => Deno.connect({ hostname: host, port });
+  const first = await connect();
+  await first.write(new TextEncoder().encode("\x13/multistream/1.0.0\n"));
+  // The handshake has run out of time, and the node has closed it.
+  assert.equal(await first.read(new Uint8Array(1)), null);
+  const before = stuck;
+  const second = await connect();
+  assert.equal(await second.read(new Uint8Array(1)), null, "turned away");
+  before!.resolve(1_000_000);
+  await until(async () => {
+    const third = await connect();
+    const asked = stuck;
+    await third.write(new TextEncoder().encode("\x13/multistream/1.0.0\n")).catch(() => {});
+    await third.read(new Uint8Array(1)).catch(() => {});
+    third.close();
+    return asked !== before;
+  });
+  stuck!.resolve(1_000_000);
+  first.close();
+  second.close();
+  await node.close();
+});
+
 Deno.test("parseTcpAddress() reads addresses of TCP and nothing else", () => {
   const cases: [string, ReturnType<typeof parseTcpAddress>][] = [
     ["/ip4/127.0.0.1/tcp/4001", { host: "127.0.0.1", port: 4001 }],
@@ -97,6 +143,9 @@ Deno.test("parseTcpAddress() reads addresses of TCP and nothing else", () => {
   for (const [address, wanted] of cases) {
     assert.deepEqual(parseTcpAddress(address), wanted, address);
   }
+  assert.equal(placeOf("2001:db8:1:2:3:4:5:6"), placeOf("2001:db8:1:2::"));
+  assert.notEqual(placeOf("2001:db8:1:2::"), placeOf("2001:db8:1:3::"));
+  assert.equal(placeOf("10.0.0.1"), "10.0.0.1");
   assert.equal(mappedIpv4("::ffff:10.0.0.1"), "10.0.0.1");
   assert.equal(mappedIpv4("::1"), "::1");
   assert.equal(mappedIpv4("10.0.0.1"), "10.0.0.1");
