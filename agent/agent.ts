@@ -1,8 +1,8 @@
 /**
  * The agent: one per machine. This is the place where its parts are put together.
  *
- * In the data folder: `node.key`, `state.sqlite` (owner, manifest in force, overrides), `blobs/`,
- * `cache/`, `volumes/NAME/`, `policy.toml` (the machine's own, read at every apply), and
+ * In the data folder: `node.key`, `state.sqlite` (owner, control log, manifest that is run, peers),
+ * `blobs/`, `cache/`, `volumes/NAME/`, `policy.toml` (the machine's own, read at every apply), and
  * `control.sock`.
  *
  * @module
@@ -11,9 +11,9 @@ import { join } from "node:path";
 import type { Status } from "./control/api.ts";
 import { serveControl } from "./control/server.ts";
 import { nodeBackend } from "./crypto_node.ts";
-import { formatPublicKey, formatSecretKey, parseSecretKey } from "./kernel/key.ts";
+import { formatPublicKey, formatSecretKey, type KeyPair, parseSecretKey } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
-import { keyPairOf } from "./kernel/verify.ts";
+import { keyPairOf, verifierOf } from "./kernel/verify.ts";
 import { listen } from "./listen.ts";
 import { createEngine } from "./local_engine.ts";
 import { createProcessEngine } from "./local_process_engine.ts";
@@ -22,7 +22,9 @@ import { NodeApi } from "./node_api.ts";
 import { Metrics } from "./observe/metrics.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
 import { type ProxyServer, serveProxy } from "./proxy/proxy.ts";
-import { RealmState } from "./realm_state.ts";
+import { RealmMember } from "./realm_member.ts";
+import { type Claim, RealmState } from "./realm_state.ts";
+import { type RemoteControl, serveRemoteControl } from "./remote_control.ts";
 import { DiskBlobs } from "./store/disk_blobs.ts";
 import { SqliteStore } from "./store/sqlite_store.ts";
 import { systemClock } from "./system_clock.ts";
@@ -32,8 +34,14 @@ export interface AgentOptions {
   readonly dataFolder: string;
   /** What the manifest calls this machine. */
   readonly nodeName: string;
-  /** Text form of a public key; taken when the node has no owner yet. */
-  readonly owner?: string;
+  /** Whose the node is; taken when it has no owner yet. */
+  readonly claim?: Claim;
+  /** Multiaddrs at which peers reach this node. */
+  readonly listen?: readonly string[];
+  /** Multiaddrs of nodes to join, each with its peer id. */
+  readonly join?: readonly string[];
+  /** Hears of what who watches the agent may want to know. */
+  readonly notice?: (text: string) => void;
   readonly http: { readonly hostname: string; readonly port: number };
   /** Where Prometheus reads; nowhere but the control socket unless given. */
   readonly metrics?: { readonly hostname: string; readonly port: number };
@@ -47,6 +55,8 @@ export interface Agent {
   readonly controlPath: string;
   readonly proxyUrl: string;
   readonly metricsUrl: string | undefined;
+  /** Where peers reach it. */
+  readonly addresses: readonly string[];
   status(): Status;
   close(): Promise<void>;
 }
@@ -69,19 +79,22 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     // First the store: its lock tells two agents on one folder apart.
     const store = new SqliteStore(join(dataFolder, "state.sqlite"));
     opened.push(() => store.close());
-    const state = new RealmState(store, nodeBackend());
-    if (options.owner !== undefined) state.claim(options.owner);
-    const key = await nodeKey(join(dataFolder, "node.key"));
+    const state = RealmState.open(store, verifierOf(nodeBackend()), options.claim);
+    const keys = await nodeKeys(join(dataFolder, "node.key"));
     const blobs = await DiskBlobs.open(join(dataFolder, "blobs"));
     const engine = createEngine(dataFolder, { warmWorkers: WARM_WORKERS, spawner: true });
     opened.push(() => engine.close());
     const processes = createProcessEngine(dataFolder);
     opened.push(() => processes.close());
 
+    const sampler = new NodeSampler(dataFolder);
+    let sample = await sampler.sample();
     const node: Node = new Node({
       name: options.nodeName,
+      key: formatPublicKey(keys.publicKey),
       dataFolder,
       state,
+      others: () => realm.others(),
       engines: { worker: engine, process: processes },
       blobs,
       clock,
@@ -89,8 +102,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         metrics.record({ component, replica: index, instance: startedAtMs, restarts, usage }),
     });
     opened.push(() => node.close());
-    const sampler = new NodeSampler(dataFolder);
-    let sample = await sampler.sample();
     const sampling = setInterval(() => {
       sampler.sample().then((next) => sample = next, () => {});
     }, SAMPLE_MS);
@@ -112,13 +123,30 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         return counts;
       },
       components: () => state.inForce?.manifest.components.size ?? 0,
-      node: () => ({ ...sample, p2pLinks: 0 }),
+      node: () => ({ ...sample, p2pLinks: realm.network?.connections().length ?? 0 }),
     });
+    let remote: RemoteControl | undefined;
+    const realm: RealmMember = new RealmMember({
+      keys,
+      name: options.nodeName,
+      program: options.program,
+      state,
+      clock,
+      node: () => node,
+      sample: () => sample,
+      changed: () => {
+        remote?.review();
+        // The core is in the middle of something.
+        queueMicrotask(() => void node.takeOver().catch(console.error));
+      },
+      notice: options.notice ?? (() => {}),
+    });
+    opened.push(() => realm.close());
 
     let proxy: ProxyServer | undefined;
     const api = new NodeApi({
       node,
-      key,
+      realm,
       program: options.program,
       proxyUrl: () => proxy && urlOf(proxy),
       metrics: () => metrics.text(),
@@ -140,11 +168,24 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const metricsServer = options.metrics && serveMetrics(options.metrics, metrics);
     if (metricsServer) opened.push(() => metricsServer.shutdown());
 
-    node.follow();
+    await node.takeOver();
+    for (const address of options.join ?? []) realm.name(address);
+    const listenAt = options.listen ?? [];
+    if (listenAt.length > 0 || realm.knowsPeers) {
+      const network = await realm.start(listenAt);
+      remote = serveRemoteControl({
+        network,
+        api,
+        dataFolder,
+        roleOf: (peer) => realm.roleOf(peer),
+      });
+      opened.push(() => remote!.close());
+    }
     return {
       controlPath: control.socketPath,
       proxyUrl: urlOf(proxy),
       metricsUrl: metricsServer && `${urlOf(metricsServer.addr)}/metrics`,
+      addresses: realm.addresses,
       status: () => api.status(),
       close,
     };
@@ -171,11 +212,10 @@ function serveMetrics(
 }
 
 /** The node's own key, made at the first start. */
-async function nodeKey(path: string): Promise<string> {
+async function nodeKeys(path: string): Promise<KeyPair> {
   const backend = nodeBackend();
   try {
-    const pair = await keyPairOf(parseSecretKey((await Deno.readTextFile(path)).trim()), backend);
-    return formatPublicKey(pair.publicKey);
+    return await keyPairOf(parseSecretKey((await Deno.readTextFile(path)).trim()), backend);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
@@ -183,7 +223,7 @@ async function nodeKey(path: string): Promise<string> {
   const temporary = `${path}.new`;
   await Deno.writeTextFile(temporary, `${formatSecretKey(pair.secretKey)}\n`, { mode: 0o600 });
   await Deno.rename(temporary, path);
-  return formatPublicKey(pair.publicKey);
+  return pair;
 }
 
 function urlOf({ hostname, port }: { hostname: string; port: number }): string {

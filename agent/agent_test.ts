@@ -6,11 +6,11 @@
 import assert from "node:assert/strict";
 import { type Agent, type AgentOptions, startAgent } from "./agent.ts";
 import { connectControl, type ControlClient } from "./control/client.ts";
-import { nodeBackend } from "./crypto_node.ts";
 import { RealmError } from "./kernel/error.ts";
 import { formatPublicKey } from "./kernel/key.ts";
 import { sha256Hex } from "./kernel/sha256.ts";
-import { keyPairOf, type Signer, signerOf } from "./kernel/verify.ts";
+import type { Signer } from "./kernel/verify.ts";
+import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
 
 const fixture = (name: string) =>
@@ -19,7 +19,7 @@ const fixture = (name: string) =>
 interface Realm {
   readonly folder: string;
   readonly owner: string;
-  readonly signer: Signer;
+  readonly hand: FakeOwner;
   start(options?: Partial<AgentOptions>): Promise<{ agent: Agent; control: ControlClient }>;
   /** Signs a manifest whose components are fixtures. */
   sign(
@@ -29,11 +29,6 @@ interface Realm {
   ): Promise<{ manifest: Uint8Array; signature: string }>;
 }
 
-async function newSigner(): Promise<Signer> {
-  const backend = nodeBackend();
-  return signerOf(await keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend), backend);
-}
-
 async function withRealm(test: (realm: Realm) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
   // Artifacts of fixtures are made once for all tests.
@@ -41,19 +36,20 @@ async function withRealm(test: (realm: Realm) => Promise<void>): Promise<void> {
   await Deno.mkdir(cache, { recursive: true });
   await Deno.symlink(cache, `${folder}/cache`);
   const signer = await newSigner();
-  const owner = formatPublicKey(signer.publicKey);
+  const hand = new FakeOwner(signer);
+  const owner = hand.key;
   const running: { close(): unknown }[] = [];
   const realm: Realm = {
     folder,
     owner,
-    signer,
+    hand,
     async start(options = {}) {
       const agent = await startAgent({
         dataFolder: folder,
         nodeName: "here",
         http: { hostname: "127.0.0.1", port: 0 },
         program: "test",
-        owner,
+        claim: { owner },
         ...options,
       });
       const control = connectControl(agent.controlPath);
@@ -120,10 +116,10 @@ const code = (expected: string) => (error: unknown) =>
   error instanceof RealmError && error.code === expected;
 
 Deno.test("the agent runs what its owner signed, and goes on with it after a restart", () =>
-  withRealm(async ({ start, sign, owner }) => {
+  withRealm(async ({ hand, start, sign, owner }) => {
     const first = await start();
     await upload(first.control, "http-counter", "worker");
-    const answer = await first.control.apply(await sign(manifest(owner), 1));
+    const answer = await hand.apply(first.control, await sign(manifest(owner), 1));
     assert.equal(answer.version, 1);
     await until("three replicas", allRun(first.agent, 3));
     assert.equal(await (await fetch(`${first.agent.proxyUrl}/c/`)).text(), "1\n");
@@ -137,38 +133,44 @@ Deno.test("the agent runs what its owner signed, and goes on with it after a res
     assert.equal(counter!.limits!.memoryBytesMax, 128 * 1024 * 1024);
     await first.agent.close();
 
-    const second = await start({ owner });
+    const second = await start();
     await until("three replicas again", allRun(second.agent, 3));
     assert.equal(await (await fetch(`${second.agent.proxyUrl}/c/`)).text(), "3\n");
     assert.equal(second.agent.status().manifest?.version, 1);
   }));
 
 Deno.test("the agent refuses what is not its owner's, stale, changed or unsigned, and says which", () =>
-  withRealm(async ({ start, sign, owner }) => {
+  withRealm(async ({ hand, start, sign, owner }) => {
     const { agent, control } = await start();
     await upload(control, "http-counter", "worker");
     const good = await sign(manifest(owner), 5);
-    await control.apply(good);
+    await hand.apply(control, good);
     const stranger = await newSigner();
     const strange = formatPublicKey(stranger.publicKey);
     await assert.rejects(
-      control.apply(await sign(manifest(strange), 6, stranger)),
+      hand.apply(control, await sign(manifest(strange), 6, stranger)),
       code("wrong-owner"),
     );
     await assert.rejects(
-      control.apply(await sign(manifest(owner), 6, stranger)),
+      hand.apply(control, await sign(manifest(owner), 6, stranger)),
       code("wrong-owner"),
     );
-    await assert.rejects(control.apply(good), code("stale"));
-    await assert.rejects(control.apply(await sign(manifest(owner), 4)), code("stale"));
+    await assert.rejects(hand.apply(control, good), code("stale"));
+    await assert.rejects(hand.apply(control, await sign(manifest(owner), 4)), code("stale"));
     const next = await sign(manifest(owner), 6);
     const changed = new TextEncoder().encode(
       manifest(owner).replace("replicas = 2", "replicas = 9"),
     );
-    await assert.rejects(control.apply({ ...next, manifest: changed }), code("digest-mismatch"));
+    await assert.rejects(
+      hand.apply(control, { ...next, manifest: changed }),
+      code("digest-mismatch"),
+    );
     const forged = next.signature.replace('"version":6', '"version":7');
-    await assert.rejects(control.apply({ ...next, signature: forged }), code("bad-signature"));
-    await assert.rejects(control.apply({ ...next, signature: "" }), code("bad-signature"));
+    await assert.rejects(
+      hand.apply(control, { ...next, signature: forged }),
+      code("bad-signature"),
+    );
+    await assert.rejects(hand.apply(control, { ...next, signature: "" }), code("bad-signature"));
     const { manifest: inForce, refused } = agent.status();
     assert.equal(inForce?.version, 5);
     assert.deepEqual(
@@ -178,7 +180,7 @@ Deno.test("the agent refuses what is not its owner's, stale, changed or unsigned
   }));
 
 Deno.test("an agent without an owner obeys nothing, and one with an owner takes no other", () =>
-  withRealm(async ({ start, sign, owner, folder }) => {
+  withRealm(async ({ hand, start, sign, owner, folder }) => {
     const unclaimed = await startAgent({
       dataFolder: folder,
       nodeName: "here",
@@ -186,18 +188,18 @@ Deno.test("an agent without an owner obeys nothing, and one with an owner takes 
       program: "test",
     });
     const control = connectControl(unclaimed.controlPath);
-    await assert.rejects(control.apply(await sign(manifest(owner), 1)), code("unclaimed"));
+    await assert.rejects(hand.apply(control, await sign(manifest(owner), 1)), code("unclaimed"));
     await assert.rejects(start(), (e) => e instanceof RealmError, "a second agent on the folder");
     control.close();
     await unclaimed.close();
     const { agent } = await start();
     await agent.close();
     const other = formatPublicKey((await newSigner()).publicKey);
-    await assert.rejects(start({ owner: other }), code("wrong-owner"));
+    await assert.rejects(start({ claim: { owner: other } }), code("wrong-owner"));
   }));
 
 Deno.test("the policy of the machine bounds what a manifest may ask", () =>
-  withRealm(async ({ start, sign, owner, folder }) => {
+  withRealm(async ({ hand, start, sign, owner, folder }) => {
     const { control } = await start();
     await upload(control, "http-counter", "worker");
     const outside = await Deno.makeTempDir();
@@ -206,24 +208,24 @@ Deno.test("the policy of the machine bounds what a manifest may ask", () =>
         'volume = "counts"',
         `host = "${outside}"`,
       );
-      await assert.rejects(control.apply(await sign(mounting, 1)), code("policy"));
+      await assert.rejects(hand.apply(control, await sign(mounting, 1)), code("policy"));
       await Deno.writeTextFile(
         `${folder}/policy.toml`,
         `[mounts]\nallow = [{ host = "${outside}", mode = "rw" }]\n`,
       );
-      assert.equal((await control.apply(await sign(mounting, 1))).version, 1);
+      assert.equal((await hand.apply(control, await sign(mounting, 1))).version, 1);
       await Deno.writeTextFile(`${folder}/policy.toml`, "[limits]\nmemory_max_mb = 64\n");
-      await assert.rejects(control.apply(await sign(manifest(owner), 2)), code("policy"));
+      await assert.rejects(hand.apply(control, await sign(manifest(owner), 2)), code("policy"));
     } finally {
       await Deno.remove(outside, { recursive: true });
     }
   }));
 
 Deno.test("scale, restart and a new manifest change what runs without losing a request", () =>
-  withRealm(async ({ start, sign, owner }) => {
+  withRealm(async ({ hand, start, sign, owner }) => {
     const { agent, control } = await start();
     await upload(control, "http-counter", "worker", "http-hello");
-    await control.apply(await sign(manifest(owner), 1));
+    await hand.apply(control, await sign(manifest(owner), 1));
     await until("three replicas", allRun(agent, 3));
     let lost = 0;
     let answered = 0;
@@ -236,16 +238,22 @@ Deno.test("scale, restart and a new manifest change what runs without losing a r
         await response.body?.cancel();
       }
     })();
-    assert.deepEqual(await control.scale("counter", 3), { replicas: 3, scaledTo: 3 });
+    await hand.scale(control, "counter", 3);
+    const scaled = agent.status().components.find(({ name }) => name === "counter")!;
+    assert.deepEqual([scaled.replicas, scaled.scaledTo], [3, 3]);
+    assert.deepEqual(scaled.placed, [{ node: "here", replicas: 3 }]);
     await until("four replicas", allRun(agent, 4));
-    await control.restart("counter");
+    await hand.restart(control, "counter");
     await until(
       "restarts",
       () => agent.status().replicas.filter((r) => r.restarts === 1).length === 3,
     );
     await until("four replicas", allRun(agent, 4));
-    await control.apply(await sign(manifest(owner).replace("replicas = 2", "replicas = 1"), 2));
-    await control.scale("counter", null);
+    await hand.apply(
+      control,
+      await sign(manifest(owner).replace("replicas = 2", "replicas = 1"), 2),
+    );
+    await hand.scale(control, "counter", null);
     await until("two replicas", allRun(agent, 2));
     loading = false;
     await load;
@@ -258,7 +266,7 @@ Deno.test("scale, restart and a new manifest change what runs without losing a r
   }));
 
 Deno.test("a component's key-value store is its own, shared by its replicas, and outlives the agent", () =>
-  withRealm(async ({ start, sign, owner, folder }) => {
+  withRealm(async ({ hand, start, sign, owner, folder }) => {
     const component = (name: string, granted: boolean) =>
       `[components.${name}]
 source = "file:keyvalue.wasm"
@@ -281,9 +289,9 @@ args = ["open|default", "increment|n|1"]
 
     const first = await start();
     await upload(first.control, "keyvalue");
-    await first.control.apply(await sign(toml, 1));
+    await hand.apply(first.control, await sign(toml, 1));
     await until("three ends", stopped(first.agent, 3));
-    await first.control.scale("mine", 2);
+    await hand.scale(first.control, "mine", 2);
     await until("four ends", stopped(first.agent, 4));
     assert.deepEqual(await seen(first.control, "mine"), ["1", "2", "opened", "opened"]);
     assert.deepEqual(await seen(first.control, "other"), ["1", "opened"]);
@@ -301,7 +309,7 @@ args = ["open|default", "increment|n|1"]
   }));
 
 Deno.test("status reads back what is enforced and used, log lines have their level", () =>
-  withRealm(async ({ start, sign, owner }) => {
+  withRealm(async ({ hand, start, sign, owner }) => {
     const { agent, control } = await start();
     await upload(control, "http-counter", "logging");
     const toml = `[owner]
@@ -321,7 +329,7 @@ restart = "never"
 [routing]
 here = [{ path = "/c/...", component = "counter", strip_prefix = true }]
 `;
-    await control.apply(await sign(toml, 1));
+    await hand.apply(control, await sign(toml, 1));
     const counter = async () =>
       (await control.status()).replicas.find((r) => r.component === "counter")!;
     await until("the counter", async () => (await counter()).state === "running");
@@ -367,7 +375,7 @@ ${keys}
 ${rest}`;
 
 Deno.test("requests are routed to commands that listen, each replica behind a port of its own", () =>
-  withRealm(async ({ start, sign, owner }) => {
+  withRealm(async ({ hand, start, sign, owner }) => {
     const { agent, control } = await start();
     await upload(control, "sockets-std");
     const routed = (keys: string) =>
@@ -376,7 +384,7 @@ Deno.test("requests are routed to commands that listen, each replica behind a po
         `listen = ["tcp://:5000"]\nargs = ["http", "0.0.0.0:5000"]\n${keys}`,
         '[routing]\nhere = [{ path = "/std/...", component = "std", replicas = 2, strip_prefix = true }]',
       );
-    await control.apply(await sign(routed(""), 1));
+    await hand.apply(control, await sign(routed(""), 1));
     // No port of the machine is taken, so that both replicas have it and the policy allows none.
     const at = `${agent.proxyUrl}/std`;
     const get = async (path: string, init?: RequestInit) => {
@@ -393,7 +401,7 @@ Deno.test("requests are routed to commands that listen, each replica behind a po
     assert.match(await get("/exit"), /^502 /);
     assert.equal(await get("/again"), "200 path /again, 0 bytes\n");
     // A change is rolled out without a request that fails.
-    const change = (async () => control.apply(await sign(routed("clock = true"), 2)))();
+    const change = (async () => hand.apply(control, await sign(routed("clock = true"), 2)))();
     for (let i = 0; i < 20; i++) assert.match(await get(`/${i}`), /^200 /);
     await change;
     await until("two replicas", allRun(agent, 2));
@@ -401,7 +409,7 @@ Deno.test("requests are routed to commands that listen, each replica behind a po
   }));
 
 Deno.test("a manifest grants the network to a component, within the policy of the machine", () =>
-  withRealm(async ({ start, sign, owner, folder }) => {
+  withRealm(async ({ hand, start, sign, owner, folder }) => {
     const { control } = await start();
     await upload(control, "sockets-std");
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -414,15 +422,15 @@ Deno.test("a manifest grants the network to a component, within the policy of th
       owner,
       `args = ["leave", "127.0.0.1:${port}", "x"]\nrestart = "never"\nloopback = [${port}]`,
     );
-    await assert.rejects(control.apply(await sign(toml, 1)), code("policy"));
+    await assert.rejects(hand.apply(control, await sign(toml, 1)), code("policy"));
     await Deno.writeTextFile(`${folder}/policy.toml`, `[loopback]\nports = [${port}]\n`);
-    await control.apply(await sign(toml, 1));
+    await hand.apply(control, await sign(toml, 1));
     await serving;
     const outbound = command(
       owner,
       'args = ["lookup", "a.invalid"]\nrestart = "never"\nallowed_outbound = ["tcp://b.invalid:1"]',
     );
-    await control.apply(await sign(outbound, 2));
+    await hand.apply(control, await sign(outbound, 2));
     await until("the refusal in the log", async () => {
       for await (const event of control.logs({ component: "std" })) {
         const text = event.kind === "line" ? event.text : "";
@@ -456,10 +464,10 @@ here = [
  * in its status and its log, it comes back after a while, and its neighbour loses no request.
  */
 const crashes = (victim: "alone" | "shared", why: string, crash: (agent: Agent) => void) =>
-  withRealm(async ({ start, sign, owner }) => {
+  withRealm(async ({ hand, start, sign, owner }) => {
     const { agent, control } = await start();
     await upload(control, "http-counter");
-    await control.apply(await sign(pair(owner), 1));
+    await hand.apply(control, await sign(pair(owner), 1));
     await until("both", allRun(agent, 2));
     const of = (name: string) => agent.status().replicas.find((r) => r.component === name)!;
     const url = (name: string) => `${agent.proxyUrl}/${name}/healthz`;

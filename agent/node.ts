@@ -27,23 +27,46 @@ import { policyPath, readPolicy } from "./policy_file.ts";
 import type { RealmState } from "./realm_state.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, desiredReplicas, proxiedPortOf } from "./realm/desired.ts";
-import { allowsMount, type Policy, portViolations } from "./realm/policy.ts";
+import type { Manifest } from "./realm/manifest.ts";
+import { requireSupported } from "./realm/manifest_features.ts";
+import { allowsMount, checkPolicy, type Policy, portViolations } from "./realm/policy.ts";
 import { compileRoutes, matchRoute, type RouteTable } from "./realm/routing.ts";
 import { type ReplicaLog, Supervisor, type SupervisorInit } from "./supervisor/supervisor.ts";
 
 /** What a {@link Node} is made of. */
 export interface NodeInit {
-  /** What the manifest calls this machine. */
+  /** What this machine calls itself; the realm may have approved it under another name. */
   readonly name: string;
+  /** Text form of its public key. */
+  readonly key: string;
   readonly dataFolder: string;
   readonly state: RealmState;
+  /** The other nodes, as long as this one is in a realm. */
+  readonly others: () => Others;
   readonly engines: Engines;
   readonly blobs: Blobs;
   readonly clock: Clock;
   readonly ended: SupervisorInit["ended"];
 }
 
+/** What is known of the other nodes. */
+export interface Others {
+  /** Names of the approved nodes that live, this one's too if it is approved. */
+  readonly live: readonly string[];
+  /** Whether these are most of the approved ones. */
+  readonly isMajority: boolean;
+}
+
+/** A manifest that the node did not take. */
+export interface Refused {
+  readonly atMs: number;
+  /** `null` when it cannot be read from what came. */
+  readonly version: number | null;
+  readonly error: RealmError;
+}
+
 const MIB = 1024 * 1024;
+const REFUSED_KEPT = 20;
 
 /** See the module. */
 export class Node {
@@ -53,6 +76,8 @@ export class Node {
   readonly #upstreams = new Map<string, Upstream>();
   #routes: RouteTable = compileRoutes({ routes: [] });
   #desired: readonly DesiredReplica[] = [];
+  #refused: readonly Refused[] = [];
+  #takingOver: Promise<void> = Promise.resolve();
 
   constructor(readonly init: NodeInit) {
     this.#keyValues = new KeyValues(join(init.dataFolder, "keyvalue"));
@@ -75,9 +100,46 @@ export class Node {
     return policyPath(this.init.dataFolder);
   }
 
+  /** What the realm calls this machine. */
+  get name(): string {
+    return this.init.state.view?.nodes.get(this.init.key)?.name ?? this.init.name;
+  }
+
+  /** Manifests that were not taken, newest first. */
+  get refused(): readonly Refused[] {
+    return this.#refused;
+  }
+
+  /** Whether it may start what it does not run yet. */
+  get mayStart(): boolean {
+    const { state, others } = this.init;
+    const isAlone = state.view === undefined || state.view.nodes.size === 0;
+    return isAlone || state.inForce?.manifest.realm.partition === "continue" ||
+      others().isMajority;
+  }
+
   /** How many replicas of a component are wanted here. */
   wanted(component: string): number {
     return this.#desired.filter((r) => r.component === component).length;
+  }
+
+  /** How many replicas of each component are wanted on each node that lives. */
+  placed(): ReadonlyMap<string, readonly { readonly node: string; readonly replicas: number }[]> {
+    const { inForce, overrides } = this.init.state;
+    const placed = new Map<string, { node: string; replicas: number }[]>();
+    if (inForce === undefined) return placed;
+    const { manifest, signature: { digests } } = inForce;
+    const live = this.#live(manifest);
+    for (const node of live) {
+      for (const { component } of desiredReplicas({ manifest, digests, node, live, overrides })) {
+        const nodes = placed.get(component) ?? [];
+        placed.set(component, nodes);
+        const last = nodes.at(-1);
+        if (last?.node === node) last.replicas++;
+        else nodes.push({ node, replicas: 1 });
+      }
+    }
+    return placed;
   }
 
   /** The log of a component, begun when first asked for. */
@@ -93,11 +155,69 @@ export class Node {
     for (const ring of this.#logs.values()) ring.close();
   }
 
-  /** Takes over what is in force: routes, upstreams, replicas. */
+  /**
+   * Takes over what the control log says now, unless this machine's policy does not allow the
+   * manifest: then it goes on with the one that it has, and tells of it.
+   */
+  takeOver(): Promise<void> {
+    return this.#takingOver = this.#takingOver.then(async () => {
+      const { state, clock } = this.init;
+      const { candidate } = state;
+      if (candidate === null) state.drop();
+      else if (candidate !== undefined) {
+        const problem = await this.problemOf(candidate.manifest);
+        if (problem !== undefined) this.refuse(problem, candidate.signature.version);
+        // The log may have gone on meanwhile; then there is another call of this.
+        else if (state.candidate === candidate) state.takeOver(candidate, clock.wallMs());
+      }
+      state.takeOverrides();
+      this.follow();
+    });
+  }
+
+  /** What keeps a manifest from being in force on this machine. */
+  async problemOf(manifest: Manifest): Promise<RealmError | undefined> {
+    try {
+      requireSupported(manifest);
+      const violations = checkPolicy(manifest, this.name, await this.policy())
+        .map(({ line, path, message }) => `\n  line ${line}: ${path} ${message}`);
+      if (violations.length === 0) return undefined;
+      return new RealmError(
+        "policy",
+        `Cannot run the manifest on ${this.name}:${violations.join("")}`,
+        { hint: `Change the manifest, or ${this.policyPath} on ${this.name}` },
+      );
+    } catch (error) {
+      if (error instanceof RealmError) return error;
+      throw error;
+    }
+  }
+
+  /** Notes a manifest that was not taken; the same reason again is no news. */
+  refuse(error: RealmError, version: number | null): void {
+    const last = this.#refused[0];
+    if (last?.version === version && last.error.message === error.message) return;
+    const atMs = this.init.clock.wallMs();
+    this.#refused = [{ atMs, version, error }, ...this.#refused].slice(0, REFUSED_KEPT);
+  }
+
+  /** Nodes that count for what is divided: those that live, or all where there are no others. */
+  #live(manifest: Manifest): Iterable<string> {
+    const { state, others, key } = this.init;
+    const { view } = state;
+    if (view === undefined || view.nodes.size === 0) return manifest.nodes.keys();
+    return view.nodes.has(key) ? others().live : [];
+  }
+
+  /** Runs and routes what the realm's state says. */
   follow(): void {
-    const { state, name: node } = this.init;
+    const { state } = this.init;
     const { inForce, overrides } = state;
-    if (!inForce) return;
+    if (!inForce) {
+      this.#desired = [];
+      this.#routes = compileRoutes({ routes: [] });
+      return this.supervisor.set([]);
+    }
     const { manifest, signature } = inForce;
     for (const [name, spec] of manifest.components) {
       const there = this.#upstreams.get(name);
@@ -118,15 +238,15 @@ export class Node {
     this.#desired = desiredReplicas({
       manifest,
       digests: signature.digests,
-      node,
-      live: manifest.nodes.keys(),
+      node: this.name,
+      live: this.#live(manifest),
       overrides,
     });
     const wanted = new Set(this.#desired.map(({ component }) => component));
     for (const [name, upstream] of this.#upstreams) {
       if (upstream.expectsFirst && !wanted.has(name)) upstream.setReplicas([]); // none will come
     }
-    this.supervisor.set(this.#desired);
+    this.supervisor.set(this.#desired, { mayStart: this.mayStart });
   }
 
   async #start(

@@ -5,33 +5,41 @@
  * @module
  */
 import type {
-  ApplyAnswer,
   ControlApi,
   CurrentManifest,
+  EventsAnswer,
+  HistoryEntry,
   LogEvent,
   LogOptions,
+  LogPlace,
+  NodeStatus,
+  PeerAnswer,
+  PeerStatus,
   PlanAnswer,
-  RefusedManifest,
-  RestartAnswer,
-  ScaleAnswer,
   SignedManifest,
   Status,
 } from "./control/api.ts";
+import { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
+import { decodeSigned, type Event, type SignedEvent } from "./kernel/event.ts";
+import { formatPublicKey, parsePublicKey } from "./kernel/key.ts";
 import type { Blobs, Engines } from "./kernel/ports.ts";
 import type { Node } from "./node.ts";
+import { readControlEvent } from "./realm/control_event.ts";
 import { desiredReplicas } from "./realm/desired.ts";
 import { decodeManifest, formatTarget, type Manifest, parseManifest } from "./realm/manifest.ts";
-import { requireSupported } from "./realm/manifest_features.ts";
 import { parseManifestSignature } from "./realm/manifest_signature.ts";
+import { planChanges } from "./realm/plan.ts";
 import { checkPolicy } from "./realm/policy.ts";
-import type { RealmState } from "./realm_state.ts";
+import type { RealmMember } from "./realm_member.ts";
+import type { InForce, RealmState } from "./realm_state.ts";
+
+const MANIFEST_TYPE = "control/manifest";
 
 /** What a {@link NodeApi} is made of. */
 export interface NodeApiInit {
   readonly node: Node;
-  /** Text form of the node's own public key. */
-  readonly key: string;
+  readonly realm: RealmMember;
   /** Version of the program. */
   readonly program: string;
   /** Where the proxy listens. */
@@ -39,23 +47,18 @@ export interface NodeApiInit {
   readonly metrics: () => Promise<string>;
 }
 
-const REFUSED_KEPT = 20;
-
 /** See the module. */
 export class NodeApi implements ControlApi {
   readonly blobs: Pick<Blobs, "has" | "put">;
   readonly #state: RealmState;
   readonly #engines: Engines;
-  readonly #name: string;
   readonly #startedAtMs: number;
-  #refused: readonly RefusedManifest[] = [];
-  #applying: Promise<unknown> = Promise.resolve();
+  #appending: Promise<unknown> = Promise.resolve();
 
   constructor(readonly init: NodeApiInit) {
-    const { state, engines, blobs, name, clock } = init.node.init;
+    const { state, engines, blobs, clock } = init.node.init;
     this.#state = state;
     this.#engines = engines;
-    this.#name = name;
     this.#startedAtMs = clock.wallMs();
     this.blobs = { has: (digest) => blobs.has(digest), put: (bytes) => blobs.put(bytes) };
   }
@@ -85,11 +88,48 @@ export class NodeApi implements ControlApi {
     };
   }
 
-  /** One at a time, in the order in which they came. */
-  apply({ manifest, signature }: SignedManifest & { signature: string }): Promise<ApplyAnswer> {
-    const done = this.#applying.then(() => this.#apply(manifest, signature));
-    this.#applying = done.catch(() => {});
+  place(author: string): LogPlace | null {
+    const { log } = this.#state;
+    if (log.topic === undefined) return null;
+    const { topic, heads, previous } = log.placeFor(parsePublicKey(author));
+    return {
+      topic: topic.toString(),
+      heads: heads.map(({ id, lamport }) => ({ id: id.toString(), lamport })),
+      previous: previous ? { id: previous.id.toString(), seq: previous.seq } : null,
+      versionMax: log.versionMax,
+    };
+  }
+
+  /** One call at a time, in the order in which they came. */
+  append(events: readonly Uint8Array[]): Promise<EventsAnswer> {
+    const done = this.#appending.then(() => this.#append(events));
+    this.#appending = done.catch(() => {});
     return done;
+  }
+
+  nodes(): readonly NodeStatus[] {
+    return this.init.realm.nodes();
+  }
+
+  history(): readonly HistoryEntry[] {
+    const { view, inForce, log } = this.#state;
+    return (view?.history ?? []).map(({ event, version, sha256, author, outcome, why }) => ({
+      version,
+      sha256,
+      author,
+      event,
+      state: event === inForce?.event ? "in-force" as const : outcome,
+      ...(why === undefined ? {} : { reason: why }),
+      takenAtMs: log.storedAtMs(CID.parse(event)) ?? null,
+    })).reverse();
+  }
+
+  peers(): readonly PeerStatus[] {
+    return this.init.realm.peers();
+  }
+
+  async addPeer(address: string): Promise<PeerAnswer> {
+    return { key: await this.init.realm.addPeer(address) };
   }
 
   logs(
@@ -104,31 +144,19 @@ export class NodeApi implements ControlApi {
     })();
   }
 
-  restart(component: string): RestartAnswer {
-    this.#require(component);
-    this.#state.restart(component);
-    this.init.node.follow();
-    return { restarted: this.init.node.wanted(component) };
-  }
-
-  scale(component: string, replicas: number | null): ScaleAnswer {
-    this.#require(component);
-    this.#state.scale(component, replicas);
-    this.init.node.follow();
-    return { replicas: this.init.node.wanted(component), scaledTo: replicas };
-  }
-
   metrics(): Promise<string> {
     return this.init.metrics();
   }
 
   status(): Status {
-    const { node, key, program, proxyUrl } = this.init;
-    const { inForce, owner, overrides } = this.#state;
+    const { node, program, proxyUrl, realm } = this.init;
+    const { key } = node.init;
+    const { inForce, owner, overrides, view } = this.#state;
     const manifest = inForce?.manifest;
+    const placed = node.placed();
     return {
       node: {
-        name: this.#name,
+        name: node.name,
         key,
         owner: owner ?? null,
         realm: manifest?.realm.name ?? null,
@@ -143,17 +171,29 @@ export class NodeApi implements ControlApi {
           appliedAtMs: inForce.appliedAtMs,
         }
         : null,
-      refused: [...this.#refused],
+      refused: node.refused.map(({ atMs, version, error: { code, message } }) => ({
+        atMs,
+        version,
+        code,
+        message,
+      })),
+      topic: view?.topic ?? null,
+      nodes: realm.nodes(),
+      majority: node.mayStart,
+      alarms: realm.alarms(),
       proxy: proxyUrl() ?? null,
       components: [...manifest?.components ?? []].map(([name, { world }]) => ({
         name,
         world,
         digest: inForce!.signature.digests.get(name)!,
         replicas: node.wanted(name),
-        scaledTo: overrides.scales.find((s) => s.component === name)?.replicas ?? null,
+        placed: placed.get(name) ?? [],
+        scaledTo:
+          overrides.scales.find((s) => s.component === name && (s.node ?? node.name) === node.name)
+            ?.replicas ?? null,
         droppedLogLines: node.log(name).droppedLines,
       })),
-      replicas: node.supervisor.replicas().map((r) => ({ ...r, node: this.#name })),
+      replicas: node.supervisor.replicas().map((r) => ({ ...r, node: node.name })),
       routes: (manifest?.routes ?? []).map((route) => ({
         host: route.host ?? null,
         path: route.path,
@@ -166,34 +206,62 @@ export class NodeApi implements ControlApi {
     };
   }
 
-  async #apply(bytes: Uint8Array, signature: string): Promise<ApplyAnswer> {
+  async #append(encoded: readonly Uint8Array[]): Promise<EventsAnswer> {
+    const { node, realm } = this.init;
+    const events = encoded.map(decodeSigned);
+    const before = this.#state.inForce;
+    const overrides = this.#state.overrides;
+    for (const { event } of events) {
+      if (this.#state.log.topic !== undefined) this.#requireNext(event, events);
+      if (event.type === MANIFEST_TYPE) await this.#requireGood(event);
+    }
+    realm.append(events);
+    await node.takeOver();
+    const { inForce } = this.#state;
+    const release = (of: InForce) => ({ manifest: of.manifest, digests: of.signature.digests });
+    return {
+      accepted: events.map(({ id }) => id.toString()),
+      version: inForce?.signature.version ?? null,
+      changes: inForce === undefined || inForce === before
+        ? []
+        : planChanges(before && release(before), release(inForce), overrides),
+    };
+  }
+
+  /** Who signs after another event than the author's newest does not know of that one. */
+  #requireNext(event: Event, among: readonly SignedEvent[]): void {
+    if (event.topic === null || among.some(({ id }) => event.prev?.equals(id))) return;
+    const { previous } = this.#state.log.placeFor(event.author);
+    if (previous === undefined ? event.prev === null : event.prev?.equals(previous.id)) return;
+    throw new RealmError(
+      "stale",
+      `Cannot take the event: ${formatPublicKey(event.author)} wrote another one meanwhile`,
+      { hint: "Run the command again" },
+    );
+  }
+
+  /** Everything that can be known of a manifest before it is in the log. */
+  async #requireGood(event: Event): Promise<void> {
+    let version: number | null = null;
     try {
-      const verified = await this.#state.verify(bytes, signature);
-      const { manifest } = verified;
-      requireSupported(manifest);
-      await this.#requireRunnable(manifest, verified.signature.digests);
-      const changes = this.#state.accept(verified, this.init.node.init.clock.wallMs());
-      this.init.node.follow();
-      return { version: verified.signature.version, changes };
+      const said = readControlEvent(event);
+      if (said.kind !== "manifest") throw new Error("asked for manifests only");
+      version = said.signature.version;
+      const manifest = this.#state.verify(said.manifestBytes, said.signature);
+      const problem = await this.init.node.problemOf(manifest);
+      if (problem !== undefined) throw problem;
+      await this.#requireRunnable(manifest, said.signature.digests);
     } catch (error) {
-      if (error instanceof RealmError) this.#refuse(error, signature);
+      if (error instanceof RealmError) this.init.node.refuse(error, version);
       throw error;
     }
   }
 
-  /** Everything that can be known before a manifest is in force. */
+  /** Compiles what this node would run of it. */
   async #requireRunnable(manifest: Manifest, digests: ReadonlyMap<string, string>): Promise<void> {
     const { node } = this.init;
-    const violations = await this.#violations(manifest);
-    if (violations.length > 0) {
-      throw new RealmError(
-        "policy",
-        `Cannot run the manifest on ${this.#name}:${violations.map((v) => `\n  ${v}`).join("")}`,
-        { hint: `Change the manifest, or ${node.policyPath} on ${this.#name}` },
-      );
-    }
     const live = manifest.nodes.keys();
-    const here = desiredReplicas({ manifest, digests, node: this.#name, live });
+    const here = desiredReplicas({ manifest, digests, node: node.name, live });
     const components = new Map(here.map((r) => [r.component, r]));
     await Promise.all([...components].map(async ([name, { digest, spec }]) => {
       await this.#engines[spec.isolation].prepare(await node.bytes(name, digest));
@@ -201,7 +269,7 @@ export class NodeApi implements ControlApi {
   }
 
   async #violations(manifest: Manifest): Promise<string[]> {
-    return checkPolicy(manifest, this.#name, await this.init.node.policy())
+    return checkPolicy(manifest, this.init.node.name, await this.init.node.policy())
       .map(({ line, path, message }) => `line ${line}: ${path} ${message}`);
   }
 
@@ -214,17 +282,6 @@ export class NodeApi implements ControlApi {
       `Cannot find component "${component}" in the manifest, which has ${names}`,
       { hint: "Run realm status" },
     );
-  }
-
-  #refuse({ code, message }: RealmError, signature: string): void {
-    let version: number | null = null;
-    try {
-      version = parseManifestSignature(signature).version;
-    } catch {
-      // An unreadable signature has no version; the error says what is wrong with it.
-    }
-    const atMs = this.init.node.init.clock.wallMs();
-    this.#refused = [{ atMs, version, code, message }, ...this.#refused].slice(0, REFUSED_KEPT);
   }
 }
 

@@ -8,9 +8,6 @@ import { command } from "./command.ts";
 import { defaulted, optional, parseHostPort, parseText, repeated, toggle } from "./parameters.ts";
 import { VERSION } from "./version.ts";
 
-/** Flags whose meaning comes with a later version. */
-const LATER = ["listen", "join", "allowExec"] as const;
-
 export const agent = command({
   brief: "Keep what the owner's manifest says running on this machine",
   description:
@@ -30,18 +27,6 @@ export const agent = command({
     allowExec: toggle("Let the owner run host commands here"),
   },
   async run(context, flags) {
-    for (const name of LATER) {
-      const value = flags[name];
-      if (value === false || (Array.isArray(value) && value.length === 0)) continue;
-      const flag = `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
-      throw new RealmError(
-        "unsupported",
-        `Cannot start the agent with ${flag}: not supported yet`,
-        {
-          hint: `Leave ${flag} out`,
-        },
-      );
-    }
     const { startAgent } = await import("../agent/agent.ts");
     const { readPolicy } = await import("../agent/policy_file.ts");
     const { isolation } = await readPolicy(context.dataFolder);
@@ -49,21 +34,27 @@ export const agent = command({
     // manifest that asks for processes may come later.
     const run = isolation.process ? ["run"] as const : [];
     context.keepPermissions("read", "write", "net", "env", "sys", ...run);
-    const owner = await ownerOf(flags);
+    const { claim, addresses } = await claimOf(flags);
     const agent = await startAgent({
       dataFolder: context.dataFolder,
       nodeName: flags.name ?? Deno.hostname().toLowerCase(),
       http: flags.http,
       program: VERSION,
       ...(flags.metrics === undefined ? {} : { metrics: flags.metrics }),
-      ...(owner === undefined ? {} : { owner }),
+      ...(claim === undefined ? {} : { claim }),
+      listen: flags.listen,
+      join: [...flags.join, ...addresses],
+      notice: (text) => context.note(text),
     });
-    const { node, manifest } = agent.status();
+    const { node, manifest, nodes: [self] } = agent.status();
     const ready = {
       event: "ready",
       node: node.name,
       key: node.key,
       owner: node.owner,
+      state: self!.state,
+      fingerprint: self!.fingerprint,
+      addresses: agent.addresses,
       proxy: agent.proxyUrl,
       metrics: agent.metricsUrl ?? null,
       control: agent.controlPath,
@@ -71,6 +62,8 @@ export const agent = command({
     context.printLine(ready, () =>
       [
         `node     ${node.name} (${node.key})`,
+        ...(agent.addresses.length > 0 ? [`print    ${self!.fingerprint}, ${self!.state}`] : []),
+        ...agent.addresses.map((address) => `peers    ${address}`),
         `owner    ${node.owner ?? "none: unclaimed, obeys nothing. Start with --owner KEY"}`,
         `manifest ${manifest ? `version ${manifest.version}` : "none yet"}`,
         `proxy    ${agent.proxyUrl}`,
@@ -87,15 +80,17 @@ export const agent = command({
   },
 });
 
-/** The owner's key, from either flag; both must agree. */
-async function ownerOf(
+/** Whose the node is, from either flag, which must agree; and whom the ticket names. */
+async function claimOf(
   { owner, ticket }: { owner: string | undefined; ticket: string | undefined },
-): Promise<string | undefined> {
+): Promise<{ claim?: { owner: string; topic?: string }; addresses: readonly string[] }> {
   const { formatPublicKey, parsePublicKey } = await import("../agent/kernel/key.ts");
   const named = owner === undefined ? undefined : formatPublicKey(parsePublicKey(owner));
-  if (ticket === undefined) return named;
+  if (ticket === undefined) {
+    return { ...(named === undefined ? {} : { claim: { owner: named } }), addresses: [] };
+  }
   const { parseTicket } = await import("../agent/realm/ticket.ts");
-  const invited = parseTicket(ticket).owner;
+  const { owner: invited, topic, addresses } = parseTicket(ticket);
   if (named !== undefined && named !== invited) {
     throw new RealmError(
       "usage",
@@ -103,5 +98,5 @@ async function ownerOf(
       { hint: "Give one of the two" },
     );
   }
-  return invited;
+  return { claim: { owner: invited, topic }, addresses };
 }

@@ -5,16 +5,27 @@
  * @module
  */
 import type {
-  ApplyAnswer,
   ControlApi,
   CurrentManifest,
+  EventsAnswer,
+  HistoryEntry,
   LogEvent,
   LogOptions,
+  LogPlace,
+  PeerStatus,
   PlanAnswer,
   SignedManifest,
 } from "../agent/control/api.ts";
 import { serveControl } from "../agent/control/server.ts";
 import { RealmError } from "../agent/kernel/error.ts";
+import {
+  decodeSigned,
+  type Event,
+  type SignedEvent,
+  topicOf,
+  verifyEvent,
+} from "../agent/kernel/event.ts";
+import { formatPublicKey } from "../agent/kernel/key.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { decodeManifest, parseManifest } from "../agent/realm/manifest.ts";
 import { parseManifestSignature, verifyManifest } from "../agent/realm/manifest_signature.ts";
@@ -23,12 +34,19 @@ import { MemoryBlobs } from "../agent/store/memory_blobs.ts";
 import { fakeStatus } from "../tui/status_fake.ts";
 import { main } from "./app.ts";
 import { controlSocketPath } from "./connection.ts";
+import { readGenesis } from "./key_file.ts";
 import { testShell } from "./shell_fake.ts";
 
 /** An agent that remembers what it was asked. */
 export class FakeAgent implements ControlApi {
   owner = "";
   current: CurrentManifest | null = null;
+  /** The control log. */
+  readonly log: SignedEvent[] = [];
+  /** Who signed its events. */
+  readonly signers: string[] = [];
+  versions: HistoryEntry[] = [];
+  known: PeerStatus[] = [];
   readonly blobs = new MemoryBlobs();
   readonly calls: string[] = [];
   violations: string[] = [];
@@ -71,9 +89,67 @@ export class FakeAgent implements ControlApi {
     return answer;
   }
 
-  async apply(
-    { manifest, signature }: SignedManifest & { signature: string },
-  ): Promise<ApplyAnswer> {
+  place(author: string): LogPlace | null {
+    const last = this.log.at(-1);
+    if (last === undefined) return null;
+    const previous = this.log.findLast(({ event }) => formatPublicKey(event.author) === author);
+    return {
+      topic: topicOf(last).toString(),
+      heads: [{ id: last.id.toString(), lamport: last.event.lamport }],
+      previous: previous === undefined
+        ? null
+        : { id: previous.id.toString(), seq: previous.event.seq },
+      versionMax: this.current?.version ?? 0,
+    };
+  }
+
+  async append(events: readonly Uint8Array[]): Promise<EventsAnswer> {
+    const signed = events.map(decodeSigned);
+    for (const each of signed) await verifyEvent(each, webCryptoBackend());
+    for (const { event } of signed) await this.#take(event);
+    this.log.push(...signed);
+    const accepted = signed.map(({ id }) => id.toString());
+    return { accepted, version: this.current?.version ?? null, changes: [] };
+  }
+
+  async #take({ type, payload, author }: Event): Promise<void> {
+    // deno-lint-ignore no-explicit-any
+    const said = payload as any; // what the real command line made, which other tests check
+    if (type === "control/manifest") {
+      await this.#apply(said.manifest, said.signature);
+    } else if (type === "control/approve") {
+      const key = formatPublicKey(said.key);
+      this.calls.push(`approve ${said.name} ${key}`);
+      this.state = {
+        ...this.state,
+        nodes: this.state.nodes.map((node) =>
+          node.key === key ? { ...node, name: said.name, state: "approved" } : node
+        ),
+      };
+    } else if (type === "control/revoke") {
+      this.calls.push(`revoke ${formatPublicKey(said.key)} after ${said.last}`);
+    } else if (type === "control/restart") {
+      this.calls.push([`restart ${said.component}`, ...said.nodes].join(" "));
+    } else if (type === "control/scale") {
+      const { component, replicas, node } = said;
+      this.calls.push([`scale ${component} ${replicas}`, ...(node ? [node] : [])].join(" "));
+      const placed = [{ node: "bm-01", replicas: replicas ?? 1 }];
+      this.state = {
+        ...this.state,
+        components: this.state.components.map((c) => c.name === component ? { ...c, placed } : c),
+      };
+    } else if (type === "control/drain") {
+      this.calls.push(`drain ${said.node} ${said.drained}`);
+    } else if (type === "control/genesis") {
+      if (formatPublicKey(author) !== this.owner && this.owner !== "") {
+        throw new RealmError("wrong-owner", "Cannot begin the log: not the owner's");
+      }
+      this.calls.push("genesis");
+    }
+    this.signers.push(formatPublicKey(author));
+  }
+
+  async #apply(manifest: Uint8Array, signature: string): Promise<void> {
     const signed = parseManifestSignature(signature);
     await verifyManifest({
       manifestBytes: manifest,
@@ -87,25 +163,29 @@ export class FakeAgent implements ControlApi {
     }
     this.calls.push(`apply ${signed.version}`);
     this.current = { version: signed.version, manifest, signature };
-    return { version: signed.version, changes: [] };
+  }
+
+  nodes() {
+    return this.state.nodes;
+  }
+
+  history() {
+    return this.versions;
+  }
+
+  peers() {
+    return this.known;
+  }
+
+  addPeer(address: string) {
+    this.calls.push(`peer ${address}`);
+    return { key: "ed25519:peer" };
   }
 
   async *logs(options: LogOptions) {
     this.#known(options.component);
     this.askedLogs = options;
     yield* this.lines;
-  }
-
-  restart(component: string) {
-    this.#known(component);
-    this.calls.push(`restart ${component}`);
-    return { restarted: 2 };
-  }
-
-  scale(component: string, replicas: number | null) {
-    this.#known(component);
-    this.calls.push(`scale ${component} ${replicas}`);
-    return { replicas: replicas ?? 1, scaledTo: replicas };
   }
 
   metrics() {
@@ -128,8 +208,9 @@ export interface CommandResult {
 /** What a test of commands gets. */
 export interface CommandTest {
   readonly agent: FakeAgent;
-  /** The current folder, empty; the data folder is elsewhere. */
+  /** The current folder, empty; `data`, the data folder, is elsewhere. */
   readonly folder: string;
+  readonly data: string;
   /** Runs `realm` with these words. */
   realm(...argv: string[]): Promise<CommandResult>;
   /** The same on a terminal on which these lines are typed. */
@@ -164,6 +245,7 @@ export async function withFakeAgent(test: (parts: CommandTest) => Promise<void>)
     await test({
       agent,
       folder,
+      data: `${root}/home`,
       realm: (...argv) => run(undefined, argv),
       terminal: (input, ...argv) => run(input, argv),
       stop: () => server.close(),
@@ -172,4 +254,17 @@ export async function withFakeAgent(test: (parts: CommandTest) => Promise<void>)
     await server.close();
     await Deno.remove(root, { recursive: true });
   }
+}
+
+/** The same for the owner of a realm that has begun. */
+export function withOwner(
+  test: (parts: CommandTest & { readonly owner: string }) => Promise<void>,
+): Promise<void> {
+  return withFakeAgent(async (parts) => {
+    const made = await parts.realm("init", "--name", "shop", "--json");
+    const { owner } = JSON.parse(made.stdout);
+    parts.agent.owner = owner;
+    parts.agent.log.push(await readGenesis(`${parts.data}/control.genesis`));
+    await test({ ...parts, owner });
+  });
 }

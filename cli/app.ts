@@ -34,13 +34,16 @@ import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { demo } from "./demo.ts";
 import { guestProcess } from "./guest_process.ts";
+import { history } from "./history.ts";
 import { init } from "./init.ts";
 import { inspect } from "./inspect.ts";
 import { invite } from "./invite.ts";
 import { key } from "./key.ts";
 import { logs } from "./logs.ts";
+import { nodes } from "./nodes.ts";
 import { formatError } from "./output.ts";
 import { argument, Wanted } from "./parameters.ts";
+import { peer } from "./peer.ts";
 import { plan } from "./plan.ts";
 import { push } from "./push.ts";
 import { restart } from "./restart.ts";
@@ -80,8 +83,11 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   key,
   invite,
   agent,
+  peer,
+  nodes,
   plan,
   apply,
+  history,
   push,
   status,
   logs,

@@ -17,35 +17,54 @@ export const apply = command({
   args: [argument("Manifest", "FILE.toml", parseText)],
   async run(context, { yes }, file) {
     const release = await import("./release.ts");
+    const { Author } = await import("./author.ts");
     const read = await release.readRelease(context, file);
+    const author = await Author.open(context);
     return await withAgent(context, async (agent) => {
       const current = await agent.manifest();
-      const signed = await release.signRelease(context, read, current);
+      const version = await release.nextVersion(agent, author, current);
+      const signed = await release.signRelease(author, read, version);
       const plan = await release.planRelease(agent, signed, current);
-      const shown = await release.formatPlan(plan);
+      const beginning = await release.beginningOf(context, agent, author);
+      const { genesis, approves } = beginning;
+      const shown = await release.formatPlan(plan, beginning);
       if (!context.json) context.print(plan, () => shown);
       release.requireAllowed(plan, file);
       // Comments may differ where nothing else does: then there is still a text to put in force.
-      if (plan.changes.length === 0 && current !== null && isSame(current.manifest, read.bytes)) {
+      const isInForce = plan.changes.length === 0 && current !== null &&
+        isSame(current.manifest, read.bytes) && genesis === undefined;
+      if (isInForce && approves === undefined) {
         if (context.json) {
           context.print({ file, version: current.version, changes: [], applied: false }, () => "");
         }
         return;
       }
-      if (!yes && !await context.confirm(`Apply as version ${signed.version}?`, "--yes")) {
+      const question = isInForce ? "Approve this node?" : `Apply as version ${signed.version}?`;
+      if (!yes && !await context.confirm(question, "--yes")) {
         context.note("Nothing was applied");
         return 1;
       }
+      const approved = approves === undefined ? {} : { approved: approves };
+      if (isInForce) {
+        await author.append(agent, await release.approvals(beginning));
+        context.print(
+          { file, version: current.version, changes: [], applied: false, ...approved },
+          () => `approved ${approves!.name}\n`,
+        );
+        return;
+      }
       const signatureFile = `${context.resolve(file)}.sig`;
-      const answer = await release.applyRelease(
+      const { changes } = await release.applyRelease(
         context,
         agent,
+        author,
         signed,
+        beginning,
         () => release.writeSignature(signatureFile, signed.signature),
       );
       context.print(
-        { file, ...answer, applied: true, signature: signatureFile },
-        () => `applied version ${answer.version}, signature in ${file}.sig\n`,
+        { file, version, changes, applied: true, signature: signatureFile, ...approved },
+        () => `applied version ${version}, signature in ${file}.sig\n`,
       );
     });
   },

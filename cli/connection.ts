@@ -5,8 +5,7 @@
  */
 import * as path from "node:path";
 import type { ControlClient } from "../agent/control/client.ts";
-import { RealmError } from "../agent/kernel/error.ts";
-import type { Context } from "./context.ts";
+import { Context } from "./context.ts";
 
 /** Path of the agent's control socket. */
 export function controlSocketPath(dataFolder: string): string {
@@ -14,30 +13,56 @@ export function controlSocketPath(dataFolder: string): string {
 }
 
 /**
- * Gives `use` a client of the agent, and lets go of it afterwards.
+ * Gives `use` a client of the agent of this machine, or of the node that `--node` names, and lets
+ * go of it afterwards. Another node is asked with the key in `keyFile`, the owner's unless given.
  *
- * Throws RealmError `unsupported` when another node is asked for; `use` throws `unreachable` when
- * no agent answers.
+ * `use` throws `unreachable` when no agent answers; see {@link connectRemote} for other nodes.
  */
 export async function withAgent<T>(
   context: Context,
   use: (agent: ControlClient) => Promise<T>,
+  keyFile?: string,
 ): Promise<T> {
-  if (context.node !== undefined) throw unsupportedNode("--node", context.node);
   const { connectControl } = await import("../agent/control/client.ts");
   const agent = connectControl(controlSocketPath(context.dataFolder));
   try {
-    return await use(agent);
+    if (context.node === undefined) return await use(agent);
+    const { Author } = await import("./author.ts");
+    const { remoteNode } = await import("./remote_node.ts");
+    const { connectRemote } = await import("../agent/remote_agent.ts");
+    const { keys } = await Author.open(context, keyFile);
+    const node = await remoteNode(context.node, () => agent.nodes());
+    const remote = await connectRemote(keys, node);
+    try {
+      return await use(remote.client);
+    } finally {
+      await remote.close();
+    }
   } finally {
     agent.close();
   }
 }
 
-/** The error for a flag that names other nodes. */
-export function unsupportedNode(flag: string, name: string): RealmError {
-  return new RealmError(
-    "unsupported",
-    `Cannot ask node "${name}": ${flag} is not supported yet`,
-    { hint: "Run the command on that machine" },
-  );
+/**
+ * For commands that are about the whole realm, whichever agent is asked: the one of this machine
+ * unless `--node` is a multiaddr. See {@link withAgent}.
+ */
+export function withAnyAgent<T>(
+  context: Context,
+  use: (agent: ControlClient) => Promise<T>,
+  keyFile?: string,
+): Promise<T> {
+  if (isAddress(context.node)) return withAgent(context, use, keyFile);
+  const { json, quiet, verbose, data } = context.flags;
+  const flags = { json, quiet, verbose, ...(data === undefined ? {} : { data }) };
+  return withAgent(new Context(context.shell, flags), use);
+}
+
+/** The node that `--node` names, for commands about a part of the realm: not an address. */
+export function namedNode({ node }: Context): string | undefined {
+  return isAddress(node) ? undefined : node;
+}
+
+function isAddress(node: string | undefined): boolean {
+  return node?.startsWith("/") ?? false;
 }

@@ -46,10 +46,11 @@ export const logs = command({
     since: optional("Only lines from then on: 10m, or a date", "TIME", parseSince),
     tail: optional("Only the last N of the lines that are there", "N", parseInteger(0, 100_000)),
     replica: optional("Only lines of this replica", "N", parseInteger()),
+    key: optional("Ask another node with this key (default: the owner's)", "FILE", parseText),
   },
   aliases: { f: "follow" },
   args: [argument("Component", "COMPONENT", parseText)],
-  async run(context, { follow, since, tail, replica }, component) {
+  async run(context, { follow, since, tail, replica, key }, component) {
     const sinceMs = since === undefined
       ? undefined
       : "wallMs" in since
@@ -67,7 +68,7 @@ export const logs = command({
       for await (const event of events) {
         context.printLine(event, () => formatLogEvent(event, component, colour));
       }
-    });
+    }, key);
   },
 });
 

@@ -15,17 +15,21 @@ export const plan = command({
     "Without the owner's key in the data folder components are not compared by what they hold.",
   args: [argument("Manifest", "FILE.toml", parseText)],
   async run(context, _flags, file) {
-    const { formatPlan, planRelease, readRelease, requireAllowed, signRelease } = await import(
-      "./release.ts"
-    );
+    const { formatPlan, nextVersion, planRelease, readRelease, requireAllowed, signRelease } =
+      await import(
+        "./release.ts"
+      );
+    const { Author } = await import("./author.ts");
     const release = await readRelease(context, file);
     await withAgent(context, async (agent) => {
       const current = await agent.manifest();
-      const signed = await signRelease(context, release, current).catch((error) => {
+      const author = await Author.open(context).catch((error) => {
         if (!(error instanceof RealmError) || error.code !== "not-found") throw error;
         context.note("No owner key in the data folder: digests of components are not compared");
-        return release;
       });
+      const signed = author
+        ? await signRelease(author, release, await nextVersion(agent, author, current))
+        : release;
       const plan = await planRelease(agent, signed, current);
       const digests = Object.fromEntries(release.digests);
       const shown = await formatPlan(plan);

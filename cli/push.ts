@@ -19,12 +19,21 @@ export const push = command({
     argument("Its new bytes", "FILE.wasm", parseText),
   ],
   async run(context, _flags, component, file) {
-    const { applyRelease, decodeText, formatPlan, planRelease, requireAllowed, signRelease } =
-      await import("./release.ts");
+    const {
+      applyRelease,
+      decodeText,
+      formatPlan,
+      nextVersion,
+      planRelease,
+      requireAllowed,
+      signRelease,
+    } = await import("./release.ts");
     const { parseManifest } = await import("../agent/realm/manifest.ts");
     const { parseManifestSignature } = await import("../agent/realm/manifest_signature.ts");
     const { checkComponent } = await import("../agent/component_source.ts");
+    const { Author } = await import("./author.ts");
     const bytes = await readComponent(context, file);
+    const author = await Author.open(context);
     await withAgent(context, async (agent) => {
       const current = await agent.manifest();
       if (current === null) {
@@ -61,17 +70,18 @@ export const push = command({
         );
         return;
       }
-      const signed = await signRelease(context, {
+      const signed = await signRelease(author, {
         name,
         bytes: current.manifest,
         manifest,
         digests: new Map([...digests, [component, digest]]),
         blobs: new Map([[digest, bytes]]),
-      }, current);
+      }, await nextVersion(agent, author, current));
       const plan = await planRelease(agent, signed, current);
       if (!context.json) context.note(await formatPlan(plan));
       requireAllowed(plan, name);
-      const { version, changes } = await applyRelease(context, agent, signed);
+      const { version } = signed;
+      const { changes } = await applyRelease(context, agent, author, signed);
       context.print(
         { component, digest, version, changes, applied: true },
         () => `pushed ${component} as version ${version}\n`,

@@ -10,9 +10,13 @@
 import * as path from "node:path";
 import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
+import type { EventContent, SignedEvent } from "../agent/kernel/event.ts";
 import type { Manifest } from "../agent/realm/manifest.ts";
+import type { ManifestSignature } from "../agent/realm/manifest_signature.ts";
+import type { Author, EventsAnswer } from "./author.ts";
 import type { Context } from "./context.ts";
-import { OWNER_KEY_FILE } from "./key.ts";
+import { GENESIS_FILE } from "./key.ts";
+import type { NodeStatus } from "./nodes.ts";
 import { printable } from "./output.ts";
 
 /** What an agent answers to a plan. */
@@ -36,8 +40,7 @@ export interface Release {
 /** A release with the owner's signature, ready to be applied. */
 export interface SignedRelease extends Release {
   readonly version: number;
-  /** The line of `realm.toml.sig`. */
-  readonly signature: string;
+  readonly signature: ManifestSignature;
 }
 
 /**
@@ -73,26 +76,28 @@ export async function readRelease(context: Context, file: string): Promise<Relea
   };
 }
 
+/** The version of the next manifest: above the one in force, and above all of the log. */
+export async function nextVersion(
+  agent: ControlClient,
+  author: Author,
+  current: CurrentManifest | null,
+): Promise<number> {
+  const place = await agent.place(author.key);
+  return Math.max(current?.version ?? 0, place?.versionMax ?? 0) + 1;
+}
+
 /**
- * Signs a release with the owner key of the data folder, as the version after `current`.
+ * Signs a release with the owner's key.
  *
- * Throws RealmError `not-found` without a key, `wrong-owner` when the manifest is another's.
+ * Throws RealmError `wrong-owner` when the manifest is another's.
  */
 export async function signRelease(
-  context: Context,
+  author: Author,
   release: Release,
-  current: CurrentManifest | null,
+  version: number,
 ): Promise<SignedRelease> {
-  const { formatPublicKey } = await import("../agent/kernel/key.ts");
-  const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
-  const { signerOf } = await import("../agent/kernel/verify.ts");
-  const { formatManifestSignature, signManifest } = await import(
-    "../agent/realm/manifest_signature.ts"
-  );
-  const { readKeyFile } = await import("./key_file.ts");
-  const file = path.join(context.dataFolder, OWNER_KEY_FILE);
-  const keys = await readKeyFile(file);
-  const key = formatPublicKey(keys.publicKey);
+  const { signManifest } = await import("../agent/realm/manifest_signature.ts");
+  const { key, file } = author;
   if (key !== release.manifest.owner) {
     throw new RealmError(
       "wrong-owner",
@@ -101,13 +106,53 @@ export async function signRelease(
       { hint: `Correct [owner] pubkey, or name the data folder of that owner with --data` },
     );
   }
-  const version = (current?.version ?? 0) + 1;
-  const signed = await signManifest(release.bytes, {
-    version,
-    digests: release.digests,
-    signer: signerOf(keys, webCryptoBackend()),
-  });
-  return { ...release, version, signature: formatManifestSignature(signed) };
+  const { digests } = release;
+  const signature = await signManifest(release.bytes, { version, digests, signer: author.signer });
+  return { ...release, version, signature };
+}
+
+/** What applying a release does beside putting its manifest in force. */
+export interface Beginning {
+  /** The first event of the control log, where there is no log yet. */
+  readonly genesis?: SignedEvent;
+  /** The agent's own node, where it does not belong to the realm yet. */
+  readonly approves?: Pick<NodeStatus, "name" | "key">;
+  /** Numbers of replicas that were set before there was a log. */
+  readonly scales: readonly { readonly component: string; readonly replicas: number }[];
+}
+
+/**
+ * What has to come before the manifest: the first apply begins the control log and approves the
+ * node of the agent that it talks to.
+ *
+ * Throws RealmError `not-found` where a log has to begin and its genesis is not in the data
+ * folder, and `refused` when another node has this one's name.
+ */
+export async function beginningOf(
+  context: Context,
+  agent: ControlClient,
+  author: Author,
+): Promise<Beginning> {
+  const [place, { node, components }, nodes] = await Promise.all([
+    agent.place(author.key),
+    agent.status(),
+    agent.nodes(),
+  ]);
+  const isApproved = nodes.some(({ self, state }) => self && state === "approved");
+  const { requireNameFree } = await import("./nodes.ts");
+  if (!isApproved) requireNameFree(nodes, node);
+  const { readGenesis } = await import("./key_file.ts");
+  return {
+    ...(place === null
+      ? { genesis: await readGenesis(path.join(context.dataFolder, GENESIS_FILE)) }
+      : {}),
+    ...(isApproved ? {} : { approves: { name: node.name, key: node.key } }),
+    scales: place !== null
+      ? []
+      : components.flatMap(({ name, scaledTo }) =>
+        scaledTo === null ? [] : [{ component: name, replicas: scaledTo }]
+      ),
+  };
 }
 
 /**
@@ -116,12 +161,14 @@ export async function signRelease(
  */
 export async function planRelease(
   agent: ControlClient,
-  release: Release & { readonly signature?: string },
+  release: Release & { readonly signature?: ManifestSignature },
   current: CurrentManifest | null,
 ): Promise<PlanAnswer> {
+  const { formatManifestSignature } = await import("../agent/realm/manifest_signature.ts");
+  const { signature } = release;
   const plan = await agent.plan({
     manifest: release.bytes,
-    ...(release.signature === undefined ? {} : { signature: release.signature }),
+    ...(signature === undefined ? {} : { signature: formatManifestSignature(signature) }),
   });
   if (plan.currentVersion !== (current?.version ?? null)) throw overtaken(release.name);
   return plan;
@@ -147,21 +194,37 @@ export function requireAllowed({ violations }: PlanAnswer, name: string): void {
 export async function applyRelease(
   context: Context,
   agent: ControlClient,
+  author: Author,
   release: SignedRelease,
+  beginning: Beginning = { scales: [] },
   beforeApply: () => Promise<void> = () => Promise.resolve(),
-): Promise<Awaited<ReturnType<ControlClient["apply"]>>> {
+): Promise<EventsAnswer> {
+  const { controlContent } = await import("../agent/realm/control_event.ts");
   for (const [digest, bytes] of release.blobs) {
     if (await agent.hasBlob(digest)) continue;
     context.detail(`uploading ${digest}, ${bytes.length} bytes`);
     await agent.putBlob(bytes);
   }
   await beforeApply();
+  const { bytes: manifestBytes, signature, digests } = release;
+  const contents = [
+    ...await approvals(beginning),
+    controlContent({ kind: "manifest", manifestBytes, signature }),
+    ...beginning.scales.filter(({ component }) => digests.has(component))
+      .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
+  ];
   try {
-    return await agent.apply({ manifest: release.bytes, signature: release.signature });
+    return await author.append(agent, contents, beginning.genesis);
   } catch (error) {
     if (error instanceof RealmError && error.code === "stale") throw overtaken(release.name, error);
     throw error;
   }
+}
+
+/** The event that approves the agent's own node, where that is asked for. */
+export async function approvals({ approves }: Beginning): Promise<EventContent[]> {
+  const { controlContent } = await import("../agent/realm/control_event.ts");
+  return approves === undefined ? [] : [controlContent({ kind: "approve", ...approves })];
 }
 
 function overtaken(name: string, cause?: unknown): RealmError {
@@ -173,9 +236,15 @@ function overtaken(name: string, cause?: unknown): RealmError {
 }
 
 /** The plan as people read it. */
-export async function formatPlan({ changes }: Pick<PlanAnswer, "changes">): Promise<string> {
+export async function formatPlan(
+  { changes }: Pick<PlanAnswer, "changes">,
+  { approves }: Pick<Beginning, "approves"> = {},
+): Promise<string> {
   const { formatPlan } = await import("../agent/realm/plan.ts");
-  return `${printable(formatPlan(changes))}\n`;
+  const approval = approves === undefined
+    ? ""
+    : `+ approves this node ${approves.name} ${approves.key}\n`;
+  return printable(`${approval}${formatPlan(changes)}\n`);
 }
 
 /**
@@ -183,7 +252,8 @@ export async function formatPlan({ changes }: Pick<PlanAnswer, "changes">): Prom
  *
  * Throws RealmError `failed` when the file cannot be written.
  */
-export async function writeSignature(file: string, signature: string): Promise<void> {
+export async function writeSignature(file: string, signature: ManifestSignature): Promise<void> {
+  const { formatManifestSignature } = await import("../agent/realm/manifest_signature.ts");
   const { fileError } = await import("./key_file.ts");
   const temporary = path.join(
     path.dirname(file),
@@ -192,7 +262,7 @@ export async function writeSignature(file: string, signature: string): Promise<v
   try {
     {
       using handle = await Deno.open(temporary, { write: true, createNew: true, mode: 0o644 });
-      let rest: Uint8Array = new TextEncoder().encode(`${signature}\n`);
+      let rest: Uint8Array = new TextEncoder().encode(`${formatManifestSignature(signature)}\n`);
       while (rest.length > 0) rest = rest.subarray(await handle.write(rest));
       await handle.sync();
     }

@@ -4,16 +4,29 @@
  * @module
  */
 import { command } from "./command.ts";
-import { unsupportedNode, withAgent } from "./connection.ts";
-import { argument, parseText, repeated } from "./parameters.ts";
+import { namedNode, withAnyAgent } from "./connection.ts";
+import { argument, optional, parseText, repeated } from "./parameters.ts";
 
 export const restart = command({
   brief: "Restart the replicas of a component",
-  flags: { nodes: repeated("Only on these nodes (not supported yet)", "NODE", parseText) },
+  description:
+    "Signs the order with the owner's key, or an operator's, for every node that runs it.",
+  flags: {
+    nodes: repeated("Only on these nodes", "NODE", parseText),
+    key: optional("Sign with this key, an operator's (default: the owner's)", "FILE", parseText),
+  },
   args: [argument("Component", "COMPONENT", parseText)],
-  async run(context, { nodes }, component) {
-    if (nodes[0] !== undefined) throw unsupportedNode("--nodes", nodes[0]);
-    const answer = await withAgent(context, (agent) => agent.restart(component));
+  async run(context, { nodes, key }, component) {
+    const { Author } = await import("./author.ts");
+    const { restartComponent } = await import("./override.ts");
+    const named = namedNode(context);
+    const only = nodes.length === 0 && named !== undefined ? [named] : nodes;
+    const answer = await withAnyAgent(
+      context,
+      async (agent) =>
+        await restartComponent(agent, await Author.open(context, key), component, only),
+      key,
+    );
     context.print(
       { component, ...answer },
       () =>

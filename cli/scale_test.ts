@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { withFakeAgent } from "./agent_fake.ts";
+import { withOwner } from "./agent_fake.ts";
 
 Deno.test("scale sets the number of replicas, or gives it back to the manifest", () =>
-  withFakeAgent(async ({ agent, realm }) => {
+  withOwner(async ({ agent, realm }) => {
     const set = await realm("scale", "auth", "3");
     assert.equal(set.stdout, "auth: 3 replicas wanted, until the manifest changes it\n");
     const cleared = await realm("scale", "auth", "--clear");
@@ -17,7 +17,7 @@ Deno.test("scale sets the number of replicas, or gives it back to the manifest",
   }));
 
 Deno.test("scale wants a number or --clear, and a component that is there", () =>
-  withFakeAgent(async ({ agent, realm }) => {
+  withOwner(async ({ agent, realm }) => {
     for (const argv of [["auth"], ["auth", "2", "--clear"], ["auth", "-1"], ["auth", "1001"], []]) {
       assert.equal((await realm("scale", ...argv)).status, 2, argv.join(" "));
     }
@@ -26,7 +26,7 @@ Deno.test("scale wants a number or --clear, and a component that is there", () =
   }));
 
 Deno.test("restart restarts a component", () =>
-  withFakeAgent(async ({ agent, realm }) => {
+  withOwner(async ({ agent, realm }) => {
     const { status, stdout } = await realm("restart", "auth");
     assert.deepEqual([status, stdout], [0, "auth: restarted 2 replicas\n"]);
     assert.deepEqual(JSON.parse((await realm("restart", "auth", "--json")).stdout), {
@@ -35,4 +35,31 @@ Deno.test("restart restarts a component", () =>
     });
     assert.deepEqual(agent.calls, ["restart auth", "restart auth"]);
     assert.equal((await realm("restart", "none")).status, 4);
+  }));
+
+Deno.test("restart and scale are signed by the owner, or by the key that --key names", () =>
+  withOwner(async ({ agent, owner, folder, realm }) => {
+    await realm("restart", "auth", "--nodes", "bm-01", "--nodes", "bm-02");
+    const operator = await realm("init", "--data", `${folder}/operator`, "--json");
+    const key = JSON.parse(operator.stdout).owner;
+    await realm("restart", "auth", "--key", `${folder}/operator/owner.key`);
+    const signed = await realm("scale", "auth", "2", "--key", `${folder}/operator/owner.key`);
+    assert.equal(signed.status, 0, signed.stderr);
+    assert.deepEqual(agent.signers, [owner, key, key]);
+    assert.equal(agent.calls[0], "restart auth bm-01 bm-02");
+    const [, first, second, third] = agent.log;
+    assert.equal(first!.event.seq, 1);
+    assert.deepEqual([second!.event.seq, third!.event.seq], [0, 1]);
+    assert.equal(third!.event.prev?.toString(), second!.id.toString());
+  }));
+
+Deno.test("restart says which key is missing, and that a realm begins with its first apply", () =>
+  withOwner(async ({ agent, folder, realm }) => {
+    const missing = await realm("restart", "auth", "--key", `${folder}/none.key`);
+    assert.equal(missing.status, 4);
+    assert.match(missing.stderr, /Cannot sign: there is no key in .*none\.key.*\nhint: .*--key/);
+    agent.log.length = 0;
+    const early = await realm("restart", "auth");
+    assert.equal(early.status, 4);
+    assert.match(early.stderr, /no control log yet.*\nhint: Run realm apply/);
   }));

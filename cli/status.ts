@@ -10,8 +10,9 @@ import { alarmsOf, componentRows, type Row, type Sample, type Status } from "../
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
+import { formatNodes } from "./nodes.ts";
 import { type Column, formatTable, printable } from "./output.ts";
-import { toggle } from "./parameters.ts";
+import { optional, parseText, toggle } from "./parameters.ts";
 
 /** Between two looks of `--watch`. */
 const WATCH_MS = 1_000;
@@ -19,10 +20,14 @@ const WATCH_MS = 1_000;
 const REFUSED_MAX = 3;
 
 export const status = command({
-  brief: "Show what the agent runs, how it fares, and what it refused",
-  description: "With --watch it is kept fresh until the command is interrupted, and shows fuel " +
+  brief: "Show the machines of the realm, what the agent runs, and how it fares",
+  description:
+    "Machines are those that the agent knows of; replicas are its own. With --watch it is kept fresh until the command is interrupted, and shows fuel " +
     "per second; with --watch and --json there is one line for each look.",
-  flags: { watch: toggle("Keep showing it") },
+  flags: {
+    watch: toggle("Keep showing it"),
+    key: optional("Ask another node with this key (default: the owner's)", "FILE", parseText),
+  },
   aliases: { w: "watch" },
   async run(context, flags) {
     await withAgent(context, async (agent) => {
@@ -30,7 +35,7 @@ export const status = command({
       const status = await agent.status();
       const sample = { status, monotonicMs: performance.now() };
       context.print(status, () => formatStatus(sample, undefined, Date.now()));
-    });
+    }, flags.key);
   },
 });
 
@@ -82,6 +87,7 @@ export function formatStatus(
   const columns = COLUMNS.filter(({ title }) =>
     title !== "PROCESS" || rows.some(({ pid }) => pid !== undefined)
   );
+  if (status.nodes.length > 1) parts.push(formatNodes(status.nodes, nowMs));
   parts.push(rows.length === 0 ? "no components\n" : formatTable(rows, columns));
   return parts.join("\n");
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "../tui/status_fake.ts";
-import { withFakeAgent } from "./agent_fake.ts";
+import { fakeNode, fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "../tui/status_fake.ts";
+import { withFakeAgent, withOwner } from "./agent_fake.ts";
 import { main } from "./app.ts";
 import { testShell } from "./shell_fake.ts";
 import { formatStatus } from "./status.ts";
@@ -89,16 +89,17 @@ Deno.test("status says that there is no agent, and how to start one", () =>
     assert.equal(JSON.parse(json.stderr).error.code, "unreachable");
   }));
 
-Deno.test("commands refuse to ask another node", () =>
-  withFakeAgent(async ({ realm }) => {
-    for (
-      const argv of [["status"], ["logs", "auth"], ["scale", "auth", "2"], ["restart", "auth"]]
-    ) {
-      const { status, stderr } = await realm(...argv, "--node", "bm-02");
-      assert.equal(status, 1);
-      assert.match(stderr, /^error\[unsupported\]: Cannot ask node "bm-02": .*not supported yet/);
-    }
-    assert.equal((await realm("restart", "auth", "--nodes", "bm-02")).status, 1);
+Deno.test("commands say which node they cannot ask, and why", () =>
+  withOwner(async ({ agent, realm }) => {
+    const unknown = await realm("status", "--node", "bm-09");
+    assert.deepEqual([unknown.status, /Cannot find node "bm-09"/.test(unknown.stderr)], [4, true]);
+    agent.state = { ...agent.state, nodes: [...agent.state.nodes, fakeNode("bm-02")] };
+    const hidden = await realm("logs", "auth", "--node", "bm-02");
+    assert.equal(hidden.status, 5);
+    assert.match(hidden.stderr, /no address of it is known here\nhint: .*--listen/);
+    const nameless = await realm("status", "--node", "/ip4/127.0.0.1/tcp/1");
+    assert.equal(nameless.status, 2);
+    assert.match(nameless.stderr, /wanted \/p2p\/PEERID at its end/);
   }));
 
 Deno.test("status --watch repaints until it is interrupted", () =>

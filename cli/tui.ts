@@ -6,10 +6,14 @@
 import { RealmError } from "../agent/kernel/error.ts";
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
+import { optional, parseText } from "./parameters.ts";
 
 export const tui = command({
   brief: "Show the dashboard: replicas, limits used, logs; restart and scale by key",
-  async run(context) {
+  flags: {
+    key: optional("Sign with this key, an operator's (default: the owner's)", "FILE", parseText),
+  },
+  async run(context, { key }) {
     const { terminal } = context.shell;
     if (context.json || !terminal.stdin || !terminal.stdout) {
       throw new RealmError(
@@ -24,7 +28,18 @@ export const tui = command({
       Deno.env.set("NODE_ENV", "production");
       const { showDashboard } = await import("../tui/dashboard.tsx");
       const { systemClock } = await import("../agent/system_clock.ts");
-      await showDashboard(agent, {
+      const { Author } = await import("./author.ts");
+      const { restartComponent, scaleComponent } = await import("./override.ts");
+      const dashboard = {
+        status: () => agent.status(),
+        logs: agent.logs.bind(agent),
+        // A key that is not there is told when it is needed: to look needs none.
+        restart: async (component: string) =>
+          await restartComponent(agent, await Author.open(context, key), component),
+        scale: async (component: string, replicas: number | null) =>
+          await scaleComponent(agent, await Author.open(context, key), component, replicas),
+      };
+      await showDashboard(dashboard, {
         clock: systemClock,
         colour: context.colour("stdout"),
         signal: context.shell.interrupted(),

@@ -13,8 +13,16 @@ import { RealmError } from "../agent/kernel/error.ts";
 import type { Clock } from "../agent/kernel/ports.ts";
 import type { Sample } from "./view_model.ts";
 
-/** The calls of the control API that the dashboard makes. */
-export type DashboardAgent = Pick<ControlClient, "status" | "logs" | "restart" | "scale">;
+/** What the dashboard asks of an agent, and what it lets its user do. */
+export interface DashboardAgent extends Pick<ControlClient, "status" | "logs"> {
+  /** Starts every replica of a component anew. */
+  restart(component: string): Promise<{ readonly restarted: number }>;
+  /** Sets the number of replicas; `null` gives it back to the manifest. */
+  scale(
+    component: string,
+    replicas: number | null,
+  ): Promise<{ readonly replicas: number; readonly scaledTo: number | null }>;
+}
 
 /** A line of a log, or that some were missed. */
 export type LogRow = ControlClient extends { logs(...args: never[]): AsyncIterable<infer E> } ? E

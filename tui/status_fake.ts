@@ -74,6 +74,28 @@ export function fallenReplica(component: string, index: number): ReplicaStatus {
   });
 }
 
+/** An approved machine that lives and agrees, but for what is given. */
+export function fakeNode(name: string, but: Partial<Status["nodes"][number]> = {}) {
+  return {
+    name,
+    key: `ed25519:${name}`,
+    fingerprint: "3f2a-91bc-04de-77a1-5b60",
+    state: "approved",
+    self: false,
+    live: true,
+    silentSinceMs: null,
+    drained: false,
+    program: "0.1.0",
+    version: 3,
+    heads: "abcd",
+    drift: false,
+    health: { wanted: 3, running: 3, cpuPermille: 120, memoryBytes: 200 * MIB },
+    latencyMs: null,
+    addresses: [],
+    ...but,
+  } as const;
+}
+
 /** An agent with `auth` twice and `orders` once, but for what is given. */
 export function fakeStatus(but: Partial<Status> = {}): Status {
   return {
@@ -88,6 +110,10 @@ export function fakeStatus(but: Partial<Status> = {}): Status {
     },
     manifest: { version: 3, sha256: DIGEST, appliedAtMs: NOW_MS - 300_000 },
     refused: [],
+    topic: "bafytopic",
+    nodes: [fakeNode("bm-01", { key: KEY, self: true })],
+    majority: true,
+    alarms: [],
     proxy: "http://127.0.0.1:8080",
     components: [
       {
@@ -95,6 +121,7 @@ export function fakeStatus(but: Partial<Status> = {}): Status {
         world: "wasi:http/proxy",
         digest: DIGEST,
         replicas: 2,
+        placed: [{ node: "bm-01", replicas: 2 }],
         scaledTo: null,
         droppedLogLines: 0,
       },
@@ -103,6 +130,7 @@ export function fakeStatus(but: Partial<Status> = {}): Status {
         world: "wasi:cli/command",
         digest: DIGEST,
         replicas: 1,
+        placed: [{ node: "bm-01", replicas: 1 }],
         scaledTo: null,
         droppedLogLines: 0,
       },

@@ -203,6 +203,13 @@ export function alarmsOf(status: Status): Alarm[] {
       text: "unclaimed: this agent has no owner and obeys nothing; start it with --owner KEY",
     });
   }
+  for (const { message } of status.alarms) alarms.push({ tone: "bad", text: message });
+  if (!status.majority) {
+    alarms.push({
+      tone: "warn",
+      text: "cut off from most nodes of the realm: what runs is kept, nothing new is started",
+    });
+  }
   const appliedAtMs = status.manifest?.appliedAtMs ?? 0;
   // One that a later manifest has made good is history.
   const refused = status.refused.filter(({ atMs }) => atMs > appliedAtMs);
@@ -227,7 +234,14 @@ export function alarmsOf(status: Status): Alarm[] {
       text: `${ill.component}/${ill.index} ended: ${describeExit(ill.lastExit.exit)}`,
     });
   }
-  if (status.manifest === null && status.node.owner !== null) {
+  const self = status.nodes.find((node) => node.self);
+  if (status.topic !== null && self?.state === "pending") {
+    alarms.push({
+      tone: "warn",
+      text: `not approved yet: on the owner's machine run realm nodes approve ${self.name}, ` +
+        `after comparing the fingerprint ${self.fingerprint}`,
+    });
+  } else if (status.manifest === null && status.node.owner !== null) {
     alarms.push({ tone: "warn", text: "no manifest yet: run realm apply realm.toml" });
   }
   return alarms;

@@ -5,18 +5,22 @@
  * points in time are milliseconds since 1970 in fields that end in `AtMs` or `wallMs`. Requests
  * with unknown keys are refused; unknown keys in answers are dropped, so that an older client
  * talks to a newer agent. Claiming an agent for an owner is not here on purpose: that is done on
- * the machine itself, when the agent starts.
+ * the machine itself, when the agent starts. What changes the realm is an event that its author
+ * signed before it came here: the agent has no key that could.
  *
  * | request | answer |
  * | --- | --- |
  * | `GET /v1/status` | {@link Status} |
  * | `GET /v1/manifest` | `{ current: CurrentManifest or null }` |
  * | `POST /v1/plan` {@link ManifestRequest} | {@link PlanAnswer} |
- * | `POST /v1/apply` {@link ManifestRequest} | {@link ApplyAnswer} |
+ * | `GET /v1/log?author=KEY` | {@link LogPlace} |
+ * | `POST /v1/log` {@link EventsRequest} | {@link EventsAnswer} |
+ * | `GET /v1/nodes` | `{ nodes: NodeStatus[] }` |
+ * | `GET /v1/history` | `{ versions: HistoryEntry[] }` |
+ * | `GET /v1/peers` | `{ peers: PeerStatus[] }` |
+ * | `POST /v1/peers` {@link PeerRequest} | {@link PeerAnswer} |
  * | `HEAD`, `PUT /v1/blobs/DIGEST` | 200 or 404, 201 |
  * | `GET /v1/components/NAME/logs?follow&tail&since&replica` | server-sent {@link LogEvent}s |
- * | `POST /v1/components/NAME/restart` | {@link RestartAnswer} |
- * | `PUT`, `DELETE /v1/components/NAME/scale` {@link ScaleRequest} | {@link ScaleAnswer} |
  * | `GET /metrics` | Prometheus text |
  *
  * Errors are `{ "error": { code, message, hint? } }`, see `kernel/error.ts`.
@@ -34,8 +38,8 @@ export const BLOB_BYTES_MAX = 256 * 1024 * 1024;
 export const JSON_BYTES_MAX = 4 * 1024 * 1024;
 /** Most lines that a log request may ask to see again. */
 export const LOG_TAIL_MAX = 100_000;
-/** Most replicas that a component may be scaled to. */
-export const REPLICAS_MAX = 1_000;
+/** Most events that are handed over at once. */
+export const EVENTS_MAX = 64;
 
 const count = z.int().nonnegative();
 const atMs = z.number().nonnegative();
@@ -135,6 +139,49 @@ export const refusedManifest = z.object({
   message: z.string(),
 });
 
+/** Health of a node by its own account. */
+export const nodeHealth = z.object({
+  /** Replicas that it wants, and those of them that run. */
+  wanted: count,
+  running: count,
+  /** Of all its cores, in thousandths. */
+  cpuPermille: count,
+  /** Resident memory of the agent. */
+  memoryBytes: count,
+});
+
+/** One machine of the realm, as this agent knows it. */
+export const nodeStatus = z.object({
+  name: z.string(),
+  /** Its public key. */
+  key: z.string(),
+  /** For comparing by voice. */
+  fingerprint: z.string(),
+  /** `pending`: it asks to be approved. */
+  state: z.enum(["approved", "pending", "revoked"]),
+  /** The agent that answers. */
+  self: z.boolean(),
+  live: z.boolean(),
+  /** Wall time of when it was last heard; `null` while it is live, and when it never was. */
+  silentSinceMs: atMs.nullable(),
+  drained: z.boolean(),
+  /** Version of the program, by its own account. */
+  program: z.string().nullable(),
+  /** Version of the manifest that it runs. */
+  version: count.nullable(),
+  /** Digest of the heads of its control log. */
+  heads: z.string().nullable(),
+  /** Its control log is not the one of the agent that answers. */
+  drift: z.boolean(),
+  health: nodeHealth.nullable(),
+  /** Round trip from the agent that answers, where it is linked. */
+  latencyMs: z.number().nonnegative().nullable(),
+  addresses: z.array(z.string()).readonly(),
+});
+
+/** Something that an operator should see to. */
+export const alarm = z.object({ code: z.string(), message: z.string() });
+
 /** The whole state of one agent. */
 export const status = z.object({
   node: z.object({
@@ -152,6 +199,13 @@ export const status = z.object({
   manifest: z.object({ version: count, sha256: digest, appliedAtMs: atMs }).nullable(),
   /** Newest first, bounded by the agent. */
   refused: z.array(refusedManifest).readonly(),
+  /** CID of the genesis of its control log; `null` before the first apply. */
+  topic: z.string().nullable(),
+  /** Every machine of the realm that is known here, this one first. */
+  nodes: z.array(nodeStatus).readonly(),
+  /** Whether most of the approved nodes are live; while not, nothing new is started. */
+  majority: z.boolean(),
+  alarms: z.array(alarm).readonly(),
   /** Where the proxy listens, as a URL. */
   proxy: z.string().nullable(),
   components: z.array(z.object({
@@ -160,6 +214,8 @@ export const status = z.object({
     digest,
     /** Replicas wanted on this node, overrides included. */
     replicas: count,
+    /** The same for every node that it is placed on, this one included. */
+    placed: z.array(z.object({ node: z.string(), replicas: count })).readonly(),
     /** Set by `scale`; `null` when the manifest decides. */
     scaledTo: count.nullable(),
     /** Lines of all its replicas that came too fast and are not in its log. */
@@ -218,14 +274,69 @@ export const planAnswer = z.object({
   missing: z.array(digest).readonly(),
 });
 
-export const applyAnswer = z.object({ version: count, changes: z.array(change).readonly() });
-export const restartAnswer = z.object({ restarted: count });
-export const scaleRequest = z.strictObject({ replicas: z.int().min(0).max(REPLICAS_MAX) });
-/** `replicas` is what is now wanted on the node. */
-export const scaleAnswer = z.object({ replicas: count, scaledTo: count.nullable() });
+/** Where the next event of an author goes; `null`: there is no log yet, it begins with a genesis. */
+export const logPlace = z.object({
+  topic: z.string(),
+  heads: z.array(z.object({ id: z.string(), lamport: count })).readonly(),
+  /** The author's own newest event. */
+  previous: z.object({ id: z.string(), seq: count }).nullable(),
+  /** The greatest version of any manifest in the log: the next one's is above it. */
+  versionMax: count,
+});
+export const logAnswer = z.object({ place: logPlace.nullable() });
+
+/** Signed events, parents first, each as `encodeSigned()` gives it, in base64. */
+export const eventsRequest = z.strictObject({ events: z.array(z.base64()).min(1).max(EVENTS_MAX) });
+
+/** All of them were taken; otherwise the answer is why one was not, and those before it were. */
+export const eventsAnswer = z.object({
+  /** Their ids, in the order in which they came. */
+  accepted: z.array(z.string()).readonly(),
+  /** Version of the manifest in force afterwards. */
+  version: count.nullable(),
+  /** What they changed of it. */
+  changes: z.array(change).readonly(),
+});
+
+/** One manifest of the control log. */
+export const historyEntry = z.object({
+  version: count,
+  sha256: digest,
+  /** Public key of who signed it. */
+  author: z.string(),
+  /** CID of its event. */
+  event: z.string(),
+  /** `applied`: it was in force. Of the rest, which never were, `reason` says why. */
+  state: z.enum(["in-force", "applied", "stale", "conflict", "void", "refused"]),
+  reason: z.string().exactOptional(),
+  /** When it came to the agent that answers. */
+  takenAtMs: atMs.nullable(),
+});
+export const historyAnswer = z.object({ versions: z.array(historyEntry).readonly() });
+
+export const nodesAnswer = z.object({ nodes: z.array(nodeStatus).readonly() });
+
+/** Somebody this agent knows how to reach, or is connected with. */
+export const peerStatus = z.object({
+  key: z.string(),
+  /** What the realm calls it. */
+  name: z.string().nullable(),
+  connected: z.boolean(),
+  direction: z.enum(["inbound", "outbound"]).nullable(),
+  relayed: z.boolean(),
+  latencyMs: z.number().nonnegative().nullable(),
+  addresses: z.array(z.string()).readonly(),
+});
+export const peersAnswer = z.object({ peers: z.array(peerStatus).readonly() });
+export const peerRequest = z.strictObject({ address: z.string().min(1).max(1024) });
+/** Who answered at the address. */
+export const peerAnswer = z.object({ key: z.string() });
 
 const flag = z.enum(["", "0", "1", "false", "true"]).transform((v) => v !== "0" && v !== "false");
 const wholeNumber = z.string().regex(/^\d{1,15}$/, "wanted a whole number").transform(Number);
+
+/** Query of a place in the control log. */
+export const logPlaceQuery = z.strictObject({ author: z.string().min(1).max(80) });
 
 /** Query of a log request. */
 export const logQuery = z.strictObject({
@@ -261,10 +372,15 @@ export type Status = z.infer<typeof status>;
 export type ManifestRequest = z.infer<typeof manifestRequest>;
 export type Change = z.infer<typeof change>;
 export type PlanAnswer = z.infer<typeof planAnswer>;
-export type ApplyAnswer = z.infer<typeof applyAnswer>;
-export type RestartAnswer = z.infer<typeof restartAnswer>;
-export type ScaleRequest = z.infer<typeof scaleRequest>;
-export type ScaleAnswer = z.infer<typeof scaleAnswer>;
+export type NodeStatus = z.infer<typeof nodeStatus>;
+export type Alarm = z.infer<typeof alarm>;
+export type LogPlace = z.infer<typeof logPlace>;
+export type EventsRequest = z.infer<typeof eventsRequest>;
+export type EventsAnswer = z.infer<typeof eventsAnswer>;
+export type HistoryEntry = z.infer<typeof historyEntry>;
+export type PeerStatus = z.infer<typeof peerStatus>;
+export type PeerRequest = z.infer<typeof peerRequest>;
+export type PeerAnswer = z.infer<typeof peerAnswer>;
 export type LogEvent = z.infer<typeof logEvent>;
 
 /** A manifest and what its owner signed; {@link ManifestRequest} is its form on the wire. */
@@ -307,18 +423,25 @@ export interface ControlApi {
   status(): Awaitable<Status>;
   manifest(): Awaitable<CurrentManifest | null>;
   plan(request: SignedManifest): Awaitable<PlanAnswer>;
-  /** The blobs that the manifest names were uploaded before. */
-  apply(request: SignedManifest & { readonly signature: string }): Awaitable<ApplyAnswer>;
+  /** Where the next event of an author, named by its public key, goes; `null` without a log. */
+  place(author: string): Awaitable<LogPlace | null>;
+  /**
+   * Takes signed events, as `encodeSigned()` gives them, parents first. Blobs that a manifest among
+   * them names were uploaded before.
+   */
+  append(events: readonly Uint8Array[]): Awaitable<EventsAnswer>;
+  nodes(): Awaitable<readonly NodeStatus[]>;
+  /** Every manifest of the control log, newest first. */
+  history(): Awaitable<readonly HistoryEntry[]>;
+  peers(): Awaitable<readonly PeerStatus[]>;
+  /** Connects to a multiaddr, now and from now on. */
+  addPeer(address: string): Awaitable<PeerAnswer>;
   readonly blobs: Pick<Blobs, "has" | "put">;
   /**
    * The lines that are there and, with `follow`, those to come. Not reading slows nobody: what was
    * overwritten meanwhile comes as one `missed`. The signal ends the stream.
    */
   logs(options: LogOptions, signal: AbortSignal): Awaitable<AsyncIterable<LogEvent>>;
-  /** Stops every replica and starts it again; returns how many. */
-  restart(component: string): Awaitable<RestartAnswer>;
-  /** `null` gives the number back to the manifest. */
-  scale(component: string, replicas: number | null): Awaitable<ScaleAnswer>;
   /** Prometheus text format 0.0.4. */
   metrics(): Awaitable<string>;
 }

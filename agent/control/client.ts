@@ -10,19 +10,25 @@ import type { z } from "zod";
 import { RealmError } from "../kernel/error.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import {
-  type ApplyAnswer,
-  applyAnswer,
   type CurrentManifest,
+  type EventsAnswer,
+  eventsAnswer,
+  historyAnswer,
+  type HistoryEntry,
+  logAnswer,
   type LogEvent,
   logEvent,
   type LogOptions,
+  type LogPlace,
   manifestAnswer,
+  nodesAnswer,
+  type NodeStatus,
+  type PeerAnswer,
+  peerAnswer,
+  peersAnswer,
+  type PeerStatus,
   type PlanAnswer,
   planAnswer,
-  type RestartAnswer,
-  restartAnswer,
-  type ScaleAnswer,
-  scaleAnswer,
   type SignedManifest,
   type Status,
   status,
@@ -34,7 +40,7 @@ import { socketTarget } from "./socket.ts";
 export interface ClientOptions {
   /** For everything but the next; 10 s. */
   readonly timeoutMs?: number;
-  /** For uploads, `plan` and `apply`, which may compile components; 5 min. */
+  /** For uploads, `plan` and `append`, which may compile components; 5 min. */
   readonly longTimeoutMs?: number;
 }
 
@@ -44,7 +50,16 @@ export interface ControlClient {
   /** `null`: nothing was applied yet. */
   manifest(): Promise<CurrentManifest | null>;
   plan(request: SignedManifest): Promise<PlanAnswer>;
-  apply(request: SignedManifest & { readonly signature: string }): Promise<ApplyAnswer>;
+  /** Where the next event of an author goes; `null`: there is no log yet. */
+  place(author: string): Promise<LogPlace | null>;
+  /** Hands over events as `encodeSigned()` gives them, parents first. */
+  append(events: readonly Uint8Array[]): Promise<EventsAnswer>;
+  nodes(): Promise<readonly NodeStatus[]>;
+  /** Newest first. */
+  history(): Promise<readonly HistoryEntry[]>;
+  peers(): Promise<readonly PeerStatus[]>;
+  /** Connects to a multiaddr, now and from now on. */
+  addPeer(address: string): Promise<PeerAnswer>;
   hasBlob(digest: string): Promise<boolean>;
   /** Uploads the bytes unless the agent has them, and returns their digest. */
   putBlob(bytes: Uint8Array): Promise<string>;
@@ -53,9 +68,6 @@ export interface ControlClient {
    * the loop is left. Throws `unreachable` when the agent goes away in between.
    */
   logs(options: LogOptions, signal?: AbortSignal): AsyncGenerator<LogEvent, void, undefined>;
-  restart(component: string): Promise<RestartAnswer>;
-  /** `null` gives the number back to the manifest. */
-  scale(component: string, replicas: number | null): Promise<ScaleAnswer>;
   metrics(): Promise<string>;
   /** Lets go of the connections; a log that is being read ends with `unreachable`. */
   close(): void;
@@ -92,8 +104,31 @@ class SocketClient implements ControlClient {
     return await this.#json(planAnswer, "/v1/plan", manifestInit(request), this.#longTimeoutMs);
   }
 
-  async apply(request: SignedManifest & { readonly signature: string }): Promise<ApplyAnswer> {
-    return await this.#json(applyAnswer, "/v1/apply", manifestInit(request), this.#longTimeoutMs);
+  async place(author: string): Promise<LogPlace | null> {
+    const query = new URLSearchParams({ author });
+    return (await this.#json(logAnswer, `/v1/log?${query}`)).place;
+  }
+
+  async append(events: readonly Uint8Array[]): Promise<EventsAnswer> {
+    const body = JSON.stringify({ events: events.map((each) => each.toBase64()) });
+    return await this.#json(eventsAnswer, "/v1/log", { method: "POST", body }, this.#longTimeoutMs);
+  }
+
+  async nodes(): Promise<readonly NodeStatus[]> {
+    return (await this.#json(nodesAnswer, "/v1/nodes")).nodes;
+  }
+
+  async history(): Promise<readonly HistoryEntry[]> {
+    return (await this.#json(historyAnswer, "/v1/history")).versions;
+  }
+
+  async peers(): Promise<readonly PeerStatus[]> {
+    return (await this.#json(peersAnswer, "/v1/peers")).peers;
+  }
+
+  async addPeer(address: string): Promise<PeerAnswer> {
+    const init = { method: "POST", body: JSON.stringify({ address }) };
+    return await this.#json(peerAnswer, "/v1/peers", init);
   }
 
   async hasBlob(digest: string): Promise<boolean> {
@@ -149,19 +184,6 @@ class SocketClient implements ControlClient {
     } finally {
       leave.abort();
     }
-  }
-
-  async restart(component: string): Promise<RestartAnswer> {
-    const path = `${componentPath(component)}/restart`;
-    return await this.#json(restartAnswer, path, { method: "POST" });
-  }
-
-  async scale(component: string, replicas: number | null): Promise<ScaleAnswer> {
-    const path = `${componentPath(component)}/scale`;
-    const init = replicas === null
-      ? { method: "DELETE" }
-      : { method: "PUT", body: JSON.stringify({ replicas }) };
-    return await this.#json(scaleAnswer, path, init);
   }
 
   async metrics(): Promise<string> {

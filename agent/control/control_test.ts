@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
 import type { LogEvent } from "./api.ts";
 import { connectControl, type ControlClient } from "./client.ts";
-import { FakeApi, STATUS } from "./fake_api.ts";
+import { FakeApi, HISTORY, PEER, PLACE, STATUS } from "./fake_api.ts";
 import { type ControlServer, serveControl } from "./server.ts";
 
 interface Subject {
@@ -61,17 +61,19 @@ Deno.test(
     assert.deepEqual(await client.manifest(), current);
     const signed = { manifest: Uint8Array.of(1, 2), signature: "{}" };
     assert.deepEqual((await client.plan({ manifest: signed.manifest })).violations, []);
-    assert.equal((await client.apply(signed)).version, 8);
-    assert.equal((await client.restart("orders@blue")).restarted, 2);
-    assert.deepEqual(await client.scale("a/b", 3), { replicas: 3, scaledTo: 3 });
-    assert.deepEqual(await client.scale("a/b", null), { replicas: 1, scaledTo: null });
+    assert.deepEqual(await client.place("ed25519:a"), PLACE);
+    const events = [Uint8Array.of(1, 2), Uint8Array.of(3)];
+    assert.equal((await client.append(events)).version, 8);
+    assert.deepEqual(await client.nodes(), STATUS.nodes);
+    assert.deepEqual(await client.history(), [HISTORY]);
+    assert.deepEqual(await client.peers(), [PEER]);
+    assert.deepEqual(await client.addPeer("/ip4/127.0.0.1/tcp/1"), { key: PEER.key });
     assert.match(await client.metrics(), /^# TYPE/);
     assert.deepEqual(api.calls, [
       ["plan", { manifest: signed.manifest }],
-      ["apply", signed],
-      ["restart", "orders@blue"],
-      ["scale", "a/b", 3],
-      ["scale", "a/b", null],
+      ["place", "ed25519:a"],
+      ["append", events],
+      ["addPeer", "/ip4/127.0.0.1/tcp/1"],
     ]);
   }),
 );
@@ -101,10 +103,11 @@ Deno.test(
       assert.deepEqual(error.toJSON(), (api.failure as RealmError).toJSON());
       return true;
     };
-    await assert.rejects(client.apply({ manifest: new Uint8Array(), signature: "x" }), same);
-    await assert.rejects(client.scale("a", 1), same);
+    await assert.rejects(client.append([new Uint8Array()]), same);
+    await assert.rejects(client.addPeer("/ip4/127.0.0.1/tcp/1"), same);
     await assert.rejects(client.logs({ component: "a" }).next(), same);
-    await assert.rejects(client.scale("a", 1.5), hasCode("usage"));
+    await assert.rejects(client.append([]), hasCode("usage"));
+    await assert.rejects(client.addPeer(""), hasCode("usage"));
   }),
 );
 

@@ -4,7 +4,15 @@
  * @module
  */
 import { sha256Hex } from "../kernel/sha256.ts";
-import type { ControlApi, LogEvent, LogOptions, Status } from "./api.ts";
+import type {
+  ControlApi,
+  HistoryEntry,
+  LogEvent,
+  LogOptions,
+  LogPlace,
+  PeerStatus,
+  Status,
+} from "./api.ts";
 
 const DIGEST = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -21,12 +29,52 @@ export const STATUS: Status = {
   },
   manifest: { version: 7, sha256: DIGEST, appliedAtMs: 2_000 },
   refused: [{ atMs: 3_000, version: 6, code: "stale", message: "Cannot apply manifest: 6" }],
+  topic: "bafytopic",
+  nodes: [
+    {
+      name: "laptop",
+      key: "ed25519:node",
+      fingerprint: "3f2a-91bc-04de-77a1-5b60",
+      state: "approved",
+      self: true,
+      live: true,
+      silentSinceMs: null,
+      drained: false,
+      program: "0.1.0",
+      version: 7,
+      heads: "aa",
+      drift: false,
+      health: { wanted: 2, running: 1, cpuPermille: 500, memoryBytes: 1_000 },
+      latencyMs: null,
+      addresses: ["/ip4/127.0.0.1/tcp/4001"],
+    },
+    {
+      name: "bm-01",
+      key: "ed25519:other",
+      fingerprint: "0000-91bc-04de-77a1-5b60",
+      state: "pending",
+      self: false,
+      live: false,
+      silentSinceMs: 3_500,
+      drained: false,
+      program: null,
+      version: null,
+      heads: null,
+      drift: false,
+      health: null,
+      latencyMs: 1.5,
+      addresses: [],
+    },
+  ],
+  majority: true,
+  alarms: [{ code: "fork", message: "two events" }],
   proxy: "http://127.0.0.1:8080",
   components: [{
     name: "auth",
     world: "wasi:http/proxy",
     digest: DIGEST,
     replicas: 2,
+    placed: [{ node: "laptop", replicas: 2 }],
     scaledTo: 2,
     droppedLogLines: 0,
   }],
@@ -105,6 +153,36 @@ export const STATUS: Status = {
   }],
 };
 
+/** A place in a log. */
+export const PLACE: LogPlace = {
+  topic: "bafytopic",
+  heads: [{ id: "bafyhead", lamport: 3 }],
+  previous: { id: "bafyhead", seq: 2 },
+  versionMax: 7,
+};
+
+/** A manifest of the past. */
+export const HISTORY: HistoryEntry = {
+  version: 6,
+  sha256: DIGEST,
+  author: "ed25519:owner",
+  event: "bafyevent",
+  state: "stale",
+  reason: "stale",
+  takenAtMs: 1_500,
+};
+
+/** Somebody connected. */
+export const PEER: PeerStatus = {
+  key: "ed25519:other",
+  name: "bm-01",
+  connected: true,
+  direction: "outbound",
+  relayed: false,
+  latencyMs: 1.5,
+  addresses: ["/ip4/127.0.0.1/tcp/4002"],
+};
+
 /** Answers from fixed values; `calls` has what was asked, `blobs` what was uploaded. */
 export class FakeApi implements ControlApi {
   readonly calls: unknown[][] = [];
@@ -137,28 +215,31 @@ export class FakeApi implements ControlApi {
     };
   };
 
-  apply: ControlApi["apply"] = (request) => {
-    this.calls.push(["apply", request]);
+  place: ControlApi["place"] = (author) => {
+    this.calls.push(["place", author]);
+    return PLACE;
+  };
+
+  append: ControlApi["append"] = (events) => {
+    this.calls.push(["append", events]);
     if (this.failure !== undefined) throw this.failure;
-    return { version: 8, changes: [] };
+    return { accepted: ["bafyevent"], version: 8, changes: [] };
+  };
+
+  nodes = () => STATUS.nodes;
+  history = () => [HISTORY];
+  peers = () => [PEER];
+
+  addPeer: ControlApi["addPeer"] = (address) => {
+    this.calls.push(["addPeer", address]);
+    if (this.failure !== undefined) throw this.failure;
+    return { key: PEER.key };
   };
 
   logs: ControlApi["logs"] = (options, signal) => {
     this.calls.push(["logs", options]);
     if (this.failure !== undefined) throw this.failure;
     return this.events(options, signal);
-  };
-
-  restart: ControlApi["restart"] = (component) => {
-    this.calls.push(["restart", component]);
-    if (this.failure !== undefined) throw this.failure;
-    return { restarted: 2 };
-  };
-
-  scale: ControlApi["scale"] = (component, replicas) => {
-    this.calls.push(["scale", component, replicas]);
-    if (this.failure !== undefined) throw this.failure;
-    return { replicas: replicas ?? 1, scaledTo: replicas };
   };
 
   metrics = (): string => "# TYPE x counter\nx 1\n";

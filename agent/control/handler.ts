@@ -2,7 +2,7 @@
  * The control API as a function from request to response, whatever carried the request.
  *
  * It validates at this edge: what a {@link ControlApi} method gets has the right shape. It does not
- * authenticate; who may call is decided by the transport (the socket's permissions).
+ * authenticate; who calls is known to the transport (the socket's permissions, the key of a stream).
  *
  * @module
  */
@@ -13,12 +13,14 @@ import { SHA256_HEX, sha256Hex } from "../kernel/sha256.ts";
 import {
   BLOB_BYTES_MAX,
   type ControlApi,
+  eventsRequest,
   JSON_BYTES_MAX,
   type LogEvent,
   type LogOptions,
+  logPlaceQuery,
   logQuery,
   manifestRequest,
-  scaleRequest,
+  peerRequest,
   type SignedManifest,
 } from "./api.ts";
 import { sendEvents } from "./sse.ts";
@@ -31,6 +33,8 @@ export interface HandlerOptions {
   readonly blobBytesMax?: number;
   /** How long a log stream may be silent before a comment is sent. */
   readonly keepAliveMs?: number;
+  /** Whether the caller may make a request; everything unless given. The path has no query. */
+  readonly may?: (method: string, path: string) => boolean;
   /** Aborted when the agent stops: log streams then end, and say why. */
   readonly closing?: AbortSignal;
 }
@@ -82,6 +86,20 @@ export function controlHandler(
     });
   });
 
+  app.use(async (c, next) => {
+    const { method, path } = c.req;
+    if (options.may?.(method, path) === false) {
+      throw new RealmError(
+        "refused",
+        `Cannot answer ${method} ${path}: your key may not ask for it`,
+        {
+          hint: "Use the owner's key",
+        },
+      );
+    }
+    await next();
+  });
+
   app.get("/v1/status", async (c) => c.json(await api.status()));
 
   app.get("/v1/manifest", async (c) => {
@@ -93,14 +111,25 @@ export function controlHandler(
 
   app.post("/v1/plan", async (c) => c.json(await api.plan(await readManifest(c))));
 
-  app.post("/v1/apply", async (c) => {
-    const { manifest, signature } = await readManifest(c);
-    if (signature === undefined) {
-      throw new RealmError("bad-signature", "Cannot apply manifest: it has no signature", {
-        hint: "Run realm apply with the owner's key",
-      });
-    }
-    return c.json(await api.apply({ manifest, signature }));
+  app.get("/v1/log", async (c) => {
+    const { author } = parse(logPlaceQuery, c.req.query(), "query of a place in the log");
+    return c.json({ place: await api.place(author) });
+  });
+
+  app.post("/v1/log", async (c) => {
+    const { events } = parse(eventsRequest, await readJson(c), "body of an events request");
+    return c.json(await api.append(events.map((each) => Uint8Array.fromBase64(each))));
+  });
+
+  app.get("/v1/nodes", async (c) => c.json({ nodes: await api.nodes() }));
+
+  app.get("/v1/history", async (c) => c.json({ versions: await api.history() }));
+
+  app.get("/v1/peers", async (c) => c.json({ peers: await api.peers() }));
+
+  app.post("/v1/peers", async (c) => {
+    const { address } = parse(peerRequest, await readJson(c), "body of a peer request");
+    return c.json(await api.addPeer(address));
   });
 
   // A HEAD request is answered by the GET route without its body.
@@ -151,21 +180,6 @@ export function controlHandler(
       headers: { "content-type": "text/event-stream", "cache-control": "no-store" },
     });
   });
-
-  app.post(
-    "/v1/components/:name/restart",
-    async (c) => c.json(await api.restart(c.req.param("name"))),
-  );
-
-  app.put("/v1/components/:name/scale", async (c) => {
-    const { replicas } = parse(scaleRequest, await readJson(c), "body of a scale request");
-    return c.json(await api.scale(c.req.param("name"), replicas));
-  });
-
-  app.delete(
-    "/v1/components/:name/scale",
-    async (c) => c.json(await api.scale(c.req.param("name"), null)),
-  );
 
   app.get("/metrics", async () =>
     new Response(await api.metrics(), {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
 import { JSON_BYTES_MAX } from "./api.ts";
-import { FakeApi, STATUS } from "./fake_api.ts";
+import { FakeApi, HISTORY, PEER, PLACE, STATUS } from "./fake_api.ts";
 import { controlHandler } from "./handler.ts";
 
 const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -33,24 +33,18 @@ Deno.test("handler answers every call with what the API says", async () => {
     current: { version: 7, manifest: "/wA=", signature: "{}" },
   });
   assert.equal((await post("/v1/plan", { manifest: "/wA=" })).status, 200);
-  assert.equal((await post("/v1/apply", { manifest: "/wA=", signature: "{}" })).body.version, 8);
-  assert.deepEqual((await post("/v1/components/orders%40blue/restart", {})).body, { restarted: 2 });
-  const scale = "/v1/components/orders%40blue/scale";
-  assert.deepEqual(
-    (await ask(scale, { method: "PUT", body: '{"replicas":3}' })).body,
-    { replicas: 3, scaledTo: 3 },
-  );
-  assert.deepEqual(
-    (await ask(scale, { method: "DELETE" })).body,
-    { replicas: 1, scaledTo: null },
-  );
+  assert.deepEqual((await ask("/v1/log?author=ed25519%3Aa")).body, { place: PLACE });
+  assert.equal((await post("/v1/log", { events: ["/wA="] })).body.version, 8);
+  assert.deepEqual((await ask("/v1/nodes")).body, { nodes: STATUS.nodes });
+  assert.deepEqual((await ask("/v1/history")).body, { versions: [HISTORY] });
+  assert.deepEqual((await ask("/v1/peers")).body, { peers: [PEER] });
+  assert.deepEqual((await post("/v1/peers", { address: "/dns/a" })).body, { key: PEER.key });
   assert.deepEqual(await ask("/metrics"), { status: 200, body: "# TYPE x counter\nx 1\n" });
   assert.deepEqual(api.calls, [
     ["plan", { manifest: Uint8Array.of(0xff, 0) }],
-    ["apply", { manifest: Uint8Array.of(0xff, 0), signature: "{}" }],
-    ["restart", "orders@blue"],
-    ["scale", "orders@blue", 3],
-    ["scale", "orders@blue", null],
+    ["place", "ed25519:a"],
+    ["append", [Uint8Array.of(0xff, 0)]],
+    ["addPeer", "/dns/a"],
   ]);
 });
 
@@ -79,11 +73,14 @@ Deno.test("handler refuses bodies and queries of the wrong shape with a usage er
     ["POST", "/v1/plan", "[]", /expected object/],
     ["POST", "/v1/plan", "{}", /manifest: /],
     ["POST", "/v1/plan", '{"manifest":"%%"}', /manifest: .*base64/],
-    ["POST", "/v1/apply", '{"manifest":"","sig":"x"}', /sig/],
-    ["PUT", "/v1/components/a/scale", '{"replicas":-1}', /replicas: /],
-    ["PUT", "/v1/components/a/scale", '{"replicas":1.5}', /replicas: /],
-    ["PUT", "/v1/components/a/scale", '{"replicas":"2"}', /replicas: /],
-    ["PUT", "/v1/components/a/scale", '{"replicas":1001}', /replicas: /],
+    ["POST", "/v1/plan", '{"manifest":"","sig":"x"}', /sig/],
+    ["POST", "/v1/log", '{"events":[]}', /events: /],
+    ["POST", "/v1/log", '{"events":["%%"]}', /events.0: .*base64/],
+    ["POST", "/v1/log", JSON.stringify({ events: Array(65).fill("") }), /events: /],
+    ["POST", "/v1/peers", '{"address":""}', /address: /],
+    ["POST", "/v1/peers", JSON.stringify({ address: "a".repeat(1025) }), /address: /],
+    ["GET", "/v1/log", undefined, /author: /],
+    ["GET", "/v1/log?author=a&topic=b", undefined, /topic/],
     ["GET", "/v1/components/a/logs?tail=many", undefined, /tail: wanted a whole number/],
     ["GET", "/v1/components/a/logs?lines=3", undefined, /lines/],
   ];
@@ -93,13 +90,6 @@ Deno.test("handler refuses bodies and queries of the wrong shape with a usage er
     assert.equal(answer.body.error.code, "usage");
     assert.match(answer.body.error.message, message);
   }
-  assert.deepEqual(api.calls, []);
-});
-
-Deno.test("handler refuses a manifest without a signature", async () => {
-  const { post, api } = setUp();
-  const answer = await post("/v1/apply", { manifest: "" });
-  assert.deepEqual([answer.status, answer.body.error.code], [403, "bad-signature"]);
   assert.deepEqual(api.calls, []);
 });
 
@@ -143,14 +133,14 @@ Deno.test("handler passes errors on and reports those that are bugs", async () =
   for (const [code, status] of codes) {
     api.failure = new RealmError(code, "Cannot x: y", { hint: "Do z" });
     const error = { code, message: "Cannot x: y", hint: "Do z" };
-    assert.deepEqual(await post("/v1/components/a/restart", {}), { status, body: { error } });
+    assert.deepEqual(await post("/v1/log", { events: [""] }), { status, body: { error } });
   }
   assert.deepEqual((await ask("/v1/components/a/logs")).status, 500);
   assert.deepEqual(bugs, []);
   api.failure = new TypeError("x is undefined");
-  const answer = await post("/v1/components/a/restart", {});
+  const answer = await post("/v1/log", { events: [""] });
   assert.equal(answer.status, 500);
   assert.equal(answer.body.error.code, "failed");
-  assert.match(answer.body.error.message, /restart: x is undefined$/);
-  assert.deepEqual(bugs, [["POST /v1/components/a/restart", api.failure]]);
+  assert.match(answer.body.error.message, /log: x is undefined$/);
+  assert.deepEqual(bugs, [["POST /v1/log", api.failure]]);
 });

@@ -34,7 +34,6 @@ const COMPONENT_FEATURES: readonly {
   },
   { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
   { key: "health", isUsed: (c) => c.health !== undefined, feature: "health checks" },
-  { key: "placement", isUsed: (c) => c.placement !== undefined, feature: "placement" },
 ];
 
 /** Every such use, in the order of the file. */
@@ -44,7 +43,6 @@ export function unsupportedFeatures(manifest: Manifest): UnsupportedFeature[] {
     found.push({ path, line: lineOf(manifest, path), feature });
 
   if (manifest.realm.exec.length > 0) add("realm.exec", "host commands");
-  if (manifest.realm.operators.length > 0) add("realm.operators", "operators");
   for (const [name, component] of manifest.components) {
     for (const { key, isUsed, feature } of COMPONENT_FEATURES) {
       if (isUsed(component)) add(`${pathOf("components", name)}.${key}`, feature);

@@ -468,9 +468,7 @@ Deno.test("unsupportedFeatures() reports what is used, with its line, and nothin
   const found = unsupportedFeatures(parseManifest(EVERY_KEY));
   assert.deepEqual(found.map(({ path }) => path), [
     "realm.exec",
-    "realm.operators",
     ...["source", "secrets", "health"].map((key) => `components.auth.${key}`),
-    "components.worker.placement",
     'components."orders@green".health',
     "routing.bm-01[1].max_surge",
     "routing.bm-01[1].max_unavailable",

@@ -18,6 +18,7 @@ import type {
   Usage,
 } from "../kernel/ports.ts";
 import { type DesiredReplica, takesRequests } from "../realm/desired.ts";
+import { stepsOfMinority } from "../realm/peering/majority.ts";
 import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../realm/reconcile.ts";
 
 /** What the supervisor needs of the rest of the agent. */
@@ -115,6 +116,7 @@ interface Entry {
 /** Runs replicas until it is closed. */
 export class Supervisor {
   #desired: readonly DesiredReplica[] = [];
+  #mayStart = true;
   readonly #entries = new Map<string, Entry>();
   /** Starts of each replica since it is desired, by its key. */
   readonly #starts = new Map<string, number>();
@@ -125,9 +127,13 @@ export class Supervisor {
 
   constructor(readonly init: SupervisorInit) {}
 
-  /** What should run from now on. */
-  set(desired: readonly DesiredReplica[]): void {
+  /**
+   * What should run from now on. Without `mayStart` nothing new is started and nothing replaced:
+   * what runs is kept.
+   */
+  set(desired: readonly DesiredReplica[], { mayStart = true } = {}): void {
     this.#desired = desired;
+    this.#mayStart = mayStart;
     const keys = new Set(desired.map(keyOf));
     for (const key of this.#starts.keys()) if (!keys.has(key)) this.#starts.delete(key);
     this.#reconcile();
@@ -179,7 +185,8 @@ export class Supervisor {
     if (this.#abort.signal.aborted) return;
     const now = this.init.clock.monotonicMs();
     const observed = () => [...this.#entries.values()].map(observe);
-    for (const step of reconcile(this.#desired, observed(), now)) this.#carryOut(step);
+    const steps = reconcile(this.#desired, observed(), now);
+    for (const step of this.#mayStart ? steps : stepsOfMinority(steps)) this.#carryOut(step);
     this.#wakeAt(dueAt(this.#desired, observed()));
   }
 

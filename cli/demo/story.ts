@@ -10,12 +10,10 @@ import { connectControl, type ControlClient } from "../../agent/control/client.t
 import { RealmError } from "../../agent/kernel/error.ts";
 import { webCryptoBackend } from "../../agent/kernel/signature_backends.ts";
 import { signerOf } from "../../agent/kernel/verify.ts";
-import {
-  formatManifestSignature,
-  parseManifestSignature,
-  signManifest,
-} from "../../agent/realm/manifest_signature.ts";
+import { controlContent } from "../../agent/realm/control_event.ts";
+import { parseManifestSignature, signManifest } from "../../agent/realm/manifest_signature.ts";
 import { main } from "../app.ts";
+import { Author } from "../author.ts";
 import { controlSocketPath } from "../connection.ts";
 import type { Context, Shell } from "../context.ts";
 import { OWNER_KEY_FILE } from "../key.ts";
@@ -215,10 +213,14 @@ class Demo {
       });
       const changed = new TextDecoder().decode(bytes)
         .replace("memory_max_mb = 32", "memory_max_mb = 64");
-      const error = await this.#control!.apply({
-        manifest: new TextEncoder().encode(changed),
-        signature: formatManifestSignature(signed),
-      }).then(() => undefined, (error) => error);
+      const author = new Author(keys, "the demo's key");
+      const content = controlContent({
+        kind: "manifest",
+        manifestBytes: new TextEncoder().encode(changed),
+        signature: signed,
+      });
+      const error = await author.append(this.#control!, [content])
+        .then(() => undefined, (error) => error);
       require(error instanceof RealmError, "the agent took it");
       require(error.code === "digest-mismatch", `the agent said ${error.code}: ${error.message}`);
       const after = await this.#control!.status();

@@ -11,6 +11,7 @@ import {
   parseManifestSignature,
   signManifest,
 } from "../../agent/realm/manifest_signature.ts";
+import { Author } from "../../cli/author.ts";
 import { readKeyFile } from "../../cli/key_file.ts";
 import {
   failed,
@@ -181,8 +182,10 @@ Deno.test("an agent obeys its owner alone, and does what the owner says", async 
         [bytes, await sign(version + 1, bytes, theirs), "wrong-owner"],
       ];
       const control = connectControl(path.join(data, "control.sock"));
+      const author = new Author(await readKeyFile(`${data}/owner.key`), "owner.key");
       for (const [manifest, signature, code] of cases) {
-        await assert.rejects(control.apply({ manifest, signature }), { code });
+        const content = { type: "control/manifest", payload: { manifest, signature } };
+        await assert.rejects(author.append(control, [content]), { code });
       }
       control.close();
       const status = await statusOf(sandbox);

@@ -8,7 +8,10 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import { connectControl } from "../../agent/control/client.ts";
+import { Author } from "../../cli/author.ts";
 import { Load } from "../../cli/demo/load.ts";
+import { readKeyFile } from "../../cli/key_file.ts";
+import { restartComponent, scaleComponent } from "../../cli/override.ts";
 import { type AgentProcess, initRealm, NODE, sleep, startAgent, until } from "./agent_process.ts";
 import { withSandbox } from "./executable.ts";
 
@@ -73,6 +76,8 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
     const applied = await sandbox.realm("apply", toml, "--yes");
     assert.equal(applied.status, 0, applied.stderr);
     const control = connectControl(path.join(sandbox.data, "control.sock"));
+    const keyFile = path.join(sandbox.data, "owner.key");
+    const author = new Author(await readKeyFile(keyFile), keyFile);
     const running = (component: string, replicas: number) =>
       until(`${replicas} of ${component} run`, async () => {
         const all = (await control.status()).replicas.filter((r) => r.component === component);
@@ -116,18 +121,18 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
       },
     ]);
     const steps: (() => Promise<unknown>)[] = [
-      () => control.restart("web"),
-      () => control.restart("tick"),
-      () => control.scale("web", 3),
-      () => control.restart("spin"),
+      () => restartComponent(control, author, "web"),
+      () => restartComponent(control, author, "tick"),
+      () => scaleComponent(control, author, "web", 3),
+      () => restartComponent(control, author, "spin"),
       () => fetch(`${proxy}/counter/trap`).then((answer) => answer.body?.cancel()),
-      () => control.restart("grow"),
-      () => control.scale("web", 1),
-      () => control.restart("web"),
+      () => restartComponent(control, author, "grow"),
+      () => scaleComponent(control, author, "web", 1),
+      () => restartComponent(control, author, "web"),
       () => leave(`${proxy}/counter/stream?n=1000&ms=10`),
-      () => control.restart("counter"),
-      () => control.restart("spin"),
-      () => control.scale("web", null),
+      () => restartComponent(control, author, "counter"),
+      () => restartComponent(control, author, "spin"),
+      () => scaleComponent(control, author, "web", null),
     ];
     assert.equal(steps.length, STEPS_PER_ROUND);
 

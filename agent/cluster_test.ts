@@ -1,0 +1,122 @@
+/**
+ * Several agents in this process, over real connections on loopback.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { type Agent, startAgent } from "./agent.ts";
+import { connectControl, type ControlClient } from "./control/client.ts";
+import { sha256Hex } from "./kernel/sha256.ts";
+import { FakeOwner, newSigner } from "./owner_fake.ts";
+import { controlContent } from "./realm/control_event.ts";
+import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
+
+const LISTEN = ["/ip4/127.0.0.1/tcp/0"];
+
+interface Machine {
+  readonly name: string;
+  readonly folder: string;
+  readonly agent: Agent;
+  readonly control: ControlClient;
+  stop(): Promise<void>;
+}
+
+interface Cluster {
+  readonly owner: FakeOwner;
+  /** Starts a machine; again with its folder, after it was stopped. */
+  start(name: string, options?: { join?: readonly string[]; owner?: string }): Promise<Machine>;
+  apply(machine: Machine, version: number, rest?: string): Promise<void>;
+}
+
+async function withCluster(test: (cluster: Cluster) => Promise<void>): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "realm-cluster-" });
+  const cache = new URL("../.cache/engine", import.meta.url).pathname;
+  await Deno.mkdir(cache, { recursive: true });
+  const owner = new FakeOwner(await newSigner());
+  const running = new Set<Machine>();
+  const wasm = await Deno.readFile(new URL("../fixtures/http-hello.wasm", import.meta.url));
+  try {
+    await test({
+      owner,
+      async start(name, { join = [], owner: of = owner.key } = {}) {
+        const folder = `${root}/${name}`;
+        await Deno.mkdir(folder, { recursive: true });
+        await Deno.symlink(cache, `${folder}/cache`).catch(() => {}); // there from the last time
+        const agent = await startAgent({
+          dataFolder: folder,
+          nodeName: name,
+          http: { hostname: "127.0.0.1", port: 0 },
+          program: "test",
+          claim: { owner: of },
+          listen: LISTEN,
+          join,
+        });
+        const control = connectControl(agent.controlPath);
+        const machine: Machine = {
+          name,
+          folder,
+          agent,
+          control,
+          async stop() {
+            running.delete(machine);
+            control.close();
+            await agent.close();
+          },
+        };
+        running.add(machine);
+        return machine;
+      },
+      async apply({ control }, version, rest = "") {
+        const manifest = new TextEncoder().encode(
+          `[owner]\npubkey = "${owner.key}"\n[nodes.a]\n[nodes.b]\n[nodes.c]\n` +
+            `[components.hello]\nsource = "file:hello.wasm"\nworld = "wasi:http/proxy"\n` +
+            `[routing]\nb = [{ path = "/hello", component = "hello" }]\n${rest}`,
+        );
+        await control.putBlob(wasm);
+        const digests = [["hello", await sha256Hex(wasm)]] as const;
+        const signed = await signManifest(manifest, { version, digests, signer: owner.signer });
+        await owner.apply(control, { manifest, signature: formatManifestSignature(signed) });
+      },
+    });
+  } finally {
+    for (const machine of [...running]) await machine.stop();
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 1_200; i++) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.fail(`never saw ${what}`);
+}
+
+const versionOf = ({ agent }: Machine) => agent.status().manifest?.version;
+const stateOf = ({ agent }: Machine, name: string) =>
+  agent.status().nodes.find((node) => node.name === name)?.state;
+const approve = (cluster: Cluster, { control }: Machine, key: string, name: string) =>
+  cluster.owner.append(control, [controlContent({ kind: "approve", key, name })]);
+
+/** libp2p uses `AbortSignal.timeout` much, whose timers end by themselves and hold nothing up. */
+const options = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test(
+  "a machine that joins waits for approval, then has all that was applied",
+  options,
+  () =>
+    withCluster(async (cluster) => {
+      const a = await cluster.start("a");
+      await cluster.apply(a, 1);
+      const b = await cluster.start("b", { join: a.agent.addresses });
+      await until("b asks to join", () => stateOf(a, "b") === "pending");
+      assert.equal(b.agent.status().topic, null, "it was told nothing");
+      assert.equal(b.agent.status().nodes[0]!.state, "pending");
+      await approve(cluster, a, b.agent.status().node.key, "b");
+      await until("b has the manifest", () => versionOf(b) === 1);
+      await until("a sees it live", () => a.agent.status().nodes.every(({ live }) => live));
+      await cluster.apply(a, 2, "# more\n");
+      await until("b has the next one", () => versionOf(b) === 2);
+      await until("equal heads", () => a.agent.status().nodes.every(({ drift }) => !drift));
+    }),
+);

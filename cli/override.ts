@@ -1,0 +1,57 @@
+/**
+ * What operators change beside the manifest: restarts and numbers of replicas, as signed events.
+ *
+ * @module
+ */
+import type { ControlClient } from "../agent/control/client.ts";
+import { RealmError } from "../agent/kernel/error.ts";
+import { controlContent } from "../agent/realm/control_event.ts";
+import type { Author } from "./author.ts";
+
+type Agent = Pick<ControlClient, "status" | "place" | "append">;
+type ComponentStatus = Awaited<ReturnType<ControlClient["status"]>>["components"][number];
+
+/** Starts every replica of a component anew, or those on some nodes; returns how many. */
+export async function restartComponent(
+  agent: Agent,
+  author: Author,
+  component: string,
+  nodes: readonly string[] = [],
+): Promise<{ restarted: number }> {
+  await requireComponent(agent, component);
+  await author.append(agent, [controlContent({ kind: "restart", component, nodes })]);
+  const { placed } = await requireComponent(agent, component);
+  const here = placed.filter(({ node }) => nodes.length === 0 || nodes.includes(node));
+  return { restarted: here.reduce((sum, { replicas }) => sum + replicas, 0) };
+}
+
+/**
+ * Sets the number of replicas of a component, everywhere or on one node; `null` gives it back to
+ * the manifest. Returns how many are wanted then.
+ */
+export async function scaleComponent(
+  agent: Agent,
+  author: Author,
+  component: string,
+  replicas: number | null,
+  node: string | null = null,
+): Promise<{ replicas: number; scaledTo: number | null }> {
+  await requireComponent(agent, component);
+  await author.append(agent, [controlContent({ kind: "scale", component, replicas, node })]);
+  const { placed } = await requireComponent(agent, component);
+  const wanted = placed.filter((each) => node === null || each.node === node)
+    .reduce((sum, { replicas }) => sum + replicas, 0);
+  return { replicas: wanted, scaledTo: replicas };
+}
+
+async function requireComponent(agent: Agent, component: string): Promise<ComponentStatus> {
+  const { components } = await agent.status();
+  const found = components.find(({ name }) => name === component);
+  if (found !== undefined) return found;
+  const names = components.map(({ name }) => name).join(", ") || "none";
+  throw new RealmError(
+    "not-found",
+    `Cannot find component "${component}" in the manifest, which has ${names}`,
+    { hint: "Run realm status" },
+  );
+}
