@@ -1,9 +1,10 @@
 /**
- * A log in memory as sessions see it: takes what has its parents and asks nothing else of events.
+ * A log in memory as sessions see it: takes every event that is not damaged and has its parents.
  *
  * @module
  */
 import type { CID } from "../canonical.ts";
+import { bytesEqual } from "../key.ts";
 import { textOf } from "../byte_string.ts";
 import {
   encodeEvent,
@@ -17,7 +18,7 @@ import { cidOf } from "../canonical.ts";
 import type { SyncAccepted, SyncItem, SyncSource } from "./session.ts";
 import { SyncSession } from "./session.ts";
 
-/** An event with a signature of zeros, in its topic. */
+/** An event in its topic. */
 export interface FakeEvent extends SyncItem {
   readonly signed: SignedEvent;
   readonly parents: readonly string[];
@@ -28,9 +29,14 @@ export function keyOf(id: CID): string {
   return textOf(id.multihash.digest);
 }
 
+/** In place of a signature, the id twice: an event that was damaged does not match. */
+function signatureOf(id: CID): Uint8Array {
+  return Uint8Array.of(...id.multihash.digest, ...id.multihash.digest);
+}
+
 function fake(event: Event): FakeEvent {
   const bytes = encodeEvent(event), id = cidOf(bytes);
-  const signed = { id, event, bytes, signature: new Uint8Array(64) };
+  const signed = { id, event, bytes, signature: signatureOf(id) };
   return { key: keyOf(id), lamport: event.lamport, signed, parents: event.parents.map(keyOf) };
 }
 
@@ -53,8 +59,6 @@ export class FakeLog implements SyncSource {
   readonly #heads = new Set<string>();
   /** Keys of events that are refused, without that being anyone's fault. */
   readonly unwanted = new Set<string>();
-  /** Keys of events that are said to be forged. */
-  readonly forged = new Set<string>();
 
   constructor(events: Iterable<FakeEvent> = []) {
     for (const event of events) this.add(event);
@@ -88,7 +92,9 @@ export class FakeLog implements SyncSource {
     let refused = 0;
     for (const signed of events) {
       const event = fake(signed.event);
-      if (this.forged.has(event.key)) return { refused, problem: `${signed.id} is forged` };
+      if (!bytesEqual(signed.signature, event.signed.signature)) {
+        return { refused, problem: `${signed.id} is forged` };
+      }
       const isWhole = event.parents.every((parent) => this.events.has(parent));
       if (isWhole && !this.unwanted.has(event.key)) this.add(event);
       else refused++;

@@ -302,9 +302,10 @@ Deno.test("SyncSession: an initiator gives what the responder has, or more than 
 
 Deno.test("SyncSession: forged events are misbehaviour, refused ones are not", () => {
   const first = THEIRS[PAST.length]!;
-  const strict = new FakeLog(OURS);
-  strict.forged.add(first.key);
-  assert.throws(() => converse([strict, new FakeLog(THEIRS)]), /is forged/);
+  const strict = new FakeLog(OURS), forger = new FakeLog(THEIRS);
+  const forged = { ...first.signed, signature: new Uint8Array(64) };
+  forger.load = (key) => encodeSigned(key === first.key ? forged : forger.events.get(key)!.signed);
+  assert.throws(() => converse([strict, forger]), /is forged/);
   assert.equal(strict.count, OURS.length);
   const other = new FakeLog(OURS);
   other.unwanted.add(first.key);
