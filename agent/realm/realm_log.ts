@@ -26,6 +26,7 @@ import {
   type EventPlace,
   type SignedEvent,
   signEventSync,
+  topicOf,
   verifyEventSync,
 } from "../kernel/event.ts";
 import { formatPublicKey } from "../kernel/key.ts";
@@ -175,8 +176,11 @@ export class RealmLog {
     const fresh = new Map<EventKey, SignedEvent>();
     for (const signed of events) {
       const key = keyOf(signed.id);
-      if (this.#open?.topic.at(key) !== undefined) offer.known++;
-      else if (this.#aside.has(key)) fresh.set(key, signed); // verified before
+      const topic = this.#open?.topic;
+      if (topic?.at(key) !== undefined) offer.known++;
+      else if (topic !== undefined && !topicOf(signed).equals(topic.id)) {
+        offer.refuse(signed, `event ${signed.id} is of another topic`);
+      } else if (this.#aside.has(key)) fresh.set(key, signed); // verified before
       else if (!fresh.has(key) && this.#isSigned(signed, offer)) fresh.set(key, signed);
     }
     if (this.#open === undefined) this.#found(fresh, offer);
