@@ -9,6 +9,7 @@
  */
 import { sha256 } from "@noble/hashes/sha2.js";
 import { base58btc } from "multiformats/bases/base58";
+import { textOf } from "./byte_string.ts";
 import { RealmError } from "./error.ts";
 
 /** Bytes of a public key, and of the seed that is a secret key. */
@@ -25,9 +26,23 @@ export interface KeyPair {
   readonly secretKey: Uint8Array;
 }
 
+/**
+ * Text forms of public keys that were met lately: base58 costs n², and a node meets the same few keys
+ * in every event and record.
+ */
+const formatted = new Map<string, string>();
+const FORMATTED_MAX = 1024;
+
 /** The text form of a 32-byte public key. */
 export function formatPublicKey(key: Uint8Array): string {
-  return PUBLIC + base58(key);
+  const bytes = textOf(key);
+  let text = formatted.get(bytes);
+  if (text === undefined) {
+    text = PUBLIC + base58(key);
+    if (formatted.size >= FORMATTED_MAX) formatted.clear();
+    formatted.set(bytes, text);
+  }
+  return text;
 }
 
 /** The text form of a 32-byte seed. Keep it out of logs, arguments and error messages. */

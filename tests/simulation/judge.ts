@@ -7,8 +7,9 @@
  *
  * @module
  */
-import type { CID } from "../../agent/kernel/canonical.ts";
+import { textOf } from "../../agent/kernel/byte_string.ts";
 import { decodeSigned, type SignedEvent } from "../../agent/kernel/event.ts";
+import { SIGNATURE_BYTES } from "../../agent/kernel/verify.ts";
 import { decodeMessage } from "../../agent/kernel/sync/messages.ts";
 import type { AppliedManifest } from "../../agent/realm/applied_manifest.ts";
 import type { DesiredReplica } from "../../agent/realm/desired.ts";
@@ -67,6 +68,7 @@ const PLAYERS_MAX = 64;
 /** See the module. */
 export class Judge {
   readonly #watched = new Map<SimulatedNode, Watched>();
+  readonly #events = new Map<string, { readonly id: string; readonly author: string }>();
   readonly #views = new Map<string, string>();
   readonly #players = new Map<string, number>();
   /** How often each rule was looked at, to see that it was. */
@@ -123,7 +125,7 @@ export class Judge {
   /** The node told somebody that it has these events for good. */
   acknowledged(node: SimulatedNode, events: readonly SignedEvent[]): void {
     for (const { id, event } of events) {
-      this.#durable(node, id, "acknowledged");
+      this.#durable(node, id.toString(), "acknowledged");
       this.#watched.get(node)!.vouched.set(id.toString(), this.world.keyOf(event.author));
     }
   }
@@ -136,7 +138,8 @@ export class Judge {
     this.#look("gate");
     const view = node.run?.log.view;
     const isApproved = view?.nodes.has(peer) === true;
-    const isRead = node.named.has(peer) && view?.revoked.includes(peer) !== true &&
+    const isRead = (node.named.has(peer) || this.world.wasApproved.has(peer)) &&
+      view?.revoked.includes(peer) !== true &&
       ["ready", "again", "sync"].includes(kind);
     if (!isApproved && !isRead) {
       this.#fail("gate", node, `sends ${kind} to ${this.world.nameOf(peer)}`);
@@ -149,7 +152,7 @@ export class Judge {
     if (message.kind === "events") this.#gives(node, peer, isApproved, message.events);
     if (message.kind === "synced") {
       for (const { id, author } of node.run!.log.topic?.heads ?? []) {
-        this.#durable(node, id, "told as synced");
+        this.#durable(node, id.toString(), "told as synced");
         this.#watched.get(node)!.vouched.set(id.toString(), this.world.keyOf(author));
       }
     }
@@ -160,17 +163,27 @@ export class Judge {
       this.#fail("gate", node, `gives events to ${this.world.nameOf(peer)}`);
     }
     for (const encoded of events) {
-      const { id, event } = decodeSigned(encoded);
+      const { id, author } = this.#eventOf(encoded);
       this.#durable(node, id, "handed on");
-      if (event.author.every((byte, i) => byte === node.player.publicKey[i])) {
-        this.#watched.get(node)!.vouched.set(id.toString(), node.key);
-      }
+      if (author === node.key) this.#watched.get(node)!.vouched.set(id, author);
     }
   }
 
-  #durable(node: SimulatedNode, id: CID, what: string): void {
+  /** Id and author of an event, which is read once. */
+  #eventOf(encoded: Uint8Array): { readonly id: string; readonly author: string } {
+    const tail = textOf(encoded.subarray(-SIGNATURE_BYTES));
+    let known = this.#events.get(tail);
+    if (known === undefined) {
+      const { id, event } = decodeSigned(encoded);
+      known = { id: id.toString(), author: this.world.keyOf(event.author) };
+      this.#events.set(tail, known);
+    }
+    return known;
+  }
+
+  #durable(node: SimulatedNode, id: string, what: string): void {
     this.#look("durable");
-    if (!node.isHonest || this.#watched.get(node)!.durable.has(id.toString())) return;
+    if (!node.isHonest || this.#watched.get(node)!.durable.has(id)) return;
     this.#fail("durable", node, `event ${id} was ${what} and is not on the disk`);
   }
 

@@ -81,6 +81,7 @@ export class SimulatedNetwork {
       if (side < 0) continue;
       link.open[side] = false;
       this.#break(link);
+      this.#forget(link);
     }
   }
 
@@ -173,6 +174,7 @@ export class SimulatedNetwork {
     if (link === undefined || side < 0 || !link.open[side]) return;
     link.open[side] = false;
     this.#break(link);
+    this.#forget(link);
   }
 
   #delay(): number {

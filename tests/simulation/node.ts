@@ -235,15 +235,12 @@ export class SimulatedNode {
     const name = run.log.view?.nodes.get(this.key)?.name;
     const manifest = run.applied && this.world.contentsOf(run.log, run.applied.event);
     if (name === undefined || manifest === undefined) return [];
+    const { overrides } = run.log.view!;
+    const live = run.core.liveNames();
     return this.world.memo(
-      [run.applied!.event, name, run.core.liveNames().join(), run.log.view!.overrides],
-      () =>
-        desiredReplicas({
-          ...manifest,
-          node: name,
-          live: run.core.liveNames(),
-          overrides: run.log.view!.overrides,
-        }),
+      overrides,
+      `${run.applied!.event} ${name} ${live}`,
+      () => desiredReplicas({ ...manifest, node: name, live, overrides }),
     );
   }
 

@@ -113,12 +113,19 @@ ${random.pick(this.names)} = [{ path = "/edge/...", component = "edge", replicas
     if (this.stolen === undefined) return true;
     const { last } = this.stolen;
     if (node.run?.log.topic?.has(last.id) !== true) return false;
-    const next = player(`owner ${++this.#successions}`);
+    const next = player(`owner ${this.#successions + 1}`);
+    // The node may have died after it wrote the last attempt down.
+    if (node.run.log.view?.owner === next.key) return this.#recovered(next);
     const said: ControlEvent = { kind: "succession", owner: next.key, last: last.id };
     const offered = this.act(node, said, this.world.recovery);
     if (offered === undefined || offered.accepted.length === 0) return false;
-    this.world.note("owner", `recovers with another key`);
-    this.world.owner = next;
+    return this.#recovered(next);
+  }
+
+  #recovered(owner: Player): true {
+    this.world.note("owner", "recovers with another key");
+    this.#successions += 1;
+    this.world.owner = owner;
     this.stolen = undefined;
     return true;
   }

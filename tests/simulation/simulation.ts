@@ -32,7 +32,7 @@ export interface Outcome {
 /** What a run is made from. */
 export interface SimulationOptions extends WorldOptions {
   readonly seed: string;
-  /** Virtual time of trouble; without it the seed says, less than a minute. */
+  /** Virtual time of trouble; without it the seed says, less than half a minute. */
   readonly troubleMs?: number;
 }
 
@@ -42,7 +42,7 @@ const CONVERGE_MS_MAX = 60_000;
 /** Runs a seed to its end. A broken rule is in the outcome; other errors are thrown. */
 export function simulate(options: SimulationOptions): Outcome {
   const world = new World(options.seed, options);
-  const trouble = options.troubleMs ?? world.random.between(15_000, 45_000);
+  const trouble = options.troubleMs ?? world.random.between(8_000, 30_000);
   let violation: Violation | undefined;
   let convergedMs = -1;
   try {
@@ -123,7 +123,17 @@ function await_(world: World, untilMs: number, what: string, problem: () => stri
     return (last = problem()) === undefined;
   });
   last = problem();
-  if (last !== undefined) throw new Violation("converge", `${what} do not become equal: ${last}`);
+  if (last === undefined) return;
+  for (const { name, run, isHonest } of world.nodes) {
+    const { view, topic } = run?.log ?? {};
+    const heads = topic?.heads.map(({ id }) => `${id}`.slice(-6));
+    world.note(name, `${isHonest ? "honest" : "traitor"}, ${topic?.size} events, heads ${heads}`);
+    for (const { peer, ...link } of run?.core.links() ?? []) {
+      const standing = view?.nodes.has(peer) ? "approved" : "unknown";
+      world.note(name, `link with ${standing} ${world.nameOf(peer)}: ${JSON.stringify(link)}`);
+    }
+  }
+  throw new Violation("converge", `${what} do not become equal: ${last}`);
 }
 
 /** Nodes that are to agree in the end: honest, and approved in the view of the first. */

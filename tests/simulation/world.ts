@@ -6,7 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { CID, sha256HexSync } from "../../agent/kernel/canonical.ts";
+import { CID, cidOf, sha256HexSync } from "../../agent/kernel/canonical.ts";
 import {
   eventAt,
   genesisEvent,
@@ -19,7 +19,7 @@ import {
   type ControlEvent,
   readControlEvent,
 } from "../../agent/realm/control_event.ts";
-import type { DesiredReplica } from "../../agent/realm/desired.ts";
+import type { DesiredReplica, Overrides } from "../../agent/realm/desired.ts";
 import { decodeManifest, type Manifest, parseManifest } from "../../agent/realm/manifest.ts";
 import { signManifestSync } from "../../agent/realm/manifest_signature.ts";
 import { PeerCore, type PeerCoreInit } from "../../agent/realm/peering/peer_core.ts";
@@ -36,6 +36,9 @@ export interface Contents {
   readonly manifest: Manifest;
   readonly digests: ReadonlyMap<string, string>;
 }
+
+/** Who runs the operator's commands. */
+export const operator = player("operator");
 
 /** What differs from the real thing: for tests that break a rule on purpose. */
 export interface WorldOptions {
@@ -62,9 +65,11 @@ export class World {
   readonly recovery = player("recovery");
   /** sha256 of every manifest that a key of an owner signed. */
   readonly manifests = new Set<string>();
+  /** Keys that an owner's key ever approved. */
+  readonly wasApproved = new Set<string>();
   readonly #history = createHash("sha256");
   readonly #contents = new Map<string, Contents>();
-  readonly #memo = new Map<string, DesiredReplica[]>();
+  readonly #memo = new WeakMap<Overrides, Map<string, DesiredReplica[]>>();
   frames = 0;
 
   constructor(readonly seed: string, readonly options: WorldOptions = {}) {
@@ -128,6 +133,11 @@ export class World {
     return CID.parse(text);
   }
 
+  /** The id of an event that nobody made. */
+  randomId(random: SeededRandom): CID {
+    return cidOf(random.bytes(16));
+  }
+
   publicKeyOf(key: string): Uint8Array {
     return parsePublicKey(key);
   }
@@ -138,6 +148,7 @@ export class World {
 
   /** The event of a person or machine at a place in the log of a node. */
   sign(author: Player, at: RealmLog, said: ControlEvent): SignedEvent {
+    if (said.kind === "approve" && author !== operator) this.wasApproved.add(said.key);
     const place = at.placeFor(author.publicKey);
     return signEventSync(eventAt(author.publicKey, place, controlContent(said)), author);
   }
@@ -174,14 +185,12 @@ export class World {
     return contents;
   }
 
-  /** What was computed from the same before. */
-  memo(from: readonly unknown[], compute: () => DesiredReplica[]): DesiredReplica[] {
-    const key = JSON.stringify(from);
-    let value = this.#memo.get(key);
-    if (value === undefined) {
-      value = compute();
-      this.#memo.set(key, value);
-    }
+  /** What was computed from the same overrides and the rest before. */
+  memo(overrides: Overrides, rest: string, compute: () => DesiredReplica[]): DesiredReplica[] {
+    let known = this.#memo.get(overrides);
+    if (known === undefined) this.#memo.set(overrides, known = new Map());
+    let value = known.get(rest);
+    if (value === undefined) known.set(rest, value = compute());
     return value;
   }
 }

@@ -6,7 +6,7 @@
  * {@link FRAME_BYTES_MAX} before it reads them. Decoding throws RealmError `corrupt` for whatever is
  * out of bounds; a kind that is not known is no error, since another node's program may be newer.
  *
- * Before two nodes trust each other, `hello` and `pending` is all they say.
+ * Before two nodes trust each other, `hello`, `pending` and `vouch` is all they say.
  *
  * @module
  */
@@ -27,6 +27,9 @@ export const ADDRESS_LENGTH_MAX = 256;
 export const PROGRAM_LENGTH_MAX = 64;
 /** Signed events or health records in one frame. */
 export const BATCH_MAX = 1024;
+
+/** Events of one `vouch`, the approval last. */
+export const VOUCH_EVENTS_MAX = 16;
 
 /** Who speaks: the first frame of both sides. */
 export interface Hello {
@@ -49,6 +52,11 @@ export type Frame =
   | Hello
   /** The receiver is not approved here; the fingerprint is that of its own key. */
   | { readonly frame: "pending"; readonly fingerprint: string }
+  /**
+   * To one who said `pending` and is trusted here: the owner's approval of the sender, and the
+   * successions that made him owner. The receiver may have been away when it was given.
+   */
+  | { readonly frame: "vouch"; readonly events: readonly Uint8Array[] }
   /** The receiver is trusted here. Once both have said so the link is open. */
   | { readonly frame: "ready" }
   /** New events, in the form of `encodeSigned()`, parents first. */
@@ -83,6 +91,9 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
     case "again":
       keys(value, "frame");
       return { frame: value.frame };
+    case "vouch":
+      keys(value, "events frame");
+      return { frame: "vouch", events: list(value.events, VOUCH_EVENTS_MAX, bytesOf) };
     case "events":
       keys(value, "events frame");
       return { frame: "events", events: list(value.events, BATCH_MAX, bytesOf) };

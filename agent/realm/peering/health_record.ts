@@ -16,13 +16,12 @@ import {
   signedBytes,
 } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
-import { formatPublicKey, parsePublicKey } from "../../kernel/key.ts";
+import { parsePublicKey, publicKeyProblem } from "../../kernel/key.ts";
 import {
   ADDRESS_LENGTH_MAX,
   ADDRESSES_MAX,
   count,
   isMap,
-  keyOf,
   keys,
   list,
   NAME_LENGTH_MAX,
@@ -104,7 +103,7 @@ export function signHealth(
 ): SignedHealth {
   const bytes = encodeCanonical({
     v: 1,
-    key: parsePublicKey(record.key),
+    key: record.key,
     epoch: record.epoch,
     counter: record.counter,
     name: record.name,
@@ -119,9 +118,9 @@ export function signHealth(
     replicas: record.replicas.slice(0, COMPONENTS_MAX)
       .map(({ component, digest, wanted, running }) => [component, digest, wanted, running]),
     heard: record.heard.slice(0, HEARD_MAX)
-      .map(([peer, ms]) => [parsePublicKey(peer), Math.round(ms) + 1]),
+      .map(([peer, ms]) => [peer, Math.round(ms) + 1]),
     pending: record.pending.slice(-PENDING_MAX)
-      .map(({ key, name }) => [parsePublicKey(key), name]),
+      .map(({ key, name }) => [key, name]),
   });
   const signature = sign(signedBytes("realm/health/1", bytes));
   return { record, bytes: encodeCanonical([bytes, signature]) };
@@ -140,6 +139,7 @@ export function readHealth(
   const [inner, signature] = parts(bytes);
   const record = recordOf(inner);
   if (!isNews(record)) return undefined;
+  if (publicKeyProblem(record.key) !== undefined) throw corrupt("its key is not one");
   if (verify(parsePublicKey(record.key), signedBytes("realm/health/1", inner), signature)) {
     return { record, bytes };
   }
@@ -169,7 +169,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
   keys(value, KEYS);
   if (value.v !== 1) throw corrupt("wanted version 1");
   return {
-    key: formatPublicKey(keyOf(value.key)),
+    key: publicKey(value.key),
     epoch: count(value.epoch),
     counter: count(value.counter),
     name: text(value.name, NAME_LENGTH_MAX),
@@ -192,11 +192,11 @@ function recordOf(bytes: Uint8Array): HealthRecord {
     }),
     heard: list(value.heard, HEARD_MAX, (item) => {
       const [peer, ms] = tuple(item, 2);
-      return [formatPublicKey(keyOf(peer)), count(ms) - 1] as const;
+      return [publicKey(peer), count(ms) - 1] as const;
     }),
     pending: list(value.pending, PENDING_MAX, (item) => {
       const [key, name] = tuple(item, 2);
-      return { key: formatPublicKey(keyOf(key)), name: text(name, NAME_LENGTH_MAX) };
+      return { key: publicKey(key), name: text(name, NAME_LENGTH_MAX) };
     }),
   };
 }
@@ -204,6 +204,13 @@ function recordOf(bytes: Uint8Array): HealthRecord {
 function tuple(value: CborValue, length: number): readonly CborValue[] {
   if (!Array.isArray(value) || value.length !== length) throw corrupt(`wanted a list of ${length}`);
   return value;
+}
+
+/** The text form: shorter to handle than bytes, and only the author's has to be a point. */
+function publicKey(value: CborValue | undefined): string {
+  const key = text(value, 52);
+  if (!/^ed25519:[1-9A-HJ-NP-Za-km-z]{32,44}$/.test(key)) throw corrupt("wanted a public key");
+  return key;
 }
 
 function hex(value: CborValue | undefined): string {

@@ -36,6 +36,10 @@ export class Link {
   /** `pending` was said. */
   saidPending = false;
   heardPending = false;
+  /** An approval was shown: by this side, by the peer, and believed. */
+  saidVouch = false;
+  heardVouch = false;
+  isVouched = false;
   /** A session is owed: the first, or because something was left out or is missing. */
   syncOwed = true;
   /** When the next session may start, and how long the one after it has to wait at least. */

@@ -15,7 +15,8 @@
  *
  * *Trust* comes from the view of the control log: nodes that are approved in it. Peers that the
  * node's ticket or its operator named are trusted for reading: what they send is signed by those
- * who may, so a node that has no log yet can learn it, but is told nothing.
+ * who may, so a node that has no log yet can learn it, but they are told nothing. So are those who
+ * show an approval that this node has missed (`vouch.ts`).
  *
  * *Events* are durable before they are handed on: what came since the last flush is written
  * at once for all, then sent to every link that it did not come from. A session of `kernel/sync/`
@@ -57,6 +58,7 @@ import { Link, type Trust } from "./link.ts";
 import { isDishonest, LogSource } from "./log_source.ts";
 import { isMajority } from "./majority.ts";
 import { type Fault, Standing } from "./standing.ts";
+import { isVouched, vouchFor } from "./vouch.ts";
 
 /** What the core is given to act with. None of them may call the core back before they return. */
 export interface PeerPorts {
@@ -64,7 +66,10 @@ export interface PeerPorts {
   send(peer: string, frame: Uint8Array): boolean;
   /** Ends the link, and for a banned or revoked peer every connection. */
   cut(peer: string, reason: string): void;
-  /** The view, the live nodes or the introductions changed. */
+  /**
+   * The view, the live nodes or the introductions changed. Called from {@link PeerCore.tick} alone,
+   * when everything in the view is durable: what is acted on must not be gone after a power cut.
+   */
   changed(): void;
   /** 16 bytes that nobody can guess. */
   secret(): Uint8Array;
@@ -94,6 +99,17 @@ export interface PeerCoreInit {
   /** Whether the ticket or the operator named the key: see the module. */
   readonly isNamed: (peer: string) => boolean;
   readonly ports: PeerPorts;
+}
+
+/** A link as {@link PeerCore.links} tells of it. */
+export interface LinkStatus {
+  readonly peer: string;
+  readonly trust: Trust;
+  readonly isOpen: boolean;
+  /** The other side waits for its owner to approve this node. */
+  readonly isPending: boolean;
+  readonly isSyncing: boolean;
+  readonly wantsSync: boolean;
 }
 
 /** How long a peer may take for its hello, and be silent on an open link. */
@@ -132,6 +148,7 @@ export class PeerCore {
   #flushAtMs: number | undefined;
   /** Records of others to hand on. */
   #news: { readonly key: string; readonly bytes: Uint8Array; readonly from: string }[] = [];
+  #isChangeOwed = false;
   /** When the log last changed. */
   #changedAtMs = 0;
   #epoch: number;
@@ -215,7 +232,9 @@ export class PeerCore {
               fingerprint(parsePublicKey(this.#init.self)),
           );
         }
-        return;
+        return this.#vouch(link);
+      case "vouch":
+        return this.#vouched(link, frame.events);
       case "ready":
         if (link.heardReady) return;
         link.heardReady = true;
@@ -237,11 +256,16 @@ export class PeerCore {
     this.#handOnNews();
     for (const link of [...this.#links.values()]) this.#look(link, nowMs);
     this.#noteLive(nowMs);
+    if (!this.#isChangeOwed) return;
+    this.#isChangeOwed = false;
+    this.#flush(); // what is acted on must not be gone after a power cut
+    this.#ports.changed();
   }
 
   /** When {@link tick} has something to do, if nothing comes before. */
   dueMs(): number {
     const nowMs = this.#ports.nowMs();
+    if (this.#isChangeOwed) return nowMs;
     const due = [this.#healthAtMs];
     if (this.#flushAtMs !== undefined) due.push(this.#flushAtMs);
     if (this.#news.length > 0) due.push(nowMs + GATHER_MS);
@@ -317,6 +341,18 @@ export class PeerCore {
     return [...this.#links.values()].filter(({ isOpen }) => isOpen).map(({ peer }) => peer);
   }
 
+  /** Every link, for people. */
+  links(): LinkStatus[] {
+    return [...this.#links.values()].map((link) => ({
+      peer: link.peer,
+      trust: link.trust,
+      isOpen: link.isOpen,
+      isPending: link.heardPending,
+      isSyncing: link.session !== undefined,
+      wantsSync: link.syncOwed,
+    }));
+  }
+
   /** Keys that wait for approval, here or elsewhere; those that asked here last are last. */
   introductions(): PendingPeer[] {
     const waiting = new Map<string, PendingPeer>();
@@ -341,7 +377,28 @@ export class PeerCore {
   #trustOf(peer: string): Trust {
     if (this.#isRevoked(peer)) return "none";
     if (this.isApproved(peer)) return "full";
-    return this.#init.isNamed(peer) ? "read" : "none";
+    return this.#init.isNamed(peer) || this.#links.get(peer)?.isVouched ? "read" : "none";
+  }
+
+  /** Shows the owner's approval to a peer that does not know of it. */
+  #vouch(link: Link): void {
+    if (!link.heardPending || link.saidVouch || link.trust !== "full") return;
+    const events = vouchFor(this.#init.self, this.#log);
+    if (events === undefined) return;
+    link.saidVouch = true;
+    this.#send(link, { frame: "vouch", events });
+  }
+
+  #vouched(link: Link, events: readonly Uint8Array[]): void {
+    if (link.heardVouch) return this.#fault(link, "garbage", "a second vouch");
+    link.heardVouch = true;
+    if (!link.saidPending) return;
+    try {
+      link.isVouched = isVouched(link.peer, events, this.#log, this.#ports.verify);
+    } catch (error) {
+      return this.#fault(link, "forged", messageOf(error));
+    }
+    this.#judge(link); // it may be by an owner of whom nothing is known here
   }
 
   #hello(link: Link, hello: Hello): void {
@@ -369,6 +426,7 @@ export class PeerCore {
       return;
     }
     if (before === "read" && link.trust === "full") link.syncOwed = true; // now in both directions
+    this.#vouch(link);
     if (link.saidReady) return;
     link.saidReady = true;
     this.#send(link, { frame: "ready" });
@@ -383,7 +441,7 @@ export class PeerCore {
         ? `Another key calls itself ${name}, which is an approved node: ${key}`
         : `${name || "A node"} asks to join: ${key}`,
     );
-    this.#ports.changed();
+    this.#isChangeOwed = true;
   }
 
   #ownOwner(): Uint8Array | null {
@@ -397,7 +455,7 @@ export class PeerCore {
     for (const link of [...this.#links.values()]) this.#judge(link);
     this.#board.retain((key) => this.isApproved(key));
     this.#introductions.retain((key) => this.#waits(key));
-    this.#ports.changed();
+    this.#isChangeOwed = true;
   }
 
   #opened(link: Link): void {
@@ -555,7 +613,7 @@ export class PeerCore {
       .filter((key) => this.#board.isLive(key, nowMs)).join();
     if (live === this.#live) return;
     this.#live = live;
-    this.#ports.changed();
+    this.#isChangeOwed = true;
   }
 
   // Sessions.
