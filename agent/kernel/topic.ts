@@ -124,12 +124,11 @@ export class Topic {
   readonly genesis: TopicEvent;
   readonly #nodes = new Map<EventKey, Node>();
   readonly #authors = new Map<string, Author>();
-  /** Every event; in order unless `#isSorted` is false. */
+  /** Every event, parents before children. */
   readonly #all: Node[] = [];
+  /** Kept events; in order unless `#isSorted` is false. */
+  readonly #kept: Node[] = [];
   #isSorted = true;
-  #keptCount = 0;
-  /** What {@link order} returned, until something changes. */
-  #order: readonly Node[] | undefined;
   readonly #heads = new Set<Node>();
   #chains = 0;
   #judge: (event: TopicEvent) => boolean = () => false;
@@ -143,7 +142,7 @@ export class Topic {
 
   /** Number of kept events, the genesis too. */
   get size(): number {
-    return this.#keptCount;
+    return this.#kept.length;
   }
 
   /** Kept events that are nobody's parent, in order. */
@@ -235,8 +234,6 @@ export class Topic {
     if (chain === this.#chains) this.#chains++;
     else prev!.isContinued = true;
     this.#nodes.set(node.key, node);
-    const last = this.#all.at(-1);
-    this.#isSorted &&= last === undefined || byOrder(last, node) < 0;
     this.#all.push(node);
     node.isVoid = node.parents.length > 0 && this.#judge(node);
     if (node.isVoid) return;
@@ -250,14 +247,15 @@ export class Topic {
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       if (next.isKept) continue;
       next.isKept = true;
-      this.#keptCount++;
+      const last = this.#kept.at(-1);
+      this.#isSorted &&= last === undefined || byOrder(last, next) < 0;
+      this.#kept.push(next);
       for (const parent of next.parents) {
         this.#heads.delete(parent);
         open.push(parent);
       }
     }
     this.#heads.add(node);
-    this.#order = undefined;
   }
 
   /** Whether `a` is in the past of `b`; an event is not in its own. */
@@ -267,13 +265,9 @@ export class Topic {
 
   /** Kept events in order, the genesis first. Not a copy: valid until the next change. */
   order(): readonly TopicEvent[] {
-    if (!this.#isSorted) {
-      this.#all.sort(byOrder);
-      this.#isSorted = true;
-      this.#order = undefined;
-    }
-    if (this.#keptCount === this.#all.length) return this.#all;
-    return this.#order ??= this.#all.filter((node) => node.isKept);
+    if (!this.#isSorted) this.#kept.sort(byOrder);
+    this.#isSorted = true;
+    return this.#kept;
   }
 
   /** Whether `event` comes after all others in the order. */
@@ -341,9 +335,9 @@ export class Topic {
       author.floor = undefined;
     }
     for (const node of this.#all) node.isKept = false;
-    this.#keptCount = 0;
+    this.#kept.length = 0;
+    this.#isSorted = true;
     this.#heads.clear();
-    this.order(); // parents first: a tip is replaced by what comes after it
     for (const node of this.#all) {
       if (node.isVoid) continue;
       this.#keep(node);

@@ -31,6 +31,9 @@ export interface FoldSource {
   touched(before: TopicEvent, after: TopicEvent): readonly string[];
 }
 
+/** Tips that an alarm names: a key that forks for ever shall not fill it. */
+const TIPS_MAX = 16;
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface InForce {
@@ -222,7 +225,7 @@ export class RealmFold {
     const conflicts = topic.forked().map((author): RealmAlarm => ({
       kind: "conflict",
       author: formatPublicKey(author),
-      tips: topic.tipsOf(author).map(text),
+      tips: topic.tipsOf(author).slice(0, TIPS_MAX).map(text),
     }));
     return {
       topic: topic.id.toString(),

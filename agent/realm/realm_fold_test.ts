@@ -282,6 +282,19 @@ Deno.test("the recovery key replaces a stolen owner key, and what the thief did 
   assert.equal(log.view!.inForce!.version, 10);
 });
 
+Deno.test("what is void is in the history when a later event needs it", async () => {
+  const log = openLog();
+  const good = log.append(await manifestOf(owner, 1, { operators: [operator] }), owner);
+  const rescue = copyOf(log);
+  log.append(await manifestOf(owner, 9), owner);
+  const needs = proposed(log, operator, drain(true));
+  log.offer([rescue.append(succession(heir, good), recovery)]);
+  assert.deepEqual(outcomes(log), ["1 applied"]);
+  log.offer([needs]);
+  assert.deepEqual(outcomes(log), ["1 applied", "9 void"]);
+  assert.deepEqual(summary(copyOf(log)), summary(log));
+});
+
 Deno.test("a thief that forks for ever stops the owner, and a succession ends it", async () => {
   const log = openLog();
   const good = log.append(await manifestOf(owner, 1), owner);

@@ -62,7 +62,10 @@ export interface ExecRecord {
 
 /** Something that a person should look at. */
 export type RealmAlarm =
-  /** A key wrote on several branches: nothing after they part counts until it joins them. */
+  /**
+   * A key wrote on several branches: nothing after they part counts until it joins them. `tips` are
+   * the first 16 of its newest events.
+   */
   | { readonly kind: "conflict"; readonly author: string; readonly tips: readonly string[] }
   /** A name was given to another key, and the one that had it was not revoked. */
   | {
