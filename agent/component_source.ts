@@ -4,6 +4,7 @@
  * @module
  */
 import { fetchArtifact } from "./artifact/fetch_artifact.ts";
+import type { PeerBlob } from "./artifact/p2p_source.ts";
 import { RealmError } from "./kernel/error.ts";
 import type { World } from "./kernel/ports.ts";
 import type { ComponentSpec } from "./realm/manifest.ts";
@@ -16,7 +17,8 @@ export interface FetchedComponent {
 }
 
 /**
- * Fetches the source of a component; relative paths start at `folder`. Checks the digest that the
+ * Fetches the source of a component; relative paths start at `folder`, `p2p:` is asked of
+ * `peerBlob`. Checks the digest that the
  * manifest pins, if it does, and that the bytes fit its world.
  *
  * Throws RealmError that names the component: `digest-mismatch`, `not-found`, and what
@@ -26,12 +28,14 @@ export async function fetchComponent(
   name: string,
   spec: Pick<ComponentSpec, "source" | "sha256" | "world">,
   folder: string,
+  peerBlob?: PeerBlob,
 ): Promise<FetchedComponent> {
   const { bytes, sha256 } = await about(name, () =>
     fetchArtifact({
       source: spec.source,
       manifestFolder: folder,
       ...(spec.sha256 === undefined ? {} : { sha256: spec.sha256 }),
+      ...(peerBlob === undefined ? {} : { peerBlob }),
     }));
   await checkComponent(name, bytes, spec.world);
   return { bytes, digest: sha256 };

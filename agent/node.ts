@@ -5,6 +5,7 @@
  * @module
  */
 import { join } from "node:path";
+import { ComponentBytes } from "./component_bytes.ts";
 import { RealmError } from "./kernel/error.ts";
 import {
   type Blobs,
@@ -24,6 +25,7 @@ import { LogRing } from "./observe/log_ring.ts";
 import type { RouteDecision } from "./proxy/proxy.ts";
 import { Upstream } from "./proxy/upstream.ts";
 import { policyPath, readPolicy } from "./policy_file.ts";
+import type { NodePeers } from "./peer_services.ts";
 import type { RealmState } from "./realm_state.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, desiredReplicas, proxiedPortOf } from "./realm/desired.ts";
@@ -46,6 +48,8 @@ export interface NodeInit {
   readonly engines: Engines;
   readonly blobs: Blobs;
   readonly clock: Clock;
+  /** The other nodes; without them nobody is asked for anything. */
+  readonly peers?: NodePeers;
   readonly ended: SupervisorInit["ended"];
 }
 
@@ -71,6 +75,7 @@ const REFUSED_KEPT = 20;
 /** See the module. */
 export class Node {
   readonly supervisor: Supervisor;
+  readonly bytes: ComponentBytes;
   readonly #keyValues: KeyValues;
   readonly #logs = new Map<string, LogRing>();
   readonly #upstreams = new Map<string, Upstream>();
@@ -81,6 +86,7 @@ export class Node {
 
   constructor(readonly init: NodeInit) {
     this.#keyValues = new KeyValues(join(init.dataFolder, "keyvalue"));
+    this.bytes = new ComponentBytes(init.blobs, init.peers);
     this.supervisor = new Supervisor({
       clock: init.clock,
       start: (replica, io) => this.#start(replica, io),
@@ -150,9 +156,15 @@ export class Node {
   }
 
   async close(): Promise<void> {
+    this.bytes.retain(new Set());
     await this.supervisor.close();
     this.#keyValues.close();
     for (const ring of this.#logs.values()) ring.close();
+  }
+
+  /** Who takes the requests to a component; `undefined` where it takes none. */
+  upstream(component: string): Upstream | undefined {
+    return this.#upstreams.get(component);
   }
 
   /**
@@ -227,7 +239,13 @@ export class Node {
         there.maxConcurrency === maxConcurrency;
       if (same) continue;
       // Requests that wait at the old one keep their places there.
-      const options = { component: name, maxConcurrency, requestTimeoutMs };
+      const elsewhere = this.init.peers?.elsewhere(name);
+      const options = {
+        component: name,
+        maxConcurrency,
+        requestTimeoutMs,
+        ...(elsewhere ? { elsewhere } : {}),
+      };
       const replicas = there?.expectsFirst ? undefined : there?.replicas;
       this.#upstreams.set(name, new Upstream(options, replicas));
     }
@@ -246,6 +264,7 @@ export class Node {
     for (const [name, upstream] of this.#upstreams) {
       if (upstream.expectsFirst && !wanted.has(name)) upstream.setReplicas([]); // none will come
     }
+    this.bytes.retain(new Set(this.#desired.map(({ digest }) => digest)));
     this.supervisor.set(this.#desired, { mayStart: this.mayStart });
   }
 
@@ -254,7 +273,7 @@ export class Node {
     io: Pick<StartOptions, "stdio" | "notice" | "log">,
   ): Promise<Replica> {
     const engine = this.init.engines[replica.spec.isolation];
-    const prepared = await engine.prepare(await this.bytes(replica.component, replica.digest));
+    const prepared = await engine.prepare(await this.bytes.whenever(replica.digest, io.notice));
     const { spec, proxiedPort } = replica;
     const grants = await this.#grants(replica);
     const proxied = proxiedPort === undefined ? undefined : new ProxiedListener(proxiedPort);
@@ -274,17 +293,6 @@ export class Node {
     if (!proxied) return live;
     const { RoutedCommand } = await import("./routed_command.ts");
     return RoutedCommand.start(live, proxied);
-  }
-
-  /** The bytes of a component. Throws RealmError `not-found` when they are not here. */
-  async bytes(component: string, digest: string): Promise<Uint8Array> {
-    const bytes = await this.init.blobs.get(digest);
-    if (bytes) return bytes;
-    throw new RealmError(
-      "not-found",
-      `Cannot start ${component}: its bytes sha256:${digest} are not on this node`,
-      { hint: "Run realm apply, which sends what is missing" },
-    );
   }
 
   /** What it does for a replica beside the network. */
@@ -348,10 +356,10 @@ export class Node {
     const match = matchRoute(this.#routes, host, path, Math.random());
     if (!match) return undefined;
     let upstream = this.#upstreams.get(match.component);
-    if (!upstream?.replicas.length) {
+    if (!upstream?.isServed) {
       for (const other of match.alternatives) {
         const candidate = this.#upstreams.get(other);
-        if (candidate?.replicas.length) upstream = candidate;
+        if (candidate?.isServed) upstream = candidate;
       }
     }
     return upstream && { route: match.component, upstream, path: match.path };

@@ -23,7 +23,7 @@ import { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import { decodeSigned, type Event, type SignedEvent } from "./kernel/event.ts";
 import { formatPublicKey, parsePublicKey } from "./kernel/key.ts";
-import type { Blobs, Engines } from "./kernel/ports.ts";
+import type { Engines } from "./kernel/ports.ts";
 import type { Node } from "./node.ts";
 import { readControlEvent } from "./realm/control_event.ts";
 import { desiredReplicas } from "./realm/desired.ts";
@@ -49,7 +49,7 @@ export interface NodeApiInit {
 
 /** See the module. */
 export class NodeApi implements ControlApi {
-  readonly blobs: Pick<Blobs, "has" | "put">;
+  readonly blobs: ControlApi["blobs"];
   readonly #state: RealmState;
   readonly #engines: Engines;
   readonly #startedAtMs: number;
@@ -60,7 +60,11 @@ export class NodeApi implements ControlApi {
     this.#state = state;
     this.#engines = engines;
     this.#startedAtMs = clock.wallMs();
-    this.blobs = { has: (digest) => blobs.has(digest), put: (bytes) => blobs.put(bytes) };
+    this.blobs = {
+      has: (digest) => blobs.has(digest),
+      put: (bytes) => blobs.put(bytes),
+      get: (digest, signal) => init.node.bytes.get(digest, signal),
+    };
   }
 
   manifest(): CurrentManifest | null {
@@ -263,8 +267,8 @@ export class NodeApi implements ControlApi {
     const live = manifest.nodes.keys();
     const here = desiredReplicas({ manifest, digests, node: node.name, live });
     const components = new Map(here.map((r) => [r.component, r]));
-    await Promise.all([...components].map(async ([name, { digest, spec }]) => {
-      await this.#engines[spec.isolation].prepare(await node.bytes(name, digest));
+    await Promise.all([...components.values()].map(async ({ digest, spec }) => {
+      await this.#engines[spec.isolation].prepare(await node.bytes.get(digest));
     }));
   }
 

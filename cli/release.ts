@@ -15,6 +15,7 @@ import type { Manifest } from "../agent/realm/manifest.ts";
 import type { ManifestSignature } from "../agent/realm/manifest_signature.ts";
 import type { Author, EventsAnswer } from "./author.ts";
 import type { Context } from "./context.ts";
+import { withAgent } from "./connection.ts";
 import { GENESIS_FILE } from "./key.ts";
 import type { NodeStatus } from "./nodes.ts";
 import { printable } from "./output.ts";
@@ -62,7 +63,12 @@ export async function readRelease(context: Context, file: string): Promise<Relea
   requireSupported(manifest, file);
   const fetched = await Promise.all(
     [...manifest.components].map(async ([name, component]) => {
-      const found = await fetchComponent(name, component, path.dirname(full));
+      const found = await fetchComponent(
+        name,
+        component,
+        path.dirname(full),
+        (digest) => withAgent(context, (agent) => agent.getBlob(digest)),
+      );
       context.detail(`component ${name}: sha256 ${found.digest}, ${found.bytes.length} bytes`);
       return [name, found] as const;
     }),

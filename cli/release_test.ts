@@ -269,3 +269,17 @@ Deno.test("push refuses another component, another world, and what the manifest 
     }
     assert.equal(agent.current?.version, 1);
   }));
+
+Deno.test("apply takes p2p: components from the agent, by digest", () =>
+  withRelease(async ({ agent, realm, write }) => {
+    const bytes = await fixture("http-hello.wasm");
+    const digest = await sha256Hex(bytes);
+    await write({ hello: `source = "p2p:${digest}"\nworld = "wasi:http/proxy"` });
+    const missing = await realm("apply", "realm.toml", "--yes");
+    assert.equal(missing.status, 4, missing.stderr);
+    assert.match(missing.stderr, /not-found.*hello.*it is not there/);
+    await agent.blobs.put(bytes);
+    const there = await realm("apply", "realm.toml", "--yes");
+    assert.equal(there.status, 0, there.stderr);
+    assert.equal(parseManifestSignature(agent.current!.signature).digests.get("hello"), digest);
+  }));

@@ -66,7 +66,7 @@ export interface BlobDownloadInit {
 }
 
 /** Peers that are asked at once. */
-export const PEERS_MAX = 4;
+export const BLOB_PEERS_MAX = 4;
 /** Chunks asked of one peer ahead. */
 const AHEAD_MAX = 4;
 /** Chunks asked for and held at once: 8 MiB. */
@@ -169,7 +169,7 @@ export class BlobDownload {
   /** Asks as many peers as may be at once; ends when there is none left. */
   #fill(): void {
     if (this.#stop.signal.aborted) return;
-    while (this.#sessions.size < PEERS_MAX && this.#waiting.length > 0) {
+    while (this.#sessions.size < BLOB_PEERS_MAX && this.#waiting.length > 0) {
       const peer = this.#waiting.shift()!;
       this.#sessions.set(peer, undefined);
       void this.#session(peer);

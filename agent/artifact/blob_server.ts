@@ -35,15 +35,19 @@ export interface BlobServerInit {
   readonly network: Pick<Network, "handle">;
   readonly blobs: BlobPieces;
   readonly clock: Clock;
-  /** What one peer gets at most; 64 MiB/s unless given. */
+  /** What one peer gets at most; {@link PEER_BLOB_BYTES_PER_SECOND} unless given. */
   readonly bytesPerSecond?: number;
-  /** Streams of one peer; 4 unless given. */
+  /** Streams of one peer; {@link PEER_BLOB_STREAMS_MAX} unless given. */
   readonly peerStreamsMax?: number;
-  /** Streams of all; 32 unless given. */
+  /** Streams of all; {@link BLOB_STREAMS_MAX} unless given. */
   readonly streamsMax?: number;
   /** A stream without a request, or that takes nothing, ends after so long; 30 s unless given. */
   readonly idleMs?: number;
 }
+
+const PEER_BLOB_BYTES_PER_SECOND = 64 * 1024 * 1024;
+const PEER_BLOB_STREAMS_MAX = 4;
+const BLOB_STREAMS_MAX = 32;
 
 /** Blobs whose states are kept; 32 KiB for the largest blob. */
 const CHAINS_KEPT = 16;
@@ -71,9 +75,9 @@ export class BlobServer {
   readonly #unhandle: () => void;
 
   constructor(readonly init: BlobServerInit) {
-    this.#bytesPerSecond = init.bytesPerSecond ?? 64 * 1024 * 1024;
-    this.#peerStreamsMax = init.peerStreamsMax ?? 4;
-    this.#streamsMax = init.streamsMax ?? 32;
+    this.#bytesPerSecond = init.bytesPerSecond ?? PEER_BLOB_BYTES_PER_SECOND;
+    this.#peerStreamsMax = init.peerStreamsMax ?? PEER_BLOB_STREAMS_MAX;
+    this.#streamsMax = init.streamsMax ?? BLOB_STREAMS_MAX;
     this.#idleMs = init.idleMs ?? 30_000;
     this.#unhandle = init.network.handle(BLOBS_PROTOCOL, (stream) => void this.#answer(stream));
   }

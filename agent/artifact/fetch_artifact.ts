@@ -1,7 +1,7 @@
 /**
  * Fetches the component that a manifest's `source` names, and checks its digest.
  *
- * One file per scheme; `file:`, `http:` and `https:` for now.
+ * One file per scheme; `file:`, `http:`, `https:` and `p2p:` for now.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { RealmError } from "../kernel/error.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import { fetchFile } from "./file_source.ts";
 import { fetchHttp } from "./http_source.ts";
+import { fetchP2p, type PeerBlob } from "./p2p_source.ts";
 
 /** Largest component unless told otherwise. */
 export const ARTIFACT_BYTES_MAX = 256 * 1024 * 1024;
@@ -27,6 +28,8 @@ export interface ArtifactRequest {
   readonly timeoutMs?: number;
   /** Rejects with its reason when aborted. */
   readonly signal?: AbortSignal;
+  /** Where `p2p:` blobs come from. */
+  readonly peerBlob?: PeerBlob;
 }
 
 /** A component's bytes and their name. */
@@ -37,7 +40,7 @@ export interface Artifact {
 }
 
 /** Schemes of the manifest that a later version fetches. */
-const LATER = ["registry", "s3", "ipfs", "p2p"];
+const LATER = ["registry", "s3", "ipfs"];
 
 /**
  * Fetches and checks.
@@ -58,6 +61,8 @@ export async function fetchArtifact(request: ArtifactRequest): Promise<Artifact>
     if (scheme === "file") bytes = await fetchFile(source, { manifestFolder, bytesMax, signal });
     else if (scheme === "http" || scheme === "https") {
       bytes = await fetchHttp(source, { bytesMax, signal });
+    } else if (scheme === "p2p") {
+      bytes = await fetchP2p(source, { bytesMax, signal, peerBlob: request.peerBlob });
     } else throw unknownScheme(source, scheme);
   } catch (error) {
     if (late.signal.aborted) {
@@ -86,13 +91,13 @@ function unknownScheme(source: string, scheme: string | undefined): RealmError {
       "unsupported",
       `Cannot fetch "${source}": ${scheme}: is not supported yet`,
       {
-        hint: "Use file:, http: or https:",
+        hint: "Use file:, http:, https: or p2p:",
       },
     );
   }
   return new RealmError(
     "invalid-config",
-    `Cannot fetch "${source}": wanted file:, http: or https: at its start`,
-    { hint: scheme === undefined ? `Write file:${source}` : "Use file:, http: or https:" },
+    `Cannot fetch "${source}": wanted file:, http:, https: or p2p: at its start`,
+    { hint: scheme === undefined ? `Write file:${source}` : "Use file:, http:, https: or p2p:" },
   );
 }

@@ -87,7 +87,7 @@ Deno.test("fetchArtifact() names both digests when they differ", () =>
 
 Deno.test("fetchArtifact() refuses schemes it does not know", async () => {
   const get = (source: string) => fetchArtifact({ source, manifestFolder: "/" });
-  for (const source of ["registry:ghcr.io/a/b@sha256:0", "s3:b/k", "ipfs:bafy", "p2p:bafy"]) {
+  for (const source of ["registry:ghcr.io/a/b@sha256:0", "s3:b/k", "ipfs:bafy"]) {
     await assert.rejects(get(source), hasCode("unsupported", /not supported yet$/));
   }
   for (
@@ -209,4 +209,23 @@ Deno.test("fetchArtifact() says that a server cannot be reached", async () => {
     fetchArtifact({ source, manifestFolder: "/" }),
     (error) => hasCode("failed")(error) && (error as Error).message.includes(source),
   );
+});
+
+Deno.test("fetchArtifact() gets p2p: by digest from who has it", async () => {
+  const get = (source: string, options: Partial<ArtifactRequest> = {}) =>
+    fetchArtifact({ source, manifestFolder: "/", ...options });
+  const asked: string[] = [];
+  const peerBlob = async (digest: string) => {
+    asked.push(digest);
+    return new TextEncoder().encode("abc");
+  };
+  assert.equal((await get(`p2p:${ABC}`, { peerBlob, sha256: ABC })).sha256, ABC);
+  assert.deepEqual(asked, [ABC]);
+  await assert.rejects(get(`p2p:${ABC}`), hasCode("unsupported", /no agent to ask/));
+  await assert.rejects(get(`p2p:${ABC}`, { peerBlob, bytesMax: 2 }), hasCode("limit-exceeded"));
+  for (const source of ["p2p:", "p2p:bafy", `p2p:${ABC.toUpperCase()}`, `p2p:${ABC}0`]) {
+    await assert.rejects(get(source, { peerBlob }), hasCode("invalid-config"), source);
+  }
+  const wrong = async () => new TextEncoder().encode("abd");
+  await assert.rejects(get(`p2p:${ABC}`, { peerBlob: wrong }), hasCode("digest-mismatch"));
 });

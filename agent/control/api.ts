@@ -20,6 +20,7 @@
  * | `GET /v1/peers` | `{ peers: PeerStatus[] }` |
  * | `POST /v1/peers` {@link PeerRequest} | {@link PeerAnswer} |
  * | `HEAD`, `PUT /v1/blobs/DIGEST` | 200 or 404, 201 |
+ * | `GET /v1/blobs/DIGEST` | its bytes, which other nodes are asked for |
  * | `GET /v1/components/NAME/logs?follow&tail&since&replica` | server-sent {@link LogEvent}s |
  * | `GET /metrics` | Prometheus text |
  *
@@ -436,7 +437,10 @@ export interface ControlApi {
   peers(): Awaitable<readonly PeerStatus[]>;
   /** Connects to a multiaddr, now and from now on. */
   addPeer(address: string): Awaitable<PeerAnswer>;
-  readonly blobs: Pick<Blobs, "has" | "put">;
+  readonly blobs: Pick<Blobs, "has" | "put"> & {
+    /** Of this node, or of others; `undefined` or RealmError `not-found` where they have none. */
+    get(digest: string, signal: AbortSignal): Promise<Uint8Array | undefined>;
+  };
   /**
    * The lines that are there and, with `follow`, those to come. Not reading slows nobody: what was
    * overwritten meanwhile comes as one `missed`. The signal ends the stream.

@@ -63,6 +63,8 @@ export interface ControlClient {
   hasBlob(digest: string): Promise<boolean>;
   /** Uploads the bytes unless the agent has them, and returns their digest. */
   putBlob(bytes: Uint8Array): Promise<string>;
+  /** Bytes of this node, or of others. Throws RealmError `not-found`. */
+  getBlob(digest: string): Promise<Uint8Array>;
   /**
    * Lines and gaps, in order. Ends when all is told; with `follow`, when the signal is aborted or
    * the loop is left. Throws `unreachable` when the agent goes away in between.
@@ -140,6 +142,12 @@ class SocketClient implements ControlClient {
     if (response.status === 404) return false;
     // The answer to HEAD has no body that could say more.
     throw new RealmError("failed", `Cannot look up blob ${digest}: HTTP ${response.status}`);
+  }
+
+  async getBlob(digest: string): Promise<Uint8Array> {
+    const response = await this.#fetch(`/v1/blobs/${digest}`, {}, this.#longTimeoutMs);
+    if (!response.ok) await this.#text(response); // throws what the agent says
+    return new Uint8Array(await response.arrayBuffer());
   }
 
   async putBlob(bytes: Uint8Array): Promise<string> {

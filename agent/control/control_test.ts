@@ -93,6 +93,17 @@ Deno.test(
 );
 
 Deno.test(
+  "client gets a blob, and the reason where there is none",
+  served(async ({ api, client }) => {
+    const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+    const digest = await api.blobs.put(bytes);
+    assert.deepEqual(await client.getBlob(digest), bytes);
+    await assert.rejects(client.getBlob("0".repeat(64)), hasCode("not-found", /it is not there/));
+    await assert.rejects(client.getBlob("x"), hasCode("usage", /hex digits/));
+  }),
+);
+
+Deno.test(
   "client throws the agent's error with its code and hint",
   served(async ({ api, client }) => {
     api.failure = new RealmError("stale", "Cannot apply manifest: version 3, wanted more than 7", {

@@ -195,6 +195,7 @@ export class FakeApi implements ControlApi {
 
   readonly blobs = {
     has: async (digest: string): Promise<boolean> => this.stored.has(digest),
+    get: async (digest: string): Promise<Uint8Array | undefined> => this.stored.get(digest),
     put: async (bytes: Uint8Array): Promise<string> => {
       const digest = await sha256Hex(bytes);
       this.stored.set(digest, bytes);

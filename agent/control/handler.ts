@@ -135,13 +135,16 @@ export function controlHandler(
   // A HEAD request is answered by the GET route without its body.
   app.get("/v1/blobs/:digest", async (c) => {
     const digest = readDigest(c);
-    if (c.req.method !== "HEAD") {
-      throw new RealmError(
-        "usage",
-        `Cannot read blob ${digest}: the control API only stores blobs`,
-      );
+    if (c.req.method === "HEAD") {
+      return new Response(null, { status: await api.blobs.has(digest) ? 200 : 404 });
     }
-    return new Response(null, { status: await api.blobs.has(digest) ? 200 : 404 });
+    const bytes = await api.blobs.get(digest, c.req.raw.signal);
+    if (bytes === undefined) {
+      throw new RealmError("not-found", `Cannot read blob ${digest}: it is not there`);
+    }
+    return new Response(bytes as Uint8Array<ArrayBuffer>, {
+      headers: { "content-type": "application/octet-stream" },
+    });
   });
 
   app.put("/v1/blobs/:digest", async (c) => {

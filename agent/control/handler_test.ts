@@ -60,7 +60,6 @@ Deno.test("handler takes blobs under their own digest only", async () => {
   const right = await ask(`/v1/blobs/${ABC}`, { method: "PUT", body: "abc" });
   assert.deepEqual(right, { status: 201, body: { digest: ABC } });
   assert.equal((await head()).status, 200);
-  assert.equal((await ask(`/v1/blobs/${ABC}`)).status, 400);
   assert.equal((await ask(`/v1/blobs/..%2F${ABC}`, { method: "PUT", body: "abc" })).status, 400);
 });
 

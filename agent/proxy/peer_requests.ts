@@ -38,13 +38,17 @@ export interface PeerRequestsInit {
   readonly network: Pick<Network, "handle">;
   /** The upstream of a component here. */
   readonly upstreamOf: (component: string) => Upstream | undefined;
-  /** Streams of one peer; 160 unless given: more than a peer has requests at once. */
+  /** Streams of one peer; {@link PEER_HTTP_STREAMS_MAX} unless given. */
   readonly peerStreamsMax?: number;
-  /** Streams of all; 1,024 unless given. */
+  /** Streams of all; {@link HTTP_STREAMS_MAX} unless given. */
   readonly streamsMax?: number;
   /** A stream on which no whole request comes ends after so long; 60 s unless given. */
   readonly idleMs?: number;
 }
+
+/** More than a peer has requests at once (`PEER_REQUESTS_MAX`), with those that are free. */
+const PEER_HTTP_STREAMS_MAX = 160;
+const HTTP_STREAMS_MAX = 1024;
 
 /** See the module. */
 export class PeerRequests {
@@ -57,8 +61,8 @@ export class PeerRequests {
   readonly #unhandle: () => void;
 
   constructor(readonly init: PeerRequestsInit) {
-    this.#peerStreamsMax = init.peerStreamsMax ?? 160;
-    this.#streamsMax = init.streamsMax ?? 1024;
+    this.#peerStreamsMax = init.peerStreamsMax ?? PEER_HTTP_STREAMS_MAX;
+    this.#streamsMax = init.streamsMax ?? HTTP_STREAMS_MAX;
     this.#idleMs = init.idleMs ?? 60_000;
     this.#unhandle = init.network.handle(HTTP_PROTOCOL, (stream) => void this.#answer(stream));
   }

@@ -45,10 +45,11 @@ export interface PeerUpstreamsInit {
   readonly network: Pick<Network, "open">;
   /** Other nodes that are live, connected and report replicas of the component. */
   readonly replicasOf: (component: string) => readonly PeerReplicas[];
-  /** Requests to one peer at once; 128 unless given. */
+  /** Requests to one peer at once; {@link PEER_REQUESTS_MAX} unless given. */
   readonly peerRequestsMax?: number;
 }
 
+const PEER_REQUESTS_MAX = 128;
 /** Streams that are free are ended after so long, at the latest twice of it. */
 const IDLE_MS = 20_000;
 const IDLE_MAX = 32;
@@ -66,7 +67,7 @@ export class PeerUpstreams {
   #isClosed = false;
 
   constructor(readonly init: PeerUpstreamsInit) {
-    this.#requestsMax = init.peerRequestsMax ?? 128;
+    this.#requestsMax = init.peerRequestsMax ?? PEER_REQUESTS_MAX;
   }
 
   /** Those of one component. */

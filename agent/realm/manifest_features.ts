@@ -19,7 +19,7 @@ export interface UnsupportedFeature {
   readonly feature: string;
 }
 
-const SOURCES = ["file", "http", "https"];
+const SOURCES = ["file", "http", "https", "p2p"];
 
 /** For each key of a component: whether it is used, and what it is. */
 const COMPONENT_FEATURES: readonly {

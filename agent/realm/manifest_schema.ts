@@ -191,7 +191,7 @@ const SOURCES: Readonly<Record<string, { pattern: RegExp; wanted: string }>> = {
   file: { pattern: /^file:[^\0]+$/, wanted: "file:PATH" },
   s3: { pattern: /^s3:\/\/[a-z0-9.-]+\/.+$/, wanted: "s3://BUCKET/KEY" },
   ipfs: { pattern: /^ipfs:(?:\/\/)?[a-zA-Z0-9]+(?:\/.*)?$/, wanted: "ipfs:CID" },
-  p2p: { pattern: /^p2p:.+$/, wanted: "p2p:DIGEST" },
+  p2p: { pattern: /^p2p:[0-9a-f]{64}$/, wanted: "p2p:SHA256" },
   http: { pattern: /^http:\/\/[^\s@]+$/, wanted: "a URL without credentials" },
   https: { pattern: /^https:\/\/[^\s@]+$/, wanted: "a URL without credentials" },
 };

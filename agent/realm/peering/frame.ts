@@ -26,7 +26,7 @@ export const NAME_LENGTH_MAX = 63;
 export const ADDRESS_LENGTH_MAX = 256;
 export const PROGRAM_LENGTH_MAX = 64;
 /** Signed events or health records in one frame. */
-export const BATCH_MAX = 1024;
+export const FRAME_ITEMS_MAX = 1024;
 
 /** Events of one `vouch`, the approval last. */
 export const VOUCH_EVENTS_MAX = 16;
@@ -96,13 +96,13 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
       return { frame: "vouch", events: list(value.events, VOUCH_EVENTS_MAX, bytesOf) };
     case "events":
       keys(value, "events frame");
-      return { frame: "events", events: list(value.events, BATCH_MAX, bytesOf) };
+      return { frame: "events", events: list(value.events, FRAME_ITEMS_MAX, bytesOf) };
     case "sync":
       keys(value, "frame message");
       return { frame: "sync", message: bytesOf(value.message) };
     case "health":
       keys(value, "frame records");
-      return { frame: "health", records: list(value.records, BATCH_MAX, bytesOf) };
+      return { frame: "health", records: list(value.records, FRAME_ITEMS_MAX, bytesOf) };
     default:
       text(value.frame, NAME_LENGTH_MAX);
       return undefined;

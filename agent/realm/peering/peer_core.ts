@@ -37,9 +37,9 @@ import type { Offered, RealmLog, Refusal } from "../realm_log.ts";
 import { type RealmView, viewDigest } from "../realm_view.ts";
 import {
   ADDRESSES_MAX,
-  BATCH_MAX,
   decodeFrame,
   type Frame,
+  FRAME_ITEMS_MAX,
   type Hello,
   HELLO_BYTES_MAX,
 } from "./frame.ts";
@@ -760,7 +760,9 @@ function* batches(encoded: readonly Uint8Array[]): Iterable<Uint8Array[]> {
   let batch: Uint8Array[] = [];
   let size = 0;
   for (const bytes of encoded) {
-    if (batch.length === BATCH_MAX || (batch.length > 0 && size + bytes.length > BATCH_BYTES)) {
+    if (
+      batch.length === FRAME_ITEMS_MAX || (batch.length > 0 && size + bytes.length > BATCH_BYTES)
+    ) {
       yield batch;
       batch = [];
       size = 0;

@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { eventually } from "../tests/peer_network.ts";
+import { formatPublicKey } from "./kernel/key.ts";
+import type { Network, Replica } from "./kernel/ports.ts";
+import { MemoryHub } from "./net/memory_network.ts";
+import { PeerServices } from "./peer_services.ts";
+import { Upstream } from "./proxy/upstream.ts";
+import { MemoryBlobs } from "./store/memory_blobs.ts";
+import { systemClock } from "./system_clock.ts";
+
+const key = (n: number) => formatPublicKey(new Uint8Array(32).fill(n));
+
+/** What a test says of the nodes. */
+class Known {
+  readonly approved = new Set<string>();
+  readonly live = new Set<string>();
+  readonly replicas = new Map<string, { component: string; running: number }[]>();
+
+  isApproved = (peer: string) => this.approved.has(peer);
+  isLive = (peer: string) => this.live.has(peer);
+  healthOf = (peer: string) => ({ record: { replicas: this.replicas.get(peer) ?? [] } }) as never;
+}
+
+interface Machine {
+  readonly network: Network;
+  readonly blobs: MemoryBlobs;
+  readonly services: PeerServices;
+}
+
+/** Nodes 1 and 2, connected; the second has a replica of `shop`. */
+async function withTwo(use: (one: Machine, two: Machine, known: Known) => Promise<void>) {
+  const hub = new MemoryHub();
+  const known = new Known();
+  // The gate of the agent: streams for approved nodes only.
+  const gate = { mayConnect: () => true, mayOpen: (peer: string) => known.isApproved(peer) };
+  const clock = { ...systemClock, monotonicMs: () => performance.now() * 1e6 }; // reports never age
+  const machines = [1, 2].map((n): Machine => {
+    const network = hub.join(key(n), gate);
+    const blobs = new MemoryBlobs();
+    return { network, blobs, services: new PeerServices({ network, blobs, clock, known }) };
+  });
+  const [one, two] = machines as [Machine, Machine];
+  const replica = {
+    exited: new Promise(() => {}),
+    handle: async () => ({ status: 200, headers: [], body: new TextEncoder().encode("two") }),
+  } as unknown as Replica;
+  const options = { component: "shop", maxConcurrency: 8, requestTimeoutMs: 1_000 };
+  const upstream = new Upstream(options, [replica]);
+  two.services.answerRequests((component) => component === "shop" ? upstream : undefined);
+  await one.network.dial(two.network.addresses()[0]!);
+  try {
+    await use(one, two, known);
+  } finally {
+    for (const { services, network } of machines) {
+      services.close();
+      await network.close();
+    }
+  }
+}
+
+const REQUEST = {
+  method: "GET",
+  url: "http://h/",
+  headers: [],
+  body: null,
+  signal: new AbortController().signal,
+};
+
+Deno.test("PeerServices sends requests to nodes that are approved, live, and report replicas", () =>
+  withTwo(async (one, two, known) => {
+    const { self } = two.network;
+    const shop = one.services.elsewhere("shop");
+    known.approved.add(one.network.self);
+    assert.equal(shop.isAvailable(), false);
+    known.replicas.set(self, [{ component: "other", running: 1 }, {
+      component: "shop",
+      running: 1,
+    }]);
+    assert.equal(shop.isAvailable(), false, "not approved");
+    known.approved.add(self);
+    assert.equal(shop.isAvailable(), false, "not live");
+    known.live.add(self);
+    assert.equal(shop.isAvailable(), true);
+    const { body } = await shop.handle(REQUEST);
+    assert.equal(new TextDecoder().decode(body as Uint8Array), "two");
+    assert.equal(one.services.elsewhere("third").isAvailable(), false);
+    known.replicas.set(self, [{ component: "shop", running: 0 }]);
+    assert.equal(shop.isAvailable(), false, "none runs");
+  }));
+
+Deno.test("PeerServices gives nothing to a key that is not approved, and asks it for nothing", () =>
+  withTwo(async (one, two, known) => {
+    const digest = await two.blobs.put(new Uint8Array(1_000));
+    known.live.add(two.network.self);
+    known.replicas.set(two.network.self, [{ component: "shop", running: 1 }]);
+    await assert.rejects(one.services.fetch(digest), { code: "not-found" }, "it is not asked");
+    known.approved.add(two.network.self);
+    await assert.rejects(one.services.fetch(digest), { code: "not-found" }, "it gives nothing");
+    await assert.rejects(one.services.elsewhere("shop").handle(REQUEST), /No other node/);
+    known.approved.add(one.network.self);
+    await one.services.fetch(digest);
+    assert.ok(await one.blobs.has(digest));
+    await one.services.elsewhere("shop").handle(REQUEST);
+  }));
+
+Deno.test("PeerServices fetches what it waits for as soon as a peer is approved", () =>
+  withTwo(async (one, two, known) => {
+    const digest = await two.blobs.put(new Uint8Array(1_000));
+    let waits = 0;
+    const got = one.services.fetchWhenever(digest, { waiting: () => waits++ });
+    await eventually(() => waits === 1, "it waits");
+    known.approved.add(one.network.self).add(two.network.self);
+    one.services.offer(two.network.self);
+    await got;
+    assert.ok(await one.blobs.has(digest));
+  }));
