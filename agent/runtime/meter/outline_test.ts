@@ -21,11 +21,21 @@ const NESTED = `(module (import "env" "seen" (func $seen))
     (local.get $sum)))`;
 const NESTED_RESULT = (39 * 40 / 2) ** 2;
 
+/** The same in a function that would call itself. */
+const RECURSIVE = NESTED
+  .replace('(func (export "f")', '(func $f (export "f")')
+  .replace(
+    "(local.set $j (i32.const 0))",
+    `
+        (if (i32.eq (local.get $i) (i32.const 99)) (then (drop (call $f))))
+        (local.set $j (i32.const 0))`,
+  );
+
 /** Runs {@link NESTED}, and gives the stacks that it was seen with, each once, in order. */
-async function stacksOf(host: TestHost): Promise<string[]> {
+async function stacksOf(host: TestHost, wat = NESTED): Promise<string[]> {
   const seen = new Set<string>();
   const imports = { env: { seen: () => seen.add(frames().join(" ")) } };
-  const { exports } = await run(NESTED, { host, imports });
+  const { exports } = await run(wat, { host, imports });
   const { stack: { value: stack }, outline: { value: outline } } = host;
   assert.equal(exports.f(), NESTED_RESULT);
   assert.deepEqual([host.stack.value, host.outline.value], [stack, outline]);
@@ -40,6 +50,14 @@ Deno.test("a loop whose slice is used up goes on in a function of its own, in th
   assert.notEqual(inner, outer);
   assert.equal(third![0], inner);
   assert.equal(third![2], fromFunction);
+});
+
+Deno.test("only the outermost loops of a function that calls itself go on in functions of their own", async () => {
+  // A slice for every check.
+  const depths = async (wat: string) =>
+    (await stacksOf(new TestHost(1), wat)).map((stack) => stack.split(" ").length);
+  assert.deepEqual(await depths(NESTED), [3]);
+  assert.deepEqual(await depths(RECURSIVE), [2]);
 });
 
 Deno.test("loops stay where they are while slices last, and where there is no room for more frames", async () => {
