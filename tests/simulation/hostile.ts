@@ -48,7 +48,7 @@ export class Traitor extends SimulatedNode {
     if (kind !== "hello" && this.#kept.length < 50) this.#kept.push(frame);
     const isOpen = kind !== "hello" && kind !== "pending" && kind !== "ready";
     if (isOpen && this.#does("withhold", 0.5) && kind !== "health") return true;
-    if (isOpen && random.chance(0.1)) {
+    if (isOpen && random.chance(0.2)) {
       for (const bytes of this.#crime()) super.transmit(endpoint, peer, bytes);
     }
     if (!this.#does("damage", 0.03)) return super.transmit(endpoint, peer, frame);
@@ -65,7 +65,7 @@ export class Traitor extends SimulatedNode {
     const { random } = this;
     if (this.#does("replay", 0.5) && this.#kept.length > 0) yield random.pick(this.#kept);
     if (this.#does("garbage", 0.1)) yield random.bytes(random.between(0, 200));
-    if (this.#does("forge", 0.2)) yield* this.#event(this.world.owner, this.#manifest(), true);
+    if (this.#does("forge", 0.4)) yield* this.#event(this.world.owner, this.#manifest(), true);
     if (this.#does("usurp", 0.3)) {
       const approve = { kind: "approve", key: this.key, name: "mine" } as const;
       yield* this.#event(this.player, random.chance(0.5) ? this.#manifest() : approve, false);
@@ -82,7 +82,8 @@ export class Traitor extends SimulatedNode {
   #manifest(): ControlEvent {
     const text = `[owner]\npubkey = "${this.world.owner.key}"\n[nodes.${this.name}]\n`;
     const known = this.world.manifests.size;
-    const manifest = this.world.manifest(text, 100 + known, new Map(), this.player);
+    const liar = { ...this.player, publicKey: this.world.owner.publicKey };
+    const manifest = this.world.manifest(text, 100 + known, new Map(), liar);
     this.world.manifests.delete(manifest.signature.sha256);
     return manifest;
   }

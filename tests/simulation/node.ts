@@ -5,17 +5,15 @@
  *
  * @module
  */
-import { encodeCanonical } from "../../agent/kernel/canonical.ts";
 import type { SignedEvent } from "../../agent/kernel/event.ts";
-import { type AppliedManifest, followManifest } from "../../agent/realm/applied_manifest.ts";
+import type { AppliedManifest } from "../../agent/realm/applied_manifest.ts";
 import type { ControlEvent } from "../../agent/realm/control_event.ts";
 import { type DesiredReplica, desiredReplicas } from "../../agent/realm/desired.ts";
 import type { Manifest } from "../../agent/realm/manifest.ts";
 import type { OwnHealth } from "../../agent/realm/peering/health_record.ts";
 import { stepsOfMinority } from "../../agent/realm/peering/majority.ts";
-import { PeerCore, type PeerCoreInit } from "../../agent/realm/peering/peer_core.ts";
-import type { Offered } from "../../agent/realm/realm_log.ts";
-import { RealmLog } from "../../agent/realm/realm_log.ts";
+import type { PeerCore, PeerCoreInit } from "../../agent/realm/peering/peer_core.ts";
+import type { Offered, RealmLog } from "../../agent/realm/realm_log.ts";
 import {
   dueAt,
   keyOf,
@@ -100,9 +98,9 @@ export class SimulatedNode {
 
   #start(): void {
     const { world, player, random } = this;
-    const store = this.disk.open();
+    const store = world.openStore(this.disk);
     const observed = new Map<string, ObservedReplica>();
-    const log = RealmLog.open({ store, verify, trust: world.trust });
+    const log = world.openLog({ store, verify, trust: world.trust });
     const epoch = Number(new TextDecoder().decode(store.get(EPOCH) ?? text.encode("0"))) + 1;
     store.write([{ put: EPOCH, value: text.encode(`${epoch}`) }]);
     const storedApplied = store.get(APPLIED);
@@ -259,7 +257,7 @@ export class SimulatedNode {
   #follow(run: Run, store: { write: CrashingDisk["onWrite"] }): void {
     const { view } = run.log;
     if (view === undefined) return;
-    const applied = followManifest(run.applied, view);
+    const applied = this.world.follow(run.applied, view);
     if (applied !== run.applied) {
       run.applied = applied;
       const value = text.encode(JSON.stringify(applied ?? null));
@@ -336,13 +334,4 @@ export class SimulatedNode {
     else this.crash(error.message);
     this.world.timeline.after(this.random.between(100, 5_000), () => this.start());
   }
-}
-
-/** Bytes that name a state, to compare runs. */
-export function stateOf(run: Run): Uint8Array {
-  return encodeCanonical([
-    run.log.topic?.heads.map(({ id }) => id) ?? [],
-    run.applied?.event ?? null,
-    [...run.observed.values()].map((r) => [keyOf(r), r.revision, r.state.kind]),
-  ]);
 }

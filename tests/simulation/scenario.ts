@@ -34,7 +34,8 @@ const KINDS = [
   "traitor",
   "theft",
 ] as const;
-type Kind = typeof KINDS[number];
+/** A kind of trouble. */
+export type Kind = typeof KINDS[number];
 
 /** Nodes in one realm at most: the judge knows no more players. */
 const NODES_MAX = 12;
@@ -50,7 +51,7 @@ export class Scenario {
   constructor(readonly world: World, readonly owners: Owners, readonly troubleMs: number) {
     this.random = world.random.fork("scenario");
     const count = this.random.between(3, KINDS.length);
-    this.#kinds = this.random.shuffled(KINDS).slice(0, count);
+    this.#kinds = world.options.kinds ?? this.random.shuffled(KINDS).slice(0, count);
     world.note("world", `has ${this.#kinds.join(", ")}`);
     const slowest = this.random.pick([5, 20, 100, 400]);
     world.network.delayMs = [1, slowest];

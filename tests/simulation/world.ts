@@ -23,8 +23,11 @@ import type { DesiredReplica, Overrides } from "../../agent/realm/desired.ts";
 import { decodeManifest, type Manifest, parseManifest } from "../../agent/realm/manifest.ts";
 import { signManifestSync } from "../../agent/realm/manifest_signature.ts";
 import { PeerCore, type PeerCoreInit } from "../../agent/realm/peering/peer_core.ts";
-import type { RealmLog, RealmTrust } from "../../agent/realm/realm_log.ts";
+import { RealmLog, type RealmTrust } from "../../agent/realm/realm_log.ts";
+import { followManifest } from "../../agent/realm/applied_manifest.ts";
 import { type Player, player } from "./cast.ts";
+import type { CrashingDisk } from "./crashing_store.ts";
+import type { Kind } from "./scenario.ts";
 import { Judge } from "./judge.ts";
 import { SimulatedNetwork } from "./network.ts";
 import type { SimulatedNode } from "./node.ts";
@@ -43,6 +46,11 @@ export const operator = player("operator");
 /** What differs from the real thing: for tests that break a rule on purpose. */
 export interface WorldOptions {
   readonly makeCore?: (init: PeerCoreInit) => PeerCore;
+  readonly openLog?: (init: Parameters<typeof RealmLog.open>[0]) => RealmLog;
+  readonly openStore?: (disk: CrashingDisk) => ReturnType<CrashingDisk["open"]>;
+  readonly follow?: typeof followManifest;
+  /** The kinds of trouble there are, in place of those that the seed picks. */
+  readonly kinds?: readonly Kind[];
   /** Sees a line for everything that happens. */
   readonly trace?: (line: string) => void;
 }
@@ -110,6 +118,18 @@ export class World {
 
   makeCore(init: PeerCoreInit): PeerCore {
     return this.options.makeCore?.(init) ?? new PeerCore(init);
+  }
+
+  openLog(init: Parameters<typeof RealmLog.open>[0]): RealmLog {
+    return this.options.openLog?.(init) ?? RealmLog.open(init);
+  }
+
+  openStore(disk: CrashingDisk): ReturnType<CrashingDisk["open"]> {
+    return this.options.openStore?.(disk) ?? disk.open();
+  }
+
+  follow(...args: Parameters<typeof followManifest>): ReturnType<typeof followManifest> {
+    return (this.options.follow ?? followManifest)(...args);
   }
 
   /** Something happened that the trace shows. */
