@@ -1,5 +1,9 @@
+import assert from "node:assert/strict";
+import { nodeBackend } from "../crypto_node.ts";
+import { formatPublicKey } from "../kernel/key.ts";
+import { peerIdOfKey } from "../kernel/peer_id.ts";
 import { startLibp2p } from "./libp2p_network.ts";
-import { testNetwork } from "./network_conformance.ts";
+import { testNetwork, until } from "./network_conformance.ts";
 
 /** A seed that no other test has. */
 const seed = () => crypto.getRandomValues(new Uint8Array(32));
@@ -12,3 +16,51 @@ testNetwork("libp2p network", () => ({
   // Port 1 of loopback: nobody listens there.
   nowhere: "/ip4/127.0.0.1/tcp/1",
 }), options);
+
+// With libp2p's own bound of five new connections a second from one address, most would be refused.
+Deno.test("many nodes behind one address join one node at once", options, async () => {
+  const gate = { mayConnect: () => true, mayOpen: () => true };
+  const start = () => startLibp2p({ secretKey: seed(), listen: ["/ip4/127.0.0.1/tcp/0"], gate });
+  const hub = await start();
+  const nodes = await Promise.all(Array.from({ length: 12 }, start));
+  await Promise.all(nodes.map((node) => node.dial(hub.addresses()[0]!)));
+  await until(() => hub.connections().length === nodes.length);
+  await Promise.all([hub, ...nodes].map((node) => node.close()));
+});
+
+Deno.test(
+  "a network needs net, and env for a logger that says nothing, of all permissions",
+  options,
+  async () => {
+    const script = new URL("./two_nodes_fake.ts", import.meta.url).pathname;
+    const config = new URL("../../deno.json", import.meta.url).pathname;
+    const run = ["run", "--quiet", "--no-check", "--no-prompt", "--config", config];
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [...run, "--allow-net=127.0.0.1", "--allow-env", script],
+      env: { NO_COLOR: "1" },
+    }).output();
+    assert.equal(new TextDecoder().decode(stdout), "hello\n", new TextDecoder().decode(stderr));
+  },
+);
+
+Deno.test("a network that cannot listen says where", options, async () => {
+  const gate = { mayConnect: () => true, mayOpen: () => true };
+  const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const listen = [`/ip4/127.0.0.1/tcp/${taken.addr.port}`];
+  await assert.rejects(() => startLibp2p({ secretKey: seed(), listen, gate }), (error: Error) => {
+    assert.equal((error as Error & { code: string }).code, "failed");
+    assert.ok(error.message.includes(listen[0]!), error.message);
+    return true;
+  });
+  taken.close();
+});
+
+Deno.test("the same seed is the same key and the same peer id", options, async () => {
+  const gate = { mayConnect: () => true, mayOpen: () => true };
+  const secretKey = seed();
+  const publicKey = nodeBackend().publicKey(secretKey);
+  const node = await startLibp2p({ secretKey, listen: ["/ip4/127.0.0.1/tcp/0"], gate });
+  assert.equal(node.self, formatPublicKey(publicKey));
+  assert.ok(node.addresses()[0]!.endsWith(`/p2p/${peerIdOfKey(node.self)}`));
+  await node.close();
+});
