@@ -21,6 +21,7 @@ import { Node } from "./node.ts";
 import { NodeApi } from "./node_api.ts";
 import { Metrics } from "./observe/metrics.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
+import { PeerServices } from "./peer_services.ts";
 import { type ProxyServer, serveProxy } from "./proxy/proxy.ts";
 import { RealmMember } from "./realm_member.ts";
 import { type Claim, RealmState } from "./realm_state.ts";
@@ -89,6 +90,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
     const sampler = new NodeSampler(dataFolder);
     let sample = await sampler.sample();
+    const notice = options.notice ?? (() => {});
+    const peers: PeerServices = new PeerServices({
+      blobs,
+      clock,
+      known: {
+        isApproved: (peer) => realm.peer.core.isApproved(peer),
+        isLive: (peer) => realm.peer.core.isLive(peer),
+        healthOf: (peer) => realm.peer.core.healthOf(peer),
+      },
+      upstreamOf: (component) => node.upstream(component),
+      fault: (peer, _, reason) => notice(`Peer ${peer} ${reason}`),
+    });
     const node: Node = new Node({
       name: options.nodeName,
       key: formatPublicKey(keys.publicKey),
@@ -98,6 +111,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       engines: { worker: engine, process: processes },
       blobs,
       clock,
+      peers,
       ended: ({ component, index, startedAtMs, restarts, usage }) =>
         metrics.record({ component, replica: index, instance: startedAtMs, restarts, usage }),
     });
@@ -134,14 +148,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       clock,
       node: () => node,
       sample: () => sample,
+      joined: (network) => peers.join(network),
       changed: () => {
         remote?.review();
+        peers.changed();
         // The core is in the middle of something.
         queueMicrotask(() => void node.takeOver().catch(console.error));
       },
-      notice: options.notice ?? (() => {}),
+      notice,
     });
     opened.push(() => realm.close());
+    opened.push(() => peers.close());
 
     let proxy: ProxyServer | undefined;
     const api = new NodeApi({

@@ -120,3 +120,34 @@ Deno.test(
       await until("equal heads", () => a.agent.status().nodes.every(({ drift }) => !drift));
     }),
 );
+
+Deno.test(
+  "bytes come from other nodes to those that run them, and every proxy answers",
+  options,
+  () =>
+    withCluster(async (cluster) => {
+      const a = await cluster.start("a");
+      await cluster.apply(a, 1); // uploads to a; b alone is to run it
+      const join = a.agent.addresses;
+      const [b, c] = [await cluster.start("b", { join }), await cluster.start("c", { join })];
+      for (const machine of [b, c]) {
+        await until("it asks to join", () => stateOf(a, machine.name) === "pending");
+        await approve(cluster, a, machine.agent.status().node.key, machine.name);
+      }
+      const ask = async ({ agent }: Machine) => {
+        const response = await fetch(`${agent.proxyUrl}/hello`);
+        return `${response.status} ${(await response.text()).trim()}`;
+      };
+      await until("b answers", async () => (await ask(b)).startsWith("200 "));
+      const answer = await ask(b);
+      for (const machine of [a, c]) {
+        await until(`${machine.name} sends it on`, async () => await ask(machine) === answer);
+      }
+      const digest = a.agent.status().components[0]!.digest;
+      assert.equal(await c.control.hasBlob(digest), false, "c does not run it");
+      assert.equal(await sha256Hex(await c.control.getBlob(digest)), digest);
+      assert.equal(await c.control.hasBlob(digest), true, "c was asked for it");
+      await b.stop();
+      await until("nobody is left to answer", async () => (await ask(a)).startsWith("503 "));
+    }),
+);

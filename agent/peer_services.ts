@@ -6,6 +6,7 @@
 import type { BlobProgress, Fault } from "./artifact/blob_download.ts";
 import { BlobServer } from "./artifact/blob_server.ts";
 import { type FetchOptions, PeerBlobs } from "./artifact/peer_blobs.ts";
+import { LateNetwork } from "./late_network.ts";
 import type { BlobPieces, Blobs, Clock, Network } from "./kernel/ports.ts";
 import { PeerRequests } from "./proxy/peer_requests.ts";
 import { type PeerReplicas, PeerUpstreams } from "./proxy/peer_upstream.ts";
@@ -27,10 +28,11 @@ export interface NodePeers {
 
 /** What {@link PeerServices} are made with. */
 export interface PeerServicesInit {
-  readonly network: Network;
   readonly blobs: Blobs & BlobPieces;
   readonly clock: Clock;
   readonly known: PeerKnowledge;
+  /** Who takes requests from other nodes; see {@link PeerRequests}. */
+  readonly upstreamOf: (component: string) => Upstream | undefined;
   /** A peer gave wrong bytes, or was too slow. */
   readonly fault?: (peer: string, fault: Fault, reason: string) => void;
   readonly progress?: (progress: BlobProgress) => void;
@@ -39,17 +41,24 @@ export interface PeerServicesInit {
 /** Reports of other nodes are looked through again after so long. */
 const REPORTS_MS = 250;
 
-/** See the module. Who may open streams is for the network's gate. */
+/**
+ * See the module. Nobody is asked before {@link PeerServices.join}. Who may open streams is for the
+ * network's gate.
+ */
 export class PeerServices implements NodePeers {
+  readonly #network = new LateNetwork();
   readonly #blobs: PeerBlobs;
   readonly #blobServer: BlobServer;
   readonly #upstreams: PeerUpstreams;
-  #requests: PeerRequests | undefined;
+  readonly #requests: PeerRequests;
+  /** Approved peers that are connected, as was last seen. */
+  #met: ReadonlySet<string> = new Set();
   #replicas: ReadonlyMap<string, readonly PeerReplicas[]> = new Map();
   #replicasAtMs = -Infinity;
 
   constructor(readonly init: PeerServicesInit) {
-    const { network, blobs, clock, known, fault, progress } = init;
+    const { blobs, clock, known, fault, progress, upstreamOf } = init;
+    const network = this.#network;
     this.#blobs = new PeerBlobs({
       network,
       blobs,
@@ -63,16 +72,20 @@ export class PeerServices implements NodePeers {
       network,
       replicasOf: (component) => this.#reported().get(component) ?? [],
     });
+    this.#requests = new PeerRequests({ network, upstreamOf });
   }
 
-  /** Answers requests of other nodes from the upstreams of this one. */
-  answerRequests(upstreamOf: (component: string) => Upstream | undefined): void {
-    this.#requests = new PeerRequests({ network: this.init.network, upstreamOf });
+  /** Asks and answers the nodes of a network from now on; once. */
+  join(network: Network): void {
+    this.#network.join(network);
   }
 
-  /** A peer that was connected is approved now, or has what it had not. */
-  offer(peer: string): void {
-    this.#blobs.offer(peer);
+  /** What is known of other nodes changed: who was approved meanwhile may have what is waited for. */
+  changed(): void {
+    const peers = this.#network.connections().map(({ peer }) => peer);
+    const met = new Set(peers.filter((peer) => this.init.known.isApproved(peer)));
+    for (const peer of met) if (!this.#met.has(peer)) this.#blobs.offer(peer);
+    this.#met = met;
   }
 
   fetch(digest: string, options?: FetchOptions): Promise<void> {
@@ -89,7 +102,7 @@ export class PeerServices implements NodePeers {
 
   /** Ends what is under way. */
   close(): void {
-    this.#requests?.close();
+    this.#requests.close();
     this.#upstreams.close();
     this.#blobServer.close();
     this.#blobs.close();
@@ -97,11 +110,11 @@ export class PeerServices implements NodePeers {
 
   /** By component, the nodes that are connected and say that they run it. */
   #reported(): ReadonlyMap<string, readonly PeerReplicas[]> {
-    const { network, clock, known } = this.init;
+    const { clock, known } = this.init;
     const nowMs = clock.monotonicMs();
     if (nowMs - this.#replicasAtMs < REPORTS_MS) return this.#replicas;
     const found = new Map<string, PeerReplicas[]>();
-    for (const { peer } of network.connections()) {
+    for (const { peer } of this.#network.connections()) {
       if (!known.isApproved(peer) || !known.isLive(peer)) continue;
       for (const { component, running } of known.healthOf(peer)?.record.replicas ?? []) {
         if (running < 1) continue;

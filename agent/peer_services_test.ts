@@ -34,19 +34,21 @@ async function withTwo(use: (one: Machine, two: Machine, known: Known) => Promis
   // The gate of the agent: streams for approved nodes only.
   const gate = { mayConnect: () => true, mayOpen: (peer: string) => known.isApproved(peer) };
   const clock = { ...systemClock, monotonicMs: () => performance.now() * 1e6 }; // reports never age
-  const machines = [1, 2].map((n): Machine => {
-    const network = hub.join(key(n), gate);
-    const blobs = new MemoryBlobs();
-    return { network, blobs, services: new PeerServices({ network, blobs, clock, known }) };
-  });
-  const [one, two] = machines as [Machine, Machine];
   const replica = {
     exited: new Promise(() => {}),
     handle: async () => ({ status: 200, headers: [], body: new TextEncoder().encode("two") }),
   } as unknown as Replica;
   const options = { component: "shop", maxConcurrency: 8, requestTimeoutMs: 1_000 };
-  const upstream = new Upstream(options, [replica]);
-  two.services.answerRequests((component) => component === "shop" ? upstream : undefined);
+  const shop = new Upstream(options, [replica]);
+  const machines = [1, 2].map((n): Machine => {
+    const network = hub.join(key(n), gate);
+    const blobs = new MemoryBlobs();
+    const upstreamOf = (component: string) => n === 2 && component === "shop" ? shop : undefined;
+    const services = new PeerServices({ blobs, clock, known, upstreamOf });
+    services.join(network);
+    return { network, blobs, services };
+  });
+  const [one, two] = machines as [Machine, Machine];
   await one.network.dial(two.network.addresses()[0]!);
   try {
     await use(one, two, known);
@@ -110,7 +112,34 @@ Deno.test("PeerServices fetches what it waits for as soon as a peer is approved"
     const got = one.services.fetchWhenever(digest, { waiting: () => waits++ });
     await eventually(() => waits === 1, "it waits");
     known.approved.add(one.network.self).add(two.network.self);
-    one.services.offer(two.network.self);
+    one.services.changed();
     await got;
     assert.ok(await one.blobs.has(digest));
   }));
+
+Deno.test("PeerServices without a network reach nobody, and begin when they join one", async () => {
+  const hub = new MemoryHub();
+  const known = { isApproved: () => true, isLive: () => true, healthOf: () => undefined };
+  const open = { mayConnect: () => true, mayOpen: () => true };
+  const clock = systemClock;
+  const upstreamOf = () => undefined;
+  const [here, there] = [new MemoryBlobs(), new MemoryBlobs()];
+  const digest = await there.put(new Uint8Array(1_000));
+  const one = new PeerServices({ blobs: here, clock, known, upstreamOf });
+  const two = new PeerServices({ blobs: there, clock, known, upstreamOf });
+  const networks = [hub.join(key(1), open), hub.join(key(2), open)] as const;
+  try {
+    await assert.rejects(one.fetch(digest), { code: "not-found" });
+    assert.equal(one.elsewhere("shop").isAvailable(), false);
+    const got = one.fetchWhenever(digest);
+    await networks[0].dial(networks[1].addresses()[0]!);
+    two.join(networks[1]);
+    one.join(networks[0]);
+    await got;
+    assert.ok(await here.has(digest));
+  } finally {
+    one.close();
+    two.close();
+    for (const network of networks) await network.close();
+  }
+});

@@ -39,6 +39,8 @@ export interface RealmMemberInit {
   readonly sample: () => NodeSample;
   /** The view, the live nodes or those that wait for approval changed. */
   readonly changed: () => void;
+  /** The network was started. */
+  readonly joined: (network: Network) => void;
   /** A line for who watches the agent. */
   readonly notice: (text: string) => void;
 }
@@ -151,6 +153,7 @@ export class RealmMember {
     this.#network = network;
     this.#book = book;
     this.peer.join(network);
+    this.#init.joined(network);
     this.#reach = startReach({
       network,
       book,
