@@ -336,6 +336,26 @@ Deno.test("two successions at once: nobody is owner until the recovery key decid
   assert.throws(() => log.append(approve(two, "x"), heir), /has no say/);
 });
 
+Deno.test("an owner is one for what has the succession in its past, and cannot be revoked", async () => {
+  const log = openLog();
+  const good = log.append(approve(one, "bm-01"), owner);
+  const before = copyOf(log);
+  log.append(revoke(heir, null), owner); // whoever it will be
+  log.append(succession(heir, good), recovery);
+  log.append(revoke(owner, null), heir);
+  log.append(approve(two, "bm-02"), heir);
+  assert.deepEqual([names(log), log.view!.revoked], [["bm-01", "bm-02"], [owner.key]]);
+  // Written before the heir was one, it sorts last and is nothing.
+  for (let i = 0; i < 9; i++) before.append(approve(one, "bm-01"), owner);
+  const early = proposed(before, heir, approve(three, "bm-03"));
+  log.offer([...allOf(before), early]);
+  assert.deepEqual([names(log), log.topic!.isKept(log.topic!.get(early.id)!)], [
+    ["bm-01", "bm-02"],
+    false,
+  ]);
+  assert.deepEqual(summary(copyOf(log)), summary(log));
+});
+
 Deno.test("a fork does not give back what a revocation took", async () => {
   const log = openLog();
   log.append(await manifestOf(owner, 1, { operators: [operator] }), owner);

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { CID } from "../kernel/canonical.ts";
 import type { SignedEvent } from "../kernel/event.ts";
-import { keyOf, type TopicEvent } from "../kernel/topic.ts";
+import { formatPublicKey } from "../kernel/key.ts";
+import { keyOf, type Topic, type TopicEvent } from "../kernel/topic.ts";
 import type { ControlEvent } from "./control_event.ts";
 import type { RealmLog } from "./realm_log.ts";
 import {
@@ -21,7 +23,7 @@ import {
   stranger,
   summary,
 } from "./realm_log_fake.ts";
-import { viewDigest } from "./realm_view.ts";
+import { type RealmView, viewDigest } from "./realm_view.ts";
 
 const runs = Deno.env.get("SLOW") ? 3_000 : 60;
 const LOGS = 3;
@@ -115,22 +117,68 @@ function said(log: RealmLog, { what, pick }: Step, by: Person): ControlEvent {
 
 const keyText = (key: Uint8Array) => key.toHex();
 
+const NOT_OWNERS = ["restart", "scale", "drain", "publish", "executed"];
+
+/**
+ * What holds of a log at any time: `digests` has what others came to, by their heads, `heirs` whom
+ * anybody ever named as owner.
+ */
+function assertSound(
+  log: RealmLog,
+  digests: Map<string, string>,
+  heirs: ReadonlySet<string>,
+): void {
+  const { topic, view } = log as { topic: Topic; view: RealmView };
+  const heads = topic.heads.map(({ id }) => id.toString()).join();
+  const digest = viewDigest(view);
+  assert.equal(digests.get(heads) ?? digest, digest, "equal heads, and another view");
+  digests.set(heads, digest);
+  const byId = (id: string) => topic.get(CID.parse(id))!;
+  const isBy = (id: string, keys: readonly string[]) =>
+    keys.includes(formatPublicKey(byId(id).author)) && topic.counts(byId(id));
+  let version = 0;
+  for (const { outcome, event, version: next, author } of view.history) {
+    if (outcome !== "applied") continue;
+    assert.ok(next > version && isBy(event, view.owners) && isBy(event, [author]));
+    version = next;
+  }
+  assert.equal(view.inForce?.version ?? 0, version);
+  for (const { key, event } of view.nodes.values()) {
+    assert.ok(isBy(event, view.owners) && !view.revoked.includes(key));
+  }
+  for (const { event } of view.execs) assert.ok(isBy(event, view.owners));
+  assert.ok(view.operators.every((key) => !view.revoked.includes(key)));
+  assert.equal(view.nodes.size, new Set([...view.nodes.values()].map(({ name }) => name)).size);
+  for (const event of topic.order()) {
+    if (topic.isVoid(event)) continue;
+    const kind = event.type.slice("control/".length);
+    const author = formatPublicKey(event.author);
+    if (author === recovery.key) assert.equal(kind, "succession");
+    else if (!heirs.has(author)) assert.ok(NOT_OWNERS.includes(kind), `${kind} by ${author}`);
+  }
+}
+
 /** What happened, as every event that somebody signed, whether a log took it or not. */
 function play(list: readonly Step[]): { logs: RealmLog[]; events: SignedEvent[] } {
   const logs = Array.from({ length: LOGS }, () => openLog());
   const events = new Map<string, SignedEvent>();
+  const digests = new Map<string, string>();
+  const heirs = new Set([owner.key]);
   for (const step of list) {
     const log = logs[step.log]!;
     if (step.what === 15) {
       log.offer(allOf(logs[step.from]!));
+      assertSound(log, digests, heirs);
       continue;
     }
     // The recovery key is used for what it is there for, and everyone else for anything.
     const by = step.what === 12 && step.pick % 5 > 0 ? recovery : people[step.who]!;
-    const event = proposed(log, by, said(log, step, by));
+    const content = said(log, step, by);
+    if (content.kind === "succession") heirs.add(content.owner);
+    const event = proposed(log, by, content);
     events.set(keyOf(event.id), event);
     log.offer([event]);
-    if (step.pick % 3 === 0) void log.view; // folded from here on, or from the start
+    if (step.pick % 3 > 0) assertSound(log, digests, heirs); // else it folds several at once
   }
   return { logs, events: [...events.values()] };
 }
