@@ -16,6 +16,7 @@ import {
   type Person,
   proposed,
   recovery,
+  signed,
   summary,
 } from "./realm_log_fake.ts";
 import { viewDigest } from "./realm_view.ts";
@@ -77,8 +78,9 @@ Deno.test("a node is in the realm from its approval to its revocation, which is 
   assert.deepEqual(names(log), ["bm-01", "bm-03"]);
   log.append(revoke(two, null), owner);
   assert.deepEqual([names(log), log.view!.revoked], [["bm-01"], [two.key]]);
-  log.append(approve(two, "bm-02"), owner);
-  assert.deepEqual(names(log), ["bm-01"]);
+  log.append(approve(two, "bm-01"), owner); // also not in place of another
+  assert.deepEqual([...log.view!.nodes.keys()], [one.key]);
+  assert.deepEqual(log.view!.alarms, []);
 });
 
 Deno.test("a name goes to the key approved last, with an alarm until the other key is revoked", () => {
@@ -209,6 +211,31 @@ Deno.test("an operator has a say where the manifest in force names it, and nowhe
   log.append(revoke(otherOperator, null), owner);
   assert.deepEqual(log.view!.operators, []);
   assert.throws(() => log.append(restart, otherOperator), /has no say/);
+});
+
+Deno.test("an operator whose say is learnt late is heard as if it had been known", async () => {
+  const log = openLog();
+  log.append(await manifestOf(owner, 1, { operators: [otherOperator] }), owner);
+  const late = copyOf(log);
+  const named = late.append(
+    await manifestOf(owner, 2, { operators: [operator, otherOperator] }),
+    owner,
+  );
+  // Its events wait; another operator's has them in its past, so they come in and are void.
+  let place = log.placeFor(operator.publicKey);
+  const early = ["bm-01", "bm-02", "bm-01"].map((node) => {
+    const event = signed(operator, place, drain(true, node));
+    const at = { id: event.id, lamport: event.event.lamport };
+    place = { ...place, heads: [at], previous: { id: event.id, seq: event.event.seq } };
+    return event;
+  });
+  const needs = signed(otherOperator, { ...place, previous: undefined }, restart);
+  assert.equal(log.offer([...early, needs]).accepted.length, 4);
+  assert.deepEqual(log.view!.overrides.drained, []);
+  log.offer([named]);
+  assert.deepEqual(log.view!.overrides.drained, ["bm-01", "bm-02"]);
+  late.offer([...early, needs]);
+  assert.deepEqual(summary(late), summary(log));
 });
 
 Deno.test("a revocation leaves what it names, whatever a node learns first", async () => {
