@@ -23,7 +23,7 @@ import { Metrics } from "./observe/metrics.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
 import { PeerServices } from "./peer_services.ts";
 import { type ProxyServer, serveProxy } from "./proxy/proxy.ts";
-import { RealmMember } from "./realm_member.ts";
+import { type LanChoice, RealmMember } from "./realm_member.ts";
 import { type Claim, RealmState } from "./realm_state.ts";
 import { type RemoteControl, serveRemoteControl } from "./remote_control.ts";
 import { DiskBlobs } from "./store/disk_blobs.ts";
@@ -41,6 +41,8 @@ export interface AgentOptions {
   readonly listen?: readonly string[];
   /** Multiaddrs of nodes to join, each with its peer id. */
   readonly join?: readonly string[];
+  /** Members are looked for on the same network, unless missing. */
+  readonly lan?: LanChoice;
   /** Hears of what who watches the agent may want to know. */
   readonly notice?: (text: string) => void;
   readonly http: { readonly hostname: string; readonly port: number };
@@ -156,6 +158,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         queueMicrotask(() => void node.takeOver().catch(console.error));
       },
       notice,
+      lan: options.lan,
     });
     opened.push(() => realm.close());
     opened.push(() => peers.close());

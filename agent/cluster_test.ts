@@ -9,6 +9,7 @@ import { connectControl, type ControlClient } from "./control/client.ts";
 import { sha256Hex } from "./kernel/sha256.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { controlContent } from "./realm/control_event.ts";
+import type { LanChoice } from "./realm_member.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
 
 const LISTEN = ["/ip4/127.0.0.1/tcp/0"];
@@ -21,10 +22,16 @@ interface Machine {
   stop(): Promise<void>;
 }
 
+interface StartOptions {
+  readonly join?: readonly string[];
+  readonly owner?: string;
+  readonly lan?: LanChoice;
+}
+
 interface Cluster {
   readonly owner: FakeOwner;
   /** Starts a machine; again with its folder, after it was stopped. */
-  start(name: string, options?: { join?: readonly string[]; owner?: string }): Promise<Machine>;
+  start(name: string, options?: StartOptions): Promise<Machine>;
   apply(machine: Machine, version: number, rest?: string): Promise<void>;
 }
 
@@ -38,7 +45,7 @@ async function withCluster(test: (cluster: Cluster) => Promise<void>): Promise<v
   try {
     await test({
       owner,
-      async start(name, { join = [], owner: of = owner.key } = {}) {
+      async start(name, { join = [], owner: of = owner.key, lan } = {}) {
         const folder = `${root}/${name}`;
         await Deno.mkdir(folder, { recursive: true });
         await Deno.symlink(cache, `${folder}/cache`).catch(() => {}); // there from the last time
@@ -50,6 +57,7 @@ async function withCluster(test: (cluster: Cluster) => Promise<void>): Promise<v
           claim: { owner: of },
           listen: LISTEN,
           join,
+          ...(lan === undefined ? {} : { lan }),
         });
         const control = connectControl(agent.controlPath);
         const machine: Machine = {
@@ -149,5 +157,29 @@ Deno.test(
       assert.equal(await c.control.hasBlob(digest), true, "c was asked for it");
       await b.stop();
       await until("nobody is left to answer", async () => (await ask(a)).startsWith("503 "));
+    }),
+);
+
+Deno.test(
+  "members that both came up elsewhere find each other on the same network",
+  options,
+  () =>
+    withCluster(async (cluster) => {
+      const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+      const lan = { loopback: true, port: (socket.addr as Deno.NetAddr).port };
+      socket.close();
+      const isWhole = ({ agent }: Machine) =>
+        agent.status().nodes.length === 2 && agent.status().nodes.every(({ live }) => live);
+      const [a, b] = [await cluster.start("a", { lan }), await cluster.start("b", { lan })];
+      await cluster.apply(a, 1);
+      await b.control.addPeer(a.agent.addresses[0]!);
+      await until("b asks to join", () => stateOf(a, "b") === "pending");
+      await approve(cluster, a, b.agent.status().node.key, "b");
+      await until("both see both", () => isWhole(a) && isWhole(b));
+      // Their ports are others afterwards, and what each knows of the other is out of date.
+      await a.stop();
+      await b.stop();
+      const again = [await cluster.start("a", { lan }), await cluster.start("b", { lan })];
+      await until("both see both again", () => again.every(isWhole));
     }),
 );

@@ -10,9 +10,10 @@ import type { Alarm, NodeStatus, PeerStatus } from "./control/api.ts";
 import { RealmError } from "./kernel/error.ts";
 import type { SignedEvent } from "./kernel/event.ts";
 import { fingerprint, formatPublicKey, type KeyPair, parsePublicKey } from "./kernel/key.ts";
-import { joinAddress, splitAddress } from "./kernel/peer_id.ts";
+import { joinAddress, peerIdOfKey, splitAddress } from "./kernel/peer_id.ts";
 import type { Clock, Network } from "./kernel/ports.ts";
 import type { PeerStore } from "./net/peer_store.ts";
+import type { LanOptions } from "./net/lan.ts";
 import type { Reach } from "./net/reach.ts";
 import { headsDigest } from "./kernel/sync/session.ts";
 import { signerOf } from "./kernel/verify.ts";
@@ -43,7 +44,12 @@ export interface RealmMemberInit {
   readonly joined: (network: Network) => void;
   /** A line for who watches the agent. */
   readonly notice: (text: string) => void;
+  /** Members are looked for on the same network, unless missing or this node is on loopback only. */
+  readonly lan?: LanChoice | undefined;
 }
+
+/** Where members are looked for by multicast DNS; tests choose loopback and a port. */
+export type LanChoice = Pick<LanOptions, "loopback" | "port">;
 
 const EPOCH = "realm/epoch";
 /** Peers that the ticket or the operator named: their keys, and where they were. */
@@ -62,6 +68,7 @@ export class RealmMember {
   #network: Network | undefined;
   #book: PeerStore | undefined;
   #reach: Reach | undefined;
+  #lan: { close(): void } | undefined;
   #hearing: ReturnType<typeof setInterval> | undefined;
   #starting: Promise<Network> | undefined;
 
@@ -165,7 +172,26 @@ export class RealmMember {
         notice(`Cannot reach ${address}: ${error instanceof Error ? error.message : error}`),
     });
     this.#hearing = setInterval(() => this.#hear(), SAID_MS);
+    const { lan } = this.#init;
+    if (lan && listen.length > 0 && (lan.loopback || !listensOnLoopback(listen))) {
+      const { discoverOnLan } = await import("./net/lan.ts");
+      this.#lan = discoverOnLan({
+        ...lan,
+        peerId: peerIdOfKey(this.key),
+        addresses: () => network.addresses(),
+        found: (address) => this.#found(address),
+        notice,
+      });
+    }
     return network;
+  }
+
+  /** Somebody on this network says where a key is; of keys that nobody wants nothing is kept. */
+  #found(address: string): void {
+    const { key } = splitAddress(address);
+    if (key === undefined || !this.#wanted().includes(key)) return;
+    this.#book?.learn(key, [address], "peer");
+    this.#reach?.learnt(key);
   }
 
   /** What nodes say of where they are goes into the book. */
@@ -284,6 +310,7 @@ export class RealmMember {
   /** Leaves the network. */
   async close(): Promise<void> {
     clearInterval(this.#hearing);
+    this.#lan?.close();
     await this.#starting?.catch(() => {}); // then there is nothing to close
     this.peer.close();
     await this.#reach?.close();

@@ -24,6 +24,7 @@ export const agent = command({
     metrics: optional("Where Prometheus may read /metrics", "HOST:PORT", parseHostPort),
     listen: repeated("Where peers reach this node", "MULTIADDR", parseText),
     join: repeated("A node to join", "MULTIADDR", parseText),
+    noMdns: toggle("Do not look for nodes on the same network by multicast DNS"),
     allowExec: toggle("Let the owner run host commands here"),
   },
   async run(context, flags) {
@@ -44,6 +45,7 @@ export const agent = command({
       ...(claim === undefined ? {} : { claim }),
       listen: flags.listen,
       join: [...flags.join, ...addresses],
+      ...(flags.noMdns ? {} : { lan: {} }),
       notice: (text) => context.note(text),
     });
     const { node, manifest, nodes: [self] } = agent.status();
