@@ -204,13 +204,16 @@ class Libp2pNetwork implements PeerNetwork {
       await stream.write(Uint8Array.of(WELCOME));
       answer(stream);
     };
+    if (this.#node.getProtocols().includes(protocol)) {
+      throw new Error(`${protocol} is answered already`);
+    }
     // The handler is there when this returns; the promises are of what is written down about it.
     void this.#node.handle(protocol, handler, {
       maxInboundStreams: this.#bounds.streamsPerProtocolMax,
       maxOutboundStreams: this.#bounds.streamsMax,
       runOnLimitedConnection: true,
-    });
-    return () => void this.#node.unhandle(protocol);
+    }).catch(() => {});
+    return () => void this.#node.unhandle(protocol).catch(() => {});
   }
 
   async find(peer: string, signal?: AbortSignal): Promise<readonly string[]> {

@@ -241,8 +241,11 @@ export function testNetwork(
     await assert.rejects(() => a.open(b.self, PROTOCOL), { code: "refused" });
     const stop = b.handle(PROTOCOL, echo);
     (await a.open(b.self, PROTOCOL)).abort();
+    assert.throws(() => b.handle(PROTOCOL, echo), /answered already/);
     stop();
     await assert.rejects(() => a.open(b.self, PROTOCOL), { code: "refused" });
+    b.handle(PROTOCOL, echo);
+    (await a.open(b.self, PROTOCOL)).abort();
     const stranger = await start();
     await assert.rejects(() => a.open(stranger.self, PROTOCOL), { code: "unreachable" });
   });

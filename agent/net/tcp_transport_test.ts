@@ -122,3 +122,18 @@ Deno.test("a socket that is stuck in a write keeps its place", loose, async () =
   second.close();
   await node.close();
 });
+
+Deno.test("a second connection with a peer ends when nothing uses it", loose, async () => {
+  const { sockets, seen } = watched();
+  const bounds = { handshakeMs: 500 };
+  const [a, b] = [await start(sockets, bounds), await start(sockets, bounds)];
+  await a.dial(b.addresses()[0]!);
+  // Without a key it is not known that they are connected already.
+  assert.equal(await b.dial(splitAddress(a.addresses()[0]!).transport), a.self);
+  assert.equal(seen.length, 4);
+  const direction = () => [a, b].map((node) => node.connections()[0]!.direction).sort();
+  await until(() => direction().join() === "inbound,outbound");
+  await until(() => seen.filter(({ closed }) => !closed).length === 2);
+  assert.deepEqual(direction(), ["inbound", "outbound"]);
+  await Promise.all([a.close(), b.close()]);
+});
