@@ -1,18 +1,75 @@
 /**
- * Components of WASI 0.3 in the real engine, each compared with wasmtime where that is installed.
+ * Components of WASI 0.3 in the real engine: every function of every interface, from inside the
+ * guest, against what wasmtime prints; and every door that is shut where nothing is granted.
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { checkComponent } from "../agent/component_source.ts";
+import type { Engine, NetworkGrants } from "../agent/kernel/ports.ts";
+import { createServices } from "../agent/services.ts";
 import { inspect } from "../agent/runtime/inspect.ts";
+import { functionNames3, jsName } from "../agent/runtime/wasi/host.ts";
 import { main } from "../cli/app.ts";
 import { testShell } from "../cli/shell_fake.ts";
-import { CACHE_FOLDER, fixture, onEachEngine, runGuest } from "./guest.ts";
-import { handlerOf } from "./handler.ts";
+import {
+  CACHE_FOLDER,
+  endOf,
+  fixture,
+  NO_GRANTS,
+  onEachEngine,
+  runGuest,
+  withEngine,
+} from "./guest.ts";
+import { type Handler, handlerOf } from "./handler.ts";
+import { networkOf } from "./peers.ts";
+import { ROUTES, startUpstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
+import { WASI_3 } from "./wit.ts";
 
 const path = (name: string) => new URL(`../fixtures/${name}.wasm`, import.meta.url).pathname;
+/** What wasmtime 48 printed, by the arguments of `command-p3`, or the path of `http-p3`. */
+const GOLDEN: Readonly<Record<string, string>> = JSON.parse(
+  Deno.readTextFileSync(new URL("wasmtime/wasi03.json", import.meta.url)),
+);
+const COMMANDS = Object.keys(GOLDEN).filter((name) => !name.startsWith("/"));
+/** How those end that do not end well. */
+const ENDS: Readonly<Record<string, string>> = {
+  "exit 7": "exit 7",
+  "fail": "exit 1",
+  "leave": "exit 1",
+  "trap": "trap",
+};
+const INPUT = "some input\nmore\n";
+
+/** Runs a test with an empty folder but for one file, `from`. */
+async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.realPath(await Deno.makeTempDir());
+  try {
+    await Deno.writeTextFile(`${folder}/from`, "some file\n".repeat(3000));
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Runs `command-p3` with what it asks for; functions that it called are added to `called`. */
+async function command(engine: Engine, line: string, called?: Set<string>) {
+  let result: Awaited<ReturnType<typeof runGuest>>;
+  await withFolder(async (folder) => {
+    result = await runGuest(engine, "command-p3", {
+      args: line.split(" "),
+      stdin: INPUT,
+      trace: called !== undefined,
+      grants: {
+        env: [["A", "b"]],
+        mounts: [{ hostPath: folder, guestPath: "/data", writable: true }],
+      },
+    });
+  });
+  for (const trace of result!.traces) called?.add(/^[^(]+/.exec(trace)![0]);
+  return result!;
+}
 
 Deno.test("inspect() tells what a component has of WASI 0.3", async () => {
   const command = await inspect(await fixture("hello-p3"));
@@ -23,6 +80,7 @@ Deno.test("inspect() tells what a component has of WASI 0.3", async () => {
   const handler = await inspect(await fixture("http-hello-p3"));
   assert.deepEqual(handler.wasi03?.exports, ["wasi:http/handler@0.3.2"]);
   assert.deepEqual(handler.wasi03.imports, ["wasi:http/types@0.3.2"]);
+  assert.deepEqual(handler.worlds, ["wasi:http/proxy"]);
   for (const name of ["hello", "hello-p1", "http-counter", "crash", "memory-owner"]) {
     assert.equal((await inspect(await fixture(name))).wasi03, undefined, name);
   }
@@ -44,14 +102,8 @@ onEachEngine("a command of WASI 0.3 runs", async (withEngine) => {
       stdout: "hello, 0.3\n",
       notices: [],
     });
-  });
-});
-
-onEachEngine("a handler of WASI 0.3 answers", async (withEngine) => {
-  await withEngine(async (engine) => {
-    const handler = await handlerOf(engine, await fixture("http-hello-p3"));
-    for (let i = 0; i < 3; i++) assert.equal(await handler.text("/"), "hello, 0.3\n");
-    await handler.replica.stop();
+    const copied = await command(engine, "stdin");
+    assert.equal(copied.stdout, GOLDEN["stdin"]);
   });
 });
 
@@ -66,12 +118,220 @@ Deno.test("realm run runs a command of WASI 0.3; realm inspect names it", async 
   assert.match(inspected.stdout, /^wasi {4}0\.3, asynchronous ABI$/m);
 });
 
+Deno.test("guests call every function of WASI 0.3, and print what they do under wasmtime", async (t) => {
+  const called = new Set<string>();
+  await withEngine(async (engine) => {
+    for (const line of COMMANDS) {
+      await t.step(line, async () => {
+        const { exit, stdout, notices } = await command(engine, line, called);
+        assert.equal(stdout, GOLDEN[line]);
+        assert.equal(endOf(exit), ENDS[line] ?? "exit 0");
+        assert.deepEqual(notices, []);
+      });
+    }
+    await withUpstream(engine, called, async ({ text }, port) => {
+      await t.step("/types", async () => assert.equal(await text("/types"), GOLDEN["/types"]));
+      await t.step("client", async () => {
+        assert.equal(await text(`/send?127.0.0.1:${port}?/hello`), "hello\n");
+      });
+    });
+  });
+  // What a guest exports it does not call.
+  const wanted = [...WASI_3.functions].filter((call) =>
+    !/^wasi:(cli\/run|http\/handler|sockets\/.*|clocks\/timezone)#/.test(call)
+  );
+  assert.equal(wanted.length, 84);
+  assert.deepEqual(wanted.filter((call) => !called.has(call)), []);
+});
+
+Deno.test("the host has every function of WASI 0.3 that it says, and no other", () => {
+  const host = functionNames3();
+  const names = [...WASI_3.functions].map((call) => {
+    const [iface, name] = call.split("#") as [string, string];
+    return `${iface}#${jsName(name)}`;
+  });
+  const missing = names.filter((name) => !host.has(name));
+  assert.deepEqual(
+    missing.filter((name) =>
+      !/^wasi:(cli\/run|http\/handler|sockets\/|clocks\/timezone)/.test(name)
+    ),
+    [],
+  );
+  const isInherited =
+    /^wasi:http\/types#(entries|list|connectTimeout|firstByteTimeout|betweenBytesTimeout)$/;
+  const known = new Set(names);
+  assert.deepEqual([...host].filter((name) => !known.has(name) && !isInherited.test(name)), []);
+});
+
+/** Runs a test with the handler `http-p3`, which may ask a server of the test's own. */
+async function withUpstream(
+  engine: Engine,
+  called: Set<string>,
+  test: (handler: Handler, port: number) => Promise<void>,
+): Promise<void> {
+  const upstream = startUpstream(ROUTES);
+  const { port } = upstream;
+  const network: NetworkGrants = networkOf({
+    loopback: [port],
+    outbound: [`http://127.0.0.1:${port}`],
+  });
+  const grants = { ...NO_GRANTS, network };
+  const handler = await handlerOf(engine, await fixture("http-p3"), {
+    grants,
+    services: createServices({ grants, notice: () => {} }),
+    trace: (line) => called.add(/^[^(]+/.exec(line)![0]),
+  });
+  try {
+    await test(handler, port);
+  } finally {
+    await handler.replica.stop();
+    upstream.close();
+  }
+}
+
+onEachEngine("a handler of WASI 0.3 answers, bodies and trailers flow", async (withEngine) => {
+  await withEngine(async (engine) => {
+    const { get, text, replica } = await handlerOf(engine, await fixture("http-p3"));
+    const post = { method: "POST", body: new Blob(["a body"]).stream() };
+    assert.equal(
+      await text("/head?q", { headers: [["X-A", "b"], ["connection", "close"]] }),
+      'Method::Get /head?q Some(Scheme::Http) Some("realm.test") x-a=b ' +
+        "immutable Err(HeaderError::Immutable)\n",
+    );
+    assert.equal(await text("/echo", post), "a body");
+    assert.equal(await text("/upper", { ...post, body: new Blob(["a body"]).stream() }), "A BODY");
+    assert.equal(
+      await text("/trailers", { ...post, body: new Blob(["a body"]).stream() }),
+      "6 Ok(())\n",
+    );
+    assert.equal(await text("/drip"), "one\ntwo\nthree\n");
+    const { status, body } = await get("/status?204");
+    assert.equal(status, 204);
+    assert.equal(await new Response(body as BodyInit).text(), "");
+    const large = new Uint8Array(3_000_000).fill(0x61);
+    const echoed = await text("/upper", { method: "POST", body: new Blob([large]).stream() });
+    assert.equal(echoed, "A".repeat(large.length));
+    await replica.stop();
+  });
+});
+
+onEachEngine(
+  "what goes wrong in a handler of WASI 0.3 ends its request alone",
+  async (withEngine) => {
+    await withEngine(async (engine) => {
+      const { get, text, replica } = await handlerOf(engine, await fixture("http-p3"));
+      await assert.rejects(text("/error"), { message: /configuration-error/ });
+      await assert.rejects(text("/trap"), { code: "trap" });
+      await assert.rejects(text("/trap-late"), { code: "trap" });
+      await assert.rejects(text("/length"), { message: /HTTP-response-body-size/ });
+      for (const path of ["/spin", "/spin-late", "/forget"]) {
+        const client = new AbortController();
+        const leaving = setTimeout(() => client.abort(new Error("gone")), 100);
+        const asked = get(path, { signal: client.signal })
+          .then(({ body }) => new Response(body as BodyInit).text());
+        await assert.rejects(asked, { message: "gone" }, path);
+        clearTimeout(leaving);
+      }
+      assert.equal(await text("/count"), "1\n", "an instance that ended is not used again");
+      assert.equal(await text("/count"), "2\n");
+      await replica.stop();
+    });
+  },
+);
+
+Deno.test("a handler of WASI 0.3 has an instance for each request where that is asked for", async () => {
+  await withEngine(async (engine) => {
+    const handler = await fixture("http-p3");
+    const { text, replica } = await handlerOf(engine, handler, { instancePerRequest: true });
+    for (let i = 0; i < 4; i++) assert.equal(await text("/count"), "1\n");
+    await replica.stop();
+  });
+});
+
+Deno.test("requests of a handler of WASI 0.3 wait at the same time", async () => {
+  await withEngine(async (engine) => {
+    const { text, replica } = await handlerOf(engine, await fixture("http-p3"));
+    const all = await Promise.all(Array.from({ length: 20 }, () => text("/drip")));
+    assert.deepEqual(all, Array.from({ length: 20 }, () => "one\ntwo\nthree\n"));
+    await replica.stop();
+  });
+});
+
+Deno.test("a handler of WASI 0.3 asks others within its grants, and passes bodies on", async () => {
+  await withEngine((engine) =>
+    withUpstream(engine, new Set(), async ({ get, text }, port) => {
+      const to = (path: string) => `/send?127.0.0.1:${port}?${path}`;
+      const body = new Blob(["a body".repeat(50_000)]).stream();
+      assert.equal(await text(to("/echo"), { method: "POST", body }), "a body".repeat(50_000));
+      const { headers } = await get(to("/bare"));
+      assert.deepEqual(headers, [["x-status", "204"]]);
+      assert.match(await text(to("/never")), /ConnectionReadTimeout|HttpResponseTimeout/);
+      await assert.rejects(text(to("/truncated")), { message: /HTTP-response-incomplete/ });
+      assert.match(await text("/send?other.example?/"), /HttpRequestDenied/);
+    })
+  );
+});
+
+Deno.test("every door of WASI 0.3 is shut where nothing is granted", async () => {
+  await withEngine(async (engine) => {
+    const shut = { stdio: false, clock: false, random: false };
+    const random = await runGuest(engine, "command-p3", { args: ["random"], grants: shut });
+    assert.equal(endOf(random.exit), "trap");
+    assert.match(random.notices.join(), /denied: wasi:random\/random#get-random-bytes/);
+    const output = await runGuest(engine, "command-p3", { args: ["streams"], grants: shut });
+    assert.equal(output.stdout + output.stderr, "");
+    assert.match(output.notices.join(), /denied: wasi:cli\/stdout/);
+    const input = await runGuest(engine, "command-p3", { args: ["stdin"], grants: shut });
+    assert.match(input.notices.join(), /denied: wasi:cli\/stdin/);
+    assert.equal(input.stdout, "");
+    const clocks = await runGuest(engine, "command-p3", {
+      args: ["clocks"],
+      grants: { clock: false },
+    });
+    assert.match(clocks.notices.join(), /denied: wasi:clocks\/system-clock#now/);
+    const none = await runGuest(engine, "command-p3", {
+      args: ["environment"],
+      grants: { args: ["x", "environment"] },
+    });
+    assert.equal(none.stdout, '["environment"] [] None\n');
+    const files = await runGuest(engine, "command-p3", { args: ["files"] });
+    assert.equal(endOf(files.exit), "trap", "there is no folder");
+    const notices: string[] = [];
+    const { text } = await handlerOf(engine, await fixture("http-p3"), {
+      notice: (notice) => notices.push(notice),
+    });
+    assert.match(await text("/send?127.0.0.1:1?/"), /HttpRequestDenied/);
+    assert.match(notices.join(), /denied: wasi:http\/client#send/);
+  });
+});
+
+Deno.test("a folder that is mounted for reading is not written by WASI 0.3", async () => {
+  await withFolder(async (folder) => {
+    await withEngine(async (engine) => {
+      const mounts = [{ hostPath: folder, guestPath: "/data", writable: false }];
+      const { exit } = await runGuest(engine, "command-p3", {
+        args: ["files"],
+        grants: { mounts },
+      });
+      assert.equal(endOf(exit), "trap");
+      assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name), ["from"]);
+    });
+  });
+});
+
 Deno.test({
-  name: "the command of WASI 0.3 is one: wasmtime runs it",
+  name: "wasmtime prints for WASI 0.3 what is recorded of it",
   ignore: WASMTIME === undefined,
   fn: async () => {
-    const flags = ["run", "-S", "p3", "-W", "component-model-async"];
-    const { stdout, stderr, code } = await output(WASMTIME!, [...flags, path("hello-p3")]);
-    assert.deepEqual({ stdout, code }, { stdout: "hello, 0.3\n", code: 0 }, stderr);
+    for (const line of COMMANDS) {
+      await withFolder(async (folder) => {
+        const args = [
+          ...["run", "-S", "p3", "-W", "component-model-async", "--env", "A=b"],
+          ...["--dir", `${folder}::/data`, path("command-p3"), ...line.split(" ")],
+        ];
+        const { stdout } = await output(WASMTIME!, args, INPUT);
+        assert.equal(stdout, GOLDEN[line], line);
+      });
+    }
   },
 });

@@ -1,10 +1,8 @@
 /**
- * What the WIT of the stable WASI 0.2 interfaces says, as far as tests ask: functions and errors.
+ * What the WIT of the stable WASI interfaces says, as far as tests ask: functions and errors.
  *
  * @module
  */
-
-const WIT = new URL("../wit/wasi-0.2.12/", import.meta.url);
 
 /** Functions and errors of all interfaces. */
 export interface Interfaces {
@@ -32,7 +30,7 @@ function readWit(text: string, found: Interfaces): void {
       else resource = "";
     } else if (errors && (m = /^([A-Za-z][A-Za-z0-9-]*)/.exec(line))) errors.add(m[1]!);
     else if (/^constructor\(/.test(line)) found.functions.add(`${iface}#[constructor]${resource}`);
-    else if ((m = /^%?([a-z0-9-]+): (static )?func\(/.exec(line))) {
+    else if ((m = /^%?([a-z0-9-]+): (static )?(?:async )?func\(/.exec(line))) {
       const kind = m[2] ? "static" : "method";
       found.functions.add(
         resource ? `${iface}#[${kind}]${resource}.${m[1]}` : `${iface}#${m[1]}`,
@@ -41,8 +39,16 @@ function readWit(text: string, found: Interfaces): void {
   }
 }
 
-/** Those of `wit/`. */
-export const WASI: Interfaces = { functions: new Set(), errors: new Map() };
-for (const { name } of Deno.readDirSync(WIT)) {
-  if (name.endsWith(".wit")) readWit(Deno.readTextFileSync(new URL(name, WIT)), WASI);
+function readFolder(name: string): Interfaces {
+  const found: Interfaces = { functions: new Set(), errors: new Map() };
+  const folder = new URL(`../wit/${name}/`, import.meta.url);
+  for (const { name } of Deno.readDirSync(folder)) {
+    if (name.endsWith(".wit")) readWit(Deno.readTextFileSync(new URL(name, folder)), found);
+  }
+  return found;
 }
+
+/** Those of WASI 0.2. */
+export const WASI: Interfaces = readFolder("wasi-0.2.12");
+/** Those of WASI 0.3. */
+export const WASI_3: Interfaces = readFolder("wasi-0.3.2");

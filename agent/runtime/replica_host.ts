@@ -237,8 +237,9 @@ export class ReplicaHost implements RequestsHost {
       now,
       // A handler's Worker has requests to take, also while its only instance runs.
       shared: start.world === "wasi:http/proxy",
-      // Who asks in a loop whether an answer has come would never let it in.
-      awaits: () => this.#calls.open > 0,
+      // Who asks in a loop whether an answer has come would never let it in; and what the host
+      // promises to a guest of the asynchronous ABI piles up until it pauses.
+      awaits: () => this.#calls.open > 0 || typeof this.#linkage !== "function",
       onTick: () => {
         this.#requests.flush();
         this.outbox.flushLate();

@@ -12,6 +12,7 @@
 import { countLifted, type Owner, resume, suspended } from "../lowering.ts";
 import { jspi } from "../pause.ts";
 import { GuestEnded } from "../trap.ts";
+import { PROMISES_MAX } from "../wasi/bounds.ts";
 import type { WasiInstance } from "../wasi/context.ts";
 import { GuestBuffer } from "./buffer.ts";
 import { Future, type Guarded, Stream, type StreamSource } from "./channels.ts";
@@ -29,6 +30,8 @@ const NEXT = { exit: 0, yield: 1, wait: 2 } as const;
 export const CALL = { started: 1, returned: 2, cancelled: 4 } as const;
 /** Waits that end at once let nobody else run; after so long the guest pauses. */
 const TURN_MS = 8;
+/** Who waited that long let others run. */
+const WAITED_MS = 1;
 
 /** What the host answers later; it can be taken back. */
 export interface Pending {
@@ -42,15 +45,9 @@ export class Subtask extends Waitable {
   isOver = false;
   /** Whether the guest was told. */
   isTold = false;
-  #parties = 2;
 
-  constructor(readonly owner: AbiInstance, readonly pending: Pending) {
+  constructor(readonly pending: Pending) {
     super();
-  }
-
-  /** The guest or the host lets go of it; one that both have is counted once. */
-  release(): void {
-    if (--this.#parties === 0) this.owner.host.give("subtask");
   }
 
   get awaitsHost(): boolean {
@@ -108,7 +105,7 @@ export class CallBorder implements Border {
     const { realloc } = this.passage;
     if (!realloc) throw new Error("a value needs an allocator, and none is given");
     if (!(size <= 0xffff_ffff)) throw new Error(`a value has ${size} bytes`);
-    const at = (realloc(0, 0, align, size) as number) >>> 0;
+    const at = (this.owner.inside(() => realloc(0, 0, align, size)) as number) >>> 0;
     if (at % align !== 0) throw new Error(`the allocator gave ${at}, not aligned to ${align}`);
     if (at + size > this.#buffer.byteLength) {
       throw new Error("the allocator gave what is not there");
@@ -189,6 +186,9 @@ export class AbiInstance {
   readonly #promising = new Map<CoreFunction, (...args: CoreValue[]) => Promise<unknown>>();
   #task: Task | undefined;
   #turnFrom = 0;
+  #promises = 0;
+  /** Whether the guest may call the host: not from its allocator, nor after its return. */
+  mayLeave = true;
 
   constructor(readonly init: AbiInstanceInit) {
     this.host = init.host;
@@ -276,15 +276,36 @@ export class AbiInstance {
     if (value instanceof GivenFuture) future = value.future;
     else {
       future = new Future(this.guarded, true);
-      (value as Promise<unknown>).then(
-        (result) => future.resolve(() => typeof result === "function" ? result() : result),
-        (error) =>
-          this.guarded(() => {
-            throw error;
-          }),
-      );
+      this.#watch(value as Promise<unknown>, (outcome) => {
+        if ("error" in outcome) return this.fail(outcome.error);
+        const { value } = outcome;
+        future.resolve(() => typeof value === "function" ? value() : value);
+      });
     }
     return this.#hold(new End(type, "readable", future, "future"));
+  }
+
+  /** Hears of the host's promise; so many may be open, also of what the guest has let go of. */
+  #watch(promise: Promise<unknown>, settled: (outcome: Settled) => void): void {
+    if (++this.#promises > PROMISES_MAX) {
+      this.host.trap(`Cannot wait for more: the host owes it ${PROMISES_MAX} answers`);
+    }
+    const tell = (outcome: Settled) => {
+      this.#promises--;
+      if (!this.host.hasEnded) settled(outcome);
+    };
+    promise.then((value) => tell({ value }), (error) => tell({ error }));
+  }
+
+  /** Runs code of the guest's from which it may not call the host. */
+  inside<T>(run: () => T): T {
+    const before = this.mayLeave;
+    this.mayLeave = false;
+    try {
+      return run();
+    } finally {
+      this.mayLeave = before;
+    }
   }
 
   /** The guest drops an end. */
@@ -331,21 +352,19 @@ export class AbiInstance {
   /** The host answers a call later: the number by which the guest hears of it. */
   newSubtask(pending: Pending, settle: (outcome: Settled) => void): number {
     this.host.take("subtask");
-    const subtask = new Subtask(this, pending);
+    const subtask = new Subtask(pending);
     const index = this.handles.add(subtask);
     const settled = (outcome: Settled) => {
-      if (!this.host.hasEnded) subtask.release();
       if (subtask.isOver) {
         // It was cancelled: the answer is nobody's.
-        if (!this.host.hasEnded) this.guarded(() => dispose(outcome));
-        return;
+        return this.guarded(() => dispose(outcome));
       }
       this.guarded(() => {
         settle(outcome);
         subtask.end(CALL.returned);
       });
     };
-    pending.promise.then((value) => settled({ value }), (error) => settled({ error }));
+    this.#watch(pending.promise, settled);
     return index;
   }
 
@@ -353,7 +372,7 @@ export class AbiInstance {
     const subtask = this.handles.get(Subtask, index);
     if (!subtask.isTold) throw new Error("a call under way is dropped");
     this.handles.remove(index);
-    subtask.release();
+    this.host.give("subtask");
   }
 
   /** Takes a call back: how it ended. */
@@ -387,19 +406,20 @@ export class AbiInstance {
   /** Waits for an event outside of the guest's code, which is suspended or has returned. */
   async next(set: WaitableSet): Promise<Event> {
     const { limiter } = this.init;
+    const { now } = limiter.init;
     let event = set.poll();
     if (event === undefined) {
       if (!set.awaitsHost) this.#trap("deadlock: it waits for what only it could do");
       const woken = new Promise<void>((resolve) => set.wake = resolve);
+      const from = now();
       await suspended(this.init, woken);
+      if (now() - from > WAITED_MS) this.#turnFrom = now();
       if (limiter.ended) throw new GuestEnded();
       event = set.poll()!;
     } else limiter.leave();
-    const now = limiter.init.now();
     // What is ready at once, over and over, would never let a message in.
-    if (now - this.#turnFrom > TURN_MS) {
-      await this.turn();
-    } else resume(this.init);
+    if (now() - this.#turnFrom > TURN_MS) await this.turn();
+    else resume(this.init);
     return event;
   }
 

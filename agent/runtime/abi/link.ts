@@ -155,11 +155,16 @@ class Linker {
     };
   }
 
+  #checkLeave(): void {
+    if (!this.#instance.mayLeave) throw new Error("it calls the host where it may not");
+  }
+
   /** A function for a core module that never waits: what it throws ends the guest. */
   #plain(act: (...args: CoreValue[]) => CoreValue | void): CoreFunction {
     const { limiter } = this.owner;
     return (...args) => {
       try {
+        this.#checkLeave();
         return act(...args) as CoreValue | undefined;
       } catch (error) {
         throw ending(error, limiter);
@@ -181,6 +186,7 @@ class Linker {
     };
     return new jspi.Suspending((...args: CoreValue[]) => {
       try {
+        this.#checkLeave();
         const result = act(...args);
         return result instanceof Promise ? wait(result) : result;
       } catch (error) {
@@ -392,7 +398,7 @@ class Linker {
       return this.#instance.call(f, callback, args, returned, (core) => {
         const flat = core === undefined ? [] : [core];
         const value = result && read(result, new CallBorder(this.#instance, passage), flat);
-        postReturn?.(...flat);
+        if (postReturn) this.#instance.inside(() => postReturn(...flat));
         returned(value);
       });
     };

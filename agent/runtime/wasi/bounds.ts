@@ -16,6 +16,8 @@ export const HOST_BYTES_FREE = 256 * 1024;
 export const OPEN_FILES_MAX = 1024;
 /** Sockets and outbound connections that a replica may have. */
 export const SOCKETS_MAX = 256;
+/** Answers that the host owes an instance of the asynchronous ABI, also to what it let go of. */
+export const PROMISES_MAX = 16_384;
 /** Lines of `wasi:logging` that a replica may write in one second; more are dropped. */
 export const LOG_LINES_PER_SEC_MAX = 1000;
 

@@ -40,6 +40,7 @@ function failure(error: unknown, codeOf: CodeOf): Result {
 class Source implements StreamSource {
   readonly #ended = Promise.withResolvers<Result>();
   readonly result = this.#ended.promise;
+  #closed = false;
 
   constructor(readonly source: InputSource, readonly codeOf: CodeOf) {}
 
@@ -52,17 +53,24 @@ class Source implements StreamSource {
   }
 
   take(max: number): Uint8Array | null {
+    if (this.#closed) return null;
     try {
       return this.source.read(Math.min(max, STREAM_BYTES_MAX));
     } catch (error) {
-      this.#ended.resolve(isStreamClosed(error) ? OK : failure(error, this.codeOf));
-      this.source.close?.();
+      this.#close(isStreamClosed(error) ? OK : failure(error, this.codeOf));
       return null;
     }
   }
 
   close(): void {
-    this.#ended.resolve(OK);
+    this.#close(OK);
+  }
+
+  /** Once: the guest drops the stream, too, after it came to its end. */
+  #close(result: Result): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#ended.resolve(result);
     this.source.close?.();
   }
 }
@@ -134,6 +142,7 @@ class Sink implements StreamSink {
   }
 
   #close(result: Result): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#ended.resolve(result);
     this.sink.close?.();
