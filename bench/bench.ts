@@ -31,6 +31,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   metering: async () => (await import("./metering.ts")).metering,
   commands: async () => (await import("./commands.ts")).commands,
   proxy: async () => (await import("./proxy.ts")).proxy,
+  events: async () => (await import("./events.ts")).events,
   sync: async () => (await import("./sync.ts")).sync,
   memory: async () => (await import("./memory.ts")).memory,
 };

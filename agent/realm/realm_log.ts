@@ -17,11 +17,9 @@
  *
  * @module
  */
-import { type CID, decodeCanonical, encodeCanonical } from "../kernel/canonical.ts";
+import type { CID } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
 import {
-  decodeSigned,
-  encodeSigned,
   eventAt,
   type EventPlace,
   type SignedEvent,
@@ -30,7 +28,7 @@ import {
   verifyEventSync,
 } from "../kernel/event.ts";
 import { formatPublicKey } from "../kernel/key.ts";
-import type { Store, StoreOp } from "../kernel/ports.ts";
+import type { Store } from "../kernel/ports.ts";
 import { type EventKey, keyOf, Topic, type TopicEvent } from "../kernel/topic.ts";
 import type { SyncSigner, VerifySync } from "../kernel/verify.ts";
 import { Aside } from "./aside.ts";
@@ -44,11 +42,15 @@ import {
 } from "./control_event.ts";
 import { decodeManifest, type Manifest, parseManifest } from "./manifest.ts";
 import type { ManifestSignature } from "./manifest_signature.ts";
+import { Offer, type Offered } from "./offer.ts";
 import { planChanges } from "./plan.ts";
 import { RealmFold } from "./realm_fold.ts";
 import type { RealmView } from "./realm_view.ts";
 import { type Said, saidBy } from "./said.ts";
 import { Standing } from "./standing.ts";
+import { loadEvent, loadEvents, storeOp } from "./stored_event.ts";
+
+export type { Offered, Refusal } from "./offer.ts";
 
 /** Whose log a node takes. With neither it takes none. */
 export interface RealmTrust {
@@ -58,29 +60,6 @@ export interface RealmTrust {
   readonly topic?: string;
 }
 
-/** Why an event was not taken. */
-export interface Refusal {
-  readonly id: CID;
-  readonly author: Uint8Array;
-  /**
-   * `corrupt` or `bad-signature`: whoever sent it misbehaves. `refused`: its author has no say, as
-   * far as is known here; `unclaimed`: there is no genesis here yet.
-   */
-  readonly code: "corrupt" | "bad-signature" | "refused" | "unclaimed";
-  readonly problem: string;
-}
-
-/** What became of events that were offered. */
-export interface Offered {
-  /** New here now, parents first; also such as had been set aside. */
-  readonly accepted: readonly SignedEvent[];
-  /** How many were here already. */
-  readonly known: number;
-  /** Events that others wait for. */
-  readonly missing: readonly CID[];
-  readonly refused: readonly Refusal[];
-}
-
 /** The contents of the manifest in force. */
 export interface InForceManifest {
   readonly event: CID;
@@ -88,10 +67,6 @@ export interface InForceManifest {
   readonly manifest: Manifest;
   readonly signature: ManifestSignature;
 }
-
-const PREFIX = "control/event/";
-/** Hex digits of the greatest lamport: keys are in the order of events. */
-const LAMPORT_DIGITS = 14;
 
 /** Events after which other authors may have a say. */
 const SAYS: readonly (ControlKind | undefined)[] = ["approve", "manifest", "revoke", "succession"];
@@ -128,7 +103,7 @@ export class RealmLog {
   static open(
     { store, verify, trust }: { store: Store; verify: VerifySync; trust: RealmTrust },
   ): RealmLog {
-    const stored = [...store.scan(PREFIX)].map(([, value]) => decodeStored(value).signed);
+    const stored = loadEvents(store).map(({ signed }) => signed);
     if (stored.length === 0) return new RealmLog(store, verify, trust);
     // The genesis comes first. It was trusted when it was stored.
     const log = new RealmLog(store, verify, { topic: stored[0]!.id.toString() });
@@ -179,7 +154,7 @@ export class RealmLog {
       const topic = this.#open?.topic;
       if (topic?.at(key) !== undefined) offer.known++;
       else if (topic !== undefined && !topicOf(signed).equals(topic.id)) {
-        offer.refuse(signed, `event ${signed.id} is of another topic`);
+        offer.refuse(signed, "corrupt", `event ${signed.id} is of another topic`);
       } else if (this.#aside.has(key)) fresh.set(key, signed); // verified before
       else if (!fresh.has(key) && this.#isSigned(signed, offer)) fresh.set(key, signed);
     }
@@ -218,18 +193,16 @@ export class RealmLog {
   }
 
   /**
-   * Makes everything durable that came since, in one write, and returns it, parents first.
+   * Makes everything durable that came since, in one write, and returns what is kept of it, parents
+   * first.
    * `wallMs` is what {@link RealmLog.storedAtMs} will say.
    */
   flush(wallMs: number): readonly SignedEvent[] {
     if (this.#pending.size === 0) return [];
     const events = [...this.#pending.values()];
-    this.store.write(events.map((signed): StoreOp => ({
-      put: storeKey(signed.event.lamport, signed.id),
-      value: encodeCanonical([encodeSigned(signed), Math.trunc(wallMs)]),
-    })));
+    this.store.write(events.map((signed) => storeOp({ signed, atMs: wallMs })));
     this.#pending.clear();
-    return events;
+    return events.filter(({ id }) => this.#open!.topic.isKept(this.#open!.topic.get(id)!));
   }
 
   /** Whether an event is here and durable, also one that is not kept any more. */
@@ -253,8 +226,7 @@ export class RealmLog {
   /** When a durable event was stored here, in milliseconds since 1970. */
   storedAtMs(id: CID): number | undefined {
     const event = this.topic?.get(id);
-    const stored = event && this.store.get(storeKey(event.lamport, id));
-    return stored && decodeStored(stored).atMs;
+    return event && loadEvent(this.store, event)?.atMs;
   }
 
   /** The manifest in force. */
@@ -280,7 +252,7 @@ export class RealmLog {
       verifyEventSync(signed, this.verify);
       return true;
     } catch (error) {
-      offer.refuse(signed, error);
+      offer.fail(signed, error);
       return false;
     }
   }
@@ -297,19 +269,19 @@ export class RealmLog {
         (topic === undefined || topic === id.toString()) &&
         (owner === undefined || topic !== undefined || owner === formatPublicKey(event.author));
       if (!isTrusted) {
-        offer.refuse(signed, "it is the genesis of another realm", "refused");
+        offer.refuse(signed, "refused", "it is the genesis of another realm");
         continue;
       }
       try {
         this.#start(signed);
         offer.accepted.push(signed);
       } catch (error) {
-        offer.refuse(signed, error);
+        offer.fail(signed, error);
       }
     }
     if (this.#open !== undefined) return;
     for (const signed of events.values()) {
-      offer.refuse(signed, "there is no genesis here yet", "unclaimed");
+      offer.refuse(signed, "unclaimed", "there is no genesis here yet");
     }
   }
 
@@ -343,10 +315,10 @@ export class RealmLog {
     for (const [key, signed] of fresh) {
       if (!this.#aside.has(key)) continue;
       const { missing } = this.#needs(open, signed);
-      for (const id of missing) offer.missing.set(keyOf(id), id);
+      offer.miss(missing);
       if (missing.length > 0) continue;
       const author = formatPublicKey(signed.event.author);
-      offer.refuse(signed, `${author} has no say in ${signed.event.type}`, "refused");
+      offer.refuse(signed, "refused", `${author} has no say in ${signed.event.type}`);
     }
   }
 
@@ -396,14 +368,14 @@ export class RealmLog {
     try {
       said = saidBy(signed.event, this.verify);
     } catch (error) {
-      offer.refuse(signed, error);
+      offer.fail(signed, error);
       return false;
     }
     const { size } = topic;
     const wasForked = topic.tipsOf(signed.event.author).length > 1;
     const added = topic.add(signed, (event) => standing.problemOf(event, said));
     if (added.kind === "invalid") {
-      offer.refuse(signed, `event ${signed.id}: ${added.problem}`, "corrupt");
+      offer.refuse(signed, "corrupt", `event ${signed.id}: ${added.problem}`);
       return false;
     }
     if (added.kind !== "added") return added.kind === "known";
@@ -457,50 +429,10 @@ export class RealmLog {
   #read(event: TopicEvent): SignedEvent {
     const pending = this.#pending.get(event.key);
     if (pending !== undefined) return pending;
-    const stored = this.store.get(storeKey(event.lamport, event.id));
+    const stored = loadEvent(this.store, event);
     if (stored === undefined) {
       throw new RealmError("corrupt", `Cannot read event ${event.id}: it is gone from the store`);
     }
-    return decodeStored(stored).signed;
+    return stored.signed;
   }
-}
-
-function decodeStored(value: Uint8Array): { signed: SignedEvent; atMs: number } {
-  const [encoded, atMs] = decodeCanonical(value) as [Uint8Array, number];
-  return { signed: decodeSigned(encoded), atMs };
-}
-
-/** What one call of `offer` comes to. */
-class Offer {
-  readonly accepted: SignedEvent[] = [];
-  known = 0;
-  readonly missing = new Map<EventKey, CID>();
-  readonly refused: Refusal[] = [];
-
-  refuse(signed: SignedEvent, problem: unknown, code: Refusal["code"] = "corrupt"): void {
-    const { id, event: { author } } = signed;
-    if (typeof problem === "string") {
-      this.refused.push({ id, author, code, problem });
-      return;
-    }
-    if (!(problem instanceof RealmError)) throw problem;
-    const isForged = problem.code === "bad-signature";
-    this.refused.push({
-      id,
-      author,
-      code: isForged ? "bad-signature" : "corrupt",
-      problem: problem.message,
-    });
-  }
-
-  done(): Offered {
-    const { accepted, known, refused } = this;
-    const here = new Set(accepted.map(({ id }) => keyOf(id)));
-    const missing = [...this.missing].filter(([key]) => !here.has(key)).map(([, id]) => id);
-    return { accepted, known, missing, refused };
-  }
-}
-
-function storeKey(lamport: number, id: CID): string {
-  return `${PREFIX}${lamport.toString(16).padStart(LAMPORT_DIGITS, "0")}/${id}`;
 }

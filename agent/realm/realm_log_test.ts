@@ -304,6 +304,10 @@ Deno.test("a log is told of a damaged store, of one with a hole, and of one of a
       (error) => isCode("corrupt")(error) || isCode("bad-signature")(error),
       key,
     );
+    for (const other of [{}, [], [1, 2], [new Uint8Array(9), 2], null]) {
+      store.write([{ put: key, value: encodeCanonical(other) }]);
+      assert.throws(() => openLog(store, trust), isCode("corrupt"));
+    }
     store.write([{ put: key, value }]);
   }
   assert.equal(openLog(store, trust).view!.nodes.size, 1);
@@ -353,6 +357,22 @@ Deno.test("a node that is killed at any moment never writes another event in pla
     others.offer(allOf(log));
     assert.deepEqual(others.view!.alarms.filter(({ kind }) => kind === "conflict"), []);
   }));
+});
+
+Deno.test("flush() hands on what is kept, and stores the rest too", async () => {
+  const store = new MemoryStore();
+  const log = openLog(store);
+  log.append(await manifestOf(owner, 1, { operators: [operator] }), owner);
+  log.flush(0);
+  const rescue = openLog();
+  rescue.offer(allOf(log));
+  const drained = log.append(drain, operator);
+  const revoked = rescue.append({ kind: "revoke", key: operator.key, last: null }, owner);
+  log.offer([revoked]);
+  assert.deepEqual(log.flush(0), [revoked]);
+  assert.deepEqual([...log.stored()].map(({ id }) => log.load(id)).includes(drained), false);
+  assert.ok(log.isStored(drained.id));
+  assert.deepEqual(summary(openLog(store, { owner: owner.key })), summary(log));
 });
 
 Deno.test("flush() that fails hands nothing on, and can be called again", () => {

@@ -116,12 +116,17 @@ export function viewDigest(view: RealmView): string {
   return digest;
 }
 
-/** Maps as lists of their values, which have their keys in them; without what is undefined. */
+/**
+ * Maps as lists of their values, which have their keys in them; without what is undefined, and
+ * without reasons in words, which another version words in another way.
+ */
 function canonical(value: unknown): CborValue {
   if (value instanceof Map) return [...value.values()].map(canonical);
   if (Array.isArray(value)) return value.map(canonical);
   if (typeof value !== "object" || value === null) return value as CborValue;
   return Object.fromEntries(
-    Object.entries(value).filter(([, v]) => v !== undefined).map(([k, v]) => [k, canonical(v)]),
+    Object.entries(value).filter(([k, v]) => v !== undefined && k !== "why").map((
+      [k, v],
+    ) => [k, canonical(v)]),
   );
 }

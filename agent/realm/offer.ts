@@ -1,0 +1,61 @@
+/**
+ * What becomes of events that are offered to a {@link RealmLog}.
+ *
+ * @module
+ */
+import type { CID } from "../kernel/canonical.ts";
+import { RealmError } from "../kernel/error.ts";
+import type { SignedEvent } from "../kernel/event.ts";
+import { type EventKey, keyOf } from "../kernel/topic.ts";
+
+/** Why an event was not taken. */
+export interface Refusal {
+  readonly id: CID;
+  readonly author: Uint8Array;
+  /**
+   * `corrupt` or `bad-signature`: whoever sent it misbehaves. `refused`: its author has no say, as
+   * far as is known here; `unclaimed`: there is no genesis here yet.
+   */
+  readonly code: "corrupt" | "bad-signature" | "refused" | "unclaimed";
+  readonly problem: string;
+}
+
+/** What became of events that were offered. */
+export interface Offered {
+  /** New here now, parents first; also such as had been set aside. */
+  readonly accepted: readonly SignedEvent[];
+  /** How many were here already. */
+  readonly known: number;
+  /** Events that others wait for. */
+  readonly missing: readonly CID[];
+  readonly refused: readonly Refusal[];
+}
+
+/** One call of `RealmLog.offer`, while it goes on. */
+export class Offer {
+  readonly accepted: SignedEvent[] = [];
+  known = 0;
+  readonly refused: Refusal[] = [];
+  readonly #missing = new Map<EventKey, CID>();
+
+  refuse({ id, event: { author } }: SignedEvent, code: Refusal["code"], problem: string): void {
+    this.refused.push({ id, author, code, problem });
+  }
+
+  /** Refuses an event for an error of reading or verifying it; throws any other again. */
+  fail(signed: SignedEvent, error: unknown): void {
+    if (!(error instanceof RealmError)) throw error;
+    const code = error.code === "bad-signature" ? "bad-signature" : "corrupt";
+    this.refuse(signed, code, error.message);
+  }
+
+  miss(ids: readonly CID[]): void {
+    for (const id of ids) this.#missing.set(keyOf(id), id);
+  }
+
+  done(): Offered {
+    const { accepted, known, refused } = this;
+    for (const { id } of accepted) this.#missing.delete(keyOf(id));
+    return { accepted, known, missing: [...this.#missing.values()], refused };
+  }
+}
