@@ -15,8 +15,10 @@ import type { AppliedManifest } from "../../agent/realm/applied_manifest.ts";
 import type { DesiredReplica } from "../../agent/realm/desired.ts";
 import { decodeFrame } from "../../agent/realm/peering/frame.ts";
 import { SILENT_MS } from "../../agent/realm/peering/health_board.ts";
+import { type HealthRecord, readHealth } from "../../agent/realm/peering/health_record.ts";
 import { FAULTS } from "../../agent/realm/peering/standing.ts";
 import { type RealmView, viewDigest } from "../../agent/realm/realm_view.ts";
+import { verify } from "./cast.ts";
 import type { Run, SimulatedNode } from "./node.ts";
 import type { World } from "./world.ts";
 
@@ -55,30 +57,33 @@ interface Watched {
   /** Ids of events on the disk, and of those that the node vouched for. */
   readonly durable: Set<string>;
   readonly vouched: Map<string, string>;
-  /** By player: the newest moment of it that the node can know of, and when that became news. */
-  readonly heardOf: Float64Array;
-  readonly heardAtMs: Float64Array;
+  /** By key: the newest health record that reached the node since it came up, and when it did. */
+  readonly heardOf: Map<string, Heard>;
+}
+
+interface Heard {
+  readonly epoch: number;
+  readonly counter: number;
+  readonly atMs: number;
 }
 
 const PREFIX = /^control\/event\/[0-9a-f]+\/(.*)$/;
 /** Monotonic clocks run a little fast or slow. */
 const CLOCK_SLACK_MS = 50;
-const PLAYERS_MAX = 64;
 
 /** See the module. */
 export class Judge {
   readonly #watched = new Map<SimulatedNode, Watched>();
   readonly #events = new Map<string, { readonly id: string; readonly author: string }>();
   readonly #views = new Map<string, string>();
-  readonly #players = new Map<string, number>();
+  readonly #records = new Map<string, HealthRecord | undefined>();
   /** How often each rule was looked at, to see that it was. */
   readonly looks = new Map<Rule, number>();
 
   constructor(readonly world: World) {
-    world.network.onSend = (from) => this.#newsOf(from);
-    world.network.onDelivery = (from, to, frame, news) => {
+    world.network.onDelivery = (from, to, frame) => {
       world.delivered(from, to, frame);
-      this.#hear(to, news as Float64Array | undefined);
+      if (kindOf(frame) === "health") this.#hear(to, frame);
     };
   }
 
@@ -90,11 +95,9 @@ export class Judge {
       owners: 0,
       durable: new Set(),
       vouched: new Map(),
-      heardOf: new Float64Array(PLAYERS_MAX),
-      heardAtMs: new Float64Array(PLAYERS_MAX).fill(-Infinity),
+      heardOf: new Map(),
     };
     this.#watched.set(node, watched);
-    this.#players.set(node.key, this.#players.size);
     node.disk.onWrite = (ops) => {
       for (const op of ops) {
         const id = "put" in op ? PREFIX.exec(op.put)?.[1] : undefined;
@@ -107,8 +110,7 @@ export class Judge {
   started(node: SimulatedNode, run: Run): void {
     const watched = this.#watched.get(node)!;
     watched.view = undefined;
-    watched.heardOf.fill(0);
-    watched.heardAtMs.fill(-Infinity);
+    watched.heardOf.clear();
     if (!node.isHonest) return;
     const { topic, view } = run.log;
     for (const [id, author] of watched.vouched) {
@@ -202,12 +204,12 @@ export class Judge {
     this.#look("minority");
     const { manifest } = this.world.contentsOf(run.log, run.applied!.event)!;
     if (manifest.realm.partition === "continue") return;
-    const { heardAtMs } = this.#watched.get(node)!;
+    const { heardOf } = this.#watched.get(node)!;
     const nowMs = this.world.timeline.nowMs;
     const approved = [...run.log.view!.nodes.keys()];
     const live = approved.filter((key) =>
       key === node.key ||
-      nowMs - heardAtMs[this.#players.get(key) ?? PLAYERS_MAX - 1]! < SILENT_MS + CLOCK_SLACK_MS
+      nowMs - (heardOf.get(key)?.atMs ?? -Infinity) < SILENT_MS + CLOCK_SLACK_MS
     );
     if (live.length * 2 > approved.length) return;
     const seen = `it can have heard of ${live.length} of ${approved.length}`;
@@ -267,25 +269,43 @@ export class Judge {
     this.#fail("stale", node, `goes from version ${before!.version} to ${applied?.version ?? 0}`);
   }
 
-  /** What a node can tell with a frame: of whom it knows the newest moment. */
-  #newsOf(from: string): Float64Array | undefined {
-    const node = this.world.nodeOf(from);
-    const watched = node && this.#watched.get(node);
-    if (watched === undefined) return undefined;
-    const news = watched.heardOf.slice();
-    news[this.#players.get(from)!] = this.world.timeline.nowMs;
-    return news;
-  }
-
-  #hear(to: string, news: Float64Array | undefined): void {
+  /** Notes of whom a frame brings news, whatever the node makes of it. */
+  #hear(to: string, bytes: Uint8Array): void {
     const node = this.world.nodeOf(to);
     const watched = node && this.#watched.get(node);
-    if (watched === undefined || news === undefined) return;
-    for (let i = 0; i < this.#players.size; i++) {
-      if (news[i]! <= watched.heardOf[i]!) continue;
-      watched.heardOf[i] = news[i]!;
-      watched.heardAtMs[i] = this.world.timeline.nowMs;
+    if (watched === undefined) return;
+    for (const encoded of this.#recordsIn(bytes)) {
+      const record = this.#recordOf(encoded);
+      if (record === undefined) continue;
+      const { key, epoch, counter } = record;
+      const last = watched.heardOf.get(key);
+      const isNews = last === undefined || epoch > last.epoch ||
+        (epoch === last.epoch && counter > last.counter);
+      if (isNews) watched.heardOf.set(key, { epoch, counter, atMs: this.world.timeline.nowMs });
     }
+  }
+
+  #recordsIn(bytes: Uint8Array): readonly Uint8Array[] {
+    try {
+      const frame = decodeFrame(bytes);
+      return frame?.frame === "health" ? frame.records : [];
+    } catch {
+      return []; // somebody damaged it
+    }
+  }
+
+  /** A record that its node signed, which is read once. */
+  #recordOf(encoded: Uint8Array): HealthRecord | undefined {
+    const tail = textOf(encoded.subarray(-SIGNATURE_BYTES));
+    if (this.#records.has(tail)) return this.#records.get(tail);
+    let record: HealthRecord | undefined;
+    try {
+      record = readHealth(encoded, () => true, verify)?.record;
+    } catch {
+      // A traitor wrote it.
+    }
+    this.#records.set(tail, record);
+    return record;
   }
 
   /** Ends the simulation. */

@@ -31,7 +31,7 @@ const PATIENCE_MS = 20_000;
 interface Direction {
   readonly to: Endpoint;
   /** Frames under way, oldest first, with the time at which each arrives. */
-  queue: { readonly frame: Uint8Array; readonly atMs: number; readonly news: unknown }[];
+  queue: { readonly frame: Uint8Array; readonly atMs: number }[];
   bytes: number;
   full: boolean;
   /** When the last frame arrives: nothing overtakes. */
@@ -61,10 +61,8 @@ export class SimulatedNetwork {
   delayMs: readonly [number, number] = [1, 20];
   /** That a frame is held up ten times longer. */
   slowness = 0;
-  /** What travels beside each frame, for whoever watches, and what takes it out again. */
-  onSend: (from: string) => unknown = () => undefined;
   /** Sees every frame before it is handed to a node. */
-  onDelivery: (from: string, to: string, frame: Uint8Array, news: unknown) => void = () => {};
+  onDelivery: (from: string, to: string, frame: Uint8Array) => void = () => {};
 
   constructor(readonly timeline: Timeline, readonly random: SeededRandom) {}
 
@@ -159,7 +157,7 @@ export class SimulatedNetwork {
     if (link.broken) return true;
     const atMs = Math.max(way.lastMs, this.timeline.nowMs + this.#delay());
     way.lastMs = atMs;
-    way.queue.push({ frame: frame.slice(), atMs, news: this.onSend(from.key) });
+    way.queue.push({ frame: frame.slice(), atMs });
     way.bytes += frame.length;
     this.#arm(link, side as 0 | 1);
     if (way.bytes < ROOM_BYTES) return true;
@@ -218,9 +216,9 @@ export class SimulatedNetwork {
     while (way.queue.length > 0 && way.queue[0]!.atMs <= nowMs) {
       if (link.broken || !link.open[other]) return;
       if (!this.#passes(from, way.to.key)) break;
-      const { frame, news } = way.queue.shift()!;
+      const { frame } = way.queue.shift()!;
       way.bytes -= frame.length;
-      this.onDelivery(from, way.to.key, frame, news);
+      this.onDelivery(from, way.to.key, frame);
       way.to.received(from, frame);
     }
     if (way.full && way.bytes < ROOM_BYTES / 2) {

@@ -22,8 +22,8 @@ export const FAULTS = {
   "dishonest sync": 100,
   /** Frames faster than is allowed. */
   flood: 50,
-  /** Events that name parents which nobody has. */
-  orphans: 10,
+  /** Events that it said it has and did not send. They may have become void meanwhile. */
+  withheld: 10,
   /** Events that their author may not write. An honest node may have learnt less or more. */
   unauthorised: 5,
 } as const;

@@ -1,0 +1,231 @@
+/**
+ * How the control log spreads over links: new events are made durable together and handed on, and
+ * sessions of `kernel/sync/` make logs equal.
+ *
+ * On each link the side whose key is the lesser text begins the sessions; the other asks it to. A
+ * session is owed when a link opens, when something was left out or is missing, and when a peer says
+ * for a while that its log is another one though nothing is under way.
+ *
+ * @module
+ */
+import { RealmError } from "../../kernel/error.ts";
+import { decodeSigned, encodeSigned, type SignedEvent } from "../../kernel/event.ts";
+import { headsDigest, SyncSession } from "../../kernel/sync/session.ts";
+import type { Offered, RealmLog } from "../realm_log.ts";
+import type { Link } from "./link.ts";
+import { batches, type LinkSet } from "./link_set.ts";
+import { isDishonest, LogSource } from "./log_source.ts";
+
+/** What a {@link LogExchange} is made with. */
+export interface LogExchangeInit {
+  /** The own key in text form. */
+  readonly self: string;
+  readonly log: RealmLog;
+  readonly links: LinkSet;
+  readonly nowMs: () => number;
+  readonly wallMs: () => number;
+  /** 16 bytes that nobody can guess. */
+  readonly secret: () => Uint8Array;
+  /** The view is another one; what is new in it may not be durable yet. */
+  readonly viewChanged: () => void;
+}
+
+/** Events wait this long for others to be written with them. */
+const GATHER_MS = 5;
+/** Sessions on one link: the least pause, and the most when they bring nothing. */
+const PAUSE_MIN_MS = 1_000;
+const PAUSE_MAX_MS = 60_000;
+/** Heads that differ from a linked peer's for so long want a session. */
+const DIFFERENT_MS = 4_000;
+
+/** See the module. */
+export class LogExchange {
+  readonly #init: LogExchangeInit;
+  /** Which peer each event came from that is not durable yet, by the text of its id. */
+  #from = new Map<string, string>();
+  #flushAtMs = Infinity;
+  #changedAtMs = 0;
+
+  constructor(init: LogExchangeInit) {
+    this.#init = init;
+  }
+
+  /** When {@link flush} is due. */
+  get flushAtMs(): number {
+    return this.#flushAtMs;
+  }
+
+  /** When a session is due on some link. */
+  get sessionAtMs(): number {
+    const due = this.#init.links.all().filter(mayStart).map(({ syncAtMs }) => syncAtMs);
+    return Math.min(Infinity, ...due);
+  }
+
+  /** sha256 over the heads of the log, in hex. */
+  headsDigest(): string {
+    return headsDigest(this.#init.log.topic?.heads.map(({ key }) => key) ?? []).toHex();
+  }
+
+  /** Takes events into the log; they are durable after the next {@link flush}. */
+  absorb(events: readonly SignedEvent[], from: string | undefined): Offered {
+    const offered = this.changing(() => this.#init.log.offer(events));
+    if (from !== undefined) {
+      for (const { id } of offered.accepted) this.#from.set(id.toString(), from);
+    }
+    return offered;
+  }
+
+  /** Does what may add to the log. */
+  changing<T>(act: () => T): T {
+    const { log, nowMs, viewChanged } = this.#init;
+    const before = log.view;
+    const result = act();
+    if (log.view === before) return result;
+    this.#changedAtMs = nowMs();
+    this.#flushAtMs = Math.min(this.#flushAtMs, this.#changedAtMs + GATHER_MS);
+    viewChanged();
+    return result;
+  }
+
+  /** Makes durable what came, then hands it on. */
+  flush(): void {
+    const { log, links, wallMs } = this.#init;
+    this.#flushAtMs = Infinity;
+    const events = log.flush(wallMs());
+    if (events.length === 0) return;
+    const from = this.#from;
+    this.#from = new Map();
+    for (const link of links.trusted()) {
+      this.#hand(link, events.filter(({ id }) => from.get(id.toString()) !== link.peer));
+    }
+  }
+
+  #hand(link: Link, events: readonly SignedEvent[]): void {
+    for (const batch of batches(events.map(encodeSigned))) {
+      if (link.hasRoom) this.#init.links.send(link, { frame: "events", events: batch });
+      else link.syncOwed = true; // a session brings what there is no room for
+    }
+  }
+
+  /** A peer handed on events. */
+  receivedEvents(link: Link, encoded: readonly Uint8Array[]): void {
+    const { links } = this.#init;
+    let signed: SignedEvent[];
+    try {
+      signed = encoded.map(decodeSigned);
+    } catch (error) {
+      return links.fault(link, "garbage", messageOf(error));
+    }
+    const { missing, refused } = this.absorb(signed, link.peer);
+    if (missing.length > 0) link.syncOwed = true;
+    const dishonest = refused.find(isDishonest);
+    if (dishonest !== undefined) links.fault(link, "forged", dishonest.problem);
+    else if (refused.length > 0) links.fault(link, "unauthorised", refused[0]!.problem);
+  }
+
+  /** A link opened. */
+  opened(link: Link): void {
+    link.syncOwed = this.#begins(link);
+  }
+
+  /** The other side wants a session, and may not have it more often than this one would. */
+  receivedAgain(link: Link): void {
+    if (this.#begins(link)) link.syncOwed = true;
+    else this.#init.links.fault(link, "garbage", "again out of place");
+  }
+
+  /** A message of a session came. */
+  receivedMessage(link: Link, message: Uint8Array): void {
+    const { links, nowMs } = this.#init;
+    this.flush(); // a session speaks of what is durable
+    if (!links.has(link)) return;
+    if (link.session === undefined) {
+      if (this.#begins(link)) {
+        return links.fault(link, "dishonest sync", "no session is under way");
+      }
+      if (!link.takeSession(nowMs())) return links.fault(link, "flood", "sessions too often");
+      link.session = this.#session(link, "responder");
+    }
+    try {
+      link.session.receive(message);
+    } catch (error) {
+      return links.fault(link, "dishonest sync", messageOf(error));
+    }
+    this.flush();
+    if (links.has(link)) this.pump(link);
+  }
+
+  /** Begins the sessions that are due. */
+  tick(nowMs: number): void {
+    const { links } = this.#init;
+    for (const link of links.all()) {
+      if (!mayStart(link) || nowMs < link.syncAtMs || !links.has(link)) continue;
+      link.syncOwed = false;
+      link.syncAtMs = nowMs + Math.max(PAUSE_MIN_MS, link.syncPauseMs);
+      if (this.#begins(link)) {
+        this.flush();
+        link.session = this.#session(link, "initiator");
+        this.pump(link);
+      } else {
+        links.send(link, { frame: "again" });
+      }
+    }
+  }
+
+  /** Peers say what heads they have: a session is owed where they differ for no good reason. */
+  compare(headsOf: (peer: string) => string | undefined, nowMs: number): void {
+    if (nowMs - this.#changedAtMs < DIFFERENT_MS) return;
+    const own = this.headsDigest();
+    for (const link of this.#init.links.all()) {
+      const theirs = headsOf(link.peer);
+      if (theirs === undefined || theirs === own || !this.#begins(link)) continue;
+      if (link.isOpen && link.session === undefined) link.syncOwed = true;
+    }
+  }
+
+  /** Sends what a session has to say, as far as there is room. */
+  pump(link: Link): void {
+    const { links, nowMs } = this.#init;
+    const { session } = link;
+    if (session === undefined) return;
+    link.sessionAtMs = nowMs();
+    while (link.hasRoom) {
+      const message = session.send();
+      if (message === undefined) break;
+      links.send(link, { frame: "sync", message });
+    }
+    const { outcome } = session;
+    if (outcome === undefined) return;
+    link.session = undefined;
+    // One that brings nothing is not soon tried again: a peer may say what it likes of its heads.
+    const isIdle = outcome.received === outcome.refused && outcome.sent === 0;
+    link.syncPauseMs = isIdle
+      ? Math.min(PAUSE_MAX_MS, Math.max(PAUSE_MIN_MS, link.syncPauseMs * 2))
+      : PAUSE_MIN_MS;
+    link.syncAtMs = Math.max(link.syncAtMs, nowMs() + link.syncPauseMs);
+    if (outcome.withheld > 0) links.fault(link, "withheld", `${outcome.withheld} events`);
+  }
+
+  #begins(link: Link): boolean {
+    return this.#init.self < link.peer;
+  }
+
+  #session(link: Link, role: "initiator" | "responder"): SyncSession {
+    const source = new LogSource({
+      log: this.#init.log,
+      isGiven: link.trust === "full",
+      accept: (events) => this.absorb(events, link.peer),
+    });
+    return new SyncSession({ role, source, secret: this.#init.secret() });
+  }
+}
+
+function mayStart(link: Link): boolean {
+  return link.isOpen && link.syncOwed && link.session === undefined && link.hasRoom;
+}
+
+/** What is wrong with what a peer sent. Anything else is a bug of ours, or the machine. */
+export function messageOf(error: unknown): string {
+  if (error instanceof RealmError) return error.message;
+  throw error;
+}
