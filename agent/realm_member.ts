@@ -279,7 +279,17 @@ export class RealmMember {
   /** What an operator should see to. */
   alarms(): Alarm[] {
     const { view } = this.#init.state;
-    return (view?.alarms ?? []).map((alarm) => ({ code: alarm.kind, message: sayAlarm(alarm) }));
+    const alarms = (view?.alarms ?? []).map((alarm) => ({
+      code: alarm.kind as string,
+      message: sayAlarm(alarm),
+    }));
+    const isWaiting = view === undefined ? this.#named.size > 0 : !view.nodes.has(this.key);
+    if (!isWaiting) return alarms;
+    const own = `${this.#init.name} with the fingerprint ${fingerprint(this.#init.keys.publicKey)}`;
+    const message = view?.revoked.includes(this.key)
+      ? `this node was revoked: it runs nothing, and comes back on a new data folder only`
+      : `not approved yet: the owner runs realm nodes approve for ${own}`;
+    return [...alarms, { code: "not-approved", message }];
   }
 
   /** Whom this node is connected with, or knows how to reach. */

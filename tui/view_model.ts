@@ -234,14 +234,7 @@ export function alarmsOf(status: Status): Alarm[] {
       text: `${ill.component}/${ill.index} ended: ${describeExit(ill.lastExit.exit)}`,
     });
   }
-  const self = status.nodes.find((node) => node.self);
-  if (status.topic !== null && self?.state === "pending") {
-    alarms.push({
-      tone: "warn",
-      text: `not approved yet: on the owner's machine run realm nodes approve ${self.name}, ` +
-        `after comparing the fingerprint ${self.fingerprint}`,
-    });
-  } else if (status.manifest === null && status.node.owner !== null) {
+  if (status.manifest === null && status.node.owner !== null && status.alarms.length === 0) {
     alarms.push({ tone: "warn", text: "no manifest yet: run realm apply realm.toml" });
   }
   return alarms;

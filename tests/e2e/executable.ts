@@ -41,6 +41,8 @@ export interface Sandbox {
   realmWith(stdin: string, ...args: string[]): Promise<Result>;
   /** Starts realm and lets it run. */
   start(...args: string[]): Running;
+  /** Lets another data folder use the compiled components, too. */
+  shareCache(data: string): Promise<void>;
   /** Copies fixtures into the folder, as `NAME.wasm`; what becomes of them is shared by tests. */
   fixtures(...names: string[]): Promise<void>;
 }
@@ -65,6 +67,7 @@ export async function withSandbox(test: (sandbox: Sandbox) => Promise<void>): Pr
         started.push(entry);
         return entry.running;
       },
+      shareCache,
       async fixtures(...names) {
         await shareCache(path.join(home, ".realm"));
         for (const name of names) {
