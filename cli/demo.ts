@@ -3,27 +3,19 @@
  *
  * @module
  */
-import { RealmError } from "../agent/kernel/error.ts";
 import { command } from "./command.ts";
 import { defaulted, optional, parseInteger, parseSeconds } from "./parameters.ts";
 
 export const demo = command({
   brief: "Run a sample realm on this machine, with real traffic, and check it",
   description:
-    "Makes a realm in a temporary folder: an agent of its own, a signed manifest with three components, requests through the proxy, a manifest that was tampered with, a component that its limit kills. Every line is checked; the exit status is 0 when all of it was seen. Without --for it stays until it is interrupted. The folder and the agent are gone afterwards.",
+    "Makes a realm in a temporary folder: an agent of its own, a signed manifest with three components, requests through the proxy, a manifest that was tampered with, a component that its limit kills; then machines that join, are approved, get what was applied, are cut off and come back. Every line is checked; the exit status is 0 when all of it was seen. Without --for it stays until it is interrupted. The folder and the agents are gone afterwards.",
   flags: {
-    nodes: defaulted("Agents", "N", parseInteger(1, 100), "1"),
+    nodes: defaulted("Machines", "N", parseInteger(1, 9), "3"),
     for: optional("End by itself, so long after it began", "SECONDS", parseSeconds),
   },
   async run(context, flags) {
-    if (flags.nodes !== 1) {
-      throw new RealmError(
-        "unsupported",
-        `Cannot run a demo of ${flags.nodes} nodes: not supported yet`,
-        { hint: "Leave --nodes out" },
-      );
-    }
     const { runDemo } = await import("./demo/story.ts");
-    return await runDemo(context, flags.for) ? 0 : 1;
+    return await runDemo(context, flags.for, flags.nodes) ? 0 : 1;
   },
 });

@@ -14,6 +14,8 @@ export interface Ready {
   readonly proxy: string;
   readonly metrics: string | null;
   readonly control: string;
+  /** Of its key. */
+  readonly fingerprint: string;
 }
 
 /** From its start to being ready, on a machine that does much else. */
@@ -74,6 +76,11 @@ export class ChildAgent {
   /** What it wrote to standard error so far. */
   get errors(): string {
     return this.#errors;
+  }
+
+  /** Lets it go on after it was stopped by SIGSTOP. */
+  resume(): void {
+    if (!this.#hasEnded) this.process.kill("SIGCONT");
   }
 
   /** Ends it, gently first; whether it ended well by itself. */

@@ -1,6 +1,6 @@
 /**
  * What the demo does, step by step. Commands run as their users run them, in this process, on a
- * data folder of the demo's own; the agent is a process of its own. A step says what it saw, and
+ * data folder of the demo's own; each agent is a process of its own. A step says what it saw, and
  * the demo goes on only when that is what was wanted.
  *
  * @module
@@ -12,14 +12,15 @@ import { webCryptoBackend } from "../../agent/kernel/signature_backends.ts";
 import { signerOf } from "../../agent/kernel/verify.ts";
 import { controlContent } from "../../agent/realm/control_event.ts";
 import { parseManifestSignature, signManifest } from "../../agent/realm/manifest_signature.ts";
-import { main } from "../app.ts";
 import { Author } from "../author.ts";
 import { controlSocketPath } from "../connection.ts";
-import type { Context, Shell } from "../context.ts";
+import type { Context } from "../context.ts";
 import { OWNER_KEY_FILE } from "../key.ts";
 import { readKeyFile } from "../key_file.ts";
 import { ChildAgent, type Ready } from "./child_agent.ts";
 import { Load, pause } from "./load.ts";
+import { LISTEN, Machines } from "./machines.ts";
+import { NotSeen, require, Stage } from "./stage.ts";
 
 type Replica = Awaited<ReturnType<ControlClient["status"]>>["replicas"][number];
 
@@ -33,10 +34,6 @@ const COMPONENTS = {
 const NODE = "demo";
 /** How often the rogue has to be killed and started again to be believed. */
 const RESTARTS_SEEN = 2;
-/** A step that takes longer has failed. */
-const STEP_MS_MAX = 20_000;
-const POLL_MS = 50;
-
 /** What is appended to the manifest that `realm init` writes. */
 const MANIFEST = `
 [nodes."${NODE}"]
@@ -68,14 +65,18 @@ epoch_timeout_ms = 100
  * Runs the demo; whether everything was seen. It lasts `forMs`, or as long as its steps take where
  * that is longer; without it, until it is interrupted.
  */
-export async function runDemo(context: Context, forMs: number | undefined): Promise<boolean> {
+export async function runDemo(
+  context: Context,
+  forMs: number | undefined,
+  nodes: number,
+): Promise<boolean> {
   const endsAt = forMs === undefined ? Infinity : performance.now() + forMs;
   const folder = await Deno.makeTempDir({ prefix: "realm-demo-" });
   const remove = () => Deno.removeSync(folder, { recursive: true });
   globalThis.addEventListener("unload", remove);
   const demo = new Demo(context, folder);
   try {
-    return await demo.run(endsAt);
+    return await demo.run(endsAt, nodes);
   } finally {
     await demo.close();
     globalThis.removeEventListener("unload", remove);
@@ -84,22 +85,21 @@ export async function runDemo(context: Context, forMs: number | undefined): Prom
 }
 
 class Demo {
-  readonly #data: string;
-  readonly #interrupted: AbortSignal;
+  readonly #stage: Stage;
   #agent: ChildAgent | undefined;
   #ready: Ready | undefined;
   #control: ControlClient | undefined;
   #load: Load | undefined;
+  #machines: Machines | undefined;
   /** The greatest number that the counter answered. */
   #counted = 0;
 
   constructor(readonly context: Context, readonly folder: string) {
-    this.#data = path.join(folder, "data");
-    this.#interrupted = context.shell.interrupted();
+    this.#stage = new Stage(context, folder);
   }
 
-  async run(endsAt: number): Promise<boolean> {
-    this.#say({ event: "begin", folder: this.folder }, `Everything is in ${this.folder}\n`);
+  async run(endsAt: number, nodes: number): Promise<boolean> {
+    this.#stage.say({ event: "begin", folder: this.folder }, `Everything is in ${this.folder}\n`);
     try {
       const owner = await this.#init();
       await this.#startAgent(owner);
@@ -108,6 +108,7 @@ class Demo {
       await this.#tamper();
       await this.#rogue();
       await this.#limits();
+      await this.#others(nodes);
       await this.#show();
     } catch (error) {
       if (!(error instanceof NotSeen)) throw error;
@@ -116,12 +117,13 @@ class Demo {
       return false;
     }
     this.#invite(endsAt);
-    await pause(Math.min(endsAt - performance.now(), 2 ** 31 - 1), this.#interrupted);
+    await pause(Math.min(endsAt - performance.now(), 2 ** 31 - 1), this.#stage.interrupted);
     return await this.#end();
   }
 
-  /** Ends the agent. */
+  /** Ends the agents. */
   async close(): Promise<void> {
+    await this.#machines?.stop({ forgive: true });
     await this.#load?.stop({ forgive: true });
     this.#control?.close();
     await this.#agent?.stop();
@@ -130,36 +132,39 @@ class Demo {
   // ---- the steps ----
 
   async #init(): Promise<string> {
-    return await this.#step("realm init makes the keys of a realm", async (see) => {
-      const { owner } = JSON.parse(await this.#realm("init", "--name", "demo", "--json"));
+    return await this.#stage.step("realm init makes the keys of a realm", async (see) => {
+      const { owner } = JSON.parse(await this.#stage.realm("init", "--name", "demo", "--json"));
       for (const [name, url] of Object.entries(COMPONENTS)) {
         await Deno.writeFile(path.join(this.folder, name), await Deno.readFile(url));
       }
-      await Deno.writeTextFile(this.#manifest, MANIFEST, { append: true });
+      await Deno.writeTextFile(this.#stage.manifest, MANIFEST, { append: true });
       see(`owner ${owner}`);
       return owner;
     });
   }
 
   async #startAgent(owner: string): Promise<void> {
-    await this.#step("realm agent runs in a process of its own", async (see) => {
+    await this.#stage.step("realm agent runs in a process of its own", async (see) => {
       const { agent, ready } = await ChildAgent.start(
         // deno-fmt-ignore
-        ["--data", this.#data, "--name", NODE, "--owner", owner, "--http", "127.0.0.1:0"],
-        this.#interrupted,
+        ["--data", this.#stage.data, "--name", NODE, "--owner", owner, "--http", "127.0.0.1:0",
+          "--listen", LISTEN],
+        this.#stage.interrupted,
       );
       this.#agent = agent;
       this.#ready = ready;
-      this.#control = connectControl(controlSocketPath(this.#data));
+      this.#control = connectControl(controlSocketPath(this.#stage.data));
       require(ready.owner === owner, `its owner is ${ready.owner}, wanted ${owner}`);
       see(`process ${agent.pid}, proxy ${ready.proxy}`);
     });
   }
 
   async #apply(): Promise<void> {
-    await this.#step("realm apply signs the manifest, the agent obeys it", async (see) => {
-      await this.#realm("apply", this.#manifest, "--yes");
-      const { version } = parseManifestSignature(await Deno.readTextFile(`${this.#manifest}.sig`));
+    await this.#stage.step("realm apply signs the manifest, the agent obeys it", async (see) => {
+      await this.#stage.realm("apply", this.#stage.manifest, "--yes");
+      const { version } = parseManifestSignature(
+        await Deno.readTextFile(`${this.#stage.manifest}.sig`),
+      );
       const status = await this.#control!.status();
       const { manifest, components } = status;
       require(
@@ -167,7 +172,7 @@ class Demo {
         `version ${manifest?.version} is in force, wanted ${version}`,
       );
       require(components.length === 3, `${components.length} components, wanted 3`);
-      await this.#wait("its request handlers run", async () => {
+      await this.#stage.wait("its request handlers run", async () => {
         const replicas = await this.#replicas((r) => r.component !== "rogue");
         return replicas.length === 3 && replicas.every(({ state }) => state === "running");
       });
@@ -176,7 +181,7 @@ class Demo {
   }
 
   async #ask(): Promise<void> {
-    await this.#step("requests reach the components through the proxy", async (see) => {
+    await this.#stage.step("requests reach the components through the proxy", async (see) => {
       const asked = await Promise.all(["/hello", "/counter/"].map((each) => this.#get(each)));
       require(asked[0] === "200 hello", `/hello answered ${asked[0]}`);
       require(asked[1] === "200 1", `/counter/ answered ${asked[1]}`);
@@ -201,11 +206,11 @@ class Demo {
   }
 
   async #tamper(): Promise<void> {
-    await this.#step("a manifest changed after it was signed is refused", async (see) => {
+    await this.#stage.step("a manifest changed after it was signed is refused", async (see) => {
       const before = await this.#control!.manifest();
-      const bytes = await Deno.readFile(this.#manifest);
+      const bytes = await Deno.readFile(this.#stage.manifest);
       const { digests } = parseManifestSignature(before!.signature);
-      const keys = await readKeyFile(path.join(this.#data, OWNER_KEY_FILE));
+      const keys = await readKeyFile(path.join(this.#stage.data, OWNER_KEY_FILE));
       const signed = await signManifest(bytes, {
         version: before!.version + 1,
         digests,
@@ -235,10 +240,10 @@ class Demo {
 
   async #rogue(): Promise<void> {
     const title = "a component that computes for ever is killed by its limit and started again";
-    await this.#step(title, async (see) => {
+    await this.#stage.step(title, async (see) => {
       const answered = this.#load!.answered;
       let rogue: Replica | undefined;
-      await this.#wait("it was killed and started again", async () => {
+      await this.#stage.wait("it was killed and started again", async () => {
         rogue = (await this.#replicas((r) => r.component === "rogue"))[0];
         return (rogue?.restarts ?? 0) >= RESTARTS_SEEN;
       });
@@ -253,20 +258,20 @@ class Demo {
           "requests and lost none",
       );
     });
-    const said = await this.#realm("logs", "rogue");
+    const said = await this.#stage.realm("logs", "rogue");
     const withoutFrames = said.split("\n").filter((line) => !/ realm +at /.test(line));
-    this.#quote("realm logs rogue", withoutFrames.join("\n"));
+    this.#stage.quote("realm logs rogue", withoutFrames.join("\n"));
   }
 
   async #limits(): Promise<void> {
     const title = "a request that takes too much time or memory ends alone";
-    await this.#step(title, async (see) => {
+    await this.#stage.step(title, async (see) => {
       const [spin, grow] = [await this.#get("/counter/spin"), await this.#get("/counter/grow")];
       for (const answer of [spin, grow]) {
         require(answer.startsWith("502 "), `the proxy answered ${answer}`);
       }
       const counted = this.#counted;
-      await this.#wait("the counter goes on", () => this.#counted > counted);
+      await this.#stage.wait("the counter goes on", () => this.#counted > counted);
       this.#requireNoneLost();
       const [counter] = await this.#replicas((r) => r.component === "counter");
       const { traps = 0, memoryBytesPeak = 0 } = counter?.usage ?? {};
@@ -277,18 +282,33 @@ class Demo {
     });
   }
 
+  async #others(nodes: number): Promise<void> {
+    if (nodes === 1) return;
+    const first = { name: NODE, agent: this.#agent!, ready: this.#ready!, control: this.#control! };
+    this.#machines = new Machines(this.#stage, first);
+    await this.#machines.run(nodes);
+    this.#requireNoneLost();
+  }
+
   async #show(): Promise<void> {
-    this.#quote("realm status", await this.#realm("status"));
+    this.#stage.quote("realm status", await this.#stage.realm("status"));
   }
 
   #invite(endsAt: number): void {
     const { proxy } = this.#ready!;
     const open = [`${proxy}/hello`, `${proxy}/counter/`];
     const realm = Deno.build.standalone ? "realm" : "./dev dev";
-    const data = `--data ${this.#data}`;
-    const commands = ["status", "logs rogue --follow", "restart hello", "scale hello 4", "tui"]
+    const data = `--data ${this.#stage.data}`;
+    const commands = [
+      "status",
+      "nodes ls",
+      "logs rogue --follow",
+      "restart hello",
+      "scale hello 4",
+      "tui",
+    ]
       .map((words) => `${realm} ${words} ${data}`);
-    this.#say(
+    this.#stage.say(
       { event: "open", open, commands },
       [`Open ${open.join(" or ")}`, "Try", ...commands.map((each) => `    ${each}`), ""].join("\n"),
     );
@@ -297,11 +317,12 @@ class Demo {
 
   async #end(): Promise<boolean> {
     // When it was interrupted the agent may have been, too.
-    const forgive = this.#interrupted.aborted;
+    const forgive = this.#stage.interrupted.aborted;
     await this.#load!.stop({ forgive });
-    const { answered } = this.#load!;
+    await this.#machines?.load?.stop({ forgive });
+    const answered = this.#load!.answered + (this.#machines?.load?.answered ?? 0);
     try {
-      await this.#step("no request was lost from the first to the last", async (see) => {
+      await this.#stage.step("no request was lost from the first to the last", async (see) => {
         this.#requireNoneLost();
         if (!forgive) {
           const count = await this.#get("/counter/count");
@@ -309,8 +330,12 @@ class Demo {
         }
         see(`${answered} answered; the counter's volume says ${this.#counted}`);
       }, { always: true });
-      await this.#step("the agent ends when it is told to", async (see) => {
-        require(await this.#agent!.stop(), "it had to be killed");
+      const title = this.#machines === undefined
+        ? "the agent ends when it is told to"
+        : "the agents end when they are told to";
+      await this.#stage.step(title, async (see) => {
+        const others = await this.#machines?.stop({ forgive }) ?? true;
+        require(await this.#agent!.stop() && others, "one had to be killed");
         see("");
       }, { always: true });
     } catch (error) {
@@ -318,117 +343,26 @@ class Demo {
       this.#agentErrors();
       return false;
     }
-    this.#say({ event: "end", ok: true, answered }, "All of it was seen");
+    this.#stage.say({ event: "end", ok: true, answered }, "All of it was seen");
     return true;
   }
 
-  // ---- what they are made of ----
-
-  get #manifest(): string {
-    return path.join(this.folder, "realm.toml");
-  }
-
-  /** Runs a step and says how it went. Throws {@link NotSeen} when it went wrong. */
-  async #step<T>(
-    title: string,
-    act: (see: (detail: string) => void) => Promise<T>,
-    { always = false } = {},
-  ): Promise<T> {
-    let detail = "";
-    try {
-      if (!always) this.#interrupted.throwIfAborted();
-      const result = await act((said) => detail = said);
-      this.#tell(true, title, detail);
-      return result;
-    } catch (error) {
-      const known = error instanceof RealmError;
-      const reason = known ? error.message : error instanceof Error ? error.stack : String(error);
-      this.#tell(false, title, reason ?? "");
-      throw new NotSeen(title, { cause: error });
-    }
-  }
-
-  #tell(ok: boolean, title: string, detail: string): void {
-    const mark = ok ? "ok    " : "FAILED";
-    this.#say(
-      { event: "step", ok, title, detail },
-      `${mark}  ${title}` + detail.trim().replace(/^(?=.)/gm, "        ").replace(/^(?=.)/, "\n"),
-    );
-  }
-
-  /** A command and what it printed. */
-  #quote(words: string, output: string): void {
-    this.#say(
-      { event: "output", command: words, output },
-      `\n$ ${words}\n${output.trimEnd()}\n`,
-    );
-  }
-
-  #say(event: Record<string, unknown>, text: string): void {
-    this.context.printLine(event, () => text);
-  }
-
   #agentErrors(): void {
-    const errors = this.#agent?.errors.trim();
+    const errors = ((this.#agent?.errors ?? "") + (this.#machines?.errors ?? "")).trim();
     if (errors) this.context.note(`The agent said:\n${errors}`);
   }
 
-  /** Runs a command on the demo's data folder; its standard output. */
-  async #realm(...words: string[]): Promise<string> {
-    const said = { stdout: "", stderr: "" };
-    const decoder = new TextDecoder();
-    const shell: Shell = {
-      cwd: this.folder,
-      env: () => undefined,
-      terminal: { stdin: false, stdout: false, stderr: false },
-      columns: 80,
-      write(stream, data) {
-        said[stream] += typeof data === "string" ? data : decoder.decode(data);
-      },
-      readLine: () => Promise.resolve(null),
-      interrupted: () => this.#interrupted,
-      keepPermissions: (kinds) => kinds, // this process goes on
-    };
-    const status = await main([...words, "--data", this.#data], shell);
-    if (status === 0) return said.stdout;
-    throw new RealmError(
-      "failed",
-      `Cannot run realm ${words.join(" ")}: status ${status}\n${said.stderr}`,
-    );
-  }
-
-  /** One request through the proxy: status and body of its answer. */
-  async #get(where: string): Promise<string> {
-    const response = await fetch(`${this.#ready!.proxy}${where}`, {
-      signal: AbortSignal.any([this.#interrupted, AbortSignal.timeout(STEP_MS_MAX)]),
-    });
-    const body = (await response.text()).trim();
-    return body.startsWith(`${response.status} `) ? body : `${response.status} ${body}`;
+  /** One request through the first proxy: status and body of its answer. */
+  #get(where: string): Promise<string> {
+    return this.#stage.get(`${this.#ready!.proxy}${where}`);
   }
 
   async #replicas(which: (replica: Replica) => boolean): Promise<Replica[]> {
     return (await this.#control!.status()).replicas.filter(which);
   }
 
-  /** Looks again and again until it is so. */
-  async #wait(what: string, isSo: () => Promise<boolean> | boolean): Promise<void> {
-    const late = performance.now() + STEP_MS_MAX;
-    while (!await isSo()) {
-      this.#interrupted.throwIfAborted();
-      require(performance.now() < late, `waited ${STEP_MS_MAX / 1000} s in vain until ${what}`);
-      await pause(POLL_MS, this.#interrupted);
-    }
-  }
-
   #requireNoneLost(): void {
-    const { lost } = this.#load!;
+    const lost = [...this.#load!.lost, ...this.#machines?.load?.lost ?? []];
     require(lost.length === 0, `${lost.length} requests were lost: ${lost.slice(0, 5).join("; ")}`);
   }
-}
-
-/** A step did not see what it wanted; it was told. */
-class NotSeen extends Error {}
-
-function require(condition: boolean, otherwise: string): asserts condition {
-  if (!condition) throw new RealmError("failed", otherwise);
 }

@@ -62,15 +62,32 @@ const STEPS = [
 
 Deno.test("demo with --for sees all of it, says so, and ends by itself", async () => {
   await withSandbox(async ({ folder, start }) => {
-    const { titles, agent } = await seen(start("demo", "--for", "1", "--json"));
+    const { titles, agent } = await seen(start("demo", "--nodes", "1", "--for", "1", "--json"));
     assert.deepEqual(titles, STEPS);
+    assert.deepEqual(await leftovers(folder, agent), []);
+  });
+});
+
+Deno.test("demo of three machines: they join, agree, are cut off and come back", async () => {
+  await withSandbox(async ({ folder, start }) => {
+    const { titles, agent } = await seen(start("demo", "--for", "1", "--json"));
+    assert.deepEqual(titles, [
+      ...STEPS.slice(0, -2),
+      "other machines join with a ticket, and wait until the owner approves them",
+      "realm apply on one machine reaches all of them",
+      "requests reach the components through every machine",
+      "a machine that is cut off from the others goes on with what it runs",
+      "what was applied while a machine was cut off reaches it when it is back",
+      "no request was lost from the first to the last",
+      "the agents end when they are told to",
+    ]);
     assert.deepEqual(await leftovers(folder, agent), []);
   });
 });
 
 Deno.test("demo stays until it is interrupted, and its addresses and commands work", async () => {
   await withSandbox(async ({ folder, start, realm }) => {
-    const demo = start("demo", "--json");
+    const demo = start("demo", "--nodes", "1", "--json");
     const { titles, agent } = await seen(demo, async ({ open, commands }) => {
       const [address] = open as string[];
       assert.equal(await (await fetch(address!)).text(), "hello\n");
@@ -87,7 +104,7 @@ Deno.test("demo stays until it is interrupted, and its addresses and commands wo
 Deno.test("demo leaves nothing when it is interrupted, and does not say that it saw all", async () => {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     await withSandbox(async ({ folder, start }) => {
-      const demo = start("demo", "--json");
+      const demo = start("demo", "--nodes", "1", "--json");
       let agent: number | undefined;
       for await (const event of eventsOf(demo)) {
         const found = processOf(event);
@@ -104,7 +121,7 @@ Deno.test("demo leaves nothing when it is interrupted, and does not say that it 
 
 Deno.test("demo fails when its agent dies", async () => {
   await withSandbox(async ({ folder, start }) => {
-    const demo = start("demo", "--json");
+    const demo = start("demo", "--nodes", "1", "--json");
     let agent: number | undefined;
     let failed: Event | undefined;
     for await (const event of eventsOf(demo)) {
