@@ -26,7 +26,8 @@ export const invite = command({
       topic: genesis.id.toString(),
       addresses: await addressesOf(context),
     };
-    if (said.addresses.length === 0) {
+    // Where it goes into a variable or another command nobody reads along.
+    if (said.addresses.length === 0 && context.shell.terminal.stdout) {
       context.note(
         "The ticket has no addresses: start realm agent with --listen here first, or start the " +
           "other one with --join MULTIADDR",

@@ -107,6 +107,9 @@ export class Machines {
       for (const { name, ready } of this.#all.slice(1)) {
         const answer = await this.#stage.get(`${ready.proxy}/hello`);
         require(answer === "200 hello", `${name} answered ${answer}`);
+        // Its only replica is on the first machine.
+        const counted = await this.#stage.get(`${ready.proxy}/counter/count`);
+        require(counted.startsWith("200 "), `${name} answered ${counted}`);
       }
       this.#load = new Load(
         this.#all.slice(1).map(({ name, ready }) => ({
@@ -115,7 +118,7 @@ export class Machines {
           check: (body) => body === "hello\n" ? undefined : `body ${JSON.stringify(body)}`,
         })),
       );
-      see("more come all the time");
+      see("hello from a replica of their own, counter from the first one; more come all the time");
     });
   }
 

@@ -37,6 +37,7 @@ const RESTARTS_SEEN = 2;
 /** What is appended to the manifest that `realm init` writes. */
 const MANIFEST = `
 [nodes."${NODE}"]
+tags = ["first"]
 
 [components.counter]                    # counts its requests in a volume
 source = "file:./counter.wasm"
@@ -53,6 +54,7 @@ world = "wasi:http/proxy"
 source = "file:./rogue.wasm"
 world = "wasi:cli/command"
 epoch_timeout_ms = 100
+placement = { tags = ["first"] }
 
 [routing]
 "${NODE}" = [
