@@ -21,7 +21,7 @@ import {
   type Part,
   PARTS_MAX,
 } from "./messages.ts";
-import { type TaggedSet, type Tags, TagTable } from "./tagged_set.ts";
+import type { TaggedSet, Tags } from "./tagged_set.ts";
 import { refused } from "./transfer.ts";
 
 /** Before and after every event. */
@@ -196,16 +196,17 @@ export class RangeAsker {
     const sum = { count: low.length, low: 0, high: 0 };
     for (let i = 0; i < low.length; i++) add(sum, low[i]!, high[i]!);
     this.#check(range, sum);
-    for (let i = 0; i < low.length; i++) {
-      if (set.find(low[i]!, high[i]!) >= 0) continue;
-      this.theirs.low.push(low[i]!);
-      this.theirs.high.push(high[i]!);
-    }
-    const listed = new TagTable(tags);
     const from = this.#index.position(range.from), to = this.#index.position(range.to);
-    for (const event of order.subarray(from, to)) {
-      if (listed.find(set.low[event]!, set.high[event]!) < 0) this.ours.push(event);
+    const ours = new Set(order.subarray(from, to));
+    for (let i = 0; i < low.length; i++) {
+      const event = set.find(low[i]!, high[i]!);
+      if (event >= 0) ours.delete(event);
+      else {
+        this.theirs.low.push(low[i]!);
+        this.theirs.high.push(high[i]!);
+      }
     }
+    for (const event of ours) this.ours.push(event);
   }
 
   #split(range: Pending, parts: readonly Part[]): Pending[] {

@@ -44,7 +44,7 @@ import {
 } from "./difference_finder.ts";
 import { BATCH_TAGS_MAX, decodeMessage, encodeMessage, type Message } from "./messages.ts";
 import { SIP_KEY_BYTES, type SipKey, sipKey } from "./sip_hash.ts";
-import { type SyncItem, TaggedSet, TagTable } from "./tagged_set.ts";
+import { ForeignTags, type SyncItem, TaggedSet } from "./tagged_set.ts";
 import { EventReceiver, EventSender, refused } from "./transfer.ts";
 
 export type { SyncMethod } from "./difference_finder.ts";
@@ -291,8 +291,8 @@ export class SyncSession {
       }));
     }
     if (all) return this.#transfer(give, this.#theirCount, () => true);
-    const table = new TagTable({ low, high });
-    this.#transfer(give, low.length, (low, high) => table.find(low, high) >= 0);
+    const wanted = new ForeignTags({ low, high });
+    this.#transfer(give, low.length, (low, high) => wanted.has(low, high));
   }
 
   // The events.

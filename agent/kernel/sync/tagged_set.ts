@@ -25,8 +25,37 @@ export interface Tags {
   readonly high: ArrayLike<number>;
 }
 
-/** Finds tags by hashing: they are hashes already. */
-export class TagTable {
+/**
+ * Tags that the other side made, to be found again. They are sorted: with a hash table it could
+ * choose tags of which each search passes all others.
+ */
+export class ForeignTags {
+  readonly #tags: Tags;
+  readonly #order: Uint32Array;
+
+  constructor(tags: Tags) {
+    this.#tags = tags;
+    this.#order = Uint32Array.from({ length: tags.low.length }, (_, i) => i);
+    this.#order.sort((a, b) => this.#compare(a, tags.low[b]!, tags.high[b]!));
+  }
+
+  has(low: number, high: number): boolean {
+    let from = 0, to = this.#order.length;
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if (this.#compare(this.#order[middle]!, low, high) < 0) from = middle + 1;
+      else to = middle;
+    }
+    return from < this.#order.length && this.#compare(this.#order[from]!, low, high) === 0;
+  }
+
+  #compare(i: number, low: number, high: number): number {
+    return this.#tags.high[i]! - high || this.#tags.low[i]! - low;
+  }
+}
+
+/** Finds tags of a set of ours, which nobody chose, by hashing: they are hashes already. */
+class TagTable {
   readonly #tags: Tags;
   readonly #mask: number;
   /** One more than an index of `tags`; 0 is free. */
