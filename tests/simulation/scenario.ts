@@ -51,7 +51,8 @@ export class Scenario {
   constructor(readonly world: World, readonly owners: Owners, readonly troubleMs: number) {
     this.random = world.random.fork("scenario");
     const count = this.random.between(3, KINDS.length);
-    this.#kinds = world.options.kinds ?? this.random.shuffled(KINDS).slice(0, count);
+    this.#kinds = world.options.kinds ??
+      (troubleMs > 600_000 ? KINDS : this.random.shuffled(KINDS).slice(0, count));
     world.note("world", `has ${this.#kinds.join(", ")}`);
     const slowest = this.random.pick([5, 20, 100, 400]);
     world.network.delayMs = [1, slowest];
@@ -60,7 +61,9 @@ export class Scenario {
   /** Plans everything. */
   plan(): void {
     for (const node of this.world.nodes) this.#keepDialling(node);
-    const pause = this.random.pick([500, 1_500, 4_000]);
+    // Each thing that is done stays in the log: a long life is a slower one.
+    const isLong = this.troubleMs > 600_000;
+    const pause = isLong ? 30_000 : this.random.pick([500, 1_500, 4_000]);
     const next = () => {
       this.world.timeline.after(this.random.between(50, pause), () => {
         if (this.isOver) return;

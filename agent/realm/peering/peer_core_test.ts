@@ -1,0 +1,419 @@
+import assert from "node:assert/strict";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { type Player, player, verify } from "../../../tests/simulation/cast.ts";
+import { cidOf, encodeCanonical } from "../../kernel/canonical.ts";
+import {
+  encodeSigned,
+  eventAt,
+  genesisEvent,
+  type SignedEvent,
+  signEventSync,
+} from "../../kernel/event.ts";
+import { formatPublicKey } from "../../kernel/key.ts";
+import { encodeMessage } from "../../kernel/sync/messages.ts";
+import { MemoryStore } from "../../store/memory_store.ts";
+import { controlContent, type ControlEvent } from "../control_event.ts";
+import { RealmLog } from "../realm_log.ts";
+import { decodeFrame, encodeFrame, type Frame } from "./frame.ts";
+import { signHealth } from "./health_record.ts";
+import { FRAME_BYTES_PER_SEC, FRAMES_PER_SEC } from "./link.ts";
+import { STRANGERS_MAX } from "./link_set.ts";
+import { PeerCore } from "./peer_core.ts";
+
+const owner = player("owner");
+const recovery = player("recovery");
+const GENESIS = signEventSync(
+  genesisEvent(
+    owner.publicKey,
+    controlContent({
+      kind: "genesis",
+      owner: owner.key,
+      recoveryHash: sha256(recovery.publicKey),
+    }),
+  ),
+  owner,
+);
+const TRUST = { owner: owner.key, topic: GENESIS.id.toString() };
+
+/** A core on its own, with everything that it does. */
+class Bench {
+  readonly log: RealmLog;
+  readonly core: PeerCore;
+  readonly sent: { readonly to: string; readonly frame: Frame }[] = [];
+  readonly cuts: string[] = [];
+  readonly notices: string[] = [];
+  hasRoom = true;
+  nowMs = 1_000;
+
+  constructor(readonly self: Player, named: readonly Player[] = []) {
+    this.log = RealmLog.open({ store: new MemoryStore(), verify, trust: TRUST });
+    this.core = new PeerCore({
+      signer: self,
+      self: self.key,
+      name: self.name,
+      program: "test",
+      log: this.log,
+      epoch: 1,
+      isNamed: (peer) => named.some(({ key }) => key === peer),
+      ports: {
+        send: (to, bytes) => {
+          const frame = decodeFrame(bytes);
+          assert.ok(frame !== undefined);
+          this.sent.push({ to, frame });
+          return this.hasRoom;
+        },
+        cut: (peer, reason) => this.cuts.push(`${peer} ${reason}`),
+        changed: () => {},
+        secret: () => new Uint8Array(16),
+        verify,
+        nowMs: () => this.nowMs,
+        wallMs: () => 1_800_000_000_000 + this.nowMs,
+        random: () => 0.5,
+        notice: (text) => this.notices.push(text),
+        health: () => ({
+          version: 0,
+          cpuPermille: 0,
+          memoryBytes: 0,
+          addresses: [],
+          replicas: [],
+          latencyMs: () => undefined,
+        }),
+      },
+    });
+  }
+
+  sign(author: Player, said: ControlEvent): SignedEvent {
+    const place = this.log.placeFor(author.publicKey);
+    return signEventSync(eventAt(author.publicKey, place, controlContent(said)), author);
+  }
+
+  act(said: ControlEvent, author = owner): void {
+    this.core.append([this.sign(author, said)]);
+  }
+
+  /** A peer that is linked and has said its hello. */
+  meet(peer: Player, hello: Partial<Extract<Frame, { frame: "hello" }>> = {}): void {
+    this.core.connected(peer.key);
+    this.say(peer, {
+      frame: "hello",
+      v: 1,
+      name: peer.name,
+      topic: GENESIS.id,
+      owner: owner.publicKey,
+      program: "test",
+      addresses: [],
+      ...hello,
+    });
+  }
+
+  say(peer: Player, frame: Frame): void {
+    this.core.received(peer.key, encodeFrame(frame));
+  }
+
+  /** Kinds of the frames that a peer was sent, in order. */
+  kindsTo(peer: Player): string[] {
+    return this.sent.filter(({ to }) => to === peer.key).map(({ frame }) => frame.frame);
+  }
+
+  reasons(peer: Player): string[] {
+    return this.cuts.filter((cut) => cut.startsWith(peer.key))
+      .map((cut) => cut.slice(peer.key.length + 1));
+  }
+}
+
+/** A node of a realm in which it and `friends` are approved. */
+function member(...friends: Player[]): Bench {
+  const bench = new Bench(player("a"));
+  bench.core.append([GENESIS]);
+  for (const { key, name } of [bench.self, ...friends]) bench.act({ kind: "approve", key, name });
+  return bench;
+}
+
+/** Whose key is greater than that of `a`, so that `a` begins the sessions. */
+const [low, high] = [player("b"), player("c")].sort((x, y) => x.key < y.key ? -1 : 1) as [
+  Player,
+  Player,
+];
+const stranger = player("stranger");
+
+/** An open link with an approved peer. */
+function linked(bench: Bench, peer: Player): void {
+  bench.meet(peer);
+  bench.say(peer, { frame: "ready" });
+  assert.ok(bench.core.isLinked(peer.key));
+}
+
+Deno.test("PeerCore says nothing but hello and pending to a key that is not approved", () => {
+  const a = member(high);
+  a.meet(stranger);
+  a.say(stranger, { frame: "ready" });
+  a.act({ kind: "drain", node: "c", drained: true });
+  for (let i = 0; i < 20; i++) {
+    a.nowMs += 500;
+    a.core.tick();
+  }
+  assert.deepEqual(a.kindsTo(stranger), ["hello", "pending"]);
+  assert.deepEqual(a.core.introductions(), [{ key: stranger.key, name: "stranger" }]);
+  assert.match(a.notices.join("\n"), /stranger asks to join: ed25519:/);
+});
+
+Deno.test("PeerCore opens the link when the owner approves, and ends it at once when he revokes", () => {
+  const a = member();
+  a.meet(stranger);
+  a.say(stranger, { frame: "ready" });
+  a.act({ kind: "approve", key: stranger.key, name: "new" });
+  assert.deepEqual(a.kindsTo(stranger).slice(0, 3), ["hello", "pending", "ready"]);
+  assert.ok(a.core.isLinked(stranger.key));
+  assert.deepEqual(a.core.introductions(), []);
+  a.act({ kind: "revoke", key: stranger.key, last: null });
+  assert.deepEqual(a.reasons(stranger), ["its key is revoked"]);
+  assert.ok(!a.core.mayConnect(stranger.key));
+  const said = a.sent.length;
+  a.say(stranger, { frame: "again" });
+  a.core.connected(stranger.key);
+  assert.equal(a.sent.length, said);
+});
+
+Deno.test("PeerCore hands events on when they are durable, and not to who sent them", () => {
+  const a = member(low, high);
+  linked(a, low);
+  linked(a, high);
+  const event = a.sign(owner, { kind: "approve", key: stranger.key, name: "new" });
+  a.say(low, { frame: "events", events: [encodeSigned(event)] });
+  assert.ok(!a.log.isStored(event.id));
+  assert.ok(!a.kindsTo(high).includes("events"));
+  a.nowMs += 10;
+  a.core.tick();
+  assert.ok(a.log.isStored(event.id));
+  assert.ok(a.kindsTo(high).includes("events"));
+  assert.ok(!a.kindsTo(low).includes("events"));
+});
+
+Deno.test("PeerCore notices another key under the name of an approved node", () => {
+  const a = member(high);
+  a.meet(stranger, { name: high.name });
+  assert.match(a.notices.join("\n"), /Another key calls itself .*, which is an approved node/);
+});
+
+Deno.test("PeerCore cuts peers for what no honest node sends", () => {
+  const forged = (bench: Bench) => {
+    const said = { kind: "drain", node: "x", drained: true } as const;
+    const { event } = bench.sign(owner, said);
+    return signEventSync(event, { ...stranger, publicKey: owner.publicKey });
+  };
+  const record = (bench: Bench) =>
+    signHealth({
+      key: bench.self.key,
+      epoch: 1,
+      counter: 1,
+      name: "",
+      program: "",
+      heads: "0".repeat(64),
+      viewDigest: "0".repeat(64),
+      count: 0,
+      version: 0,
+      cpuPermille: 0,
+      memoryBytes: 0,
+      addresses: [],
+      replicas: [],
+      heard: [],
+      pending: [],
+    }, (message) => stranger.sign(message)).bytes;
+  const cases: [string, (bench: Bench) => Uint8Array, RegExp][] = [
+    ["garbage", () => new Uint8Array([1, 2, 3]), /garbage/],
+    ["nothing", () => new Uint8Array(0), /garbage/],
+    ["a second hello", () => encodeFrame(helloOf(high)), /garbage/],
+    ["a giant", () => new Uint8Array(2_000_000), /garbage/],
+    [
+      "events that are none",
+      () => encodeFrame({ frame: "events", events: [new Uint8Array(9)] }),
+      /garbage/,
+    ],
+    [
+      "a forged event",
+      (bench) => encodeFrame({ frame: "events", events: [encodeSigned(forged(bench))] }),
+      /forged/,
+    ],
+    [
+      "a damaged record",
+      (bench) => encodeFrame({ frame: "health", records: [record(bench).slice(1)] }),
+      /garbage/,
+    ],
+    [
+      "a session that it did not begin",
+      () => encodeFrame({ frame: "sync", message: encodeMessage({ kind: "ack", messages: 1 }) }),
+      /dishonest sync/,
+    ],
+  ];
+  for (const [what, bytes, reason] of cases) {
+    const a = member(high);
+    linked(a, high);
+    a.core.received(high.key, bytes(a));
+    assert.match(a.reasons(high).join(), reason, what);
+    assert.ok(!a.core.mayConnect(high.key), what);
+    a.nowMs += 10_000;
+    assert.ok(a.core.mayConnect(high.key), what);
+  }
+});
+
+function helloOf(peer: Player): Frame {
+  return {
+    frame: "hello",
+    v: 1,
+    name: peer.name,
+    topic: null,
+    owner: null,
+    program: "",
+    addresses: [],
+  };
+}
+
+Deno.test("PeerCore takes no first frame but a small hello, from anybody", () => {
+  for (const bytes of [encodeFrame({ frame: "ready" }), new Uint8Array(5_000)]) {
+    const a = member();
+    a.core.connected(stranger.key);
+    a.core.received(stranger.key, bytes);
+    assert.deepEqual(a.reasons(stranger), ["garbage"]);
+  }
+});
+
+Deno.test("PeerCore takes nothing but small talk before both sides are ready", () => {
+  const frames: Frame[] = [
+    { frame: "events", events: [encodeSigned(GENESIS)] },
+    { frame: "health", records: [] },
+    { frame: "again" },
+    { frame: "sync", message: new Uint8Array(3) },
+  ];
+  for (const frame of frames) {
+    const a = member();
+    a.meet(stranger);
+    a.say(stranger, { frame: "ready" });
+    a.say(stranger, frame);
+    assert.deepEqual(a.reasons(stranger), ["garbage"], frame.frame);
+  }
+});
+
+Deno.test("PeerCore follows one realm", () => {
+  const a = member(high);
+  a.meet(high, { topic: cidOf(new Uint8Array([1])) });
+  assert.deepEqual(a.reasons(high), ["it follows another realm"]);
+  assert.ok(a.core.mayConnect(high.key), "that is no fault");
+});
+
+Deno.test("PeerCore bounds how fast a peer may speak", () => {
+  const many = member(high);
+  linked(many, high);
+  const again = encodeCanonical({ frame: "later" });
+  for (let i = 0; i < 20 * FRAMES_PER_SEC; i++) many.core.received(high.key, again);
+  assert.ok(many.reasons(high).includes("flood"));
+
+  const patient = member(high);
+  linked(patient, high);
+  for (let i = 0; i < 20 * FRAMES_PER_SEC; i++) {
+    patient.nowMs += 1000 / FRAMES_PER_SEC;
+    patient.core.received(high.key, again);
+  }
+  assert.deepEqual(patient.reasons(high), []);
+
+  const large = member(high);
+  linked(large, high);
+  const frame = encodeFrame({ frame: "health", records: [new Uint8Array(1_000_000)] });
+  for (let i = 0; i < 20 * FRAME_BYTES_PER_SEC / frame.length; i++) {
+    large.core.received(high.key, frame);
+  }
+  assert.ok(large.reasons(high).length > 0);
+});
+
+Deno.test("PeerCore holds a bounded number of strangers, and members beside them", () => {
+  const a = member(high);
+  linked(a, high);
+  for (let i = 0; i < 10 * STRANGERS_MAX; i++) {
+    const key = formatPublicKey(sha256(new Uint8Array([i & 255, i >> 8])));
+    a.core.connected(key);
+    a.core.received(key, encodeFrame({ ...helloOf(high), name: `made up ${i}` } as Frame));
+  }
+  assert.ok(a.core.links().length <= STRANGERS_MAX + 2);
+  assert.ok(a.core.introductions().length <= STRANGERS_MAX);
+  assert.ok(a.core.isLinked(high.key));
+});
+
+Deno.test("PeerCore cuts who says nothing, and who does not read", () => {
+  const a = member(high, low);
+  a.core.connected(stranger.key);
+  linked(a, high);
+  a.nowMs += 10_001;
+  a.core.tick();
+  assert.deepEqual(a.reasons(stranger), ["it said nothing"]);
+  a.nowMs += 5_000;
+  a.core.tick();
+  assert.deepEqual(a.reasons(high), ["it is silent"]);
+
+  const b = member(high);
+  linked(b, high);
+  b.hasRoom = false;
+  const before = b.sent.length;
+  for (let i = 0; i < 100; i++) {
+    b.act({ kind: "approve", key: player(`p${i % 5}`).key, name: `n${i}` });
+    b.nowMs += 100;
+    b.core.tick();
+  }
+  assert.ok(b.sent.length <= before + 1, "what there is no room for is left to a session");
+});
+
+Deno.test("PeerCore tells who is named by its ticket nothing, and takes what it sends", () => {
+  const joiner = new Bench(player("joiner"), [high]);
+  joiner.meet(high);
+  joiner.say(high, { frame: "ready" });
+  assert.ok(joiner.core.isLinked(high.key));
+  joiner.say(high, { frame: "events", events: [encodeSigned(GENESIS)] });
+  joiner.nowMs += 10;
+  joiner.core.tick();
+  assert.equal(joiner.log.topic?.size, 1);
+  joiner.nowMs += 5_000;
+  joiner.core.tick();
+  const kinds = joiner.kindsTo(high);
+  assert.ok(!kinds.includes("events") && !kinds.includes("health"), kinds.join());
+});
+
+Deno.test("PeerCore believes an approval that it missed, as far as to read", () => {
+  const a = member(); // knows nobody else
+  const newer = member(high);
+  const approval = newer.log.load(
+    newer.log.topic!.order().findLast(({ type }) => type === "control/approve")!.id,
+  )!;
+  a.meet(high);
+  assert.deepEqual(a.kindsTo(high), ["hello", "pending"]);
+  const selfMade = a.sign(high, { kind: "approve", key: high.key, name: "mine" });
+  a.say(high, { frame: "vouch", events: [encodeSigned(selfMade)] });
+  assert.ok(!a.kindsTo(high).includes("ready"), "its own word is nothing");
+
+  const b = member();
+  b.meet(high);
+  b.say(high, { frame: "vouch", events: [encodeSigned(approval)] });
+  b.say(high, { frame: "ready" });
+  assert.ok(b.core.isLinked(high.key));
+  b.nowMs += 3_000;
+  b.core.tick();
+  assert.ok(!b.kindsTo(high).includes("health"), "it is given nothing");
+
+  const c = member();
+  c.act({ kind: "revoke", key: high.key, last: null });
+  c.core.connected(high.key);
+  c.say(high, { frame: "vouch", events: [encodeSigned(approval)] });
+  assert.ok(!c.core.isLinked(high.key), "a revocation is final");
+});
+
+Deno.test("PeerCore.write() is durable when it returns; a node without a say writes nothing", () => {
+  const a = member();
+  a.act({
+    kind: "exec",
+    node: "a",
+    command: ["uptime"],
+    nonce: new Uint8Array(16),
+    expiresAtMs: 1,
+  });
+  const exec = a.log.topic!.order().at(-1)!.id;
+  const { id } = a.core.write({ kind: "executed", exec, status: 0 });
+  assert.ok(a.log.isStored(id));
+  assert.throws(() => new Bench(stranger).core.write({ kind: "executed", exec, status: 0 }));
+});
