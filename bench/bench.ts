@@ -34,6 +34,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   events: async () => (await import("./events.ts")).events,
   sync: async () => (await import("./sync.ts")).sync,
   memory: async () => (await import("./memory.ts")).memory,
+  peers: async () => (await import("./peers.ts")).peers,
 };
 
 function machine(): string {
