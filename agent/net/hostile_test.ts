@@ -87,6 +87,7 @@ async function ended(socket: Deno.TcpConn): Promise<void> {
 /** A connection whose handshake is done, and on which anything can be said in place of Yamux. */
 async function rogue(victim: Network): Promise<{ say: MessageStream; stop(): Promise<void> }> {
   const said = Promise.withResolvers<MessageStream>();
+  const met = Promise.withResolvers<void>();
   const node = await createLibp2p({
     logger: QUIET_LOGGER,
     transports: [tcpTransport({ inboundMax: 1, inboundPerAddressMax: 1 })],
@@ -95,7 +96,13 @@ async function rogue(victim: Network): Promise<{ say: MessageStream; stop(): Pro
     streamMuxers: [() => ({
       protocol: "/yamux/1.0.0",
       createStreamMuxer(connection: MessageStream) {
-        connection.addEventListener("message", () => {});
+        connection.addEventListener("message", ({ data }) => {
+          // The victim opens a stream, to ask who this is: now it listens for streams as well.
+          const bytes = data.subarray();
+          for (let at = 0; at + 12 <= bytes.length; at += 12) {
+            if (bytes[at + 1] === WINDOW) met.resolve();
+          }
+        });
         said.resolve(connection);
         return Object.assign(new EventTarget(), {
           protocol: "/yamux/1.0.0",
@@ -110,6 +117,7 @@ async function rogue(victim: Network): Promise<{ say: MessageStream; stop(): Pro
     services: { identify: identify({ runOnConnectionOpen: false }) },
   });
   await node.dial(multiaddr(victim.addresses()[0]!));
+  await met.promise;
   return { say: await said.promise, stop: async () => void await node.stop() };
 }
 
@@ -189,21 +197,44 @@ hostile("one byte of a handshake at a time", { handshakeMs: 500 }, async (victim
   }
 });
 
-hostile(
-  "a flood of connections: no more are kept than there are places",
-  { connectionsMax: 12, connectionsPerAddressMax: 10, pendingMax: 10, handshakeMs: 3000 },
-  async (victim) => {
+for (
+  const [title, bounds] of [
+    ["a flood of connections, bounded together", {
+      connectionsMax: 10,
+      connectionsPerAddressMax: 1000,
+      pendingMax: 1000,
+    }],
+    ["a flood of connections, bounded of one address", {
+      connectionsMax: 1000,
+      connectionsPerAddressMax: 10,
+      pendingMax: 1000,
+    }],
+    ["a flood of connections, bounded in their handshake", {
+      connectionsMax: 1000,
+      connectionsPerAddressMax: 1000,
+      pendingMax: 10,
+    }],
+  ] as const
+) {
+  const patient = { ...bounds, newPerSecondMax: 1000, handshakeMs: 600_000 };
+  hostile(title, patient, async (victim) => {
     let open = 0;
-    const sockets = await Promise.all(Array.from({ length: 200 }, async () => {
+    const flood = await Promise.all(Array.from({ length: 100 }, async () => {
       const socket = await connect(victim);
       open++;
-      const over = ended(socket).then(() => void open--);
-      return over;
+      return { socket, over: ended(socket).then(() => void open--) };
     }));
-    await until(() => open <= 10);
-    await Promise.all(sockets);
-  },
-);
+    await until(() => open === 10);
+    for (const { socket } of flood) {
+      try {
+        socket.close();
+      } catch {
+        // It is closed already.
+      }
+    }
+    await Promise.all(flood.map(({ over }) => over));
+  });
+}
 
 hostile("strangers: members still find a place", { strangersMax: 3 }, async (victim) => {
   const strangers = await Promise.all(Array.from({ length: 6 }, () => start()));
@@ -246,15 +277,22 @@ hostile(
 hostile("data that nobody reads, in frames of one byte", {
   unreadBytesMax: 1024 * 1024,
   smallFramesPerSecondMax: 1e9,
-  handshakeMs: 60_000,
+  // Nothing else breaks the connection meanwhile.
+  handshakeMs: 600_000,
+  pingMs: 600_000,
 }, async (victim) => {
-  const { say, stop } = await rogue(victim);
-  for (let stream = 1; stream < 40; stream += 2) say.send(frame(WINDOW, SYN, stream, 0));
+  const stop = victim.handle("/realm/slow/1.0.0", () => {});
+  const { say, stop: leave } = await rogue(victim);
+  const choose = new TextEncoder().encode("\x13/multistream/1.0.0\n\x12/realm/slow/1.0.0\n");
+  const ids = Array.from({ length: 20 }, (_, n) => 2 * n + 1);
+  for (const id of ids) say.send(frame(DATA, SYN, id, choose.length, choose));
   let n = 0;
-  // The name of a protocol that does not end, so that what comes is kept.
-  const bytes = await pour(say, () => frame(DATA, 0, 1 + 2 * (n++ % 20), 1, Uint8Array.of(0xff)));
+  const one = Uint8Array.of(0xff);
+  const bytes = await pour(say, () => frame(DATA, 0, ids[n++ % ids.length]!, 1, one));
+  // A megabyte of them would be thirteen of frames.
   assert.ok(bytes < 4 * 1024 * 1024, `${bytes} bytes were taken`);
-  await stop();
+  await leave();
+  stop();
 });
 
 hostile("streams that are never read: memory is bounded", {

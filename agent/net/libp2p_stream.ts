@@ -7,8 +7,10 @@ import type { Stream } from "@libp2p/interface";
 import type { PeerStream } from "../kernel/ports.ts";
 import { brokenStream } from "./failure.ts";
 
-/** Bytes that are taken off the stream before somebody reads them. */
+/** Bytes that are taken off the stream before somebody reads them, with what each piece costs. */
 const AHEAD_BYTES = 64 * 1024;
+/** What a piece costs to keep beyond its bytes, about. */
+const PIECE_BYTES = 200;
 /** Bytes that are handed to the stream at once. */
 const WRITE_BYTES = 64 * 1024;
 
@@ -28,7 +30,7 @@ export class Libp2pStream implements PeerStream {
     stream.addEventListener("message", ({ data }) => {
       const chunk = owned(data.subarray());
       this.#chunks.push(chunk);
-      this.#bytes += chunk.length;
+      this.#bytes += chunk.length + PIECE_BYTES;
       if (this.#bytes >= AHEAD_BYTES && stream.readStatus === "readable") stream.pause();
       this.#change();
     });
@@ -60,7 +62,7 @@ export class Libp2pStream implements PeerStream {
       if (this.#broken !== undefined) throw brokenStream(this.#broken);
       const chunk = this.#chunks.shift();
       if (chunk !== undefined) {
-        this.#bytes -= chunk.length;
+        this.#bytes -= chunk.length + PIECE_BYTES;
         return chunk;
       }
       if (this.#ended) return null;
@@ -78,7 +80,7 @@ export class Libp2pStream implements PeerStream {
     if (first === null || first[0] !== wanted) throw brokenStream();
     if (first.length === 1) return;
     this.#chunks.unshift(first.subarray(1));
-    this.#bytes += first.length - 1;
+    this.#bytes += first.length - 1 + PIECE_BYTES;
   }
 
   async write(bytes: Uint8Array): Promise<void> {
