@@ -5,7 +5,7 @@
  * @module
  */
 import * as path from "node:path";
-import { meter } from "../agent/runtime/meter/meter.ts";
+import { meter } from "../agent/wasm/meter/meter.ts";
 import type { BenchContext, Benchmark } from "./bench.ts";
 import type { Calls, KernelRun } from "./metering_probe.ts";
 import { interleave, ROOT, type Run, runProcess, withFolder } from "./programs.ts";

@@ -2,6 +2,7 @@
  * The architecture as a test: which way imports point, and what the pure folders may not touch.
  *
  *     main -> cli, tui -> agent -> shell folders -> apps, realm -> kernel
+ *                                  shell folders, apps -> wasm -> kernel
  *
  * Shell folders never import one another. Tests, what they share (`_conformance.ts`, `_fake.ts`,
  * `_vectors.ts`), and the folders `tests`, `scripts`, `bench` and `fixtures` stand outside: they
@@ -15,7 +16,7 @@ import { pathToFileURL } from "node:url";
 
 const ROOT = path.resolve(import.meta.dirname!, "..");
 
-const PURE = ["apps", "realm", "kernel"];
+const PURE = ["apps", "realm", "wasm", "kernel"];
 const SHELL = [
   "runtime",
   "broker",
@@ -39,13 +40,14 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   main: ["cli"],
   cli: ["tui", "agent", "control client", "inspection", "realm", "kernel"],
   tui: ["agent", "control client", "realm", "kernel"],
-  agent: [...SHELL, "control client", "inspection", "apps", "realm", "kernel"],
-  ...Object.fromEntries(SHELL.map((folder) => [folder, ["apps", "realm", "kernel"]])),
-  control: ["control client", "apps", "realm", "kernel"],
+  agent: [...SHELL, "control client", "inspection", "apps", "realm", "wasm", "kernel"],
+  ...Object.fromEntries(SHELL.map((folder) => [folder, ["apps", "realm", "wasm", "kernel"]])),
+  control: ["control client", "apps", "realm", "wasm", "kernel"],
   "control client": ["control", "realm", "kernel"],
-  inspection: ["runtime", "kernel"],
-  apps: ["kernel"],
+  inspection: ["runtime", "apps", "wasm", "kernel"],
+  apps: ["wasm", "kernel"],
   realm: ["kernel"],
+  wasm: ["kernel"],
   kernel: [],
 };
 
@@ -161,6 +163,8 @@ Deno.test("violations() finds imports that point outward", () => {
     ["cli/ui.ts", "tui/app.tsx"],
     ["agent/agent.ts", "agent/store/sqlite_store.ts"],
     ["agent/runtime/wasi/io.ts", "agent/runtime/ledger.ts"],
+    ["agent/runtime/transpile.ts", "agent/wasm/component.ts"],
+    ["agent/apps/profile.ts", "agent/wasm/component.ts"],
     ["agent/proxy/proxy.ts", "agent/realm/routing.ts"],
     ["agent/realm/manifest.ts", "agent/kernel/error.ts"],
     ["agent/store/disk_blobs.ts", "node:fs"],
@@ -172,6 +176,9 @@ Deno.test("violations() finds imports that point outward", () => {
     ["agent/kernel/event.ts", "node:crypto"],
     ["agent/apps/bundle.ts", "node:fs"],
     ["agent/realm/plan.ts", "agent/apps/bundle.ts"],
+    ["agent/wasm/component.ts", "agent/runtime/artifact.ts"],
+    ["agent/wasm/component.ts", "node:fs"],
+    ["cli/run.ts", "agent/wasm/component.ts"],
     ["agent/proxy/proxy.ts", "agent/runtime/engine.ts"],
     ["agent/observe/metrics.ts", "agent/control/server.ts"],
     ["agent/store/disk_blobs.ts", "agent/agent.ts"],
@@ -201,7 +208,7 @@ Deno.test("impureLines() finds what touches the world, and not what speaks of it
   assert.deepEqual(impureLines(source).map((line) => line.split(":")[0]), ["3", "4", "5"]);
 });
 
-Deno.test("imports point one way: main, cli, agent, shell folders, realm and apps, kernel", async () => {
+Deno.test("imports point one way: main, cli, agent, shell folders, realm and apps, wasm, kernel", async () => {
   const files = programFiles();
   const imports = await importsOf(files);
   assert.ok(imports.some(({ from }) => from === "main.ts"), "the graph was read");
@@ -209,7 +216,7 @@ Deno.test("imports point one way: main, cli, agent, shell folders, realm and app
   assert.deepEqual(violations(imports), []);
 });
 
-Deno.test("kernel, realm and apps do no I/O: time and chance are arguments", () => {
+Deno.test("kernel, wasm, realm and apps do no I/O: time and chance are arguments", () => {
   const found = programFiles().filter((file) => PURE.includes(partOf(file)!)).flatMap((file) =>
     impureLines(Deno.readTextFileSync(path.join(ROOT, file))).map((line) => `${file}:${line}`)
   );

@@ -1,13 +1,13 @@
 /**
  * A second opinion on what a module's instructions cost: the module with a counter that is raised in
  * front of every instruction by its price, one instruction at a time, as the contract in
- * `agent/runtime/meter/meter.ts` states prices. Works on any valid module; growth counts as allowed.
+ * `agent/wasm/meter/meter.ts` states prices. Works on any valid module; growth counts as allowed.
  *
  * It also tells which instructions were executed: `withMarks` sets a global for each opcode.
  *
  * @module
  */
-import { Writer } from "../agent/runtime/meter/binary.ts";
+import { Writer } from "../agent/wasm/meter/binary.ts";
 import { type Instruction, readWasm, type Wasm } from "./wasm_reader.ts";
 
 /** Name under which the counter is exported, a mutable i64. */

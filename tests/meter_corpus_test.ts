@@ -6,9 +6,9 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { meter } from "../agent/runtime/meter/meter.ts";
-import { assemble } from "../agent/runtime/meter/test_host.ts";
-import { IMMEDIATE, NAME } from "../agent/runtime/meter/opcodes.ts";
+import { meter } from "../agent/wasm/meter/meter.ts";
+import { assemble } from "../agent/wasm/meter/test_host.ts";
+import { IMMEDIATE, NAME } from "../agent/wasm/meter/opcodes.ts";
 import { mark, opcodesOf, withMarks } from "./fuel_oracle.ts";
 import { judge, type Verdict } from "./meter_judge.ts";
 import { prove } from "./meter_proof.ts";

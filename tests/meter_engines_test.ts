@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { meter } from "../agent/runtime/meter/meter.ts";
+import { meter } from "../agent/wasm/meter/meter.ts";
 import { observe } from "./meter_observer.mjs";
 import { generate, type Generated } from "./wasm_generator.ts";
 

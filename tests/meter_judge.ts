@@ -7,7 +7,7 @@
  */
 import assert from "node:assert/strict";
 import { RealmError } from "../agent/kernel/error.ts";
-import { meter } from "../agent/runtime/meter/meter.ts";
+import { meter } from "../agent/wasm/meter/meter.ts";
 import { withCounter } from "./fuel_oracle.ts";
 import { prove } from "./meter_proof.ts";
 import { observeModule, type Observing, type Seen } from "./module_observer.ts";

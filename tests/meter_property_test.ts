@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { RealmError } from "../agent/kernel/error.ts";
-import { meter } from "../agent/runtime/meter/meter.ts";
+import { meter } from "../agent/wasm/meter/meter.ts";
 import { observe } from "./meter_observer.mjs";
 import { generate } from "./wasm_generator.ts";
 

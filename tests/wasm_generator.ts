@@ -11,7 +11,7 @@
  *
  * @module
  */
-import { Writer } from "../agent/runtime/meter/binary.ts";
+import { Writer } from "../agent/wasm/meter/binary.ts";
 import { ACCESSES, type Operation, OPERATIONS } from "./wasm_operations.ts";
 
 /** What a module may contain. Exceptions come in two encodings that one module cannot mix. */

@@ -15,7 +15,7 @@ import { HandlerLoop } from "./handler_loop.ts";
 import type { MeterGlobals } from "./limiter.ts";
 import { lowered, type Owner, type Site } from "./lowering.ts";
 import { LastingState, type MemoryImage } from "./memory_image.ts";
-import { RENEWABLE } from "./meter/lasting_names.ts";
+import { RENEWABLE } from "../wasm/meter/lasting_names.ts";
 import { refuelFunction } from "./pause.ts";
 
 type Modules = Readonly<Record<string, WebAssembly.Module>>;

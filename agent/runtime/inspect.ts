@@ -12,7 +12,7 @@ import {
   identify,
   refuseCandidates,
   type Wasi03,
-} from "./component.ts";
+} from "../wasm/component.ts";
 import {
   GRANT_OF_INTERFACE,
   GRANT_OF_PREVIEW1,

@@ -3,7 +3,7 @@
  * at every fuel check whether the guest goes on, pauses or ends.
  *
  * Fuel is in executed instructions, memory in bytes, time in milliseconds. The guest's side is
- * written by `meter/`. A guest that a limit ended cannot go on: what it caught does not matter, the
+ * written by `wasm/meter/`. A guest that a limit ended cannot go on: what it caught does not matter, the
  * next check traps again.
  *
  * @module

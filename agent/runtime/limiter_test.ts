@@ -3,7 +3,7 @@ import type { Limits } from "../kernel/ports.ts";
 import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import { enforced } from "./wasi/bounds.ts";
-import { meter } from "./meter/meter.ts";
+import { meter } from "../wasm/meter/meter.ts";
 import { jspi, refuelFunction } from "./pause.ts";
 
 const MIB = 1024 * 1024;

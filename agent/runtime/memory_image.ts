@@ -1,7 +1,7 @@
 /**
  * What an instance of a component has in its memories and globals right after instantiation, and
  * how it is put back. For renewable modules only, where that is all that a guest can change; see
- * `meter/lasting_state.ts`.
+ * `wasm/meter/lasting_state.ts`.
  *
  * An image holds the blocks that are not zero. The others are compared with zeros, and those that
  * differ are cleared: what a guest never touched never takes memory of the machine, nor room in the
@@ -11,7 +11,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { LASTING } from "./meter/lasting_names.ts";
+import { LASTING } from "../wasm/meter/lasting_names.ts";
 
 const BLOCK_BYTES = 4096;
 /** What is compared and cleared at once. */

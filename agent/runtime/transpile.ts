@@ -10,9 +10,15 @@ import { RealmError } from "../kernel/error.ts";
 import { type Artifact, CEILING } from "./artifact.ts";
 import { decodePlan } from "./abi/decode.ts";
 import type { Plan } from "./abi/plan.ts";
-import { coreModules, coreNames, identify, type Identity, refuseCandidates } from "./component.ts";
+import {
+  coreModules,
+  coreNames,
+  identify,
+  type Identity,
+  refuseCandidates,
+} from "../wasm/component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
-import { meter } from "./meter/meter.ts";
+import { meter } from "../wasm/meter/meter.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
 import {
   functionNames,

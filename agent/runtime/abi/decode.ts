@@ -10,7 +10,7 @@
  * @module
  */
 import { RealmError } from "../../kernel/error.ts";
-import { Cursor } from "../component.ts";
+import { Cursor } from "../../wasm/component.ts";
 import type {
   Canon,
   CanonOptions,

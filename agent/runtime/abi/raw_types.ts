@@ -5,7 +5,7 @@
  * @see https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
  * @module
  */
-import type { Cursor } from "../component.ts";
+import type { Cursor } from "../../wasm/component.ts";
 import { refuse } from "./decode.ts";
 import type { CoreSort } from "./plan.ts";
 

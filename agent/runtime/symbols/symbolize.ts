@@ -9,9 +9,9 @@
  */
 import type { Frame } from "../../kernel/frame.ts";
 import { CEILING } from "../artifact.ts";
-import { type CoreModule, coreModules } from "../component.ts";
-import { meter, type WrittenFunction } from "../meter/meter.ts";
-import { Reader } from "../meter/binary.ts";
+import { type CoreModule, coreModules } from "../../wasm/component.ts";
+import { meter, type WrittenFunction } from "../../wasm/meter/meter.ts";
+import { Reader } from "../../wasm/meter/binary.ts";
 import { moduleName, type RawFrame, unnamed } from "../trap.ts";
 import { demangle } from "./demangle.ts";
 import { sourceLines } from "./dwarf_line.ts";
