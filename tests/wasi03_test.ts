@@ -22,13 +22,13 @@ import {
   withEngine,
 } from "./guest.ts";
 import { type Handler, handlerOf } from "./handler.ts";
-import { networkOf } from "./peers.ts";
+import { datagramEcho, echoServer, freePort, networkOf } from "./peers.ts";
 import { ROUTES, startUpstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
 import { WASI_3 } from "./wit.ts";
 
 const path = (name: string) => new URL(`../fixtures/${name}.wasm`, import.meta.url).pathname;
-/** What wasmtime 48 printed, by the arguments of `command-p3`, or the path of `http-p3`. */
+/** What wasmtime 48 printed: by the arguments of `command-p3`, and of the other fixtures. */
 const GOLDEN: Readonly<Record<string, string>> = JSON.parse(
   Deno.readTextFileSync(new URL("wasmtime/wasi03.json", import.meta.url)),
 );
@@ -129,6 +129,14 @@ Deno.test("guests call every function of WASI 0.3, and print what they do under 
         assert.deepEqual(notices, []);
       });
     }
+    await withPeers((ports) =>
+      t.step("sockets", async () => {
+        const { exit, stdout, usage } = await sockets(engine, ports, called);
+        assert.equal(stdout, GOLDEN["/sockets"]);
+        assert.equal(endOf(exit), "exit 0");
+        assert.equal(usage.sockets, 0);
+      })
+    );
     await withUpstream(engine, called, async ({ text }, port) => {
       await t.step("/types", async () => assert.equal(await text("/types"), GOLDEN["/types"]));
       await t.step("client", async () => {
@@ -138,9 +146,9 @@ Deno.test("guests call every function of WASI 0.3, and print what they do under 
   });
   // What a guest exports it does not call.
   const wanted = [...WASI_3.functions].filter((call) =>
-    !/^wasi:(cli\/run|http\/handler|sockets\/.*|clocks\/timezone)#/.test(call)
+    !/^wasi:(cli\/run|http\/handler|clocks\/timezone)#/.test(call)
   );
-  assert.equal(wanted.length, 84);
+  assert.equal(wanted.length, 125);
   assert.deepEqual(wanted.filter((call) => !called.has(call)), []);
 });
 
@@ -152,9 +160,7 @@ Deno.test("the host has every function of WASI 0.3 that it says, and no other", 
   });
   const missing = names.filter((name) => !host.has(name));
   assert.deepEqual(
-    missing.filter((name) =>
-      !/^wasi:(cli\/run|http\/handler|sockets\/|clocks\/timezone)/.test(name)
-    ),
+    missing.filter((name) => !/^wasi:(cli\/run|http\/handler|clocks\/timezone)/.test(name)),
     [],
   );
   const isInherited =
@@ -162,6 +168,34 @@ Deno.test("the host has every function of WASI 0.3 that it says, and no other", 
   const known = new Set(names);
   assert.deepEqual([...host].filter((name) => !known.has(name) && !isInherited.test(name)), []);
 });
+
+/** Ports of 127.0.0.1: an echo server of TCP and one of UDP, one to listen on, and a closed one. */
+type Ports = readonly [tcp: number, udp: number, free: number, closed: number];
+
+async function withPeers(test: (ports: Ports) => Promise<unknown>): Promise<void> {
+  await using tcp = echoServer();
+  await using udp = datagramEcho();
+  await test([tcp.port, udp.port, freePort(), freePort()]);
+}
+
+/** Runs `sockets-p3` with those, and has it look up a name. */
+async function sockets(engine: Engine, ports: Ports, called: Set<string>) {
+  const [, , free] = ports;
+  const network = networkOf({
+    loopback: [...ports],
+    listen: [`127.0.0.1:${free}`],
+    dns: ["localhost"],
+  });
+  const run = async (args: readonly string[]) => {
+    const result = await runGuest(engine, "sockets-p3", { args, trace: true, grants: { network } });
+    for (const trace of result.traces) called.add(/^[^(]+/.exec(trace)![0]);
+    return result;
+  };
+  const { stdout } = await run(["lookup", "localhost"]);
+  assert.match(stdout, /^lookup: Ok\(\[.*Ipv4\(\(127, 0, 0, 1\)\).*\]\)$/m);
+  assert.match(stdout, /^no name: Err\(ErrorCode::InvalidArgument\)$/m);
+  return await run(ports.map(String));
+}
 
 /** Runs a test with the handler `http-p3`, which may ask a server of the test's own. */
 async function withUpstream(
@@ -296,6 +330,14 @@ Deno.test("every door of WASI 0.3 is shut where nothing is granted", async () =>
     assert.equal(none.stdout, '["environment"] [] None\n');
     const files = await runGuest(engine, "command-p3", { args: ["files"] });
     assert.equal(endOf(files.exit), "trap", "there is no folder");
+    const sockets = await runGuest(engine, "sockets-p3", { args: ["1", "2", "3", "4"] });
+    assert.equal(endOf(sockets.exit), "trap", "it is given no socket");
+    assert.match(
+      sockets.notices.join(),
+      /denied: wasi:sockets\/types#\[static\]tcp-socket\.create/,
+    );
+    const lookup = await runGuest(engine, "sockets-p3", { args: ["lookup", "localhost"] });
+    assert.match(lookup.stdout, /^lookup: Err\(ErrorCode::AccessDenied\)$/m);
     const notices: string[] = [];
     const { text } = await handlerOf(engine, await fixture("http-p3"), {
       notice: (notice) => notices.push(notice),
@@ -333,5 +375,14 @@ Deno.test({
         assert.equal(stdout, GOLDEN[line], line);
       });
     }
+    await withPeers(async (ports) => {
+      const args = ["run", "-S", "p3,inherit-network", "-W", "component-model-async"];
+      const { stdout } = await output(WASMTIME!, [
+        ...args,
+        path("sockets-p3"),
+        ...ports.map(String),
+      ]);
+      assert.equal(stdout, GOLDEN["/sockets"]);
+    });
   },
 });

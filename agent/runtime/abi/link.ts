@@ -7,7 +7,7 @@
 import { ending, type Owner, resume, suspended, WouldWait } from "../lowering.ts";
 import { jspi } from "../pause.ts";
 import type { WasiInstance } from "../wasi/context.ts";
-import { SUSPENDING_IMPORTS } from "../wasi/host.ts";
+import { SUSPENDING_IMPORTS, SUSPENDING_IMPORTS_3 } from "../wasi/host.ts";
 import {
   AbiInstance,
   CALL,
@@ -34,8 +34,8 @@ import {
 const FLAT_ASYNC_MAX = 4;
 /** Counters of backpressure past this are a trap. */
 const BACKPRESSURE_MAX = 0xffff;
-/** Functions of WASI 0.2 that may wait, without versions. */
-const WAITING: ReadonlySet<string> = new Set(SUSPENDING_IMPORTS);
+/** Functions that may wait though their types do not say so, without versions. */
+const WAITING: ReadonlySet<string> = new Set([...SUSPENDING_IMPORTS, ...SUSPENDING_IMPORTS_3]);
 
 /** The host's side of a component. */
 export interface AbiHost {

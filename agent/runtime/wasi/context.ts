@@ -67,6 +67,8 @@ export class WasiInstance {
   #closing = new Set<() => void>();
   /** The grant that the call in progress lacks; `resource.ts` reads and clears it for the trace. */
   lacks: GrantName | undefined;
+  /** Whether the trace will tell of the call in progress. */
+  isTraced = false;
   /**
    * Takes back the call in progress, which is to be answered later; a function of WASI 0.3 sets it
    * before it gives its promise.

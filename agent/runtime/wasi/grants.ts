@@ -95,6 +95,7 @@ export const GRANT_OF_INTERFACE: Readonly<Record<string, GrantName | null>> = {
   "wasi:clocks/system-clock": "clock",
   "wasi:clocks/types": null,
   "wasi:http/client": "outbound",
+  "wasi:sockets/types": "sockets",
 };
 
 /** Interfaces of WASI 0.3 that are answered. */
@@ -120,6 +121,8 @@ const OF_03: ReadonlySet<string> = new Set([
   "wasi:random/random",
   "wasi:random/insecure",
   "wasi:random/insecure-seed",
+  "wasi:sockets/ip-name-lookup",
+  "wasi:sockets/types",
 ]);
 /** Those that WASI 0.2 does not have. */
 const ONLY_03: ReadonlySet<string> = new Set([
@@ -127,6 +130,7 @@ const ONLY_03: ReadonlySet<string> = new Set([
   "wasi:clocks/system-clock",
   "wasi:clocks/types",
   "wasi:http/client",
+  "wasi:sockets/types",
 ]);
 
 /** The same for the functions of WASI 0.1; the others are always there. */

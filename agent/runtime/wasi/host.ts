@@ -62,6 +62,7 @@ export type { Grant, GrantName } from "./grants.ts";
 export type { HttpHost, RequestHead, ResponseResult } from "./http.ts";
 export type { BodyReader, BodySource, HttpErrorCode } from "./http_body.ts";
 export type { FieldList } from "./http_fields.ts";
+export { SUSPENDING_IMPORTS_3 } from "./p3/host.ts";
 export { glueName as jsName } from "./interfaces.ts";
 export { POLL_LIST_MAX } from "./io.ts";
 export { SUSPENDING_FUNCTIONS } from "./preview1.ts";

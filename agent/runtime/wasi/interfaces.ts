@@ -38,7 +38,7 @@ export interface Interfaces {
   readonly resources: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /**
    * Resources that a guest constructs, or whose static functions (the last) it calls, by the names
-   * of their classes; one with a static function `new` has no constructor.
+   * of their classes; one with a static function `new` or `create` has no constructor.
    */
   readonly constructible: Readonly<
     Record<string, Readonly<Record<string, readonly [string, ResourceClass, ...string[]]>>>
@@ -110,7 +110,8 @@ export function* namesIn(
       continue;
     }
     const statics: readonly string[] = made[name]?.slice(2) as string[] | undefined ?? [];
-    if (made[name] && !statics.includes("new")) yield `new ${name}`;
+    const isMade = statics.includes("new") || statics.includes("create");
+    if (made[name] && !isMade) yield `new ${name}`;
     for (const member of statics) yield `${name}.${member}`;
     yield* methodsOf((members[name] as { prototype: object }).prototype);
   }

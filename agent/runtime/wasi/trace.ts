@@ -46,6 +46,9 @@ export function traced(
 ): () => unknown {
   if (call === HOSTS_OWN) return act;
   return () => {
+    // What answers in other words asks what answers: one call of the guest's is one line.
+    if (host.isTraced) return act();
+    host.isTraced = true;
     host.lacks = undefined;
     const from = host.ctx.clock.monotonicNs();
     const told = (outcome: TracedCall["outcome"]) => {
@@ -58,6 +61,8 @@ export function traced(
     } catch (error) {
       told({ error });
       throw error;
+    } finally {
+      host.isTraced = false;
     }
     if (value instanceof Promise) {
       return value.then((value) => {

@@ -10,6 +10,16 @@ import { createCli3, createRandom3 } from "./cli.ts";
 import { createClocks3 } from "./clocks.ts";
 import { createFilesystem3, Descriptor3 } from "./filesystem.ts";
 import { createHttp3, Fields3, Request3, RequestOptions3, Response3 } from "./http.ts";
+import { createLookup3, TcpSocket3, UdpSocket3 } from "./sockets.ts";
+
+/** Functions that may wait though their types do not say so: the agent binds sockets. */
+export const SUSPENDING_IMPORTS_3: readonly string[] = [
+  "wasi:sockets/types#[method]tcp-socket.bind",
+  "wasi:sockets/types#[method]tcp-socket.listen",
+  "wasi:sockets/types#[method]udp-socket.bind",
+  "wasi:sockets/types#[method]udp-socket.connect",
+  "wasi:sockets/types#[method]udp-socket.disconnect",
+];
 
 const none = () => ({});
 const cli = (parts: Parts) => createCli3(parts.host, parts.cli);
@@ -40,6 +50,8 @@ export const INTERFACES_3: Interfaces = {
     "wasi:random/random": (parts) => random(parts).random,
     "wasi:random/insecure": (parts) => random(parts).insecure,
     "wasi:random/insecure-seed": (parts) => random(parts).insecureSeed,
+    "wasi:sockets/types": none,
+    "wasi:sockets/ip-name-lookup": (parts) => createLookup3(parts.host),
   },
   resources: {
     "wasi:cli/terminal-input": { "terminal-input": TerminalInput },
@@ -52,6 +64,10 @@ export const INTERFACES_3: Interfaces = {
       RequestOptions: ["request-options", RequestOptions3],
       Request: ["request", Request3, "new", "consumeBody"],
       Response: ["response", Response3, "new", "consumeBody"],
+    },
+    "wasi:sockets/types": {
+      TcpSocket: ["tcp-socket", TcpSocket3, "create"],
+      UdpSocket: ["udp-socket", UdpSocket3, "create"],
     },
   },
 };
