@@ -43,7 +43,10 @@ export async function connectRemote(
   const network = await startLibp2p({
     secretKey: keys.secretKey,
     listen: [],
-    gate: { mayConnect: (peer) => peer === key, mayOpen: () => false },
+    gate: {
+      mayConnect: (peer) => peer === key,
+      mayOpen: (peer, protocol) => peer === key && protocol === CONTROL_PROTOCOL,
+    },
   });
   try {
     await dialAny(network, name, addresses);
