@@ -11,6 +11,7 @@ import { join } from "node:path";
 import type { Status } from "./control/api.ts";
 import { serveControl } from "./control/server.ts";
 import { nodeBackend } from "./crypto_node.ts";
+import { HostCommands } from "./host_commands.ts";
 import { formatPublicKey, formatSecretKey, type KeyPair, parseSecretKey } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
 import { keyPairOf, verifierOf } from "./kernel/verify.ts";
@@ -43,6 +44,8 @@ export interface AgentOptions {
   readonly join?: readonly string[];
   /** Members are looked for on the same network, unless missing. */
   readonly lan?: LanChoice;
+  /** Whether the owner may run host commands, where policy and manifest allow it, too. */
+  readonly allowExec?: boolean;
   /** Hears of what who watches the agent may want to know. */
   readonly notice?: (text: string) => void;
   readonly http: { readonly hostname: string; readonly port: number };
@@ -167,6 +170,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const api = new NodeApi({
       node,
       realm,
+      commands: new HostCommands({
+        isAllowed: options.allowExec ?? false,
+        nodeName: () => node.name,
+        policy: () => node.policy(),
+        state,
+        clock,
+        append: (event) => realm.append([event]),
+        write: (said) => realm.write(said),
+      }),
       program: options.program,
       proxyUrl: () => proxy && urlOf(proxy),
       metrics: () => metrics.text(),

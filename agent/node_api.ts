@@ -8,6 +8,7 @@ import type {
   ControlApi,
   CurrentManifest,
   EventsAnswer,
+  ExecEvent,
   HistoryEntry,
   LogEvent,
   LogOptions,
@@ -20,6 +21,7 @@ import type {
   Status,
 } from "./control/api.ts";
 import { CID } from "./kernel/canonical.ts";
+import type { HostCommands } from "./host_commands.ts";
 import { RealmError } from "./kernel/error.ts";
 import { decodeSigned, type Event, type SignedEvent } from "./kernel/event.ts";
 import { formatPublicKey, parsePublicKey } from "./kernel/key.ts";
@@ -40,6 +42,7 @@ const MANIFEST_TYPE = "control/manifest";
 export interface NodeApiInit {
   readonly node: Node;
   readonly realm: RealmMember;
+  readonly commands: HostCommands;
   /** Version of the program. */
   readonly program: string;
   /** Where the proxy listens. */
@@ -109,6 +112,16 @@ export class NodeApi implements ControlApi {
     const done = this.#appending.then(() => this.#append(events));
     this.#appending = done.catch(() => {});
     return done;
+  }
+
+  exec(
+    encoded: Uint8Array,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): AsyncIterable<ExecEvent> {
+    const event = decodeSigned(encoded);
+    if (this.#state.log.topic !== undefined) this.#requireNext(event.event, [event]);
+    return this.init.commands.run(event, timeoutMs, signal);
   }
 
   nodes(): readonly NodeStatus[] {

@@ -18,6 +18,7 @@ import type { Reach } from "./net/reach.ts";
 import { headsDigest } from "./kernel/sync/session.ts";
 import { signerOf } from "./kernel/verify.ts";
 import type { NodeSample } from "./observe/node_sampler.ts";
+import type { ControlEvent } from "./realm/control_event.ts";
 import type { OwnHealth } from "./realm/peering/health_record.ts";
 import { SILENT_MS } from "./realm/peering/health_board.ts";
 import type { RealmAlarm } from "./realm/realm_view.ts";
@@ -246,6 +247,12 @@ export class RealmMember {
         { hint: "Run the command again" },
       );
     }
+  }
+
+  /** Writes an event of this node, durably, and hands it on. */
+  write(said: ControlEvent): void {
+    this.peer.core.write(said);
+    this.peer.touched();
   }
 
   /** What is known of the other nodes, for placement. */

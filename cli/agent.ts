@@ -33,7 +33,7 @@ export const agent = command({
     const { isolation } = await readPolicy(context.dataFolder);
     // The environment is for the Worker that transpiles, sys for the figures of the node; a
     // manifest that asks for processes may come later.
-    const run = isolation.process ? ["run"] as const : [];
+    const run = isolation.process || flags.allowExec ? ["run"] as const : [];
     context.keepPermissions("read", "write", "net", "env", "sys", ...run);
     const { claim, addresses } = await claimOf(flags);
     const agent = await startAgent({
@@ -46,6 +46,7 @@ export const agent = command({
       listen: flags.listen,
       join: [...flags.join, ...addresses],
       ...(flags.noMdns ? {} : { lan: {} }),
+      allowExec: flags.allowExec,
       notice: (text) => context.note(text),
     });
     const { node, manifest, nodes: [self] } = agent.status();

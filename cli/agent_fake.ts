@@ -8,6 +8,7 @@ import type {
   ControlApi,
   CurrentManifest,
   EventsAnswer,
+  ExecEvent,
   HistoryEntry,
   LogEvent,
   LogOptions,
@@ -163,6 +164,15 @@ export class FakeAgent implements ControlApi {
     }
     this.calls.push(`apply ${signed.version}`);
     this.current = { version: signed.version, manifest, signature };
+  }
+
+  async *exec(encoded: Uint8Array, timeoutMs: number): AsyncGenerator<ExecEvent> {
+    const { event } = decodeSigned(encoded);
+    const { node, command } = event.payload as { node: string; command: string[] };
+    this.calls.push(`exec ${node} ${command.join(" ")} ${timeoutMs}`);
+    yield { kind: "output", stream: "stdout", data: new TextEncoder().encode("out\n").toBase64() };
+    yield { kind: "output", stream: "stderr", data: new TextEncoder().encode("err\n").toBase64() };
+    yield { kind: "exit", status: 7 };
   }
 
   nodes() {

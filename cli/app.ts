@@ -33,6 +33,7 @@ import { apply } from "./apply.ts";
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { demo } from "./demo.ts";
+import { exec } from "./exec.ts";
 import { guestProcess } from "./guest_process.ts";
 import { history } from "./history.ts";
 import { init } from "./init.ts";
@@ -91,6 +92,7 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   push,
   status,
   logs,
+  exec,
   restart,
   scale,
   tui,

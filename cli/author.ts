@@ -71,6 +71,15 @@ export class Author {
     contents: readonly EventContent[],
     genesis?: SignedEvent,
   ): Promise<EventsAnswer> {
+    return await agent.append(await this.sign(agent, contents, genesis));
+  }
+
+  /** The events of {@link append}, as they are handed over. */
+  async sign(
+    agent: Pick<ControlClient, "place">,
+    contents: readonly EventContent[],
+    genesis?: SignedEvent,
+  ): Promise<Uint8Array[]> {
     const place = await agent.place(this.key);
     if (place === null && genesis === undefined) {
       throw new RealmError(
@@ -81,8 +90,7 @@ export class Author {
     }
     const begun = place === null ? [genesis!] : [];
     const at = place === null ? placeAfter(genesis!) : placeOf(place);
-    const signed = [...begun, ...await this.#chain(at, contents)];
-    return await agent.append(signed.map(encodeSigned));
+    return [...begun, ...await this.#chain(at, contents)].map(encodeSigned);
   }
 
   async #chain(place: EventPlace, contents: readonly EventContent[]): Promise<SignedEvent[]> {

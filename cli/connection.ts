@@ -5,6 +5,7 @@
  */
 import * as path from "node:path";
 import type { ControlClient } from "../agent/control/client.ts";
+import type { Author } from "./author.ts";
 import { Context } from "./context.ts";
 
 /** Path of the agent's control socket. */
@@ -40,6 +41,36 @@ export async function withAgent<T>(
     }
   } finally {
     agent.close();
+  }
+}
+
+/** Gives `use` a client of a node, and what the realm calls it; the author's key is shown to it. */
+export async function withNode<T>(
+  context: Context,
+  wanted: string,
+  author: Author,
+  use: (agent: ControlClient, name: string) => Promise<T>,
+): Promise<T> {
+  const { connectControl } = await import("../agent/control/client.ts");
+  const { remoteNode } = await import("./remote_node.ts");
+  const { connectRemote } = await import("../agent/remote_agent.ts");
+  const own = connectControl(controlSocketPath(context.dataFolder));
+  try {
+    const self = wanted.startsWith("/") ? undefined : (await own.nodes())[0];
+    if (self !== undefined && [self.name, self.key, self.fingerprint].includes(wanted)) {
+      return await use(own, self.name);
+    }
+    const remote = await connectRemote(
+      author.keys,
+      await remoteNode(wanted, () => own.nodes()),
+    );
+    try {
+      return await use(remote.client, (await remote.client.nodes())[0]!.name);
+    } finally {
+      await remote.close();
+    }
+  } finally {
+    own.close();
   }
 }
 

@@ -15,6 +15,7 @@
  * | `POST /v1/plan` {@link ManifestRequest} | {@link PlanAnswer} |
  * | `GET /v1/log?author=KEY` | {@link LogPlace} |
  * | `POST /v1/log` {@link EventsRequest} | {@link EventsAnswer} |
+ * | `POST /v1/exec` {@link ExecRequest} | server-sent {@link ExecEvent}s |
  * | `GET /v1/nodes` | `{ nodes: NodeStatus[] }` |
  * | `GET /v1/history` | `{ versions: HistoryEntry[] }` |
  * | `GET /v1/peers` | `{ peers: PeerStatus[] }` |
@@ -315,6 +316,22 @@ export const historyEntry = z.object({
 });
 export const historyAnswer = z.object({ versions: z.array(historyEntry).readonly() });
 
+/** A signed event of the kind `exec`, and for how long the command may run. */
+export const execRequest = z.strictObject({
+  event: z.base64(),
+  timeoutMs: z.number().positive().max(600_000),
+});
+
+/** What an exec request streams; `exit` is the last. */
+export const execEvent = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("output"),
+    stream: z.enum(["stdout", "stderr"]),
+    data: z.base64(),
+  }),
+  z.object({ kind: z.literal("exit"), status: z.int().min(0).max(255) }),
+]);
+
 export const nodesAnswer = z.object({ nodes: z.array(nodeStatus).readonly() });
 
 /** Somebody this agent knows how to reach, or is connected with. */
@@ -378,6 +395,8 @@ export type Alarm = z.infer<typeof alarm>;
 export type LogPlace = z.infer<typeof logPlace>;
 export type EventsRequest = z.infer<typeof eventsRequest>;
 export type EventsAnswer = z.infer<typeof eventsAnswer>;
+export type ExecRequest = z.infer<typeof execRequest>;
+export type ExecEvent = z.infer<typeof execEvent>;
 export type HistoryEntry = z.infer<typeof historyEntry>;
 export type PeerStatus = z.infer<typeof peerStatus>;
 export type PeerRequest = z.infer<typeof peerRequest>;
@@ -431,6 +450,13 @@ export interface ControlApi {
    * them names were uploaded before.
    */
   append(events: readonly Uint8Array[]): Awaitable<EventsAnswer>;
+  /**
+   * Runs the command of a signed event on this machine, where everything allows it; not reading
+   * slows it down. It is killed after `timeoutMs` and when the signal is aborted.
+   */
+  exec(event: Uint8Array, timeoutMs: number, signal: AbortSignal): Awaitable<
+    AsyncIterable<ExecEvent>
+  >;
   nodes(): Awaitable<readonly NodeStatus[]>;
   /** Every manifest of the control log, newest first. */
   history(): Awaitable<readonly HistoryEntry[]>;

@@ -13,6 +13,8 @@ import {
   type CurrentManifest,
   type EventsAnswer,
   eventsAnswer,
+  type ExecEvent,
+  execEvent,
   historyAnswer,
   type HistoryEntry,
   logAnswer,
@@ -54,6 +56,15 @@ export interface ControlClient {
   place(author: string): Promise<LogPlace | null>;
   /** Hands over events as `encodeSigned()` gives them, parents first. */
   append(events: readonly Uint8Array[]): Promise<EventsAnswer>;
+  /**
+   * Runs the command of a signed event on the agent's machine: its output, then its status. Leaving
+   * the loop, or aborting the signal, kills it.
+   */
+  exec(
+    event: Uint8Array,
+    options: { readonly timeoutMs: number },
+    signal?: AbortSignal,
+  ): AsyncGenerator<ExecEvent, void, undefined>;
   nodes(): Promise<readonly NodeStatus[]>;
   /** Newest first. */
   history(): Promise<readonly HistoryEntry[]>;
@@ -171,21 +182,35 @@ class SocketClient implements ControlClient {
     if (options.tail !== undefined) query.set("tail", String(options.tail));
     if (options.sinceMs !== undefined) query.set("since", String(options.sinceMs));
     if (options.replica !== undefined) query.set("replica", String(options.replica));
+    yield* this.#events(logEvent, `${componentPath(options.component)}/logs?${query}`, {}, signal);
+  }
+
+  async *exec(
+    event: Uint8Array,
+    { timeoutMs }: { readonly timeoutMs: number },
+    signal?: AbortSignal,
+  ): AsyncGenerator<ExecEvent, void, undefined> {
+    const body = JSON.stringify({ event: event.toBase64(), timeoutMs });
+    yield* this.#events(execEvent, "/v1/exec", { method: "POST", body }, signal);
+  }
+
+  async *#events<S extends z.ZodType>(
+    schema: S,
+    path: string,
+    init: RequestInit,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<z.infer<S>, void, undefined> {
     const leave = new AbortController();
     try {
       const any = signal ? AbortSignal.any([signal, leave.signal]) : leave.signal;
-      const response = await this.#fetch(
-        `${componentPath(options.component)}/logs?${query}`,
-        { signal: any },
-        this.#timeoutMs,
-      );
+      const response = await this.#fetch(path, { ...init, signal: any }, this.#timeoutMs);
       if (!response.ok) await this.#text(response);
       for await (const { event, data } of readEvents(response.body!)) {
         if (event === "end") return;
         if (event === "error") throw RealmError.fromJSON(parseJson(data));
-        yield this.#check(logEvent, parseJson(data), "/logs");
+        yield this.#check(schema, parseJson(data), path);
       }
-      throw this.#unreachable(new Error("the stream of lines broke off"));
+      throw this.#unreachable(new Error("the stream of events broke off"));
     } catch (error) {
       if (signal?.aborted) return;
       throw error instanceof RealmError ? error : this.#unreachable(error);

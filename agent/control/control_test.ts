@@ -79,6 +79,24 @@ Deno.test(
 );
 
 Deno.test(
+  "client gets the output of a command and its status",
+  served(async ({ api, client }) => {
+    const run = async () => {
+      const seen: unknown[] = [];
+      for await (const each of client.exec(Uint8Array.of(7), { timeoutMs: 50 })) seen.push(each);
+      return seen;
+    };
+    assert.deepEqual(await run(), [
+      { kind: "output", stream: "stdout", data: "aGk=" },
+      { kind: "exit", status: 3 },
+    ]);
+    assert.deepEqual(api.calls, [["exec", Uint8Array.of(7), 50]]);
+    api.failure = new RealmError("refused", "Cannot run the command: no");
+    await assert.rejects(run(), hasCode("refused", /no$/));
+  }),
+);
+
+Deno.test(
   "client uploads a blob once",
   served(async ({ api, client }) => {
     const bytes = crypto.getRandomValues(new Uint8Array(60_000));

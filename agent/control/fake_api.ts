@@ -227,6 +227,13 @@ export class FakeApi implements ControlApi {
     return { accepted: ["bafyevent"], version: 8, changes: [] };
   };
 
+  exec: ControlApi["exec"] = async function* (this: FakeApi, event, timeoutMs) {
+    this.calls.push(["exec", event, timeoutMs]);
+    if (this.failure !== undefined) throw this.failure;
+    yield { kind: "output", stream: "stdout", data: "aGk=" };
+    yield { kind: "exit", status: 3 };
+  };
+
   nodes = () => STATUS.nodes;
   history = () => [HISTORY];
   peers = () => [PEER];

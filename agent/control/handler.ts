@@ -14,6 +14,7 @@ import {
   BLOB_BYTES_MAX,
   type ControlApi,
   eventsRequest,
+  execRequest,
   JSON_BYTES_MAX,
   type LogEvent,
   type LogOptions,
@@ -119,6 +120,22 @@ export function controlHandler(
   app.post("/v1/log", async (c) => {
     const { events } = parse(eventsRequest, await readJson(c), "body of an events request");
     return c.json(await api.append(events.map((each) => Uint8Array.fromBase64(each))));
+  });
+
+  app.post("/v1/exec", async (c) => {
+    const { event, timeoutMs } = parse(execRequest, await readJson(c), "body of an exec request");
+    const reader = new AbortController();
+    const signal = AbortSignal.any([reader.signal, closing]);
+    const events = await api.exec(Uint8Array.fromBase64(event), timeoutMs, signal);
+    const body = sendEvents(events, {
+      nameOf: ({ kind }) => kind,
+      describe: (error) => describe(error, c.req.raw).toJSON(),
+      stop: () => reader.abort(),
+      keepAliveMs,
+    });
+    return new Response(body, {
+      headers: { "content-type": "text/event-stream", "cache-control": "no-store" },
+    });
   });
 
   app.get("/v1/nodes", async (c) => c.json({ nodes: await api.nodes() }));

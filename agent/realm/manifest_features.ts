@@ -42,7 +42,6 @@ export function unsupportedFeatures(manifest: Manifest): UnsupportedFeature[] {
   const add = (path: string, feature: string) =>
     found.push({ path, line: lineOf(manifest, path), feature });
 
-  if (manifest.realm.exec.length > 0) add("realm.exec", "host commands");
   for (const [name, component] of manifest.components) {
     for (const { key, isUsed, feature } of COMPONENT_FEATURES) {
       if (isUsed(component)) add(`${pathOf("components", name)}.${key}`, feature);

@@ -23,6 +23,7 @@ async function startMachine(sandbox: Sandbox, name: string, ...args: string[]): 
   const data = path.join(sandbox.folder, name);
   await Deno.mkdir(data, { mode: 0o700, recursive: true });
   await sandbox.shareCache(data);
+  if (name === "b") await Deno.writeTextFile(path.join(data, "policy.toml"), "exec = true\n");
   const running = sandbox.start(
     "agent",
     "--json",
@@ -71,7 +72,7 @@ async function startRealm(sandbox: Sandbox, names: readonly string[]): Promise<M
 async function writeManifest(sandbox: Sandbox, owner: string, replicas: number, more = "") {
   await Deno.writeTextFile(
     path.join(sandbox.folder, "realm.toml"),
-    `[owner]\npubkey = "${owner}"\n[realm]\nname = "shop"\n[nodes.a]\n[nodes.b]\n[nodes.c]\n[nodes.d]
+    `[owner]\npubkey = "${owner}"\n[realm]\nname = "shop"\nexec = ["b"]\n[nodes.a]\n[nodes.b]\n[nodes.c]\n[nodes.d]
 [components.hello]\nsource = "file:./http-hello.wasm"\nworld = "wasi:http/proxy"
 [routing]\na = [{ path = "/hello", component = "hello", replicas = ${replicas} }]\n${more}`,
   );
@@ -182,6 +183,14 @@ Deno.test("three machines: invite, pending, approve, apply on one reaches all, r
         failed(await realm("status", "--json", "--node", "b", ...stranger)),
         [3, "refused"],
       );
+    });
+
+    await t.step("exec runs a program where everybody allows it, and nowhere else", async () => {
+      const script = "echo $0 $HOME; exit 4";
+      const ran = await sandbox.realm("exec", "--data", a.data, "b", "--", "sh", "-c", script);
+      assert.deepEqual([ran.stdout, ran.status], ["sh\n", 4], ran.stderr);
+      const refused = await sandbox.realm("exec", "--json", "--data", a.data, "c", "--", "id");
+      assert.deepEqual(failed(refused), [3, "refused"]);
     });
 
     await t.step("a machine that was killed catches up by itself", async () => {
