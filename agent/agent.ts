@@ -156,9 +156,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       joined: (network) => peers.join(network),
       changed: () => {
         remote?.review();
-        peers.changed();
         // The core is in the middle of something.
-        queueMicrotask(() => void node.takeOver().catch(console.error));
+        queueMicrotask(() => {
+          peers.changed();
+          node.takeOver().catch(console.error);
+        });
       },
       notice,
       lan: options.lan,

@@ -12,8 +12,9 @@ import { argument, parseText } from "./parameters.ts";
 export const push = command({
   brief: "Replace the bytes of one component",
   description: "Signs the manifest in force again, as a new version in which the component has " +
-    "the digest of the file, uploads the file, and applies. The next apply of the manifest " +
-    "resolves the component's source again.",
+    "the digest of the file, uploads the file to one agent, and applies; the nodes that run the " +
+    "component get it from one another. The next apply of the manifest resolves the component's " +
+    "source again.",
   args: [
     argument("Component", "COMPONENT", parseText),
     argument("Its new bytes", "FILE.wasm", parseText),

@@ -41,6 +41,8 @@ export interface FetchOptions {
 const DOWNLOADS_MAX = 2;
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 60_000;
+/** Peers that come together are asked together. */
+const GATHER_MS = 100;
 /** Peers at fault are not asked for so long: doubled with each fault, up to an hour. */
 const AVOIDED_MS: Readonly<Record<Fault, number>> = { lied: 600_000, stalled: 10_000 };
 const AVOIDED_MS_MAX = 3_600_000;
@@ -131,6 +133,7 @@ export class PeerBlobs {
         sleep.catch(() => {});
         over.abort();
       }
+      await this.init.clock.sleep(GATHER_MS, signal);
     }
   }
 
