@@ -29,7 +29,7 @@ export interface EngineInit {
   readonly refill?: boolean;
   /** Whether Workers are spawned by a thread of their own: one more, but none waits for them. */
   readonly spawner?: boolean;
-  /** A Worker without permissions that was started before. */
+  /** A Worker without permissions that was started before, and ends with the program. */
   readonly first?: GuestWorker | undefined;
 }
 

@@ -56,6 +56,10 @@ Deno.test("WorkerPool takes one that was started before for one of the wanted", 
   const taken = [workers.take([]), workers.take([])];
   assert(taken.includes(first));
   assert.equal(spawned.length, 2);
+  for (const worker of taken) workers.give(worker, []);
+  workers.close();
+  assert.equal(spawned[0]!.ended, true);
+  assert.equal(first.ended, false, "it ends with the program");
   const failing = pool(1, false, () => 0, pool(1).spawned[0]!);
   failing.pool.init.first!.onerror!(new ErrorEvent("error", { message: "early" }));
   assert.notEqual(failing.pool.take([]), failing.pool.init.first, "one that failed is not given");
