@@ -27,10 +27,16 @@ const RENEWED_BYTES_MAX = 8 * 2 ** 20;
 /** The image that instances of a component start from; null: they are not renewable. */
 const images = new WeakMap<Modules, MemoryImage | null>();
 
+interface NamedSite extends Site {
+  readonly name: string;
+  /** What the core modules call. */
+  import: object | undefined;
+}
+
 /** See the module. */
 export class Cores {
   readonly #modules: Modules;
-  readonly #sites: (Site & { readonly name: string; readonly import: object })[] = [];
+  readonly #sites: NamedSite[] = [];
   readonly #linked: { readonly module: WebAssembly.Module; readonly exports: Exports }[] = [];
   /** What core modules may import and stay renewable: host functions, and exports of others. */
   readonly #known = new Set<unknown>();
@@ -82,11 +88,12 @@ export class Cores {
       site.owner = owner;
       site.call = call;
       site.state = state;
-      return site.import;
+      return site.import!;
     }
-    const site: Site = { owner, call, state };
-    const made = lowered(name, site);
-    this.#sites.push(Object.assign(site, { name, import: made }));
+    // All members at once: what is added to an object later takes memory of its own.
+    const site: NamedSite = { owner, call, state, name, import: undefined };
+    const made = site.import = lowered(name, site);
+    this.#sites.push(site);
     this.#known.add(made);
     return made;
   }
@@ -137,7 +144,10 @@ export class Cores {
       throw changed("less than before");
     }
     this.#known.clear();
-    if (!renews) return;
+    if (!renews) {
+      this.#sites.length = this.#linked.length = 0;
+      return;
+    }
     let image = images.get(this.#modules);
     if (image === null) return;
     const state = new LastingState(this.#linked.map(({ exports }) => exports));
