@@ -103,6 +103,13 @@ Deno.test("PeerServices gives nothing to a key that is not approved, and asks it
     await one.services.fetch(digest);
     assert.ok(await one.blobs.has(digest));
     await one.services.elsewhere("shop").handle(REQUEST);
+
+    // Revoked there, it gets nothing more, also by the stream that it has kept.
+    const other = await two.blobs.put(new Uint8Array(2_000));
+    known.approved.delete(one.network.self);
+    await assert.rejects(one.services.elsewhere("shop").handle(REQUEST));
+    await assert.rejects(one.services.elsewhere("shop").handle(REQUEST), /No other node/);
+    await assert.rejects(one.services.fetch(other), { code: "not-found" });
   }));
 
 Deno.test("PeerServices fetches what it waits for as soon as a peer is approved", () =>
