@@ -24,11 +24,22 @@ const isWorker = typeof (globalThis as { document?: unknown }).document === "und
 if (isWorker) {
   const scope = globalThis as unknown as Worker;
   scope.onmessage = ({ data }: MessageEvent<Pick<SimulationOptions, "seed" | "troubleMs">>) => {
-    scope.postMessage(summaryOf(simulate(data)));
+    try {
+      scope.postMessage({ summary: summaryOf(simulate(data)) });
+    } catch (error) {
+      scope.postMessage({ crash: (error as Error).stack });
+    }
   };
 }
 
-if (import.meta.main) Deno.exit(await main());
+if (import.meta.main) {
+  try {
+    Deno.exit(await main());
+  } catch (error) {
+    console.error(error);
+    Deno.exit(1); // the other Workers would go on
+  }
+}
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -62,10 +73,9 @@ async function runAll(first: number, end: number): Promise<Summary[]> {
       const seed = `${next++}`;
       done.push(
         await new Promise<Summary>((resolve, reject) => {
-          worker.onmessage = ({ data }) => resolve(data);
-          worker.onerror = (event) => {
-            event.preventDefault();
-            reject(new Error(`SEED=${seed} crashed: ${event.message}`));
+          worker.onmessage = ({ data: { summary, crash } }) => {
+            if (summary !== undefined) resolve(summary);
+            else reject(new Error(`SEED=${seed} crashed: ${crash}`));
           };
           worker.postMessage({ seed });
         }),

@@ -264,6 +264,7 @@ export class SimulatedNode {
       store.write([applied ? { put: APPLIED, value } : { delete: APPLIED }]);
       this.world.note(this.name, `applies version ${applied?.version ?? 0}`);
     }
+    if (!view.nodes.has(this.key)) return; // it has no say any more
     for (const exec of view.execs) {
       if (exec.key !== this.key || exec.status !== undefined) continue;
       const said: ControlEvent = {
