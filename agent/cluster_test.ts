@@ -183,3 +183,38 @@ Deno.test(
       await until("both see both again", () => again.every(isWhole));
     }),
 );
+
+Deno.test(
+  "two laptops that apply at once: both keep what they took until the next apply",
+  options,
+  () =>
+    withCluster(async (cluster) => {
+      const a = await cluster.start("a");
+      await cluster.apply(a, 1);
+      const b = await cluster.start("b", { join: a.agent.addresses });
+      await until("b asks to join", () => stateOf(a, "b") === "pending");
+      await approve(cluster, a, b.agent.status().node.key, "b");
+      await until("b has the manifest", () => versionOf(b) === 1);
+      await b.stop();
+      await cluster.apply(a, 2, "# of a\n");
+      await a.stop();
+      const lonely = await cluster.start("b");
+      await cluster.apply(lonely, 3, "# of b\n");
+      assert.equal(versionOf(lonely), 3);
+      const back = await cluster.start("a", { join: lonely.agent.addresses });
+      const isAlarmed = ({ agent }: Machine) =>
+        agent.status().alarms.some((alarm) => alarm.code === "conflict");
+      await until("both see it", () => isAlarmed(back) && isAlarmed(lonely));
+      assert.deepEqual([versionOf(back), versionOf(lonely)], [2, 3]);
+      assert.equal((await back.control.place(cluster.owner.key))!.forked, true);
+      const outcomes = back.agent.status().topic === null ? [] : await back.control.history();
+      assert.deepEqual(outcomes.map(({ state }) => state).slice(0, 2).sort(), [
+        "conflict",
+        "in-force",
+      ]);
+
+      await cluster.apply(back, 4, "# of both\n");
+      await until("both have it", () => versionOf(back) === 4 && versionOf(lonely) === 4);
+      assert.ok(!isAlarmed(back) && !isAlarmed(lonely));
+    }),
+);

@@ -98,12 +98,14 @@ export class NodeApi implements ControlApi {
   place(author: string): LogPlace | null {
     const { log } = this.#state;
     if (log.topic === undefined) return null;
-    const { topic, heads, previous } = log.placeFor(parsePublicKey(author));
+    const key = parsePublicKey(author);
+    const { topic, heads, previous } = log.placeFor(key);
     return {
       topic: topic.toString(),
       heads: heads.map(({ id, lamport }) => ({ id: id.toString(), lamport })),
       previous: previous ? { id: previous.id.toString(), seq: previous.seq } : null,
       versionMax: log.versionMax,
+      forked: log.topic.tipsOf(key).length > 1,
     };
   }
 

@@ -51,6 +51,7 @@ export class FakeAgent implements ControlApi {
   readonly blobs = new MemoryBlobs();
   readonly calls: string[] = [];
   violations: string[] = [];
+  forked = false;
   state = fakeStatus();
   lines: LogEvent[] = [];
   askedLogs: LogOptions | undefined;
@@ -101,6 +102,7 @@ export class FakeAgent implements ControlApi {
         ? null
         : { id: previous.id.toString(), seq: previous.event.seq },
       versionMax: this.current?.version ?? 0,
+      forked: this.forked,
     };
   }
 

@@ -26,13 +26,13 @@ export const apply = command({
       const signed = await release.signRelease(author, read, version);
       const plan = await release.planRelease(agent, signed, current);
       const beginning = await release.beginningOf(context, agent, author);
-      const { genesis, approves } = beginning;
+      const { genesis, approves, joins } = beginning;
       const shown = await release.formatPlan(plan, beginning);
       if (!context.json) context.print(plan, () => shown);
       release.requireAllowed(plan, file);
       // Comments may differ where nothing else does: then there is still a text to put in force.
       const isInForce = plan.changes.length === 0 && current !== null &&
-        isSame(current.manifest, read.bytes) && genesis === undefined;
+        isSame(current.manifest, read.bytes) && genesis === undefined && !joins;
       if (isInForce && approves === undefined) {
         if (context.json) {
           context.print({ file, version: current.version, changes: [], applied: false }, () => "");

@@ -123,6 +123,8 @@ export interface Beginning {
   readonly genesis?: SignedEvent;
   /** The agent's own node, where it does not belong to the realm yet. */
   readonly approves?: Pick<NodeStatus, "name" | "key">;
+  /** Whether it joins branches on which the owner's key wrote at once. */
+  readonly joins: boolean;
   /** Numbers of replicas that were set before there was a log. */
   readonly scales: readonly { readonly component: string; readonly replicas: number }[];
 }
@@ -153,6 +155,7 @@ export async function beginningOf(
       ? { genesis: await readGenesis(path.join(context.dataFolder, GENESIS_FILE)) }
       : {}),
     ...(isApproved ? {} : { approves: { name: node.name, key: node.key } }),
+    joins: place?.forked ?? false,
     scales: place !== null
       ? []
       : components.flatMap(({ name, scaledTo }) =>
@@ -202,7 +205,7 @@ export async function applyRelease(
   agent: ControlClient,
   author: Author,
   release: SignedRelease,
-  beginning: Beginning = { scales: [] },
+  beginning: Beginning = { joins: false, scales: [] },
   beforeApply: () => Promise<void> = () => Promise.resolve(),
 ): Promise<EventsAnswer> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
@@ -244,13 +247,14 @@ function overtaken(name: string, cause?: unknown): RealmError {
 /** The plan as people read it. */
 export async function formatPlan(
   { changes }: Pick<PlanAnswer, "changes">,
-  { approves }: Pick<Beginning, "approves"> = {},
+  { approves, joins }: Partial<Beginning> = {},
 ): Promise<string> {
   const { formatPlan } = await import("../agent/realm/plan.ts");
   const approval = approves === undefined
     ? ""
     : `+ approves this node ${approves.name} ${approves.key}\n`;
-  return printable(`${approval}${formatPlan(changes)}\n`);
+  const join = joins ? "! joins what the owner's key signed on two machines at once\n" : "";
+  return printable(`${approval}${join}${formatPlan(changes)}\n`);
 }
 
 /**

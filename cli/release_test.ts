@@ -107,6 +107,36 @@ Deno.test("apply does nothing where nothing changes, and applies what is only te
     assert.equal(agent.current?.version, 2);
   }));
 
+Deno.test("apply joins branches of the owner's key though nothing else changes", () =>
+  withRelease(async ({ agent, realm }) => {
+    await realm("apply", "realm.toml", "--yes");
+    agent.forked = true;
+    const joined = await realm("apply", "realm.toml", "--yes");
+    assert.match(joined.stdout, /^! joins what .* at once\nNo changes\napplied version 2/);
+    assert.equal(agent.current?.version, 2);
+  }));
+
+Deno.test("the first apply begins the log, approves the node, and keeps what was scaled", () =>
+  withRelease(async ({ agent, owner, realm }) => {
+    const [self] = agent.state.nodes;
+    const components = [{ ...agent.state.components[0]!, name: "hello", scaledTo: 4 }];
+    agent.state = { ...agent.state, components, nodes: [{ ...self!, state: "pending" }] };
+    const { status, stdout, stderr } = await realm("apply", "realm.toml", "--yes");
+    assert.equal(status, 0, stderr);
+    const { name, key } = agent.state.node;
+    assert.ok(stdout.startsWith(`+ approves this node ${name} ${key}\n`), stdout);
+    assert.deepEqual(agent.calls, [
+      "plan",
+      "genesis",
+      `approve ${name} ${key}`,
+      "apply 1",
+      "scale hello 4",
+    ]);
+    assert.deepEqual([...new Set(agent.signers)], [owner]);
+    const again = JSON.parse((await realm("apply", "realm.toml", "--yes", "--json")).stdout);
+    assert.deepEqual([again.applied, again.approved], [false, undefined]);
+  }));
+
 Deno.test("apply never asks where nobody can answer", () =>
   withRelease(async ({ agent, realm, terminal }) => {
     for (

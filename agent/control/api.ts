@@ -284,6 +284,8 @@ export const logPlace = z.object({
   previous: z.object({ id: z.string(), seq: count }).nullable(),
   /** The greatest version of any manifest in the log: the next one's is above it. */
   versionMax: count,
+  /** The author wrote on several branches: what came after they part counts once they are joined. */
+  forked: z.boolean(),
 });
 export const logAnswer = z.object({ place: logPlace.nullable() });
 

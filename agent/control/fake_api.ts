@@ -159,6 +159,7 @@ export const PLACE: LogPlace = {
   heads: [{ id: "bafyhead", lamport: 3 }],
   previous: { id: "bafyhead", seq: 2 },
   versionMax: 7,
+  forked: false,
 };
 
 /** A manifest of the past. */

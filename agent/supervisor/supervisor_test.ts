@@ -304,3 +304,30 @@ Deno.test("Supervisor lets replaced handlers serve until theirs does, and stops 
   assert.deepEqual(new Set(stopped), new Set([...old, second, late]));
   await supervisor.close();
 });
+
+Deno.test("Supervisor starts and replaces nothing while it may not, and keeps what runs", async () => {
+  const { supervisor, clock, started } = setUp();
+  supervisor.set([desired("a")]);
+  await settle();
+  supervisor.set(
+    [desired("a", { digest: "d2", revision: "r2" }), desired("b")],
+    { mayStart: false },
+  );
+  await settle();
+  assert.deepEqual(state(supervisor), ["a#0 running"]);
+  assert.equal(supervisor.replicas()[0]!.digest, "d1");
+
+  // What ended by itself comes back as it was, once it is wanted as it was.
+  supervisor.set([desired("a"), desired("b")], { mayStart: false });
+  started[0]!.fake.end({ kind: "exit", status: 1 });
+  await settle();
+  await clock.pass(1_000);
+  assert.deepEqual(state(supervisor), ["a#0 running"]);
+  supervisor.set([desired("b")], { mayStart: false });
+  await settle();
+  assert.deepEqual(state(supervisor), [], "what is wanted no more is stopped all the same");
+  supervisor.set([desired("b")]);
+  await settle();
+  assert.deepEqual(state(supervisor), ["b#0 running"]);
+  await supervisor.close();
+});

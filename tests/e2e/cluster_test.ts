@@ -56,7 +56,8 @@ async function startRealm(sandbox: Sandbox, names: readonly string[]): Promise<M
   const { ticket } = succeeded(await sandbox.realm("invite", "--data", a, "--json"));
   const others: Machine[] = [];
   for (const name of names.slice(1)) {
-    const machine = await startMachine(sandbox, name, "--ticket", ticket);
+    const more = name === "b" ? ["--allow-exec"] : [];
+    const machine = await startMachine(sandbox, name, "--ticket", ticket, ...more);
     await until(
       `${name} asks to join`,
       async () => (await nodeOf(sandbox, first, name))?.state === "pending",
