@@ -18,8 +18,8 @@ import { type Outcome, simulate, type SimulationOptions } from "./simulation.ts"
 /** What crosses to and from a Worker. */
 type Summary = Omit<Outcome, "violation" | "looks"> & { readonly violation: string | undefined };
 
-const isWorker = typeof (globalThis as { document?: unknown }).document === "undefined" &&
-  !import.meta.main;
+// `import.meta.main` is true in a Worker as well: without this each would start more of them.
+const isWorker = "WorkerGlobalScope" in globalThis;
 
 if (isWorker) {
   const scope = globalThis as unknown as Worker;
@@ -32,7 +32,7 @@ if (isWorker) {
   };
 }
 
-if (import.meta.main) {
+if (import.meta.main && !isWorker) {
   try {
     Deno.exit(await main());
   } catch (error) {
