@@ -35,9 +35,9 @@ export interface HostCommandsInit {
 /** How long a command may take at most. */
 export const EXEC_MS_MAX = 600_000;
 /** How far in the future a command may say that it may start. */
-const EXPIRY_MS_MAX = 600_000;
+const EXEC_EXPIRY_MS_MAX = 600_000;
 /** Commands at once. */
-const COMMANDS_MAX = 4;
+const EXECS_MAX = 4;
 /** Statuses of a shell: killed by a signal, cannot be run, is not there. */
 const [SIGNALLED, NOT_RUNNABLE, NOT_FOUND] = [128, 126, 127];
 /** Bytes of output in one event. */
@@ -122,11 +122,11 @@ export class HostCommands {
     if (formatPublicKey(event.author) !== state.owner) throw refused("it is not the owner's");
     const leftMs = said.expiresAtMs - clock.wallMs();
     if (leftMs <= 0) throw refused("its time has run out", "Compare the clocks of both machines");
-    if (leftMs > EXPIRY_MS_MAX) throw refused("it may start too late for a command");
-    if (this.#running >= COMMANDS_MAX) {
+    if (leftMs > EXEC_EXPIRY_MS_MAX) throw refused("it may start too late for a command");
+    if (this.#running >= EXECS_MAX) {
       throw new RealmError(
         "limit-exceeded",
-        `Cannot run the command: ${COMMANDS_MAX} are running on ${name} already`,
+        `Cannot run the command: ${EXECS_MAX} are running on ${name} already`,
       );
     }
   }

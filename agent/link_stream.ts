@@ -10,7 +10,7 @@ import type { PeerStream } from "./kernel/ports.ts";
 import { FRAME_BYTES_MAX, HELLO_BYTES_MAX } from "./realm/peering/frame.ts";
 
 /** Bytes that wait to be sent; with more than these there is no room. */
-const QUEUE_BYTES = 1024 * 1024;
+const LINK_QUEUE_BYTES = 1024 * 1024;
 const LENGTH_BYTES = 4;
 
 /** What a {@link LinkStream} tells. */
@@ -50,7 +50,7 @@ export class LinkStream {
     this.#queue.push(length, frame);
     this.#queuedBytes += LENGTH_BYTES + frame.length;
     if (!this.#isWriting) void this.#write();
-    this.#isFull ||= this.#queuedBytes > QUEUE_BYTES;
+    this.#isFull ||= this.#queuedBytes > LINK_QUEUE_BYTES;
     return !this.#isFull;
   }
 
@@ -76,7 +76,7 @@ export class LinkStream {
         this.#queue = [];
         await this.#stream.write(batch);
         this.#queuedBytes -= batch.length;
-        if (this.#isFull && this.#queuedBytes <= QUEUE_BYTES / 2) {
+        if (this.#isFull && this.#queuedBytes <= LINK_QUEUE_BYTES / 2) {
           this.#isFull = false;
           if (!this.#isClosed) this.#events.room();
         }

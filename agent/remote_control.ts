@@ -37,7 +37,7 @@ export interface RemoteControl {
 }
 
 /** Streams of one key that are answered at once. */
-const STREAMS_MAX = 16;
+const CONTROL_STREAMS_MAX = 16;
 
 /** What an operator may ask for: see the table in `control/api.ts`. */
 const OPERATOR_MAY: readonly RegExp[] = [
@@ -76,7 +76,7 @@ export function serveRemoteControl(options: RemoteControlOptions): RemoteControl
   const answer = async (stream: PeerStream) => {
     const role = roleOf(stream.peer);
     const there = [...streams.keys()].filter(({ peer }) => peer === stream.peer).length;
-    if (role === undefined || there >= STREAMS_MAX) return stream.abort();
+    if (role === undefined || there >= CONTROL_STREAMS_MAX) return stream.abort();
     streams.set(stream, role);
     try {
       const { socketPath } = await serverOf(role);

@@ -187,9 +187,9 @@ Deno.test("three machines: invite, pending, approve, apply on one reaches all, r
     });
 
     await t.step("exec runs a program where everybody allows it, and nowhere else", async () => {
-      const script = "echo $0 $HOME; exit 4";
+      const script = "echo $HOME-$#; exit 4";
       const ran = await sandbox.realm("exec", "--data", a.data, "b", "--", "sh", "-c", script);
-      assert.deepEqual([ran.stdout, ran.status], ["sh\n", 4], ran.stderr);
+      assert.deepEqual([ran.stdout, ran.status], ["-0\n", 4], ran.stderr);
       const refused = await sandbox.realm("exec", "--json", "--data", a.data, "c", "--", "id");
       assert.deepEqual(failed(refused), [3, "refused"]);
     });
