@@ -178,5 +178,8 @@ Deno.test("a command whose reader leaves is killed, and told of", () =>
     const next = silent.next();
     setTimeout(() => leaving.abort(), 20);
     assert.deepEqual((await next).value, { kind: "exit", status: 137 });
-    assert.deepEqual(written.map((said) => said.kind === "executed" && said.status), [137, 137]);
+    // The first one may have met its closed pipe before it was killed.
+    const statuses = written.map((said) => said.kind === "executed" && said.status);
+    assert.ok([137, 141].includes(Number(statuses[0])), `${statuses}`);
+    assert.equal(statuses[1], 137);
   }));
