@@ -3,6 +3,7 @@
  *
  * @module
  */
+import * as esbuild from "esbuild";
 import type { BenchContext, Benchmark } from "./bench.ts";
 import type { Kind, MemorySample } from "./memory_probe.ts";
 import {
@@ -17,24 +18,70 @@ import {
 import { type Figure, figure, goal, type Table } from "./report.ts";
 
 const COUNTS = [1, 8, 32];
+/** How long instances are idle until V8 has given back what it needed to start them. */
+const IDLE_SECONDS = 60;
 const SETTLE_MS = 1_000;
 const settle = () => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 const CLI = ["-S", "cli"];
 
-async function probe(cache: string, component: string, kind: Kind, count: number): Promise<number> {
+/**
+ * The probe as a program of two files, as the executable has it: from source each Worker keeps 2 MiB
+ * more for its modules.
+ */
+async function bundleProbe(folder: string): Promise<void> {
+  await esbuild.build({
+    absWorkingDir: ROOT,
+    entryPoints: ["bench/memory_probe.ts", "agent/runtime/worker.ts"],
+    outdir: folder,
+    entryNames: "[name]",
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    target: "esnext",
+    tsconfigRaw: {},
+    minifySyntax: true,
+    minifyWhitespace: true,
+    logLevel: "warning",
+  });
+  await esbuild.stop();
+}
+
+/** What each instance adds, in MiB. */
+interface Added {
+  readonly resident: number;
+  /** After {@link IDLE_SECONDS}, where it was asked for. */
+  readonly idle: number;
+  readonly idleProportional: number;
+}
+
+/** `program` is the folder of {@link bundleProbe}, or that of the source. */
+async function probe(
+  program: string,
+  cache: string,
+  component: string,
+  kind: Kind,
+  count: number,
+  isIdle = false,
+): Promise<Added> {
   const { stdout } = await runProcess([
     Deno.execPath(),
     "run",
     "-A",
     `--config=${ROOT}/deno.json`,
-    `${ROOT}/bench/memory_probe.ts`,
+    program === ROOT ? `${ROOT}/bench/memory_probe.ts` : `${program}/memory_probe.js`,
     cache,
     fixture(component),
     kind,
     String(count),
+    ...isIdle ? [String(IDLE_SECONDS)] : [],
   ]);
-  const { beforeMib, withMib }: MemorySample = JSON.parse(stdout);
-  return (withMib - beforeMib) / count;
+  const sample: MemorySample = JSON.parse(stdout);
+  const added = (before = NaN, after = NaN) => (after - before) / count;
+  return {
+    resident: added(sample.beforeMib, sample.withMib),
+    idle: added(sample.beforeMib, sample.idleMib),
+    idleProportional: added(sample.beforeProportionalMib, sample.idleProportionalMib),
+  };
 }
 
 /** Resident and proportional memory of processes, for each. */
@@ -81,57 +128,87 @@ async function sleepers(wasmtime: string, count: number): Promise<number> {
   }
 }
 
-async function perInstance(context: BenchContext, cache: string): Promise<Table> {
+async function perInstance(context: BenchContext, folder: string): Promise<Table> {
   const { programs: { wasmtime }, quick, note } = context;
   const rounds = quick ? 1 : 3;
-  const sample = async (measure: () => Promise<number>): Promise<Figure | undefined> => {
-    const samples: number[] = [];
+  const sampled = async <T>(measure: () => Promise<T>): Promise<T[]> => {
+    const samples: T[] = [];
     for (let i = 0; i < rounds; i++) samples.push(await measure());
-    return figure(samples.filter((value) => !Number.isNaN(value)), "MiB");
+    return samples;
   };
-  const row = async (name: string, measure: (count: number) => Promise<number>, wanted = false) => {
+  const mib = (samples: readonly number[]): Figure | undefined =>
+    figure(samples.filter((value) => !Number.isNaN(value)), "MiB");
+  const ours = async (name: string, component: string, kind: Kind) => {
     note(`memory: ${name}`);
     const cells: (Figure | undefined)[] = [];
-    for (const count of COUNTS) cells.push(await sample(() => measure(count)));
-    return [name, ...cells, wanted ? goal(cells.at(-1), "at most", 16) : undefined] as const;
+    let last: Added[] = [];
+    for (const count of COUNTS) {
+      const isLast = count === COUNTS.at(-1);
+      last = await sampled(() =>
+        probe(folder, `${folder}/cache`, component, kind, count, isLast && kind !== "instances")
+      );
+      cells.push(mib(last.map(({ resident }) => resident)));
+    }
+    const idle = mib(last.map(({ idle }) => idle));
+    const proportional = mib(last.map(({ idleProportional }) => idleProportional));
+    return [
+      name,
+      ...cells,
+      idle,
+      proportional,
+      goal(idle ?? cells.at(-1), "at most", 16),
+    ] as const;
   };
-  const rows = [
-    await row("command, a Worker each", (n) => probe(cache, "cat", "commands", n), true),
-    await row("handler, a Worker each", (n) => probe(cache, "http-hello", "replicas", n), true),
-    await row(
-      "handler, instances in one Worker",
-      (n) => probe(cache, "http-counter", "instances", n),
-      true,
-    ),
+  const peers = async (name: string, measure: (count: number) => Promise<number>) => {
+    note(`memory: ${name}`);
+    const cells: (Figure | undefined)[] = [];
+    for (const count of COUNTS) cells.push(mib(await sampled(() => measure(count))));
+    return [name, ...cells, undefined, undefined, undefined] as const;
+  };
+  const rows: Table["rows"][number][] = [
+    await ours("command, a Worker each", "cat", "commands"),
+    await ours("handler, a Worker each", "http-hello", "replicas"),
+    await ours("handler, instances in one Worker", "http-counter", "instances"),
   ];
   if (wasmtime !== undefined) {
     rows.push(
-      await row(
+      await peers(
         "wasmtime run, a process each",
         async (n) => (await processes([wasmtime, "run", fixture("cat")], n)).pssMib,
       ),
-      await row("wasmtime serve, instances", (n) => sleepers(wasmtime, n)),
+      await peers("wasmtime serve, instances", (n) => sleepers(wasmtime, n)),
     );
   }
+  const most = COUNTS.at(-1);
   return {
     title: "Memory that an idle instance adds",
-    columns: ["", ...COUNTS.map((count) => `of ${count}`), "goal"],
+    columns: [
+      "",
+      ...COUNTS.map((count) => `of ${count}`),
+      `of ${most}, a minute later`,
+      "of these proportional",
+      "goal",
+    ],
     rows,
     notes: [
       "command: cat.wasm that waits for its input; handler: http-hello.wasm, ready",
       `instances: http-counter.wasm, requests that sleep (wasmtime serve ${CLI.join(" ")})`,
       "resident memory of the process with the instances minus without, divided by their number; of processes their proportional share",
+      "a minute later: an idle V8 collects garbage, and gives memory back, after half a minute",
+      "proportional: pages that are mapped several times count once; V8 maps its own code, 2 MiB of the executable, for each Worker, and resident memory counts it each time; the goal is for resident memory",
     ],
   };
 }
 
 /** Handlers that answered and wait for the next request, as many as the issue wants. */
-async function idleHandlers({ quick, note }: BenchContext, cache: string): Promise<Table> {
+async function idleHandlers({ quick, note }: BenchContext, folder: string): Promise<Table> {
   const count = quick ? 250 : 1_000;
   note(`memory: ${count} idle handlers in one Worker`);
   const samples: number[] = [];
   for (let i = 0; i < (quick ? 1 : 3); i++) {
-    samples.push(await probe(cache, "http-counter", "idle", count));
+    samples.push(
+      (await probe(folder, `${folder}/cache`, "http-counter", "idle", count, true)).idle,
+    );
   }
   const each = figure(samples, "MiB");
   return {
@@ -139,7 +216,7 @@ async function idleHandlers({ quick, note }: BenchContext, cache: string): Promi
     columns: ["", `of ${count}`, "goal"],
     rows: [["http-counter, each", each, goal(each, "at most", 0.1)]],
     notes: [
-      `${count} requests at once, each in an instance of its own, all answered before it is measured`,
+      `${count} requests at once, each in an instance of its own, all answered ${IDLE_SECONDS} s before it is measured`,
       "resident memory of the process; a guest declares 1.1 MB of memory and touches little of it",
     ],
   };
@@ -149,7 +226,7 @@ async function wholeProcess({ programs, quick }: BenchContext, folder: string): 
   const { realm, wasmtime } = programs;
   const cat = fixture("cat");
   const row = async (name: string, argv: readonly string[]) => {
-    await processes(argv, 1); // fills the caches
+    await runProcess(argv); // fills the caches
     const samples = [];
     for (let i = 0; i < (quick ? 1 : 3); i++) samples.push(await processes(argv, 1));
     return [
@@ -171,13 +248,15 @@ async function wholeProcess({ programs, quick }: BenchContext, folder: string): 
 
 export const memory: Benchmark = (context) =>
   withFolder(async (folder) => {
-    // Once before, so that no probe holds a transpiler.
+    // Once before, so that no probe holds a transpiler, nor needs one.
     for (const component of ["cat", "http-hello", "http-counter"]) {
-      await probe(`${folder}/cache`, component, component === "cat" ? "commands" : "replicas", 1);
+      const kind = component === "cat" ? "commands" : "replicas";
+      await probe(ROOT, `${folder}/cache`, component, kind, 1);
     }
+    await bundleProbe(folder);
     return [
-      await perInstance(context, `${folder}/cache`),
-      await idleHandlers(context, `${folder}/cache`),
+      await perInstance(context, folder),
+      await idleHandlers(context, folder),
       await wholeProcess(context, folder),
     ];
   });

@@ -1,6 +1,8 @@
 /**
  * Keeps a number of instances idle in this process and prints what they take, as
- * {@link MemorySample} in JSON: `memory_probe.ts CACHE FILE.wasm commands|replicas|instances|idle N`.
+ * {@link MemorySample} in JSON:
+ * `memory_probe.ts CACHE FILE.wasm commands|replicas|instances|idle N [SECONDS]`, where the seconds
+ * are how long they are idle before it is measured once more.
  *
  * @module
  */
@@ -13,10 +15,16 @@ import { NO_NETWORK, type Replica, type StartOptions, type World } from "../agen
  */
 export type Kind = "commands" | "replicas" | "instances" | "idle";
 
-/** Resident memory of the process in MiB, before and with the instances. */
+/** Memory of the process in MiB, before and with the instances. */
 export interface MemorySample {
+  /** Resident. */
   readonly beforeMib: number;
   readonly withMib: number;
+  /** After the instances were idle for as long as was asked. */
+  readonly idleMib?: number;
+  /** Of that what no other mapping of the same page is counted for, where Linux says so. */
+  readonly beforeProportionalMib?: number;
+  readonly idleProportionalMib?: number;
 }
 
 /** Room for a thousand instances, of which each declares more than a MiB. */
@@ -64,23 +72,34 @@ function request(replica: Replica, path: string) {
   });
 }
 
-async function settled(): Promise<number> {
-  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+async function settled(ms = SETTLE_MS): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
   return Deno.memoryUsage().rss / 2 ** 20;
 }
 
+/** What is mapped several times, as V8 does with its own code for every Worker, counts once. */
+function proportionalMib(): number | undefined {
+  try {
+    const [, kib] = /^Pss: +(\d+) kB$/m.exec(Deno.readTextFileSync("/proc/self/smaps_rollup"))!;
+    return Number(kib) / 1024;
+  } catch {
+    return undefined;
+  }
+}
+
 if (import.meta.main) {
-  const [cache, file, kind, number] = Deno.args as [string, string, Kind, string];
+  const [cache, file, kind, number, seconds] = Deno.args as [string, string, Kind, string, string?];
   const count = Number(number);
   const engine = createEngine(cache);
   const prepared = await engine.prepare(await Deno.readFile(file));
   const world = kind === "commands" ? "wasi:cli/command" : "wasi:http/proxy";
   const start = () => engine.start(prepared, options(world, count));
-  let beforeMib: number;
+  let beforeMib: number, before: number | undefined;
   if (kind === "instances" || kind === "idle") {
     const replica = await start();
     await request(replica, "/healthz");
     beforeMib = await settled();
+    before = proportionalMib();
     const path = kind === "idle" ? NAP : SLEEP;
     const answers = Array.from({ length: count }, () => request(replica, path));
     if (kind === "idle") {
@@ -90,9 +109,23 @@ if (import.meta.main) {
     } else for (const answer of answers) answer.catch(() => {});
   } else {
     beforeMib = await settled();
+    before = proportionalMib();
     for (let i = 0; i < count; i++) await start();
   }
   const withMib = await settled();
-  console.log(JSON.stringify({ beforeMib, withMib } satisfies MemorySample));
+  const sample: MemorySample = { beforeMib, withMib };
+  if (seconds === undefined) console.log(JSON.stringify(sample));
+  else {
+    const idleMib = await settled(Number(seconds) * 1000);
+    const idle = proportionalMib();
+    console.log(JSON.stringify(
+      {
+        ...sample,
+        idleMib,
+        ...before !== undefined && idle !== undefined &&
+          { beforeProportionalMib: before, idleProportionalMib: idle },
+      } satisfies MemorySample,
+    ));
+  }
   Deno.exit(0); // what sleeps need not be woken
 }

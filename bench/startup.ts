@@ -112,7 +112,7 @@ async function inEngine({ quick }: Parameters<Benchmark>[0]): Promise<Table> {
     notes: [
       "prepare: bytes to compiled modules; start: until the guest runs; exit: until its exit is known",
       "compile cache: the component was transpiled before and is read from disk; a Worker is ready",
-      "warm pool: the component was started before with the same grants, so the next is made ahead; the goal is for its start",
+      "warm pool: the component was started some times before with the same grants, so the next is made ahead; the goal is for its start",
       "process: Deno from source is the program here; the guest's Worker is in it",
       "no peer: wasmtime has no command that starts an instance in a process that is there already",
     ],
