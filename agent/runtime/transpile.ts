@@ -10,13 +10,7 @@ import { RealmError } from "../kernel/error.ts";
 import { type Artifact, CEILING } from "./artifact.ts";
 import { decodePlan } from "./abi/decode.ts";
 import type { Plan } from "./abi/plan.ts";
-import {
-  coreModules,
-  coreNames,
-  identify,
-  type Identity,
-  refuseCandidates,
-} from "../wasm/component.ts";
+import { coreNames, identify, type Identity, refuseCandidates } from "../wasm/component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { meter } from "../wasm/meter/meter.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
@@ -187,9 +181,9 @@ async function generated(bytes: Uint8Array): Promise<[string, Uint8Array][]> {
 /** A component of the asynchronous ABI: jco checks it, what it makes of it is not used. */
 async function plan(bytes: Uint8Array, worlds: Artifact["worlds"]): Promise<Artifact> {
   await generated(bytes);
-  const plan = decodePlan(bytes);
+  const { plan, modules } = decodePlan(bytes);
   checkPlan(plan);
-  const sources = [...coreModules(bytes)].map(({ start, end }, i) =>
+  const sources = modules.map(({ start, end }, i) =>
     [`component.core${i}.wasm`, bytes.subarray(start, end)] as [string, Uint8Array]
   );
   return {

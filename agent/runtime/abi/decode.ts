@@ -10,7 +10,7 @@
  * @module
  */
 import { RealmError } from "../../kernel/error.ts";
-import { Cursor } from "../../wasm/component.ts";
+import { type CoreModule, Cursor } from "../../wasm/component.ts";
 import type {
   Canon,
   CanonOptions,
@@ -135,6 +135,8 @@ class Decoder {
   readonly types: TypeDef[] = [];
   readonly resources: string[] = [];
   readonly steps: Step[] = [];
+  /** Core modules, of which an uninstantiated component may have others. */
+  readonly modules: CoreModule[] = [];
   readonly #defined = new Map<string, number>();
   readonly #counts: Record<CoreSort | "instance" | "module", number> = {
     func: 0,
@@ -274,7 +276,7 @@ class Decoder {
         refuse("it is composed of several components, of which each has code of its own");
       }
       if (id === 1) {
-        this.#counts.module++;
+        this.modules.push({ start: section.at, end: section.end });
         continue;
       }
       if (id === 4) {
@@ -442,8 +444,14 @@ function sortOf(bound: ExternRef): Sort {
   return bound.kind === "func" || bound.kind === "instance" ? bound.kind : "type";
 }
 
+/** A plan, and where the core modules stand that it numbers. */
+export interface Decoded {
+  readonly plan: Plan;
+  readonly modules: readonly CoreModule[];
+}
+
 /** Reads a valid component. Throws RealmError `unsupported`. */
-export function decodePlan(bytes: Uint8Array): Plan {
+export function decodePlan(bytes: Uint8Array): Decoded {
   const decoder = new Decoder();
   const exported = decoder.component(new Cursor(bytes), new Scope(), undefined);
   const exports: Lift[] = [];
@@ -455,6 +463,6 @@ export function decodePlan(bytes: Uint8Array): Plan {
       exports.push({ iface, name, core, type, options });
     }
   }
-  const { types, resources, steps } = decoder;
-  return { types, resources, steps, exports };
+  const { types, resources, steps, modules } = decoder;
+  return { plan: { types, resources, steps, exports }, modules };
 }

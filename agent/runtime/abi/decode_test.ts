@@ -1,8 +1,12 @@
 import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import fc from "fast-check";
 import assert from "node:assert/strict";
+import { RealmError } from "../../kernel/error.ts";
+import { coreNames } from "../../wasm/component.ts";
 import { decodePlan } from "./decode.ts";
 
-const decode = async (text: string) => decodePlan(await parse(`(component ${text})`) as Uint8Array);
+const bytesOf = async (text: string) => await parse(`(component ${text})`) as Uint8Array;
+const decode = async (text: string) => decodePlan(await bytesOf(text)).plan;
 
 /** A core function `$f` of the type that it is lifted with, and its memory. */
 const CORE = `(core module $m (memory (export "memory") 1)
@@ -58,6 +62,40 @@ Deno.test("equal types are one, so that ends of streams pass", async () => {
       0,
       1,
     ],
+  );
+});
+
+Deno.test("core modules are numbered without those of a component that is not instantiated", async () => {
+  const bytes = await bytesOf(`
+    (component (core module (func (export "other"))))
+    (core module $m (func (export "mine")))
+    (core instance (instantiate $m))`);
+  const { plan, modules } = decodePlan(bytes);
+  assert.deepEqual(plan.steps, [{ do: "instantiate", module: 0, args: [] }]);
+  assert.deepEqual(modules.map(({ start, end }) => [...coreNames(bytes.subarray(start, end))]), [
+    ["mine"],
+  ]);
+});
+
+Deno.test("decodePlan() ends on any bytes, with an error of realm's own", () => {
+  const whole = Deno.readFileSync(new URL("../../../fixtures/hello-p3.wasm", import.meta.url));
+  const { modules: [main] } = decodePlan(whole);
+  // Without the code, which is most of it and is not read here.
+  const bytes = Uint8Array.of(...whole.subarray(0, main!.start - 5), ...whole.subarray(main!.end));
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(255)), { maxLength: 4 }),
+      (edits) => {
+        const broken = bytes.slice();
+        for (const [at, byte] of edits) broken[at] = byte;
+        try {
+          decodePlan(broken);
+        } catch (error) {
+          assert.ok(error instanceof RealmError, String(error));
+        }
+      },
+    ),
+    { numRuns: 500 },
   );
 });
 

@@ -369,6 +369,7 @@ class Linker {
       const border = new CallBorder(instance, passage);
       const outcome = ask(border, args);
       if (!("promise" in outcome)) return answer(border, outcome, args);
+      outcome.promise.catch(() => {}); // an instance that has ended does not wait for it
       return suspended(this.owner, outcome.promise).then(
         (value): Settled => ({ value }),
         (error): Settled => ({ error }),
