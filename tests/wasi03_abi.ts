@@ -6,6 +6,9 @@
  */
 import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
 
+// The tools load with their first use: not in the middle of a test.
+await parse("(component)");
+
 /** Functions of the canonical ABI by the names that {@link abiGuest} gives them. */
 const CANON = {
   "return": ["task.return (result $r)", "(param i32)"],
@@ -47,6 +50,8 @@ const CANON = {
     'lower (func $environment "get-arguments") (memory $m "memory") (realloc (func $m "realloc"))',
     "(param i32)",
   ],
+  "output": ['lower (func $stdout "write-via-stream")', "(param i32) (result i32)"],
+  "drop-output": ["future.drop-readable $written", "(param i32)"],
 } as const;
 
 /**
@@ -64,6 +69,16 @@ export async function abiGuest(
   return await parse(`(component
   (import "wasi:cli/environment@0.3.0" (instance $environment
     (export "get-arguments" (func (result (list string))))))
+  (import "wasi:cli/stdout@0.3.0" (instance $stdout
+    (type $codes (enum "io" "illegal-byte-sequence" "pipe"))
+    (export "error-code" (type $code (eq $codes)))
+    (type $done (result (error $code)))
+    (type $written (future $done))
+    (type $bytes (stream u8))
+    (export "write-via-stream" (func (param "data" $bytes) (result $written)))))
+  (alias export $stdout "error-code" (type $code))
+  (type $done (result (error $code)))
+  (type $written (future $done))
   (type $r (result))
   (type $stream (stream u8))
   (type $texts (stream string))

@@ -62,7 +62,7 @@ Deno.test("fuel, time and time between two returns hold in callbacks of WASI 0.3
     const end = async (what: string, limits: object) =>
       endOf((await runGuest(engine, "hostile-p3", { args: [what], limits })).exit);
     for (const what of ["spin", "yield", "ping", "late"]) {
-      assert.equal(await end(what, { fuelMax: 3_000_000 }), "out-of-fuel", what);
+      assert.equal(await end(what, { fuelMax: 500_000 }), "out-of-fuel", what);
     }
     assert.equal(await end("spin", { epochTimeoutMs: 50 }), "epoch-timeout");
     assert.equal(await end("late", { epochTimeoutMs: 50 }), "epoch-timeout");
@@ -245,6 +245,34 @@ Deno.test("an allocator may not call the host, and what it gives is checked", as
       assert.ok(exit.kind === "trap", realloc);
       assert.match(exit.message, why);
     }
+  });
+});
+
+Deno.test("what the host owes a guest of WASI 0.3 is bounded, also what the guest let go of", async () => {
+  // Each turn: a stream for standard output, of which nothing is kept but what the host owes.
+  const turn = (bytes: number) =>
+    `${STREAM} (call $drop-output (call $output ${READABLE}))
+     (drop (call $write ${WRITABLE} (i32.const 0) (i32.const ${bytes})))`;
+  await withEngine(async (engine) => {
+    const endless = (bytes: number, end = `(call $drop-writable ${WRITABLE})`) =>
+      abiGuest(`(loop ${turn(bytes)} ${end} (br 0)) unreachable`);
+    const ended = await runGuest(engine, "x", {
+      component: await endless(1),
+      limits: { ...LIMITS, fuelMax: 1_500_000 },
+    });
+    assert.equal(endOf(ended.exit), "out-of-fuel");
+    assert.equal(ended.usage.hostBytes, 0);
+    // Where nobody takes the output, each of them waits.
+    const waiting = await runGuest(engine, "x", {
+      component: await endless(60_000),
+      limits: LIMITS,
+      outputBytesMax: 1000,
+    });
+    assert.ok(waiting.exit.kind === "trap", endOf(waiting.exit));
+    assert.match(waiting.exit.message, /^(the end of the stream is in use|Cannot wait for more)/);
+    const kept = await runGuest(engine, "x", { component: await endless(1, ""), limits: LIMITS });
+    assert.ok(kept.exit.kind === "trap", endOf(kept.exit));
+    assert.match(kept.exit.message, /^Cannot open another stream/);
   });
 });
 

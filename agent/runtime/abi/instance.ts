@@ -30,6 +30,8 @@ const NEXT = { exit: 0, yield: 1, wait: 2 } as const;
 export const CALL = { started: 1, returned: 2, cancelled: 4 } as const;
 /** Waits that end at once let nobody else run; after so long the guest pauses. */
 const TURN_MS = 8;
+/** Between two turns that a guest gives by itself. */
+const YIELD_MS = 1;
 /** Who waited that long let others run. */
 const WAITED_MS = 1;
 
@@ -423,6 +425,14 @@ export class AbiInstance {
     return event;
   }
 
+  /** The guest lets others run, if it has not just done so: each turn costs a timer. */
+  async yield(): Promise<void> {
+    const { limiter } = this.init;
+    if (limiter.init.now() - this.#turnFrom < YIELD_MS) return;
+    limiter.newSlice();
+    await this.turn();
+  }
+
   /** Others run; then the guest again. Throws where it is to end. */
   async turn(): Promise<void> {
     const { limiter } = this.init;
@@ -464,10 +474,8 @@ export class AbiInstance {
         const code = (result as number) >>> 0;
         let event: Event = [EVENT.none, 0, 0];
         if ((code & 0xf) === NEXT.exit) break;
-        if ((code & 0xf) === NEXT.yield) {
-          limiter.newSlice();
-          await this.turn();
-        } else if ((code & 0xf) === NEXT.wait) {
+        if ((code & 0xf) === NEXT.yield) await this.yield();
+        else if ((code & 0xf) === NEXT.wait) {
           const set = this.#checked(() => this.handles.get(WaitableSet, code >>> 4));
           event = await this.next(set);
         } else this.#trap(`its callback gave ${code}`);

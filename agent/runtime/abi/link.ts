@@ -236,7 +236,7 @@ class Linker {
           if (--this.#backpressure < 0) throw new Error("backpressure is counted below zero");
         });
       case "thread.yield":
-        return this.#waiting(() => instance.turn().then(() => 0));
+        return this.#waiting(() => instance.yield().then(() => 0));
       case "subtask.cancel":
         return this.#plain((index) => instance.cancelSubtask((index as number) >>> 0));
       case "subtask.drop":
