@@ -16,7 +16,7 @@ import {
   quote,
   readConfig,
   type Report,
-} from "./config.ts";
+} from "../kernel/config.ts";
 import {
   baseName,
   type ComponentSpec,

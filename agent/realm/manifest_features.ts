@@ -7,7 +7,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import { formatList, pathOf, quote } from "./config.ts";
+import { formatList, pathOf, quote } from "../kernel/config.ts";
 import { type ComponentSpec, lineOf, type Manifest, sourceScheme } from "./manifest.ts";
 
 /** A use of something that comes later. */

@@ -27,7 +27,7 @@ import {
   table,
   text,
   withDefault,
-} from "./config.ts";
+} from "../kernel/config.ts";
 
 /** `[realm]` */
 export interface RealmSpec {

@@ -5,7 +5,7 @@
  * @module
  */
 import { sha256HexSync } from "../kernel/canonical.ts";
-import { keyOf as fileKey } from "./config.ts";
+import { keyOf as fileKey } from "../kernel/config.ts";
 import type { Overrides } from "./desired.ts";
 import {
   type ComponentSpec,

@@ -44,7 +44,7 @@ import {
   required,
   table,
   withDefault,
-} from "./config.ts";
+} from "../kernel/config.ts";
 import { desiredReplicas, proxiedPortOf } from "./desired.ts";
 import { type ComponentSpec, lineOf, type Manifest } from "./manifest.ts";
 import { absolutePath } from "./manifest_schema.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 import { closest, distance } from "fastest-levenshtein";
-import { RealmError } from "../kernel/error.ts";
+import { RealmError } from "./error.ts";
 import { type Position, readToml, type TomlNode, type TomlTable } from "./toml.ts";
 
 /** Something wrong, or worth a warning, at a place. */

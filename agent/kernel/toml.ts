@@ -7,7 +7,7 @@
  * @module
  */
 import { type AST, ParseError, parseTOML } from "toml-eslint-parser";
-import { RealmError } from "../kernel/error.ts";
+import { RealmError } from "./error.ts";
 
 /** Where something was written. */
 export interface Position {
