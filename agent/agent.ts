@@ -153,7 +153,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       clock,
       node: () => node,
       sample: () => sample,
-      joined: (network) => peers.join(network),
+      joined: (network) => {
+        peers.join(network);
+        const roleOf = (peer: string) => realm.roleOf(peer);
+        remote = serveRemoteControl({ network, api, dataFolder, roleOf, onBug: console.error });
+      },
       changed: () => {
         remote?.review();
         // The core is in the middle of something.
@@ -167,6 +171,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     });
     opened.push(() => realm.close());
     opened.push(() => peers.close());
+    opened.push(() => remote?.close());
 
     let proxy: ProxyServer | undefined;
     const api = new NodeApi({
@@ -206,14 +211,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     for (const address of options.join ?? []) realm.name(address);
     const listenAt = options.listen ?? [];
     if (listenAt.length > 0 || realm.knowsPeers) {
-      const network = await realm.start(listenAt);
-      remote = serveRemoteControl({
-        network,
-        api,
-        dataFolder,
-        roleOf: (peer) => realm.roleOf(peer),
-      });
-      opened.push(() => remote!.close());
+      await realm.start(listenAt);
     }
     return {
       controlPath: control.socketPath,

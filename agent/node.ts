@@ -172,7 +172,7 @@ export class Node {
    * manifest: then it goes on with the one that it has, and tells of it.
    */
   takeOver(): Promise<void> {
-    return this.#takingOver = this.#takingOver.then(async () => {
+    const done = this.#takingOver.then(async () => {
       const { state, clock } = this.init;
       const { candidate } = state;
       if (candidate === null) state.drop();
@@ -185,6 +185,8 @@ export class Node {
       state.takeOverrides();
       this.follow();
     });
+    this.#takingOver = done.catch(() => {}); // whoever asked is told
+    return done;
   }
 
   /** What keeps a manifest from being in force on this machine. */

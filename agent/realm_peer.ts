@@ -20,6 +20,9 @@ const REOPEN_MAX_MS = 30_000;
 /** A peer that does not answer within this time is asked again. */
 const OPEN_MS = 10_000;
 
+/** After the disk failed it is tried again after so long. */
+const FAILED_PAUSE_MS = 1_000;
+
 /** What a {@link RealmPeer} is made of. */
 export interface RealmPeerInit extends Omit<PeerCoreInit, "ports"> {
   readonly clock: Clock;
@@ -35,6 +38,7 @@ export class RealmPeer {
   /** What the network is made with. */
   readonly gate: NetworkGate;
   readonly #clock: Clock;
+  readonly #notice: (text: string) => void;
   readonly #links = new Map<string, LinkStream>();
   /** Peers whose link is being opened, or waits for it. */
   readonly #opening = new Map<string, AbortController>();
@@ -47,6 +51,7 @@ export class RealmPeer {
   constructor(init: RealmPeerInit) {
     const { clock } = init;
     this.#clock = clock;
+    this.#notice = init.ports.notice;
     this.core = new PeerCore({
       ...init,
       ports: {
@@ -89,7 +94,11 @@ export class RealmPeer {
 
   /** To be called after anything that is done with the core from outside. */
   touched(): void {
-    const dueMs = this.core.dueMs();
+    this.#wake(0);
+  }
+
+  #wake(pauseMs: number): void {
+    const dueMs = Math.max(this.core.dueMs(), this.#clock.monotonicMs() + pauseMs);
     if (this.#isClosed || dueMs >= this.#dueMs) return;
     this.#dueMs = dueMs;
     clearTimeout(this.#timer);
@@ -110,8 +119,19 @@ export class RealmPeer {
   #tick(): void {
     if (this.#isClosed) return;
     this.#dueMs = Infinity;
-    this.core.tick();
-    this.touched();
+    this.#run(() => this.core.tick());
+  }
+
+  /** Nothing that a peer sends throws, but the disk may: that is told, and tried again later. */
+  #run(act: () => void): void {
+    let pauseMs = 0;
+    try {
+      act();
+    } catch (error) {
+      pauseMs = FAILED_PAUSE_MS;
+      this.#notice(`Cannot go on with the control log: ${messageOf(error)}`);
+    }
+    this.#wake(pauseMs);
   }
 
   #linked(stream: PeerStream): void {
@@ -123,12 +143,10 @@ export class RealmPeer {
     }
     const link: LinkStream = new LinkStream(stream, {
       frame: (bytes) => {
-        this.core.received(peer, bytes);
-        this.touched();
+        this.#run(() => this.core.received(peer, bytes));
       },
       room: () => {
-        this.core.sent(peer);
-        this.touched();
+        this.#run(() => this.core.sent(peer));
       },
       closed: () => {
         this.#unlinked(peer, link);
@@ -136,16 +154,14 @@ export class RealmPeer {
       },
     });
     this.#links.set(peer, link);
-    this.core.connected(peer);
-    this.touched();
+    this.#run(() => this.core.connected(peer));
   }
 
   #unlinked(peer: string, link: LinkStream | undefined): void {
     if (link === undefined || this.#links.get(peer) !== link) return;
     this.#links.delete(peer);
     link.close();
-    this.core.disconnected(peer);
-    this.touched();
+    this.#run(() => this.core.disconnected(peer));
   }
 
   /** What the core asks for, which has forgotten the link already. */
@@ -188,4 +204,8 @@ export class RealmPeer {
       this.#opening.delete(peer);
     }
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

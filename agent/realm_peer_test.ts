@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { nodeBackend } from "./crypto_node.ts";
 import { eventAt, type SignedEvent, signEvent } from "./kernel/event.ts";
 import { formatPublicKey } from "./kernel/key.ts";
-import type { Network } from "./kernel/ports.ts";
+import type { Network, Store } from "./kernel/ports.ts";
 import { type SyncSigner, verifierOf } from "./kernel/verify.ts";
 import { MemoryHub } from "./net/memory_network.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
@@ -28,9 +28,10 @@ function member(
   owner: FakeOwner,
   signer: SyncSigner,
   named: readonly string[] = [],
+  store: Store = new MemoryStore(),
 ): Member {
   const key = formatPublicKey(signer.publicKey);
-  const log = RealmLog.open({ store: new MemoryStore(), verify, trust: { owner: owner.key } });
+  const log = RealmLog.open({ store, verify, trust: { owner: owner.key } });
   const peer = new RealmPeer({
     signer,
     self: key,
@@ -148,6 +149,34 @@ Deno.test("RealmPeer tells a stranger nothing, and cuts who is revoked from the 
     await until("b is off the network", () => a.network.connections().length === 0);
     await assert.rejects(b.network.dial(a.network.addresses()[0]!));
     assert.equal(b.log.view?.revoked.length, 0, "nor was it told why");
+  } finally {
+    await a.close();
+    await b.close();
+  }
+});
+
+Deno.test("RealmPeer goes on when the disk fails for a while", async () => {
+  const hub = new MemoryHub();
+  const owner = new FakeOwner(await newSigner());
+  const store = new MemoryStore();
+  const [one, two] = [await signer(), await signer()];
+  const a = member(hub, owner, one);
+  const b = member(hub, owner, two, [a.key], store);
+  const write = store.write.bind(store);
+  let failures = 0;
+  try {
+    a.peer.core.append([await owner.genesis()]);
+    await decide(a, owner, controlContent({ kind: "approve", key: a.key, name: "a" }));
+    await decide(a, owner, controlContent({ kind: "approve", key: b.key, name: "b" }));
+    store.write = () => {
+      failures++;
+      throw new Error("the disk is full");
+    };
+    await b.network.dial(a.network.addresses()[0]!);
+    await until("the disk failed", () => failures > 0);
+    store.write = write;
+    await until("b has the log on its disk", () => [...store.scan("control/")].length >= 3);
+    await until("both are linked", () => a.peer.core.isLinked(b.key));
   } finally {
     await a.close();
     await b.close();
