@@ -1,0 +1,186 @@
+/**
+ * The state of an app in a topic: a map from keys to values, both bytes, with bounds.
+ *
+ * A state never changes: an event writes into a {@link Journal}, from which comes the next state, or
+ * which is forgotten. States share what they have in common, so an old one that is kept, to go back
+ * to, costs what was changed since.
+ *
+ * The bounds decide verdicts: they never change within an ABI.
+ *
+ * @module
+ */
+import { bytesOf, textOf } from "../kernel/byte_string.ts";
+import { entriesFrom, type OrderedMap, valueOf, withEntry, withoutEntry } from "./ordered_map.ts";
+import {
+  type Leaf,
+  leafOf,
+  pathOf,
+  type Tree,
+  treeDigest,
+  withLeaf,
+  withoutLeaf,
+} from "./state_digest.ts";
+
+/** Bytes of one key. */
+export const KEY_BYTES_MAX = 256;
+/** Bytes of one value. */
+export const VALUE_BYTES_MAX = 64 * 1024;
+/** Bytes of all keys and values, and {@link ENTRY_BYTES} for each entry. */
+export const STATE_BYTES_MAX = 128 * 1024 * 1024;
+/** What an entry counts beside its key and value. */
+export const ENTRY_BYTES = 64;
+/** As {@link STATE_BYTES_MAX}, for the answer to one scan; at least one entry is always given. */
+export const SCAN_BYTES_MAX = 256 * 1024;
+
+/** A key with its value. */
+export interface Entry {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** A write beyond a bound: what the guest did makes its event rejected. */
+export class BeyondBounds extends Error {
+  override readonly name = "BeyondBounds";
+}
+
+/** See the module. */
+export class State {
+  /** The state of a topic in which nothing has happened. */
+  static readonly EMPTY: State = new State(undefined, undefined, 0, 0);
+
+  private constructor(
+    readonly entries: OrderedMap<Leaf>,
+    /** The same entries, for the digest. */
+    readonly tree: Tree,
+    readonly size: number,
+    /** As {@link STATE_BYTES_MAX} counts. */
+    readonly bytes: number,
+  ) {}
+
+  /** The 32 bytes that states have in common exactly when their entries are the same. */
+  digest(abi: number): Uint8Array {
+    return treeDigest(this.tree, abi);
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    return valueOf(this.entries, textOf(key))?.value;
+  }
+
+  /** See {@link Journal.scan}. */
+  scan(start: Uint8Array, end: Uint8Array, limit: number): Entry[] {
+    return scan(this.entries, start, end, limit);
+  }
+
+  /** Begins to write. */
+  journal(): Journal {
+    const { entries, tree, size, bytes } = this;
+    return new Journal(
+      entries,
+      size,
+      bytes,
+      (next, changed, nextSize, nextBytes) => {
+        if (changed.size === 0) return this;
+        let nextTree = tree;
+        for (const [key, path] of changed) {
+          const leaf = valueOf(next, key);
+          nextTree = leaf === undefined ? withoutLeaf(nextTree, path) : withLeaf(nextTree, leaf);
+        }
+        return new State(next, nextTree, nextSize, nextBytes);
+      },
+    );
+  }
+}
+
+type Commit = (
+  entries: OrderedMap<Leaf>,
+  changed: ReadonlyMap<string, string>,
+  size: number,
+  bytes: number,
+) => State;
+
+/** What one event reads and writes; its reads see its writes. */
+export class Journal {
+  /** Keys that were written, with their paths. */
+  readonly #changed = new Map<string, string>();
+  #entries: OrderedMap<Leaf>;
+  #size: number;
+  #bytes: number;
+  readonly #commit: Commit;
+
+  constructor(entries: OrderedMap<Leaf>, size: number, bytes: number, commit: Commit) {
+    this.#entries = entries;
+    this.#size = size;
+    this.#bytes = bytes;
+    this.#commit = commit;
+  }
+
+  /** The value of a key, which the caller must not change. */
+  get(key: Uint8Array): Uint8Array | undefined {
+    return valueOf(this.#entries, textOf(key))?.value;
+  }
+
+  /** Sets a key; keeps `value` itself. Throws {@link BeyondBounds}, and nothing is changed. */
+  put(key: Uint8Array, value: Uint8Array): void {
+    if (key.length > KEY_BYTES_MAX) throw new BeyondBounds(`a key of ${key.length} bytes`);
+    if (value.length > VALUE_BYTES_MAX) throw new BeyondBounds(`a value of ${value.length} bytes`);
+    const text = textOf(key);
+    const before = valueOf(this.#entries, text);
+    const bytes = this.#bytes + value.length -
+      (before === undefined ? -(ENTRY_BYTES + key.length) : before.value.length);
+    if (bytes > STATE_BYTES_MAX) throw new BeyondBounds(`a state of ${bytes} bytes`);
+    const path = before?.path ?? this.#changed.get(text) ?? pathOf(text);
+    // One string for a key, however often it is written.
+    this.#entries = withEntry(
+      this.#entries,
+      before?.key ?? text,
+      leafOf(path, before?.key ?? text, value),
+    );
+    this.#changed.set(text, path);
+    if (before === undefined) this.#size++;
+    this.#bytes = bytes;
+  }
+
+  /** Removes a key, if it is there. */
+  delete(key: Uint8Array): void {
+    const text = textOf(key);
+    const before = valueOf(this.#entries, text);
+    if (before === undefined) return;
+    this.#entries = withoutEntry(this.#entries, text);
+    this.#changed.set(text, before.path);
+    this.#size--;
+    this.#bytes -= ENTRY_BYTES + key.length + before.value.length;
+  }
+
+  /**
+   * Entries with keys from `start` to before `end`, in byte order; an empty `end` is no bound. At
+   * most `limit`, and not more than fit {@link SCAN_BYTES_MAX} unless it is one.
+   */
+  scan(start: Uint8Array, end: Uint8Array, limit: number): Entry[] {
+    return scan(this.#entries, start, end, limit);
+  }
+
+  /** The state with everything that was written so far. */
+  commit(): State {
+    return this.#commit(this.#entries, this.#changed, this.#size, this.#bytes);
+  }
+}
+
+function scan(
+  entries: OrderedMap<Leaf>,
+  start: Uint8Array,
+  end: Uint8Array,
+  limit: number,
+): Entry[] {
+  const found: Entry[] = [];
+  if (limit === 0) return found;
+  const before = textOf(end);
+  let bytes = 0;
+  for (const { key, value: { value } } of entriesFrom(entries, textOf(start))) {
+    if (before !== "" && key >= before) break;
+    bytes += ENTRY_BYTES + key.length + value.length;
+    if (found.length > 0 && bytes > SCAN_BYTES_MAX) break;
+    found.push({ key: bytesOf(key), value });
+    if (found.length === limit) break;
+  }
+  return found;
+}
