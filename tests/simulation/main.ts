@@ -13,32 +13,13 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { type Outcome, simulate, type SimulationOptions } from "./simulation.ts";
+import { simulate, type Summary, summaryOf } from "./simulation.ts";
 
-/** What crosses to and from a Worker. */
-type Summary = Omit<Outcome, "violation" | "looks"> & { readonly violation: string | undefined };
-
-// `import.meta.main` is true in a Worker as well: without this each would start more of them.
-const isWorker = "WorkerGlobalScope" in globalThis;
-
-if (isWorker) {
-  const scope = globalThis as unknown as Worker;
-  scope.onmessage = ({ data }: MessageEvent<Pick<SimulationOptions, "seed" | "troubleMs">>) => {
-    try {
-      scope.postMessage({ summary: summaryOf(simulate(data)) });
-    } catch (error) {
-      scope.postMessage({ crash: (error as Error).stack });
-    }
-  };
-}
-
-if (import.meta.main && !isWorker) {
-  try {
-    Deno.exit(await main());
-  } catch (error) {
-    console.error(error);
-    Deno.exit(1); // the other Workers would go on
-  }
+try {
+  Deno.exit(await main());
+} catch (error) {
+  console.error(error);
+  Deno.exit(1); // the other Workers would go on
 }
 
 async function main(): Promise<number> {
@@ -68,7 +49,7 @@ async function runAll(first: number, end: number): Promise<Summary[]> {
   let next = first;
   const done: Summary[] = [];
   const work = async () => {
-    const worker = new Worker(import.meta.resolve("./main.ts"), { type: "module" });
+    const worker = new Worker(import.meta.resolve("./seed_worker.ts"), { type: "module" });
     while (next < end) {
       const seed = `${next++}`;
       done.push(
@@ -101,8 +82,4 @@ function report(runs: readonly Summary[]): number {
   );
   if (runs.length === 1) console.log(`history ${runs[0]!.history}`);
   return failed.length === 0 ? 0 : 1;
-}
-
-function summaryOf({ looks: _, violation, ...rest }: Outcome): Summary {
-  return { ...rest, violation: violation?.message };
 }

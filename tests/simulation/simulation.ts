@@ -29,6 +29,16 @@ export interface Outcome {
   readonly looks: ReadonlyMap<string, number>;
 }
 
+/** What crosses from a Worker. */
+export type Summary = Omit<Outcome, "violation" | "looks"> & {
+  readonly violation: string | undefined;
+};
+
+/** An outcome that can be posted. */
+export function summaryOf({ looks: _, violation, ...rest }: Outcome): Summary {
+  return { ...rest, violation: violation?.message };
+}
+
 /** What a run is made from. */
 export interface SimulationOptions extends WorldOptions {
   readonly seed: string;
