@@ -9,12 +9,10 @@
  * @see https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
  * @module
  */
-import { RealmError } from "../../kernel/error.ts";
 import { type CoreModule, Cursor } from "../../wasm/component.ts";
 import type {
   Canon,
   CanonOptions,
-  CoreSort,
   FuncType,
   Lift,
   PlainCanon,
@@ -25,6 +23,7 @@ import type {
   TypeRef,
 } from "./plan.ts";
 import {
+  type CoreSort,
   type Decl,
   type ExternRef,
   type RawRef,
@@ -35,15 +34,9 @@ import {
   readResult,
   readSort,
   readType,
+  refuse,
   type Sort,
-} from "./raw_types.ts";
-
-/** Refuses what a component has. Throws RealmError `unsupported`. */
-export function refuse(what: string): never {
-  throw new RealmError("unsupported", `Cannot run the component: ${what}`, {
-    hint: "docs/wasi-0.3.md says what of the asynchronous ABI there is",
-  });
-}
+} from "../../wasm/component_types.ts";
 
 /** What an index of a component's spaces names. */
 type Entity =

@@ -6,6 +6,7 @@
  * @see https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md
  * @module
  */
+import type { CoreSort } from "../../wasm/component_types.ts";
 
 /** Types without parts. */
 export type Primitive =
@@ -97,8 +98,7 @@ export type Canon =
   }
   | { readonly fn: PlainCanon };
 
-/** What can be taken from a core instance. */
-export type CoreSort = "func" | "table" | "memory" | "global" | "tag";
+export type { CoreSort };
 
 /** Each adds one to an index space, in order: core instances, or one of {@link CoreSort}. */
 export type Step =

@@ -5,9 +5,18 @@
  * @see https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
  * @module
  */
-import type { Cursor } from "../../wasm/component.ts";
-import { refuse } from "./decode.ts";
-import type { CoreSort } from "./plan.ts";
+import { RealmError } from "../kernel/error.ts";
+import type { Cursor } from "./component.ts";
+
+/** What core instances give to one another. */
+export type CoreSort = "func" | "table" | "memory" | "global" | "tag";
+
+/** Refuses what a component has. Throws RealmError `unsupported`. */
+export function refuse(what: string): never {
+  throw new RealmError("unsupported", `Cannot run the component: ${what}`, {
+    hint: "docs/wasi-0.3.md and docs/apps.md say what of the component model there is",
+  });
+}
 
 /** The name of a primitive, or the index of a type. */
 export type RawRef = string | number;
@@ -44,8 +53,7 @@ export type RawType =
     readonly params: readonly RawRef[];
     readonly result: RawRef | null;
   }
-  | { readonly kind: "instance"; readonly decls: readonly Decl[] }
-  | { readonly kind: "component" }
+  | { readonly kind: "instance" | "component"; readonly decls: readonly Decl[] }
   | { readonly kind: "resource" };
 
 /** What another name is given to. */
@@ -234,8 +242,7 @@ export function readType(c: Cursor, depth = 0): RawType {
       return { kind: "func", isAsync: byte === 0x43, params, result: readResult(c) };
     }
     case 0x41:
-      many(c, () => readDecl(c, depth));
-      return { kind: "component" };
+      return { kind: "component", decls: many(c, () => readDecl(c, depth)) };
     case 0x42:
       return { kind: "instance", decls: many(c, () => readDecl(c, depth)) };
     case 0x3f:
