@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { endOf, onEachEngine, runGuest, withEngine } from "./guest.ts";
 import { abiGuest, oneOf } from "./wasi03_abi.ts";
-import { HANDLES_MAX } from "../agent/runtime/wasi/bounds.ts";
+import { HANDLES_MAX, PROMISES_MAX } from "../agent/runtime/wasi/bounds.ts";
 
 const MIB = 1024 * 1024;
 const LIMITS = { memoryBytesMax: 64 * MIB };
@@ -262,14 +262,20 @@ Deno.test("what the host owes a guest of WASI 0.3 is bounded, also what the gues
     });
     assert.equal(endOf(ended.exit), "out-of-fuel");
     assert.equal(ended.usage.hostBytes, 0);
-    // Where nobody takes the output, each of them waits.
+    // Where nobody takes the output, each of them waits for it to go out.
+    const full = `(drop (call $write ${WRITABLE} (i32.const 0) (i32.const 60000)))`.repeat(5);
     const waiting = await runGuest(engine, "x", {
-      component: await endless(60_000),
-      limits: LIMITS,
+      component: await abiGuest(`${turn(1)} ${full}
+        (loop ${STREAM} (call $drop-output (call $output ${READABLE}))
+          (call $drop-writable ${WRITABLE}) (br 0)) unreachable`),
+      limits: { ...LIMITS, fuelMax: 20_000_000 },
       outputBytesMax: 1000,
     });
     assert.ok(waiting.exit.kind === "trap", endOf(waiting.exit));
-    assert.match(waiting.exit.message, /^(the end of the stream is in use|Cannot wait for more)/);
+    assert.match(
+      waiting.exit.message,
+      new RegExp(`^Cannot wait for more: the host owes it ${PROMISES_MAX} answers$`),
+    );
     const kept = await runGuest(engine, "x", { component: await endless(1, ""), limits: LIMITS });
     assert.ok(kept.exit.kind === "trap", endOf(kept.exit));
     assert.match(kept.exit.message, /^Cannot open another stream/);
