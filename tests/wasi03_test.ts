@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
 import assert from "node:assert/strict";
 import { checkComponent } from "../agent/component_source.ts";
 import type { Engine, NetworkGrants } from "../agent/kernel/ports.ts";
@@ -26,6 +27,9 @@ import { datagramEcho, echoServer, freePort, networkOf } from "./peers.ts";
 import { ROUTES, startUpstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
 import { WASI_3 } from "./wit.ts";
+
+// The tools load with their first use: not in the middle of a test.
+await parse("(component)");
 
 const path = (name: string) => new URL(`../fixtures/${name}.wasm`, import.meta.url).pathname;
 /** What wasmtime 48 printed: by the arguments of `command-p3`, and of the other fixtures. */
@@ -91,6 +95,42 @@ Deno.test("components of WASI 0.3 fit their worlds", async () => {
   await checkComponent("x", await fixture("http-hello-p3"), "wasi:http/proxy");
   await assert.rejects(checkComponent("x", await fixture("hello-p3"), "wasi:http/proxy"), {
     code: "unsupported",
+  });
+});
+
+Deno.test("what is not there of WASI 0.3 is refused before anything runs, by its name", async () => {
+  const command = (version: string, imports = "") =>
+    parse(`(component ${imports}
+      (core module $m (func (export "run") (result i32) unreachable)
+        (func (export "callback") (param i32 i32 i32) (result i32) unreachable))
+      (core instance $i (instantiate $m))
+      (func $f async (result (result))
+        (canon lift (core func $i "run") async (callback (func $i "callback"))))
+      (instance $e (export "run" (func $f)))
+      (export "wasi:cli/run@${version}" (instance $e)))`) as Promise<Uint8Array>;
+  const lowered = (iface: string, name: string, type: string) =>
+    `(import "${iface}" (instance $import (export "${name}" (func ${type}))))
+     (core func (canon lower (func $import "${name}")))`;
+  await withEngine(async (engine) => {
+    await engine.prepare(await command("0.3.0"));
+    const refused = async (component: Promise<Uint8Array>, code: string, message: RegExp) =>
+      await assert.rejects(engine.prepare(await component), { code, message });
+    await refused(command("0.3.0-rc-2025-09-16"), "unsupported", /of a release candidate/);
+    await refused(
+      command("0.3.0", lowered("wasi:clocks/timezone@0.3.0", "to-debug-string", "")),
+      "unknown-import",
+      /wasi:clocks\/timezone@0\.3\.0/,
+    );
+    await refused(
+      command("0.3.0", lowered("wasi:cli/exit@0.3.0", "explode", "")),
+      "unknown-import",
+      /the function "wasi:cli\/exit@0\.3\.0#explode"/,
+    );
+    await refused(
+      command("0.3.0", "(component (core module)) (instance (instantiate 0))"),
+      "unsupported",
+      /composed of several components/,
+    );
   });
 });
 
