@@ -6,11 +6,13 @@
 import assert from "node:assert/strict";
 import { type Agent, type AgentOptions, startAgent } from "./agent.ts";
 import { connectControl, type ControlClient } from "./control/client.ts";
+import { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import { formatPublicKey } from "./kernel/key.ts";
 import { sha256Hex } from "./kernel/sha256.ts";
 import type { Signer } from "./kernel/verify.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
+import { controlContent } from "./realm/control_event.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
 
 const fixture = (name: string) =>
@@ -196,6 +198,33 @@ Deno.test("an agent without an owner obeys nothing, and one with an owner takes 
     await agent.close();
     const other = formatPublicKey((await newSigner()).publicKey);
     await assert.rejects(start({ claim: { owner: other } }), code("wrong-owner"));
+  }));
+
+Deno.test("the recovery key names another owner, who is obeyed from then on", () =>
+  withRealm(async ({ hand, start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "http-counter", "worker");
+    await hand.apply(control, await sign(manifest(owner), 1));
+    const next = new FakeOwner(await newSigner());
+    const succession = controlContent({ kind: "succession", owner: next.key, last: null });
+    await assert.rejects(hand.append(control, [succession]), code("refused"));
+    const last = CID.parse((await control.place(owner))!.previous!.id);
+    const recovery = new FakeOwner(await hand.recovery());
+    await recovery.append(control, [{
+      ...succession,
+      payload: { ...succession.payload as object, last },
+    }]);
+    assert.equal(agent.status().node.owner, next.key);
+    assert.equal(agent.status().manifest?.version, 1, "what counts goes on");
+    const stolen = await sign(manifest(owner), 2);
+    await assert.rejects(hand.apply(control, stolen), code("wrong-owner"));
+    const bySuccessor = await sign(manifest(next.key), 2, next.signer);
+    assert.equal((await next.apply(control, bySuccessor)).version, 2);
+    await agent.close();
+    const again = await start();
+    assert.equal(again.agent.status().manifest?.version, 2);
+    await again.agent.close();
+    await (await start({ claim: { owner: next.key } })).agent.close();
   }));
 
 Deno.test("the policy of the machine bounds what a manifest may ask", () =>

@@ -24,6 +24,8 @@ interface Machine {
 
 interface StartOptions {
   readonly join?: readonly string[];
+  /** What it calls itself. */
+  name?: string;
   readonly owner?: string;
   readonly lan?: LanChoice;
 }
@@ -45,13 +47,13 @@ async function withCluster(test: (cluster: Cluster) => Promise<void>): Promise<v
   try {
     await test({
       owner,
-      async start(name, { join = [], owner: of = owner.key, lan } = {}) {
+      async start(name, { join = [], name: nodeName = name, owner: of = owner.key, lan } = {}) {
         const folder = `${root}/${name}`;
         await Deno.mkdir(folder, { recursive: true });
         await Deno.symlink(cache, `${folder}/cache`).catch(() => {}); // there from the last time
         const agent = await startAgent({
           dataFolder: folder,
-          nodeName: name,
+          nodeName,
           http: { hostname: "127.0.0.1", port: 0 },
           program: "test",
           claim: { owner: of },

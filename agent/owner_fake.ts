@@ -30,6 +30,7 @@ export async function newSigner(): Promise<Signer> {
 export class FakeOwner {
   readonly key: string;
   #genesis: Promise<SignedEvent> | undefined;
+  #recovery: Promise<Signer> | undefined;
 
   constructor(readonly signer: Signer) {
     this.key = formatPublicKey(signer.publicKey);
@@ -76,8 +77,13 @@ export class FakeOwner {
 
   /** The same each time. */
   genesis(): Promise<SignedEvent> {
-    return this.#genesis ??= newSigner()
+    return this.#genesis ??= this.recovery()
       .then(({ publicKey }) => createControlGenesis(this.signer, publicKey));
+  }
+
+  /** The recovery key of that genesis. */
+  recovery(): Promise<Signer> {
+    return this.#recovery ??= newSigner();
   }
 }
 

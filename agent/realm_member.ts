@@ -290,6 +290,14 @@ export class RealmMember {
       code: alarm.kind as string,
       message: sayAlarm(alarm),
     }));
+    const names = new Map([...view?.nodes.values() ?? []].map(({ name, key }) => [name, key]));
+    for (const { key, name } of this.peer.core.introductions()) {
+      const known = names.get(name);
+      if (known === undefined) continue;
+      names.delete(name); // one alarm for each name, however many make it up
+      const message = `another key calls itself ${name}, ${key}: the node of this name is ${known}`;
+      alarms.push({ code: "name-taken", message });
+    }
     const isWaiting = view === undefined ? this.#named.size > 0 : !view.nodes.has(this.key);
     if (!isWaiting) return alarms;
     const own = `${this.#init.name} with the fingerprint ${fingerprint(this.#init.keys.publicKey)}`;

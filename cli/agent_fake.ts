@@ -143,6 +143,12 @@ export class FakeAgent implements ControlApi {
       };
     } else if (type === "control/drain") {
       this.calls.push(`drain ${said.node} ${said.drained}`);
+    } else if (type === "control/succession") {
+      this.calls.push(`succession ${formatPublicKey(said.owner)} after ${said.last}`);
+      this.state = {
+        ...this.state,
+        node: { ...this.state.node, owner: formatPublicKey(said.owner) },
+      };
     } else if (type === "control/genesis") {
       if (formatPublicKey(author) !== this.owner && this.owner !== "") {
         throw new RealmError("wrong-owner", "Cannot begin the log: not the owner's");

@@ -5,6 +5,7 @@
  */
 import * as path from "node:path";
 import { command, commands } from "./command.ts";
+import { optional, parseInteger, parseText, required, toggle } from "./parameters.ts";
 
 /** Name of the owner key's file in the data folder. */
 export const OWNER_KEY_FILE = "owner.key";
@@ -36,4 +37,35 @@ const show = command({
   },
 });
 
-export const key = commands("Show the keys of this realm", { show });
+const rotate = command({
+  brief: "Replace the owner's key, with the recovery key",
+  description: "Makes a new owner key and signs, with the recovery key of realm init, that it is " +
+    "the owner's from now on, on every machine. Where the old key was stolen, --last-version names " +
+    "the last manifest that was yours: nothing that was signed after it counts.",
+  flags: {
+    recovery: required("The recovery key", "FILE", parseText),
+    lastVersion: optional("The last version that counts (default: all)", "N", parseInteger(0)),
+    yes: toggle("Rotate without asking"),
+  },
+  aliases: { y: "yes" },
+  async run(context, { recovery, lastVersion, yes }) {
+    const { withAgent } = await import("./connection.ts");
+    const { rotateOwner } = await import("./key_rotate.ts");
+    return await withAgent(context, async (agent) => {
+      const question = lastVersion === undefined
+        ? "Replace the owner's key, and keep all that it signed?"
+        : `Replace the owner's key, and void what it signed after version ${lastVersion}?`;
+      if (!yes && !await context.confirm(question, "--yes")) return 1;
+      const done = await rotateOwner(context, agent, context.resolve(recovery), lastVersion);
+      context.print(done, () =>
+        `owner        ${done.owner}\n` +
+        `fingerprint  ${done.fingerprint}\n` +
+        `file         ${done.file}\n`);
+      context.note(
+        `Change [owner] pubkey in realm.toml to ${done.owner}, then run realm apply realm.toml`,
+      );
+    });
+  },
+});
+
+export const key = commands("Show or replace the keys of this realm", { show, rotate });
