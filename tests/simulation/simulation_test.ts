@@ -9,7 +9,7 @@ import { simulate } from "./simulation.ts";
 import { RULES } from "./judge.ts";
 
 /** The suite runs beside all others: what is many is for `./dev sim`. */
-const SEEDS = Deno.env.get("SLOW") ? 400 : 24;
+const SEEDS = Deno.env.get("SLOW") ? 400 : 16;
 
 Deno.test("a realm keeps the rules in trouble, and comes to one state after it", () => {
   const looks = new Map<string, number>();
