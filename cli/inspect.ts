@@ -1,12 +1,20 @@
 /**
- * `realm inspect FILE.wasm`: what a file is, and the grants that it would need.
+ * `realm inspect FILE.wasm`: what a file is, in realms and in apps, and the grants that it would
+ * need.
  *
  * @module
  */
 import { command } from "./command.ts";
 import { readComponent } from "./guest_flags.ts";
+import type { InspectedProfile } from "../agent/runtime/inspect.ts";
 import { formatTable } from "./output.ts";
 import { argument, parseText } from "./parameters.ts";
+
+function describeProfile({ profile, capabilities, refused }: InspectedProfile): string {
+  if (refused) return `profile none: ${refused.message}`;
+  const asks = capabilities.length > 0 ? `, if the bundle asks for ${capabilities.join(", ")}` : "";
+  return `profile ${profile} of an app${asks}`;
+}
 
 export const inspect = command({
   brief: "Tell what a component is and which grants it would need",
@@ -15,12 +23,15 @@ export const inspect = command({
     const { inspect } = await import("../agent/runtime/inspect.ts");
     const inspection = await inspect(await readComponent(context, file));
     context.print({ file, ...inspection }, () => {
-      const { kind, worlds, digest, bytes, imports, exports, wasi03 } = inspection;
+      const { kind, worlds, digest, bytes, imports, exports, wasi03, profiles } = inspection;
       const what = kind === "component" ? "component" : "core module of WASI 0.1";
       return [
         `${file}: ${what}, ${bytes} bytes`,
         `sha256  ${digest}`,
-        `world   ${worlds.join(", ") || "none that realm runs"}`,
+        ...(profiles && worlds.length === 0
+          ? []
+          : [`world   ${worlds.join(", ") || "none that realm runs"}`]),
+        ...(profiles ?? []).map(describeProfile),
         ...(wasi03 ? [`wasi    0.3${wasi03.isAsync ? ", asynchronous ABI" : ""}`] : []),
         `exports ${exports.join(", ") || "nothing"}`,
         "",

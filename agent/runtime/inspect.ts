@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { CAPABILITIES, type Capability, PACKAGE, type Profile } from "../apps/contracts.ts";
+import { checkProfile, profilesOf } from "../apps/profile.ts";
 import { RealmError } from "../kernel/error.ts";
 import type { World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
@@ -32,6 +34,15 @@ export interface InspectedImport {
   readonly grant?: { readonly flag: string; readonly manifest: string; readonly gives: string };
 }
 
+/** A profile of apps whose interface a component exports. */
+export interface InspectedProfile {
+  readonly profile: Profile;
+  /** What a bundle would have to ask for. */
+  readonly capabilities: readonly Capability[];
+  /** Why it may not be a part of an app all the same. */
+  readonly refused?: { readonly code: string; readonly message: string };
+}
+
 export interface Inspection {
   readonly digest: string;
   readonly bytes: number;
@@ -42,6 +53,8 @@ export interface Inspection {
   readonly exports: readonly string[];
   /** What it has of WASI 0.3. */
   readonly wasi03?: Wasi03;
+  /** What it is to apps, where it is something (`docs/apps.md`). */
+  readonly profiles?: readonly InspectedProfile[];
 }
 
 const PREVIEW1 = "wasi_snapshot_preview1";
@@ -54,11 +67,27 @@ function grantOf(name: GrantName | null | undefined): Pick<InspectedImport, "gra
   return { grant: { flag, manifest, gives } };
 }
 
-function inspectImport({ name, version }: ExternName): InspectedImport {
+function inspectProfile(bytes: Uint8Array, profile: Profile): InspectedProfile {
+  try {
+    const { capabilities } = checkProfile(
+      bytes,
+      profile,
+      Object.keys(CAPABILITIES) as Capability[],
+    );
+    return { profile, capabilities };
+  } catch (error) {
+    if (!(error instanceof RealmError)) throw error;
+    const { code, message } = error;
+    return { profile, capabilities: [], refused: { code, message } };
+  }
+}
+
+function inspectImport({ name, version }: ExternName, isOfApp: boolean): InspectedImport {
   return {
     interface: name,
     ...(version === undefined ? {} : { version }),
-    provided: name === PREVIEW1 || isProvided(name, version),
+    provided: name === PREVIEW1 || isProvided(name, version) ||
+      (isOfApp && name.startsWith(PACKAGE)),
     ...grantOf(GRANT_OF_INTERFACE[name]),
   };
 }
@@ -77,17 +106,20 @@ function inspectFunctions(bytes: Uint8Array): InspectedImport[] {
 /** Reads the border of a file. Throws RealmError `invalid-module`. */
 export async function inspect(bytes: Uint8Array): Promise<Inspection> {
   const { kind, imports, exports, worlds, wasi03 } = identify(bytes);
+  const profiles = profilesOf(bytes).map((profile) => inspectProfile(bytes, profile));
+  const isOfApp = profiles.some(({ refused }) => refused === undefined);
   return {
     digest: await sha256Hex(bytes),
     bytes: bytes.length,
     kind,
     worlds,
     imports: [
-      ...imports.map(inspectImport),
+      ...imports.map((name) => inspectImport(name, isOfApp)),
       ...kind === "module" ? inspectFunctions(bytes) : [],
     ],
     exports: exports.map(written),
     ...(wasi03 && { wasi03 }),
+    ...(profiles.length > 0 && { profiles }),
   };
 }
 
