@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { checkProfile, profilesOf } from "../agent/apps/profile.ts";
+import { inspect } from "../agent/runtime/inspect.ts";
 import { bytes32, type Context, fixture, guest, State } from "./app_guest.ts";
 
 const BYTES_MAX = 12 * 1024;
@@ -39,6 +40,16 @@ Deno.test("parts of apps that try what is forbidden are refused, by name and byt
     assert.deepEqual(profilesOf(bytes), ["state-apply"]);
     assert.throws(() => checkProfile(bytes, "state-apply"), { code: "refused", message }, file);
   }
+});
+
+Deno.test("inspect() tells the profile of a part of an app, or why it has none", async () => {
+  const counter = await inspect(fixture("counter-apply"));
+  assert.deepEqual(counter.profiles, [{ profile: "state-apply", capabilities: [] }]);
+  assert.ok(counter.imports.every(({ provided }) => provided));
+  const [mean] = (await inspect(fixture("mean-apply"))).profiles!;
+  assert.equal(mean!.refused!.code, "refused");
+  assert.match(mean!.refused!.message, /f64/);
+  assert.equal((await inspect(fixture("hello"))).profiles, undefined);
 });
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);

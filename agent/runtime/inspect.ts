@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { CAPABILITIES, type Capability, PACKAGE, type Profile } from "../apps/contracts.ts";
+import {
+  CAPABILITIES,
+  type Capability,
+  PACKAGE,
+  type Profile,
+  VERSION,
+} from "../apps/contracts.ts";
 import { checkProfile, profilesOf } from "../apps/profile.ts";
 import { RealmError } from "../kernel/error.ts";
 import type { World } from "../kernel/ports.ts";
@@ -87,7 +93,7 @@ function inspectImport({ name, version }: ExternName, isOfApp: boolean): Inspect
     interface: name,
     ...(version === undefined ? {} : { version }),
     provided: name === PREVIEW1 || isProvided(name, version) ||
-      (isOfApp && name.startsWith(PACKAGE)),
+      (isOfApp && version === VERSION && name.startsWith(PACKAGE)),
     ...grantOf(GRANT_OF_INTERFACE[name]),
   };
 }
@@ -107,7 +113,7 @@ function inspectFunctions(bytes: Uint8Array): InspectedImport[] {
 export async function inspect(bytes: Uint8Array): Promise<Inspection> {
   const { kind, imports, exports, worlds, wasi03 } = identify(bytes);
   const profiles = profilesOf(bytes).map((profile) => inspectProfile(bytes, profile));
-  const isOfApp = profiles.some(({ refused }) => refused === undefined);
+  const isOfApp = profiles.length > 0;
   return {
     digest: await sha256Hex(bytes),
     bytes: bytes.length,
