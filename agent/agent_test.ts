@@ -200,6 +200,31 @@ Deno.test("an agent without an owner obeys nothing, and one with an owner takes 
     await assert.rejects(start({ claim: { owner: other } }), code("wrong-owner"));
   }));
 
+Deno.test("an operator of the manifest may restart and scale, and do nothing else", () =>
+  withRealm(async ({ hand, start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "http-counter", "worker");
+    const operator = new FakeOwner(await newSigner());
+    const toml = manifest(owner, `[realm]\noperators = ["${operator.key}"]\n`);
+    await hand.apply(control, await sign(manifest(owner), 1));
+    await assert.rejects(operator.restart(control, "worker"), code("refused"));
+    await hand.apply(control, await sign(toml, 2));
+    await operator.scale(control, "worker", 3);
+    const scaled = () => agent.status().components.find(({ name }) => name === "worker")!.replicas;
+    assert.equal(scaled(), 3);
+    await operator.restart(control, "worker");
+    const own = await sign(toml, 3);
+    await assert.rejects(operator.apply(control, own), code("refused"));
+    const theirs = await sign(toml, 3, operator.signer);
+    await assert.rejects(operator.apply(control, theirs), code("wrong-owner"));
+    const key = formatPublicKey((await newSigner()).publicKey);
+    const approval = controlContent({ kind: "approve", key, name: "mine" });
+    await assert.rejects(operator.append(control, [approval]), code("refused"));
+    assert.equal(agent.status().manifest?.version, 2);
+    await hand.apply(control, await sign(manifest(owner), 3));
+    await assert.rejects(operator.restart(control, "worker"), code("refused"));
+  }));
+
 Deno.test("the recovery key names another owner, who is obeyed from then on", () =>
   withRealm(async ({ hand, start, sign, owner }) => {
     const { agent, control } = await start();

@@ -37,6 +37,9 @@ import type { RealmMember } from "./realm_member.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 
 const MANIFEST_TYPE = "control/manifest";
+/** What operators may do. */
+const OPERATOR_TYPES: readonly string[] = ["restart", "scale", "drain", "publish"]
+  .map((kind) => `control/${kind}`);
 
 /** What a {@link NodeApi} is made of. */
 export interface NodeApiInit {
@@ -232,6 +235,7 @@ export class NodeApi implements ControlApi {
     const overrides = this.#state.overrides;
     for (const { event } of events) {
       if (this.#state.log.topic !== undefined) this.#requireNext(event, events);
+      this.#requireSay(event);
       if (event.type === MANIFEST_TYPE) await this.#requireGood(event);
     }
     realm.append(events);
@@ -245,6 +249,22 @@ export class NodeApi implements ControlApi {
         ? []
         : planChanges(before && release(before), release(inForce), overrides),
     };
+  }
+
+  /**
+   * Who was an operator before may still write to the log, since not every node knows better; it has
+   * no effect, which is worth an error here.
+   */
+  #requireSay({ type, author }: Event): void {
+    const { view } = this.#state;
+    const key = formatPublicKey(author);
+    if (view === undefined || !OPERATOR_TYPES.includes(type)) return;
+    if (key === view.owner || view.operators.includes(key)) return;
+    throw new RealmError(
+      "refused",
+      `Cannot take the event: ${key} is neither the owner nor an operator of the manifest in force`,
+      { hint: "Use the owner's key, or name this one in [realm] operators" },
+    );
   }
 
   /** Who signs after another event than the author's newest does not know of that one. */

@@ -52,6 +52,8 @@ export class FakeAgent implements ControlApi {
   readonly calls: string[] = [];
   violations: string[] = [];
   forked = false;
+  /** A node that the manifest in force does not name. */
+  unwritten = "";
   state = fakeStatus();
   lines: LogEvent[] = [];
   askedLogs: LogOptions | undefined;
@@ -143,6 +145,13 @@ export class FakeAgent implements ControlApi {
       };
     } else if (type === "control/drain") {
       this.calls.push(`drain ${said.node} ${said.drained}`);
+      if (said.node === this.unwritten) return;
+      this.state = {
+        ...this.state,
+        nodes: this.state.nodes.map((node) =>
+          node.name === said.node ? { ...node, drained: said.drained } : node
+        ),
+      };
     } else if (type === "control/succession") {
       this.calls.push(`succession ${formatPublicKey(said.owner)} after ${said.last}`);
       this.state = {

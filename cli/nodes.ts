@@ -133,6 +133,17 @@ function draining(verb: "drain" | "undrain", brief: string) {
           agent,
           names.map((node) => controlContent({ kind: "drain", node, drained })),
         );
+        const after = await agent.nodes();
+        const without = names.filter((name) =>
+          after.some((node) => node.name === name && node.drained !== drained)
+        );
+        if (without.length > 0) {
+          throw new RealmError(
+            "not-found",
+            `Cannot ${verb} ${without.join(", ")}: not in the manifest in force`,
+            { hint: "Add [nodes.NAME] to realm.toml and run realm apply" },
+          );
+        }
         context.print(
           { nodes: names, drained },
           () => names.map((name) => `${verb}ed ${name}\n`).join(""),

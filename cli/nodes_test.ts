@@ -81,6 +81,14 @@ Deno.test("nodes revoke, drain and undrain name what they are about", () =>
     ]);
   }));
 
+Deno.test("nodes drain says when the manifest does not name the node", () =>
+  withOwner(async ({ agent, realm }) => {
+    withNodes(agent);
+    agent.unwritten = "bm-02";
+    const { status, stderr } = await realm("nodes", "drain", "bm-02");
+    assert.deepEqual([status, /not in the manifest in force/.test(stderr)], [4, true]);
+  }));
+
 Deno.test("nodes revoke names the last event of the key that it revokes", () =>
   withOwner(async ({ agent, owner, realm }) => {
     withNodes(agent, fakeNode("me", { key: owner }));
