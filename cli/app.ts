@@ -30,6 +30,7 @@ import {
 } from "./command.ts";
 import { agent } from "./agent.ts";
 import { apply } from "./apply.ts";
+import { apps } from "./apps.ts";
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { demo } from "./demo.ts";
@@ -96,6 +97,7 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   restart,
   scale,
   tui,
+  app: apps,
   completions,
   __complete: complete,
   [GUEST_COMMAND]: guestProcess,

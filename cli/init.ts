@@ -27,7 +27,7 @@ export const init = command({
   },
   async run(context, flags) {
     const { fingerprint, formatPublicKey } = await import("../agent/kernel/key.ts");
-    const { readGenesis, readKeyFile } = await import("./key_file.ts");
+    const { makePrivateFolder, readGenesis, readKeyFile } = await import("./key_file.ts");
     const folder = context.dataFolder;
     const ownerFile = path.join(folder, OWNER_KEY_FILE);
     const recoveryFile = path.join(folder, RECOVERY_KEY_FILE);
@@ -117,18 +117,6 @@ async function makeKeys(name: string, files: KeyFiles): Promise<void> {
     owner,
     `owner key of the realm "${name}"\nKeep it secret: whoever has it owns the realm`,
   );
-}
-
-/** Makes the folder, readable by its owner alone; one that is there must be that already. */
-async function makePrivateFolder(folder: string): Promise<void> {
-  const { fileError } = await import("./key_file.ts");
-  try {
-    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-    const { mode, isDirectory } = await Deno.stat(folder);
-    if (isDirectory && mode !== null && (mode & 0o077) !== 0) await Deno.chmod(folder, 0o700);
-  } catch (error) {
-    throw fileError("write", folder, error);
-  }
 }
 
 /** Writes the manifest unless there is one; whether it did. */

@@ -1,10 +1,11 @@
 /**
- * `realm inspect FILE.wasm`: what a file is, in realms and in apps, and the grants that it would
- * need.
+ * `realm inspect FILE`: what a component, module or bundle is, in realms and in apps, and the grants
+ * that it would need.
  *
  * @module
  */
 import { command } from "./command.ts";
+import type { Context } from "./context.ts";
 import { readComponent } from "./guest_flags.ts";
 import type { InspectedProfile } from "../agent/runtime/inspect.ts";
 import { formatTable } from "./output.ts";
@@ -18,10 +19,12 @@ function describeProfile({ profile, capabilities, refused }: InspectedProfile): 
 
 export const inspect = command({
   brief: "Tell what a component is and which grants it would need",
-  args: [argument("Component or module", "FILE.wasm", parseText)],
+  args: [argument("Component, module or bundle", "FILE.wasm|BUNDLE", parseText)],
   async run(context, _flags, file) {
+    const bytes = await readComponent(context, file);
+    if (isArchive(bytes)) return await inspectBundle(context, file, bytes);
     const { inspect } = await import("../agent/runtime/inspect.ts");
-    const inspection = await inspect(await readComponent(context, file));
+    const inspection = await inspect(bytes);
     context.print({ file, ...inspection }, () => {
       const { kind, worlds, digest, bytes, imports, exports, wasi03, profiles } = inspection;
       const what = kind === "component" ? "component" : "core module of WASI 0.1";
@@ -48,3 +51,19 @@ export const inspect = command({
     });
   },
 });
+
+/** How the header of an archive goes on after its length, which is one byte. */
+function isArchive(bytes: Uint8Array): boolean {
+  return new TextDecoder("latin1").decode(bytes.subarray(1, 8)) === "\xa2eroots";
+}
+
+/** A bundle is told about only as what its publisher signed. */
+async function inspectBundle(context: Context, file: string, bytes: Uint8Array): Promise<void> {
+  const { unpackBundle, verifyBundle } = await import("../agent/apps/bundle.ts");
+  const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+  const { describeBundle, formatBundle } = await import("./bundle_text.ts");
+  const packed = unpackBundle(bytes);
+  await verifyBundle(packed, webCryptoBackend());
+  const described = { file, ...await describeBundle(packed, bytes.length) };
+  context.print(described, () => formatBundle(file, described));
+}

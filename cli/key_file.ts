@@ -118,6 +118,17 @@ export async function readGenesis(path: string): Promise<SignedEvent> {
   return genesis;
 }
 
+/** Makes the folder, readable by its owner alone; one that is there must be that already. */
+export async function makePrivateFolder(folder: string): Promise<void> {
+  try {
+    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+    const { mode, isDirectory } = await Deno.stat(folder);
+    if (isDirectory && mode !== null && (mode & 0o077) !== 0) await Deno.chmod(folder, 0o700);
+  } catch (error) {
+    throw fileError("write", folder, error);
+  }
+}
+
 /** A file that could not be read or written, told as the operator's problem. */
 export function fileError(action: "read" | "write", path: string, cause: unknown): RealmError {
   const reason = cause instanceof Error ? cause.message.replace(/:? ?\(os error.*$/, "") : cause;

@@ -1,0 +1,253 @@
+/**
+ * `realm app`: bundles of apps, made and installed on this machine.
+ *
+ * @module
+ */
+import * as path from "node:path";
+import type { PackedBundle } from "../agent/apps/bundle.ts";
+import { RealmError } from "../agent/kernel/error.ts";
+import type { Signer } from "../agent/kernel/verify.ts";
+import { command, commands } from "./command.ts";
+import type { Context } from "./context.ts";
+import { formatTable, printable } from "./output.ts";
+import { argument, optional, optionalArgument, parseText, toggle, Wanted } from "./parameters.ts";
+
+/** Name of the publisher's key in the data folder. */
+export const PUBLISHER_KEY_FILE = "publisher.key";
+/** Name of the folder of installed apps in the data folder. */
+export const APPS_FOLDER = "apps";
+
+/** What a person is asked, by what a bundle asks for. */
+const MEANING: Readonly<Record<string, string>> = {
+  clock: "read the time of this machine",
+  crypto: "compute hashes, check signatures",
+  event: "read the events of its topics",
+  floats: "compute with floats, in a behavior",
+  identity: "know your public key",
+  log: "write lines to its log",
+  network: "send requests",
+  outbox: "write events on its own, as a key of its own",
+  params: "read the parameters of its topics",
+  random: "get random bytes",
+  simd: "compute with SIMD, in a behavior",
+  "state-read": "read its own state",
+  "state-write": "change its own state, by events",
+  ui: "show its user interface",
+};
+
+const create = command({
+  brief: "Write the source of a small app that builds",
+  description: "Makes a folder of that name with bundle.toml and an app in the text format of " +
+    "WebAssembly: a note that everybody may replace.",
+  args: [argument("Name of the app", "NAME", parseName)],
+  async run(context, _flags, name) {
+    const { appTemplate } = await import("./app_template.ts");
+    const { fileError, writeNewFile } = await import("./key_file.ts");
+    const folder = context.resolve(name);
+    try {
+      await Deno.mkdir(folder);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw fileError("write", folder, error);
+      throw new RealmError("refused", `Cannot make ${folder}: it exists, wanted a new folder`);
+    }
+    const files = [...appTemplate(name)];
+    for (const [file, text] of files) {
+      await writeNewFile(path.join(folder, file), new TextEncoder().encode(text), 0o644);
+    }
+    context.print(
+      { name, folder, files: files.map(([file]) => file) },
+      () => files.map(([file]) => `made   ${path.join(name, file)}\n`).join(""),
+    );
+    context.note(`Build it with realm app build ${name}`);
+  },
+});
+
+const build = command({
+  brief: "Pack and sign the bundle of a folder",
+  description: "Reads bundle.toml in the folder (default: the current one), makes components of " +
+    "what are none yet, checks each against its profile and against what the bundle asks for, " +
+    "and writes NAME-VERSION.bundle. Signs with the publisher's key of the data folder, which is " +
+    "made at the first build.",
+  flags: {
+    key: optional(
+      "Key file of the publisher (default: the one of the data folder)",
+      "FILE",
+      parseText,
+    ),
+    output: optional(
+      "File to write (default: NAME-VERSION.bundle in the folder)",
+      "FILE",
+      parseText,
+    ),
+  },
+  args: [optionalArgument("Folder of bundle.toml", "DIR", parseText)],
+  async run(context, flags, dir = ".") {
+    const { buildBundle } = await import("../agent/bundle_builder.ts");
+    const { writeWhole } = await import("../agent/installed_apps.ts");
+    const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+    const folder = context.resolve(dir);
+    const signer = await publisher(context, flags.key);
+    const { packed, bytes } = await buildBundle(folder, signer, webCryptoBackend());
+    const { name, version } = packed.bundle;
+    const file = flags.output === undefined
+      ? path.join(folder, `${name}-${version}.bundle`)
+      : context.resolve(flags.output);
+    await writeWhole(file, bytes, 0o644);
+    const { describeBundle, formatBundle } = await import("./bundle_text.ts");
+    const built = { file, ...await describeBundle(packed, bytes.length) };
+    context.print(built, () => formatBundle(file, built));
+  },
+});
+
+const check = command({
+  brief: "Check a bundle: form, digests, signature, profiles",
+  description: "Does what install does before it asks: every block against its digest, the " +
+    "signature and the succession of keys, each component against its profile and against what " +
+    "the bundle asks for. Nothing of it runs.",
+  args: [argument("Bundle", "BUNDLE", parseText)],
+  async run(context, _flags, file) {
+    const { packed, bytes } = await open(context, file);
+    const { describeBundle, formatBundle } = await import("./bundle_text.ts");
+    const checked = { file, ...await describeBundle(packed, bytes.length) };
+    context.print(checked, () => formatBundle(file, checked));
+  },
+});
+
+const install = command({
+  brief: "Install a bundle, with the grants that it asks for",
+  description:
+    "Verifies the bundle, shows what it asks for beyond what was granted before, asks, " +
+    "and keeps it in the data folder.",
+  flags: { yes: toggle("Grant what it asks for without being asked") },
+  args: [argument("Bundle", "BUNDLE", parseText)],
+  async run(context, flags, file) {
+    const { asksOf } = await import("../agent/installed_apps.ts");
+    const { packed, bytes } = await open(context, file);
+    const apps = await installed(context);
+    const before = await apps.before(packed);
+    const asks = asksOf(packed);
+    const isNew = asks.filter((ask) => !before?.grants.includes(ask));
+    const { name, version } = packed.bundle;
+    if (isNew.length > 0 && !flags.yes) {
+      context.note(
+        `${name} ${version} asks to:\n${isNew.map((ask) => `  ${meaning(ask)}\n`).join("")}`,
+      );
+      if (!await context.confirm(`Install ${name} and grant this?`, "--yes")) {
+        throw new RealmError("refused", `Cannot install ${name}: what it asks for was not granted`);
+      }
+    }
+    const { makePrivateFolder } = await import("./key_file.ts");
+    await makePrivateFolder(context.dataFolder);
+    const app = await apps.install(packed, bytes, asks);
+    context.print(
+      { ...app, replaced: before?.bundle ?? null },
+      () =>
+        `${before === undefined ? "installed" : `replaced ${before.version} by`} ` +
+        `${app.name} ${app.version}\napp     ${app.app}\nbundle  ${app.bundle}\n`,
+    );
+  },
+});
+
+const ls = command({
+  brief: "List the apps of this machine",
+  async run(context) {
+    const apps = await (await installed(context)).list();
+    context.printTable(apps, [
+      { title: "NAME", text: ({ name }) => name },
+      { title: "VERSION", text: ({ version }) => version },
+      { title: "APP", text: ({ app }) => app },
+      { title: "PUBLISHER", text: ({ publisher }) => publisher },
+    ]);
+  },
+});
+
+const grants = command({
+  brief: "Show what apps were granted, and take grants back",
+  flags: { revoke: optional("Grant to take back", "GRANT", parseText) },
+  args: [optionalArgument("App: its CID, or its name", "APP", parseText)],
+  async run(context, flags, text) {
+    const apps = await installed(context);
+    if (text === undefined && flags.revoke !== undefined) {
+      throw new RealmError("usage", "Cannot revoke a grant: no app is named, wanted APP");
+    }
+    const shown = text === undefined ? await apps.list() : [await apps.find(text)];
+    if (flags.revoke !== undefined) shown[0] = await apps.revoke(shown[0]!, flags.revoke);
+    const rows = shown.flatMap(({ app, name, grants }) =>
+      grants.map((grant) => ({ app, name, grant }))
+    );
+    context.print(rows, () =>
+      formatTable(rows, [
+        { title: "APP", text: ({ name }) => name },
+        { title: "GRANT", text: ({ grant }) => grant },
+        { title: "IT MAY", text: ({ grant }) => meaning(grant) },
+      ]));
+  },
+});
+
+export const apps = commands("Make and install apps of peers", {
+  new: create,
+  build,
+  check,
+  install,
+  ls,
+  grants,
+});
+
+/** A bundle that passed every check that there is before it runs. */
+async function open(
+  context: Context,
+  file: string,
+): Promise<{ packed: PackedBundle; bytes: Uint8Array }> {
+  const { readBundleFile } = await import("../agent/installed_apps.ts");
+  const { unpackBundle, verifyBundle } = await import("../agent/apps/bundle.ts");
+  const { checkAsked } = await import("../agent/apps/asked.ts");
+  const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+  const bytes = await readBundleFile(context.resolve(file));
+  const packed = unpackBundle(bytes);
+  await verifyBundle(packed, webCryptoBackend());
+  checkAsked(packed.bundle, packed.components);
+  return { packed, bytes };
+}
+
+async function installed(context: Context) {
+  const { InstalledApps } = await import("../agent/installed_apps.ts");
+  return new InstalledApps(path.join(context.dataFolder, APPS_FOLDER));
+}
+
+/** The key that signs bundles; the one of the data folder is made where it is missing. */
+async function publisher(context: Context, keyFile: string | undefined): Promise<Signer> {
+  const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+  const { keyPairOf, signerOf } = await import("../agent/kernel/verify.ts");
+  const { makePrivateFolder, readKeyFile, writeKeyFile } = await import("./key_file.ts");
+  const backend = webCryptoBackend();
+  if (keyFile !== undefined) return signerOf(await readKeyFile(context.resolve(keyFile)), backend);
+  const file = path.join(context.dataFolder, PUBLISHER_KEY_FILE);
+  try {
+    return signerOf(await readKeyFile(file), backend);
+  } catch (error) {
+    if (!(error instanceof RealmError) || error.code !== "not-found") throw error;
+  }
+  await makePrivateFolder(context.dataFolder);
+  const keys = await keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend);
+  await writeKeyFile(
+    file,
+    keys,
+    "publisher key of apps\nKeep it secret: whoever has it can publish new versions of them",
+  );
+  context.note(`made ${file}, which signs your bundles: keep a copy, later versions need it`);
+  return signerOf(keys, backend);
+}
+
+function meaning(grant: string): string {
+  const [name = "", host] = grant.split(/=(.*)/s);
+  return printable(
+    host === undefined ? MEANING[name] ?? name : `${MEANING[name]} to ${host}`,
+  );
+}
+
+function parseName(text: string): string {
+  if (!/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) {
+    throw new Wanted("1 to 63 of a-z, 0-9 and - (not first or last)");
+  }
+  return text;
+}

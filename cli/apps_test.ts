@@ -1,0 +1,290 @@
+import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import assert from "node:assert/strict";
+import { cidOf } from "../agent/kernel/canonical.ts";
+import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
+import { signerOf } from "../agent/kernel/verify.ts";
+import { encodeBundle, packBundle, succeed, unpackBundle } from "../agent/apps/bundle.ts";
+import { State } from "../agent/apps/state.ts";
+import { StateApply } from "../agent/apps/guest/state_apply.ts";
+import { main } from "./app.ts";
+import { readKeyFile } from "./key_file.ts";
+import { testShell } from "./shell_fake.ts";
+
+// The tools load themselves in the background; a test during which that ends would be blamed for it.
+await parse("(module)");
+
+interface Result {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+type Realm = (...argv: string[]) => Promise<Result>;
+
+/** Runs `realm` in a folder of its own, with the data folder beside it; `input` is a person's. */
+async function inFolder(
+  test: (realm: Realm, folder: string, person: (answer: string) => Realm) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "realm-apps-" });
+  const all = { stdin: true, stdout: true, stderr: true };
+  const realmWith = (person: Parameters<typeof testShell>[0]): Realm => async (...argv) => {
+    const shell = testShell({
+      cwd: folder,
+      env: { REALM_HOME: `${folder}/home`, NO_COLOR: "1" },
+      ...person,
+    });
+    const status = await main(argv, shell);
+    return { status, stdout: shell.text("stdout"), stderr: shell.text("stderr") };
+  };
+  try {
+    await test(realmWith({}), folder, (answer) => realmWith({ terminal: all, input: [answer] }));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** The output as JSON, of a command that has to do what it is told. */
+async function json(result: Promise<Result>) {
+  const { status, stdout, stderr } = await result;
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+/** Fails with that code. */
+async function fails(result: Promise<Result>, code: string, message: RegExp): Promise<void> {
+  const { status, stderr } = await result;
+  assert.notEqual(status, 0);
+  assert.match(stderr, new RegExp(`error\\[${code}\\]`));
+  assert.match(stderr, message);
+}
+
+const BUNDLE = "memo/memo-0.1.0.bundle";
+
+Deno.test("app new writes what app build packs, inspect tells and app install installs", async () => {
+  await inFolder(async (realm, folder, person) => {
+    assert.deepEqual((await json(realm("app", "new", "memo", "--json"))).files, [
+      "bundle.toml",
+      "app.wit",
+      "note.wat",
+    ]);
+    await fails(realm("app", "new", "memo"), "refused", /memo: it exists/);
+
+    const first = await realm("app", "build", "memo", "--json");
+    assert.match(first.stderr, /made .*publisher\.key/);
+    const built = JSON.parse(first.stdout);
+    assert.equal(built.file, `${folder}/${BUNDLE}`);
+    assert.deepEqual(built.asks, ["state-write"]);
+    assert.equal(built.app, built.bundle);
+    const bytes = await Deno.readFile(`${folder}/${BUNDLE}`);
+    await json(realm("app", "build", "memo", "--json"));
+    assert.deepEqual(await Deno.readFile(`${folder}/${BUNDLE}`), bytes, "a build is repeatable");
+
+    for (const words of [["inspect", BUNDLE], ["app", "check", BUNDLE]]) {
+      assert.deepEqual(await json(realm(...words, "--json")), { ...built, file: BUNDLE });
+    }
+    const { stdout } = await realm("inspect", BUNDLE);
+    assert.match(stdout, /bundle of memo 0\.1\.0, \d+ bytes\n[^]*asks for {3}state-write\n/);
+
+    await fails(realm("app", "install", BUNDLE), "usage", /wanted --yes/);
+    await fails(person("n")("app", "install", BUNDLE), "refused", /change its own state/);
+    assert.deepEqual(await json(realm("app", "ls", "--json")), [], "nothing was installed");
+
+    const yes = await person("y")("app", "install", BUNDLE);
+    assert.match(yes.stdout, new RegExp(`installed memo 0\\.1\\.0\napp +${built.app}\n`));
+    const [app] = await json(realm("app", "ls", "--json"));
+    assert.deepEqual(app, {
+      app: built.app,
+      bundle: built.bundle,
+      name: "memo",
+      version: "0.1.0",
+      publisher: built.publisher,
+      successions: 0,
+      grants: ["state-write"],
+    });
+    assert.deepEqual(await Deno.readFile(`${folder}/home/apps/${built.bundle}.bundle`), bytes);
+  });
+});
+
+Deno.test("the app of app new applies events", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("app", "new", "memo");
+    await json(realm("app", "build", "memo", "--json"));
+    const { components } = unpackBundle(await Deno.readFile(`${folder}/${BUNDLE}`));
+    const setting = { creator: new Uint8Array(32), params: new Map() };
+    const guest = await StateApply.load(components.get("state-apply")!, setting, () => false);
+    const apply = (payload: Uint8Array) => {
+      const journal = State.EMPTY.journal();
+      const event = { id: new Uint8Array(32), author: new Uint8Array(32), seq: 0, lamport: 0 };
+      const outcome = guest.apply({ ...event, kind: new Uint8Array(), payload }, journal);
+      return {
+        outcome: outcome.verdict,
+        entries: journal.commit().scan(new Uint8Array(), new Uint8Array(), 9),
+      };
+    };
+    const note = new Uint8Array(65_536).fill(65); // as long as a value may be
+    for (const payload of [note.subarray(0, 5), note]) {
+      const { outcome, entries } = apply(payload);
+      assert.equal(outcome.kind, "accepted", JSON.stringify(outcome));
+      assert.deepEqual(entries, [{ key: new TextEncoder().encode("note"), value: payload }]);
+    }
+    const { outcome } = apply(new Uint8Array());
+    assert.equal(outcome.kind, "rejected");
+    assert.equal(
+      new TextDecoder().decode((outcome as { reason: Uint8Array }).reason),
+      "the note is empty",
+    );
+  });
+});
+
+Deno.test("app grants shows what was granted and takes it back; app install asks for it again", async () => {
+  await inFolder(async (realm, _folder, person) => {
+    await realm("app", "new", "memo");
+    await realm("app", "build", "memo");
+    const { app } = await json(realm("app", "install", BUNDLE, "--yes", "--json"));
+    assert.match((await realm("app", "grants")).stdout, /memo +state-write +change its own state/);
+    await json(realm("app", "install", BUNDLE, "--json")); // nothing new: nothing is asked
+
+    await fails(realm("app", "grants", "memo", "--revoke", "clock"), "not-found", /wanted one of/);
+    await fails(realm("app", "grants", "other"), "not-found", /not installed/);
+    await fails(realm("app", "grants", "--revoke", "clock"), "usage", /no app is named/);
+    assert.deepEqual(
+      await json(realm("app", "grants", app, "--revoke", "state-write", "--json")),
+      [],
+    );
+    assert.deepEqual(await json(realm("app", "grants", "memo", "--json")), []);
+    await fails(realm("app", "install", BUNDLE), "usage", /wanted --yes/);
+    assert.equal((await person("yes")("app", "install", BUNDLE)).status, 0);
+    assert.equal((await json(realm("app", "grants", "memo", "--json")))[0].grant, "state-write");
+  });
+});
+
+Deno.test("app install refuses what was changed, and keeps what was there", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("app", "new", "memo");
+    await realm("app", "build", "memo");
+    await json(realm("app", "install", BUNDLE, "--yes", "--json"));
+    const before = await json(realm("app", "ls", "--json"));
+    const good = await Deno.readFile(`${folder}/${BUNDLE}`);
+
+    const broken = good.slice();
+    broken[broken.length - 1]! ^= 1;
+    const stranger = signerOf(
+      await readKeyFile(`${folder}/home/publisher.key`),
+      { ...webCryptoBackend(), sign: () => new Uint8Array(64).fill(1) },
+    );
+    const unpacked = unpackBundle(good);
+    const forged = await packBundle(unpacked.bundle, unpacked.components, stranger);
+    const cases: [string, Uint8Array, string, RegExp][] = [
+      ["a changed byte", broken, "digest-mismatch", /has bytes of/],
+      ["half of it", good.subarray(0, good.length / 2), "corrupt", /ends in/],
+      ["one byte more", new Uint8Array([...good, 0]), "corrupt", /not named/],
+      ["another signature", forged, "bad-signature", /not signed by its publisher/],
+      ["something else", new TextEncoder().encode("hello"), "corrupt", /Cannot read bundle/],
+    ];
+    for (const [what, bytes, code, message] of cases) {
+      await Deno.writeFile(`${folder}/bad.bundle`, bytes);
+      for (const command of ["install", "check"]) {
+        const words = command === "install" ? ["--yes"] : [];
+        await fails(realm("app", command, "bad.bundle", ...words), code, message)
+          .catch((error) => assert.fail(`${what}: ${error}`));
+      }
+    }
+    await fails(realm("app", "install", "none.bundle"), "not-found", /does not exist/);
+    assert.deepEqual(await json(realm("app", "ls", "--json")), before);
+  });
+});
+
+Deno.test("app install takes later versions, and nothing of a key that handed the app on", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("app", "new", "memo");
+    await realm("app", "build", "memo");
+    const { app } = await json(realm("app", "install", BUNDLE, "--yes", "--json"));
+    const toml = await Deno.readTextFile(`${folder}/memo/bundle.toml`);
+    const next = toml.replace('version = "0.1.0"', 'version = "0.2.0"').replace(
+      "# follows",
+      "follows",
+    );
+    await Deno.writeTextFile(`${folder}/memo/bundle.toml`, next);
+    const built = await json(realm("app", "build", "memo", "--json"));
+    assert.equal(built.app, app);
+    assert.notEqual(built.bundle, app);
+    const update = await json(realm("app", "install", "memo/memo-0.2.0.bundle", "--json"));
+    assert.deepEqual([update.app, update.version, update.replaced], [app, "0.2.0", app]);
+
+    // Hands the app to another key, whose first version is 0.3.0.
+    const backend = webCryptoBackend();
+    const old = signerOf(await readKeyFile(`${folder}/home/publisher.key`), backend);
+    const other = { publicKey: await backend.publicKey(new Uint8Array(32).fill(5)) };
+    const keys = { ...other, secretKey: new Uint8Array(32).fill(5) };
+    const latest = unpackBundle(await Deno.readFile(`${folder}/memo/memo-0.2.0.bundle`));
+    assert.equal(cidOf(encodeBundle(latest.first)).toString(), app);
+    const step = await succeed({ app: latest.app, chain: [], to: keys.publicKey }, old);
+    const bytes = await packBundle(
+      { ...latest.bundle, version: "0.3.0", publisher: keys.publicKey },
+      latest.components,
+      signerOf(keys, backend),
+      { first: latest.first, succession: [step] },
+    );
+    await Deno.writeFile(`${folder}/handed.bundle`, bytes);
+    const handed = await json(realm("app", "install", "handed.bundle", "--json"));
+    assert.deepEqual([handed.app, handed.successions], [app, 1]);
+    await fails(
+      realm("app", "install", "memo/memo-0.2.0.bundle"),
+      "stale",
+      /signed by key 1 of its app, wanted key 2/,
+    );
+    assert.equal((await json(realm("app", "ls", "--json")))[0].version, "0.3.0");
+  });
+});
+
+Deno.test("app build says what is wrong with the source", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("app", "new", "memo");
+    const file = (name: string) => `${folder}/memo/${name}`;
+    const toml = await Deno.readTextFile(file("bundle.toml"));
+    const cases: [string, string, string, RegExp][] = [
+      [
+        "capabilities = [",
+        "capabilites = [",
+        "invalid-config",
+        /\d:1: capabilites is not a known key, nearest is capabilities/,
+      ],
+      ['"state-write"', "", "refused", /imports state-write, which the bundle does not ask for/],
+      ["note.wat", "gone.wat", "not-found", /gone\.wat: it does not exist/],
+      ['wit = "app.wit"', "", "invalid-module", /Cannot make state-apply/],
+      [
+        'wit = "app.wit" ',
+        `wit = "app.wit"\nsha256 = "${"00".repeat(32)}"`,
+        "digest-mismatch",
+        /sha256 is/,
+      ],
+      [
+        'version = "0.1.0"',
+        'version = "0.1.0"\npublisher = "ed25519:4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS"',
+        "wrong-owner",
+        /wanted publisher/,
+      ],
+    ];
+    for (const [from, to, code, message] of cases) {
+      assert.ok(toml.includes(from), from);
+      await Deno.writeTextFile(file("bundle.toml"), toml.replace(from, to));
+      await fails(realm("app", "build", "memo"), code, message);
+    }
+    await Deno.writeTextFile(file("bundle.toml"), toml);
+    const note = await Deno.readTextFile(file("note.wat"));
+    await Deno.writeTextFile(
+      file("note.wat"),
+      note.replace("(i32.const 0)))\n", "(i32.const 0))\n"),
+    );
+    await fails(realm("app", "build", "memo"), "invalid-module", /note\.wat/);
+    await Deno.writeTextFile(
+      file("note.wat"),
+      note.replace(/\)\s*$/, "(func (result f64) f64.const 1))"),
+    );
+    await fails(realm("app", "build", "memo"), "refused", /f64|float/);
+    assert.equal(
+      [...Deno.readDirSync(file(""))].some(({ name }) => name.endsWith(".bundle")),
+      false,
+    );
+  });
+});
