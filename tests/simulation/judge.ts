@@ -83,7 +83,7 @@ export class Judge {
   constructor(readonly world: World) {
     world.network.onDelivery = (from, to, frame) => {
       world.delivered(from, to, frame);
-      if (kindOf(frame) === "health") this.#hear(to, frame);
+      if (kindOf(frame) === "health") this.#hear(from, to, frame);
     };
   }
 
@@ -270,7 +270,7 @@ export class Judge {
   }
 
   /** Notes of whom a frame brings news, whatever the node makes of it. */
-  #hear(to: string, bytes: Uint8Array): void {
+  #hear(from: string, to: string, bytes: Uint8Array): void {
     const node = this.world.nodeOf(to);
     const watched = node && this.#watched.get(node);
     if (watched === undefined) return;
@@ -279,9 +279,13 @@ export class Judge {
       if (record === undefined) continue;
       const { key, epoch, counter } = record;
       const last = watched.heardOf.get(key);
-      const isNews = last === undefined || epoch > last.epoch ||
+      // From the node itself anything is a sign of life.
+      const isNews = last === undefined || from === key || epoch > last.epoch ||
         (epoch === last.epoch && counter > last.counter);
-      if (isNews) watched.heardOf.set(key, { epoch, counter, atMs: this.world.timeline.nowMs });
+      if (!isNews) continue;
+      // What another has of it may be as old as it likes; the next one is not.
+      const atMs = last === undefined && from !== key ? -Infinity : this.world.timeline.nowMs;
+      watched.heardOf.set(key, { epoch, counter, atMs });
     }
   }
 

@@ -17,7 +17,7 @@ export const SILENT_MS = 5_000;
 /** What is known of one node. */
 export interface NodeHealth {
   readonly record: HealthRecord;
-  /** When the record came, in milliseconds of the monotonic clock. */
+  /** When it was last known to be live, in milliseconds of the monotonic clock. */
   readonly heardAtMs: number;
 }
 
@@ -36,8 +36,13 @@ export class HealthBoard {
     return epoch > last.epoch || (epoch === last.epoch && counter > last.counter);
   }
 
-  /** Takes a record that is news. */
-  put(signed: SignedHealth, heardAtMs: number): void {
+  /**
+   * Takes a record that is news. The first one of a node that comes by way of another may be as old
+   * as it likes: it does not show that the node is live, the next one does.
+   */
+  put(signed: SignedHealth, nowMs: number, isFirstHand = false): void {
+    const isFresh = isFirstHand || this.#newest.has(signed.record.key);
+    const heardAtMs = isFresh ? nowMs : nowMs - SILENT_MS;
     this.#forget(signed.record.key);
     this.#newest.set(signed.record.key, { ...signed, heardAtMs });
     this.#byTail.set(tailOf(signed.bytes), signed.bytes);

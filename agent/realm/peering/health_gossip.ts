@@ -108,7 +108,7 @@ export class HealthGossip {
         return links.fault(link, fault, error.message);
       }
       if (signed === undefined) continue;
-      this.board.put(signed, nowMs());
+      this.board.put(signed, nowMs(), signed.record.key === link.peer);
       this.#news.push({ signed, from: link.peer });
       this.#newsAtMs = Math.min(this.#newsAtMs, nowMs() + GATHER_MS);
     }
