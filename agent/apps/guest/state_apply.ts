@@ -211,7 +211,9 @@ export class StateApply {
   #grow(kind: number, units: number): number {
     if (units < 0) throw new RangeError("Cannot grow the memory of a component");
     if (kind !== 0) return 1;
-    const pages = this.#current().memory.memory.buffer.byteLength / 65_536;
+    // Not of the call: a guest may grow its memory also while it makes room for what it is given.
+    if (this.#instance === undefined) throw trap("it grows its memory before it is there");
+    const pages = this.#instance.memory.memory.buffer.byteLength / 65_536;
     return pages + units <= this.#core.memoryPagesMax ? 0 : 1;
   }
 

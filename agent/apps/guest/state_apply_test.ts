@@ -156,6 +156,17 @@ Deno.test("a guest remembers nothing, whatever it changes", async () => {
   }
 });
 
+Deno.test("a guest may grow its memory while it makes room for what it is given", async () => {
+  const size = `(i32.store (i32.const 48) (memory.size)) ${
+    put("s", "(i32.const 48)", "(i32.const 1)")
+  }`;
+  const guest = await load(size, "", "(drop (memory.grow (i32.const 3)))");
+  const first = run(guest, "payload");
+  assert.deepEqual(first.verdict, { kind: "accepted" });
+  assert.deepEqual(list(first.state), [["s", "\x05"]]);
+  assert.deepEqual(run(guest, "payload"), first);
+});
+
 Deno.test("a guest that breaks the rules of the canonical ABI traps", async () => {
   const far = "(i32.const 0x7ffffff0)";
   const zero = "(i32.const 0)";
