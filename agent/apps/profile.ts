@@ -53,6 +53,8 @@ const FEATURES: Readonly<Record<Profile, Readonly<Record<Feature, boolean | Capa
   "behavior": { float: "floats", vector: "simd", exception: true },
 };
 
+const MESSAGE_LENGTH_MAX = 300;
+
 const FEATURE_WORDS: Readonly<Record<Feature, string>> = {
   float: "floats",
   vector: "SIMD",
@@ -117,7 +119,7 @@ class ProfileChecker {
   #refused(what: string, at: number, why: string, hint?: string): RealmError {
     return new RealmError(
       "refused",
-      `Cannot use the component as ${this.profile}: it ${what} (byte ${at}), ${why}`,
+      `Cannot use the component as ${this.profile}: it ${clip(what)} (byte ${at}), ${why}`,
       { hint: hint ?? "docs/apps.md has what each profile may use" },
     );
   }
@@ -154,7 +156,7 @@ class ProfileChecker {
       const what = error.message.replace(/^[^:]*: /, "");
       throw new RealmError(
         error.code,
-        `Cannot use the component as ${this.profile}: ${where}${what}`,
+        `Cannot use the component as ${this.profile}: ${where}${clip(what)}`,
         { hint: error.hint ?? "docs/apps.md has what each profile may use", cause: error },
       );
     }
@@ -270,6 +272,11 @@ class ProfileChecker {
         : `Ask for it in bundle.toml: capabilities = ["${right}"]`,
     );
   }
+}
+
+/** Names and types are those of a guest, which may be as long as it likes. */
+function clip(text: string): string {
+  return text.length <= MESSAGE_LENGTH_MAX ? text : `${text.slice(0, MESSAGE_LENGTH_MAX)}…`;
 }
 
 /** `state-read` of `realm:app/state-read@0.1.0`; undefined for any other name. */

@@ -293,3 +293,28 @@ Deno.test("parseCapabilities() knows three, each for its profiles, and keeps one
     message: /for behavior only/,
   });
 });
+
+Deno.test("checkProfile() of types and parts that multiply is bounded", async () => {
+  const chain = (first: string, next: (i: number) => string, n: number) =>
+    `(type $t0 ${first}) ` +
+    Array.from({ length: n }, (_, i) => `(type $t${i + 1} ${next(i)})`).join(" ");
+  const doubling = chain("(list u8)", (i) => `(tuple $t${i} $t${i})`, 40);
+  const wide = "(type $t0 (tuple " + "u8 ".repeat(900) + ")) " +
+    "(type (option $t0)) ".repeat(1500);
+  // Each makes ten instances of the one before it.
+  const many = "(component $c0 (type u8) (type u8))" +
+    Array.from(
+      { length: 12 },
+      (_, i) =>
+        `(component $c${i + 1} (alias outer 1 $c${i} (component $c))` +
+        "(instance (instantiate $c))".repeat(10) + ")",
+    ).join("") + "(instance (instantiate $c12))";
+  for (const before of [doubling, wide, many]) {
+    const error = refusal(await component("state-apply", { before }), "state-apply");
+    assert.equal(error.code, "unsupported", before.slice(0, 40));
+    assert.match(error.message, /too large|too many/);
+  }
+  const before = imports(`realm:app/${"x".repeat(10_000)}@0.1.0`);
+  const { message } = refusal(await component("state-apply", { before }), "state-apply");
+  assert.ok(message.length < 600, `${message.length} characters`);
+});

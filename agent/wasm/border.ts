@@ -52,6 +52,8 @@ type Entity =
 const TEXT_LENGTH_MAX = 4096;
 /** A component may instantiate another many times, and that one a third. */
 const ITEMS_MAX = 100_000;
+/** All texts together, in characters. */
+const TEXTS_LENGTH_MAX = 4_000_000;
 const NESTING_MAX = 20;
 
 /** The index spaces of a component, or of the type of an instance. */
@@ -92,10 +94,6 @@ function expect<S extends Entity["sort"]>(
   return refuse(`it has ${entity ? `a ${entity.sort}` : "nothing"} where a ${sort} is wanted`);
 }
 
-function bounded(text: string): string {
-  return text.length <= TEXT_LENGTH_MAX ? text : refuse("one of its types is too large");
-}
-
 const textOf = (raw: RawRef, scope: Scope): string =>
   typeof raw === "string" ? raw : (scope.at("type", raw) as { text?: string }).text ??
     refuse(`type ${raw} is not the type of a value`);
@@ -134,16 +132,17 @@ class BorderReader {
   readonly imports: BorderItem[] = [];
   readonly exports: BorderItem[] = [];
   #items = 0;
+  #textsLength = 0;
 
   constructor(readonly bytes: Uint8Array) {}
 
   #type(raw: RawType, scope: Scope): Entity {
     if (raw.kind === "instance") return { sort: "instance type", decls: raw.decls, scope };
-    if (raw.kind !== "func") return { sort: "type", text: bounded(valueText(raw, scope)) };
+    if (raw.kind !== "func") return { sort: "type", text: this.#bounded(valueText(raw, scope)) };
     if (raw.isAsync) refuse("it has an async function");
     const params = raw.params.map((param) => textOf(param, scope)).join(", ");
     const result = raw.result === null ? "" : ` -> ${textOf(raw.result, scope)}`;
-    return { sort: "func type", text: bounded(`(${params})${result}`) };
+    return { sort: "func type", text: this.#bounded(`(${params})${result}`) };
   }
 
   /** What is declared by an import, or by an export of the type of an instance. */
@@ -181,6 +180,13 @@ class BorderReader {
     if (alias.from === "outer") return scope.up(alias.count).at(alias.sort, alias.index);
     const { exports } = expect(scope.at("instance", alias.instance), "instance");
     return exports.get(alias.name) ?? refuse(`it names an export that is not there: ${alias.name}`);
+  }
+
+  #bounded(text: string): string {
+    this.#textsLength += text.length;
+    if (text.length > TEXT_LENGTH_MAX) refuse("one of its types is too large");
+    if (this.#textsLength > TEXTS_LENGTH_MAX) refuse("its types are too large together");
+    return text;
   }
 
   #count(): void {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { Writer } from "./meter/binary.ts";
 import { IMM, IMMEDIATE, NAME, OP } from "./meter/opcodes.ts";
 import { assemble } from "./meter/test_host.ts";
+import { generate } from "../../tests/wasm_generator.ts";
 import { type Feature, featureOf, functionName, scanFeatures, type Use } from "./features.ts";
 
 const OPCODES = [...IMMEDIATE.keys()].filter((opcode) => IMMEDIATE[opcode] !== 0);
@@ -251,4 +252,16 @@ Deno.test("functionName() tells the name that the module gives", async () => {
   const module = scanFeatures(bytes, () => {});
   assert.equal(functionName(module, 1), "here");
   assert.equal(functionName(module, 7), undefined);
+});
+
+Deno.test("scanFeatures() of random valid modules reads them whole and finds what they are made of", () => {
+  const seen = new Set<string>();
+  for (let seed = 1; seed <= (Deno.env.has("SLOW") ? 1000 : 40); seed++) {
+    const { plain, features } = generate(seed);
+    const found = new Set(uses(plain).map(({ feature }) => feature));
+    if (!features.simd && !features.relaxedSimd) assert.ok(!found.has("vector"), `seed ${seed}`);
+    if (features.exceptions === "none") assert.ok(!found.has("exception"), `seed ${seed}`);
+    for (const feature of found) seen.add(feature);
+  }
+  assert.deepEqual([...seen].sort(), ["exception", "float", "vector"]);
 });
