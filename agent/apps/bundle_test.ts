@@ -203,6 +203,27 @@ Deno.test("unpackBundle() refuses blocks that are missing, twice, too many or el
   }
 });
 
+Deno.test("unpackBundle() takes no other first bundle than the app's, nor a later one for it", async () => {
+  const block = (bundle: Bundle): Block => {
+    const bytes = encodeBundle(bundle);
+    return { cid: cidOf(bytes), bytes };
+  };
+  const first = block(testBundle(alice.publicKey));
+  const later = testBundle(bob.publicKey, { app: first.cid });
+  // Bob says that he made the first one himself: then no succession would be needed.
+  const his = block(testBundle(bob.publicKey));
+  const origin = { first: testBundle(alice.publicKey), succession: [] };
+  const [root, seal, , ...rest] = decodeCar(
+    await packBundle(later, COMPONENTS, bob, origin),
+    LIMITS,
+  );
+  const forged = encodeCar([root, seal!, his, ...rest]);
+  assert.throws(() => unpackBundle(forged), code("corrupt", /first bundle is missing/));
+  const chained = testBundle(bob.publicKey, { app: block(later).cid, version: "3.0.0" });
+  const bytes = await packBundle(chained, COMPONENTS, bob, { first: later, succession: [] });
+  assert.throws(() => unpackBundle(bytes), code("corrupt", /is not a first one/));
+});
+
 Deno.test("unpackBundle() refuses bytes that are not of their name, and sizes past the bounds", () => {
   const [a, b, c, d] = blocks;
   const lied = archive(() => [a!, b!, { cid: c!.cid, bytes: Uint8Array.of(6, 6, 6) }, d!]);
@@ -228,6 +249,8 @@ Deno.test("decodeCar() refuses lengths that lie, that are not shortest, and what
   for (const [what, bytes, wanted] of cases) {
     assert.throws(() => decodeCar(Uint8Array.from(bytes), LIMITS), code(wanted, /bundle/), what);
   }
+  const longer = new Uint8Array([0x80 + packed[0]!, 0, ...packed.subarray(1)]);
+  assert.throws(() => decodeCar(longer, LIMITS), code("corrupt", /not shortest/));
   const more = new Uint8Array([...packed, 0]);
   assert.throws(() => decodeCar(more, LIMITS), code("corrupt", /not named/));
   const many = encodeCar([raw(Uint8Array.of(1))]);
