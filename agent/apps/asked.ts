@@ -11,8 +11,8 @@ import { RealmError } from "../kernel/error.ts";
 import { Cursor } from "../wasm/component.ts";
 import type { Bundle, Role } from "./bundle.ts";
 import { rawCidOf, sha256Of } from "./car.ts";
-import { CAPABILITIES, type Capability } from "./contracts.ts";
-import { checkProfile } from "./profile.ts";
+import { CAPABILITIES } from "./contracts.ts";
+import { checkProfile, parseCapabilities } from "./profile.ts";
 
 /** A component section of https://github.com/WebAssembly/component-model (Binary.md). */
 const COMPONENT_SECTION = 4;
@@ -22,15 +22,19 @@ const PREAMBLE_BYTES = 8;
  * Compares each component with its profile, and with what the bundle says of it.
  *
  * Throws what `checkProfile` does, and RealmError `refused` for an import that the bundle does not
- * ask for, or a module that is not in a component that is said to have it.
+ * ask for, a capability that none of its components may have, or a module that is not in a component
+ * that is said to have it.
  */
 export function checkAsked(
   bundle: Pick<Bundle, "capabilities" | "modules">,
   components: ReadonlyMap<Role, Uint8Array>,
 ): void {
-  const isGranted = (name: string): name is Capability => Object.hasOwn(CAPABILITIES, name);
+  const granted = parseCapabilities(
+    bundle.capabilities.filter((name) => Object.hasOwn(CAPABILITIES, name)),
+    [...components.keys()],
+  );
   for (const [role, bytes] of components) {
-    const { imports } = checkProfile(bytes, role, bundle.capabilities.filter(isGranted));
+    const { imports } = checkProfile(bytes, role, granted);
     const missing = imports.find((name) => !bundle.capabilities.includes(name));
     if (missing !== undefined) {
       throw new RealmError(

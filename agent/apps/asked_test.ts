@@ -46,6 +46,11 @@ Deno.test("checkAsked() holds components to their profiles, whatever the bundle 
   const bot = await component("import network", "export bot");
   check("behavior", bot, { capabilities: ["network"] });
   assert.throws(() => check("behavior", bot, {}), refused(/network/));
+  const plain = await component("export applier");
+  assert.throws(
+    () => check("state-apply", plain, { capabilities: ["floats"] }),
+    refused(/"floats" is for behavior only/),
+  );
 });
 
 Deno.test("checkAsked() finds modules in the component that is said to have them", async () => {
