@@ -6,7 +6,9 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { StateApply } from "../agent/apps/guest/state_apply.ts";
 import { checkProfile, profilesOf } from "../agent/apps/profile.ts";
+import * as kernel from "../agent/apps/state.ts";
 import { inspect } from "../agent/runtime/inspect.ts";
 import { bytes32, type Context, fixture, guest, State } from "./app_guest.ts";
 
@@ -172,4 +174,72 @@ Deno.test("spy sees all of the state that it is linked with, key by key and by s
   const lines = text(state.map.get("saw")!).trim().split("\n");
   assert.equal(lines[0], "k7=v");
   assert.equal(lines.length, 151);
+});
+
+const SETTING = { creator: bytes32("ann"), params: new Map() };
+
+Deno.test("counter and poll give the kernel the verdicts and the state that they give ordinary glue", async () => {
+  const polls = ["p0", "p1"].map(bytes32);
+  const texts = [[4, 84, 101, 97, 63, 1, 121, 1, 110], [1, 63, 1, 65, 1, 66, 1, 67], [1, 65]];
+  const payloads: Record<string, fc.Arbitrary<Uint8Array>> = {
+    create: fc.constantFrom(...texts).map((text) => Uint8Array.from(text)),
+    vote: fc.tuple(fc.constantFrom(...polls), fc.nat(4)).map(([poll, n]) =>
+      Uint8Array.of(...poll, n)
+    ),
+    close: fc.constantFrom(...polls),
+    add: fc.oneof(
+      fc.bigInt({ min: 0n, max: 1_100_000n }).map(number),
+      fc.uint8Array({ maxLength: 9 }),
+    ),
+    other: fc.uint8Array({ maxLength: 40 }),
+  };
+  const events = (kinds: string[]) =>
+    fc.oneof(...kinds.map((kind) =>
+      fc.record({
+        kind: fc.constant(kind),
+        payload: payloads[kind]!,
+        author: fc.constantFrom("ann", "bob", "cat").map(bytes32),
+        id: fc.constantFrom(...polls),
+      })
+    ));
+  const seen = new Set<string>();
+  for (
+    const [name, kinds] of [
+      ["counter-apply", ["add", "add", "other"]],
+      ["poll-apply", ["create", "vote", "vote", "vote", "close", "other"]],
+    ] as const
+  ) {
+    const [plain, event] = [new State(), context()];
+    const glue = await guest(name, plain, event);
+    const direct = await StateApply.load(fixture(name), SETTING, () => false);
+    let state = kernel.State.EMPTY;
+    for (const [seq, each] of fc.sample(events([...kinds]), 120).entries()) {
+      const before = new Map(plain.map);
+      Object.assign(event, each);
+      const why = reason(() => glue.apply!(each.payload));
+      if (why !== "accepted") {
+        plain.map.clear();
+        for (const [key, value] of before) plain.map.set(key, value);
+      }
+      const journal = state.journal();
+      const applied = { ...each, kind: State.bytes(each.kind), seq, lamport: seq };
+      const { verdict } = direct.apply(applied, journal);
+      const said = verdict.kind === "rejected" ? text(verdict.reason) : verdict.kind;
+      assert.equal(said, why, `${name} ${each.kind}`);
+      if (verdict.kind === "accepted") state = journal.commit();
+      seen.add(`${each.kind} ${verdict.kind}`);
+      const entries = state.scan(new Uint8Array(), new Uint8Array(), 1000)
+        .map(({ key, value }) => [State.key(key), value]);
+      assert.deepEqual(entries, [...plain.map].sort(([a], [b]) => a < b ? -1 : 1));
+    }
+  }
+  for (const kind of ["add", "create", "vote"]) {
+    assert.ok(seen.has(`${kind} accepted`) && seen.has(`${kind} rejected`), kind);
+  }
+});
+
+Deno.test("what is refused by its profile does not get into the kernel by itself either", async () => {
+  for (const name of ["clock-apply", "socket-apply"]) {
+    await assert.rejects(StateApply.load(fixture(name), SETTING, () => false), name);
+  }
 });
