@@ -40,6 +40,8 @@ export class RealmPeer {
   readonly #clock: Clock;
   readonly #notice: (text: string) => void;
   readonly #links = new Map<string, LinkStream>();
+  /** Links that end in a moment, by the timer that ends them. */
+  readonly #cutting = new Map<ReturnType<typeof setTimeout>, LinkStream | undefined>();
   /** Peers whose link is being opened, or waits for it. */
   readonly #opening = new Map<string, AbortController>();
   #network: Network | undefined;
@@ -112,8 +114,10 @@ export class RealmPeer {
     clearTimeout(this.#timer);
     for (const undo of this.#undo) undo();
     for (const opening of this.#opening.values()) opening.abort();
-    for (const link of this.#links.values()) link.close();
+    for (const link of [...this.#links.values(), ...this.#cutting.values()]) link?.close();
+    for (const timer of this.#cutting.keys()) clearTimeout(timer);
     this.#links.clear();
+    this.#cutting.clear();
   }
 
   #tick(): void {
@@ -169,10 +173,12 @@ export class RealmPeer {
     const link = this.#links.get(peer);
     this.#links.delete(peer);
     // The last frame may say why; the core is not called back before it returns.
-    setTimeout(() => {
+    const timer = setTimeout(() => {
+      this.#cutting.delete(timer);
       link?.close();
       if (!this.#links.has(peer)) this.#network?.disconnect(peer);
     }, 0);
+    this.#cutting.set(timer, link);
   }
 
   /** Opens the link with a peer for as long as it is connected and there is none. */
