@@ -21,7 +21,7 @@ import type { NodeSample } from "./observe/node_sampler.ts";
 import type { ControlEvent } from "./realm/control_event.ts";
 import type { OwnHealth } from "./realm/peering/health_record.ts";
 import { SILENT_MS } from "./realm/peering/health_board.ts";
-import type { RealmAlarm } from "./realm/realm_view.ts";
+import { type RealmAlarm, viewDigest } from "./realm/realm_view.ts";
 import { RealmPeer } from "./realm_peer.ts";
 import type { RealmState } from "./realm_state.ts";
 import type { Node, Others } from "./node.ts";
@@ -298,6 +298,11 @@ export class RealmMember {
       const message = `another key calls itself ${name}, ${key}: the node of this name is ${known}`;
       alarms.push({ code: "name-taken", message });
     }
+    for (const key of this.peer.core.drifting()) {
+      const name = view?.nodes.get(key)?.name ?? key;
+      const message = `${name} has the same control log and makes another realm of it: report this`;
+      alarms.push({ code: "view-differs", message });
+    }
     const isWaiting = view === undefined ? this.#named.size > 0 : !view.nodes.has(this.key);
     if (!isWaiting) return alarms;
     const own = `${this.#init.name} with the fingerprint ${fingerprint(this.#init.keys.publicKey)}`;
@@ -388,6 +393,7 @@ export class RealmMember {
       program: isSelf ? program : known?.record.program.replace(/^realm /, "") ?? null,
       version: said === undefined || said.version === 0 ? null : said.version,
       heads: heads ?? null,
+      view: (isSelf ? state.view && viewDigest(state.view) : known?.record.viewDigest) ?? null,
       drift: heads !== undefined && heads !== this.#headsDigest(),
       health: said === undefined ? null : {
         wanted: said.replicas.reduce((sum, { wanted }) => sum + wanted, 0),
@@ -418,6 +424,7 @@ export class RealmMember {
       program: null,
       version: null,
       heads: null,
+      view: null,
       drift: false,
       health: null,
       latencyMs: null,

@@ -109,6 +109,7 @@ Deno.test("nodes ls shows who lives, who asks to join and whose log differs", ()
         live: false,
         silentSinceMs: 1_000,
         drained: true,
+        view: null,
         drift: true,
         latencyMs: 2,
       }),

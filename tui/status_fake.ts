@@ -88,6 +88,7 @@ export function fakeNode(name: string, but: Partial<Status["nodes"][number]> = {
     program: "0.1.0",
     version: 3,
     heads: "abcd",
+    view: null,
     drift: false,
     health: { wanted: 3, running: 3, cpuPermille: 120, memoryBytes: 200 * MIB },
     latencyMs: null,

@@ -173,6 +173,8 @@ export const nodeStatus = z.object({
   version: count.nullable(),
   /** Digest of the heads of its control log. */
   heads: z.string().nullable(),
+  /** Digest of what that log comes to: nodes with equal heads have equal ones. */
+  view: z.string().nullable(),
   /** Its control log is not the one of the agent that answers. */
   drift: z.boolean(),
   health: nodeHealth.nullable(),
