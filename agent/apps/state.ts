@@ -25,10 +25,10 @@ import {
 export const KEY_BYTES_MAX = 256;
 /** Bytes of one value. */
 export const VALUE_BYTES_MAX = 64 * 1024;
-/** Bytes of all keys and values, and {@link ENTRY_BYTES} for each entry. */
+/** Bytes of all keys and values, and {@link STATE_ENTRY_BYTES} for each entry. */
 export const STATE_BYTES_MAX = 128 * 1024 * 1024;
 /** What an entry counts beside its key and value. */
-export const ENTRY_BYTES = 64;
+export const STATE_ENTRY_BYTES = 64;
 /** As {@link STATE_BYTES_MAX}, for the answer to one scan; at least one entry is always given. */
 export const SCAN_BYTES_MAX = 256 * 1024;
 
@@ -126,7 +126,7 @@ export class Journal {
     const text = textOf(key);
     const before = valueOf(this.#entries, text);
     const bytes = this.#bytes + value.length -
-      (before === undefined ? -(ENTRY_BYTES + key.length) : before.value.length);
+      (before === undefined ? -(STATE_ENTRY_BYTES + key.length) : before.value.length);
     if (bytes > STATE_BYTES_MAX) throw new BeyondBounds(`a state of ${bytes} bytes`);
     const path = before?.path ?? this.#changed.get(text) ?? pathOf(text);
     // One string for a key, however often it is written.
@@ -148,7 +148,7 @@ export class Journal {
     this.#entries = withoutEntry(this.#entries, text);
     this.#changed.set(text, before.path);
     this.#size--;
-    this.#bytes -= ENTRY_BYTES + key.length + before.value.length;
+    this.#bytes -= STATE_ENTRY_BYTES + key.length + before.value.length;
   }
 
   /**
@@ -177,7 +177,7 @@ function scan(
   let bytes = 0;
   for (const { key, value: { value } } of entriesFrom(entries, textOf(start))) {
     if (before !== "" && key >= before) break;
-    bytes += ENTRY_BYTES + key.length + value.length;
+    bytes += STATE_ENTRY_BYTES + key.length + value.length;
     if (found.length > 0 && bytes > SCAN_BYTES_MAX) break;
     found.push({ key: bytesOf(key), value });
     if (found.length === limit) break;

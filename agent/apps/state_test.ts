@@ -3,10 +3,10 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import {
   BeyondBounds,
-  ENTRY_BYTES,
   KEY_BYTES_MAX,
   SCAN_BYTES_MAX,
   State,
+  STATE_ENTRY_BYTES,
   VALUE_BYTES_MAX,
 } from "./state.ts";
 
@@ -46,7 +46,10 @@ Deno.test("a journal reads what it wrote, and commits all of it or none", () => 
         if (!isKept) continue;
         state = journal.commit();
         kept = model;
-        const sum = [...kept].reduce((n, [k, v]) => n + ENTRY_BYTES + k.length / 2 + v.length, 0);
+        const sum = [...kept].reduce(
+          (n, [k, v]) => n + STATE_ENTRY_BYTES + k.length / 2 + v.length,
+          0,
+        );
         assert.equal(state.size, kept.size);
         assert.equal(state.bytes, sum);
       }
@@ -75,14 +78,14 @@ Deno.test("put() refuses keys, values and states beyond their bounds, and change
   );
   assert.equal(count, 2045);
   full.put(key(0), bytes("short"));
-  full.put(key(count), value.subarray(ENTRY_BYTES + 100));
+  full.put(key(count), value.subarray(STATE_ENTRY_BYTES + 100));
   assert.throws(() => full.put(key(count + 1), value), BeyondBounds);
 });
 
 Deno.test("scan() gives as many entries as fit, and always one", () => {
   const journal = State.EMPTY.journal();
   for (let i = 0; i < 10; i++) journal.put(bytes(`${i}`), new Uint8Array(VALUE_BYTES_MAX));
-  const fit = Math.floor(SCAN_BYTES_MAX / (ENTRY_BYTES + 1 + VALUE_BYTES_MAX));
+  const fit = Math.floor(SCAN_BYTES_MAX / (STATE_ENTRY_BYTES + 1 + VALUE_BYTES_MAX));
   assert.equal(journal.scan(bytes(""), bytes(""), 10).length, fit);
   assert.equal(journal.scan(bytes("9"), bytes(""), 10).length, 1);
   assert.deepEqual(journal.scan(bytes(""), bytes(""), 0), []);
