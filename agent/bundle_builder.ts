@@ -10,7 +10,7 @@ import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-trans
 import * as path from "node:path";
 import { checkAsked } from "./apps/asked.ts";
 import {
-  COMPONENT_BYTES_MAX,
+  BUNDLED_COMPONENT_BYTES_MAX,
   packBundle,
   type PackedBundle,
   type Role,
@@ -113,10 +113,10 @@ async function buildComponent(
         { cause, ...(wit === undefined && { hint: `Name its world with wit in ${BUNDLE_FILE}` }) },
       );
     });
-  if (component.length > COMPONENT_BYTES_MAX) {
+  if (component.length > BUNDLED_COMPONENT_BYTES_MAX) {
     throw new RealmError(
       "limit-exceeded",
-      `Cannot pack ${source}: ${component.length} bytes, wanted at most ${COMPONENT_BYTES_MAX}`,
+      `Cannot pack ${source}: ${component.length} bytes, wanted at most ${BUNDLED_COMPONENT_BYTES_MAX}`,
     );
   }
   const digest = sha256HexSync(component);

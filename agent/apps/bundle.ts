@@ -103,7 +103,7 @@ export const STATE_DIGEST_MAX = 1;
 
 /** Most of each in one bundle. */
 export const BUNDLE_BYTES_MAX = 64 * 1024 * 1024;
-export const COMPONENT_BYTES_MAX = 16 * 1024 * 1024;
+export const BUNDLED_COMPONENT_BYTES_MAX = 16 * 1024 * 1024;
 export const MODULES_MAX = 64;
 export const NETWORK_MAX = 64;
 export const SUCCESSIONS_MAX = 64;
@@ -285,7 +285,7 @@ export function unpackBundle(bytes: Uint8Array): PackedBundle {
   const [root, ...rest] = decodeCar(bytes, {
     bytesMax: BUNDLE_BYTES_MAX,
     blocksMax: BLOCKS_MAX,
-    blockBytesMax: COMPONENT_BYTES_MAX,
+    blockBytesMax: BUNDLED_COMPONENT_BYTES_MAX,
   });
   if (!isCanonicalCid(root.cid)) throw malformed("its root is no manifest");
   const bundle = decodeBundle(root.bytes);

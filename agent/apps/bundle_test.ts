@@ -6,7 +6,7 @@ import {
   ASKS,
   type Bundle,
   BUNDLE_BYTES_MAX,
-  COMPONENT_BYTES_MAX,
+  BUNDLED_COMPONENT_BYTES_MAX,
   decodeBundle,
   encodeBundle,
   pack,
@@ -228,7 +228,7 @@ Deno.test("unpackBundle() refuses bytes that are not of their name, and sizes pa
   const [a, b, c, d] = blocks;
   const lied = archive(() => [a!, b!, { cid: c!.cid, bytes: Uint8Array.of(6, 6, 6) }, d!]);
   assert.throws(() => unpackBundle(lied), code("digest-mismatch", /has bytes of/));
-  const large = archive(() => [a!, b!, raw(new Uint8Array(COMPONENT_BYTES_MAX + 1)), d!]);
+  const large = archive(() => [a!, b!, raw(new Uint8Array(BUNDLED_COMPONENT_BYTES_MAX + 1)), d!]);
   assert.throws(() => unpackBundle(large), code("limit-exceeded", /wanted at most/));
   const huge = new Uint8Array(BUNDLE_BYTES_MAX + 1);
   assert.throws(() => unpackBundle(huge), code("limit-exceeded", /67108865 bytes/));

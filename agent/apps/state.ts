@@ -22,9 +22,9 @@ import {
 } from "./state_digest.ts";
 
 /** Bytes of one key. */
-export const KEY_BYTES_MAX = 256;
+export const STATE_KEY_BYTES_MAX = 256;
 /** Bytes of one value. */
-export const VALUE_BYTES_MAX = 64 * 1024;
+export const STATE_VALUE_BYTES_MAX = 64 * 1024;
 /** Bytes of all keys and values, and {@link STATE_ENTRY_BYTES} for each entry. */
 export const STATE_BYTES_MAX = 128 * 1024 * 1024;
 /** What an entry counts beside its key and value. */
@@ -121,8 +121,10 @@ export class Journal {
 
   /** Sets a key; keeps `value` itself. Throws {@link BeyondBounds}, and nothing is changed. */
   put(key: Uint8Array, value: Uint8Array): void {
-    if (key.length > KEY_BYTES_MAX) throw new BeyondBounds(`a key of ${key.length} bytes`);
-    if (value.length > VALUE_BYTES_MAX) throw new BeyondBounds(`a value of ${value.length} bytes`);
+    if (key.length > STATE_KEY_BYTES_MAX) throw new BeyondBounds(`a key of ${key.length} bytes`);
+    if (value.length > STATE_VALUE_BYTES_MAX) {
+      throw new BeyondBounds(`a value of ${value.length} bytes`);
+    }
     const text = textOf(key);
     const before = valueOf(this.#entries, text);
     const bytes = this.#bytes + value.length -

@@ -3,11 +3,11 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import {
   BeyondBounds,
-  KEY_BYTES_MAX,
   SCAN_BYTES_MAX,
   State,
   STATE_ENTRY_BYTES,
-  VALUE_BYTES_MAX,
+  STATE_KEY_BYTES_MAX,
+  STATE_VALUE_BYTES_MAX,
 } from "./state.ts";
 
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "latin1"));
@@ -61,12 +61,18 @@ Deno.test("a journal reads what it wrote, and commits all of it or none", () => 
 
 Deno.test("put() refuses keys, values and states beyond their bounds, and changes nothing", () => {
   const journal = State.EMPTY.journal();
-  journal.put(new Uint8Array(KEY_BYTES_MAX), new Uint8Array(VALUE_BYTES_MAX));
-  assert.throws(() => journal.put(new Uint8Array(KEY_BYTES_MAX + 1), bytes("")), BeyondBounds);
-  assert.throws(() => journal.put(bytes("k"), new Uint8Array(VALUE_BYTES_MAX + 1)), BeyondBounds);
+  journal.put(new Uint8Array(STATE_KEY_BYTES_MAX), new Uint8Array(STATE_VALUE_BYTES_MAX));
+  assert.throws(
+    () => journal.put(new Uint8Array(STATE_KEY_BYTES_MAX + 1), bytes("")),
+    BeyondBounds,
+  );
+  assert.throws(
+    () => journal.put(bytes("k"), new Uint8Array(STATE_VALUE_BYTES_MAX + 1)),
+    BeyondBounds,
+  );
   assert.equal(journal.commit().size, 1);
   // One buffer for all values: what counts is what they say they have.
-  const value = new Uint8Array(VALUE_BYTES_MAX);
+  const value = new Uint8Array(STATE_VALUE_BYTES_MAX);
   const full = State.EMPTY.journal();
   const key = (i: number) => bytes(String(i).padStart(4, "0"));
   let count = 0;
@@ -84,8 +90,8 @@ Deno.test("put() refuses keys, values and states beyond their bounds, and change
 
 Deno.test("scan() gives as many entries as fit, and always one", () => {
   const journal = State.EMPTY.journal();
-  for (let i = 0; i < 10; i++) journal.put(bytes(`${i}`), new Uint8Array(VALUE_BYTES_MAX));
-  const fit = Math.floor(SCAN_BYTES_MAX / (STATE_ENTRY_BYTES + 1 + VALUE_BYTES_MAX));
+  for (let i = 0; i < 10; i++) journal.put(bytes(`${i}`), new Uint8Array(STATE_VALUE_BYTES_MAX));
+  const fit = Math.floor(SCAN_BYTES_MAX / (STATE_ENTRY_BYTES + 1 + STATE_VALUE_BYTES_MAX));
   assert.equal(journal.scan(bytes(""), bytes(""), 10).length, fit);
   assert.equal(journal.scan(bytes("9"), bytes(""), 10).length, 1);
   assert.deepEqual(journal.scan(bytes(""), bytes(""), 0), []);
