@@ -51,7 +51,7 @@ type Entity =
 /** The text of a type may be exponentially longer than its bytes. */
 const TEXT_LENGTH_MAX = 4096;
 /** A component may instantiate another many times, and that one a third. */
-const ITEMS_MAX = 100_000;
+const BORDER_ITEMS_MAX = 100_000;
 /** All texts together, in characters. */
 const TEXTS_LENGTH_MAX = 4_000_000;
 const NESTING_MAX = 20;
@@ -190,7 +190,7 @@ class BorderReader {
   }
 
   #count(): void {
-    if (++this.#items > ITEMS_MAX) refuse("it has too many parts");
+    if (++this.#items > BORDER_ITEMS_MAX) refuse("it has too many parts");
   }
 
   /** Reads a component; `args` are its imports, where it is a nested one. */
