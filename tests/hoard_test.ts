@@ -137,11 +137,16 @@ Deno.test("requests that trap are told of so often a second, and counted", () =>
     }));
     const seconds = Math.ceil((performance.now() - from) / 1000);
     const usage = replica.usage();
+    // Traps are told of when their frames have names, which a busy machine takes a while for.
+    const trapsTold = () => notices.filter((n) => n.startsWith("trap")).length;
+    for (let i = 0; i < 300 && trapsTold() + usage.droppedLogLines < requests; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
     await replica.stop();
     await replica.exited;
     assert.equal(usage.traps, requests);
     assert.equal(usage.requests, 0);
-    const told = notices.filter((n) => n.startsWith("trap")).length;
+    const told = trapsTold();
     assert.ok(told <= (seconds + 1) * NOTICES_PER_SEC_MAX, `${told} in ${seconds} s`);
     assert.equal(told + usage.droppedLogLines, requests);
     if (told < requests) assert.ok(notices.some((n) => n.startsWith("more is not told")));

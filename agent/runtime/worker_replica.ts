@@ -57,6 +57,8 @@ export class WorkerReplica implements Replica {
   /** Calls of `postMessage` in the Worker whose messages were received. */
   #received = 0;
   #isReady = false;
+  /** The Worker said how the guest ended. */
+  #hasEnded = false;
   #calls: ServiceCalls | undefined;
   #outbox: ToWorker[] = [];
   /** Resolves when the traps so far were told of, in their order: names of frames take a while. */
@@ -138,7 +140,10 @@ export class WorkerReplica implements Replica {
 
   async stop(): Promise<void> {
     this.#end(END.stop);
-    const late = setTimeout(() => this.#finish({ kind: "stopped" }), STOP_MS);
+    const late = setTimeout(() => {
+      // Names of frames may take longer; a Worker that has ended needs no killing.
+      if (!this.#hasEnded) this.#finish({ kind: "stopped" });
+    }, STOP_MS);
     await this.exited;
     clearTimeout(late);
   }
@@ -219,6 +224,7 @@ export class WorkerReplica implements Replica {
       case "started":
         return this.#started.resolve();
       case "exit":
+        this.#hasEnded = true;
         Promise.all([this.#named(message.exit), this.#told]).then(
           ([exit]) => this.#finish(exit, message.reusable),
           (error) => this.#fail(error.message),
