@@ -108,6 +108,11 @@ export class HealthGossip {
         return links.fault(link, fault, error.message);
       }
       if (signed === undefined) continue;
+      if (signed.record.key === this.#init.self) {
+        // Said at an earlier start, of which this node lost count.
+        this.#epoch = signed.record.epoch + 1;
+        continue;
+      }
       this.board.put(signed, nowMs(), signed.record.key === link.peer);
       this.#news.push({ signed, from: link.peer });
       this.#newsAtMs = Math.min(this.#newsAtMs, nowMs() + GATHER_MS);
@@ -115,11 +120,7 @@ export class HealthGossip {
   }
 
   #isNews(record: HealthRecord): boolean {
-    if (record.key === this.#init.self) {
-      // Said at an earlier start, of which this node lost count.
-      if (record.epoch > this.#epoch) this.#epoch = record.epoch + 1;
-      return false;
-    }
+    if (record.key === this.#init.self) return record.epoch > this.#epoch;
     return this.#init.isApproved(record.key) && this.board.isNews(record);
   }
 

@@ -35,6 +35,8 @@ export const RECORD_BYTES_MAX = 64 * 1024;
 export const COMPONENTS_MAX = 512;
 export const HEARD_MAX = 64;
 export const PENDING_MAX = 8;
+/** Starts of a node. */
+const EPOCH_MAX = 2 ** 40;
 
 /** The replicas of a component on one node. */
 export interface ComponentHealth {
@@ -139,7 +141,9 @@ export function readHealth(
   const [inner, signature] = parts(bytes);
   const record = recordOf(inner);
   if (!isNews(record)) return undefined;
-  if (publicKeyProblem(record.key) !== undefined) throw corrupt("its key is not one");
+  for (const { key } of [record, ...record.pending]) {
+    if (publicKeyProblem(key) !== undefined) throw corrupt("a key is not one");
+  }
   if (verify(parsePublicKey(record.key), signedBytes("realm/health/1", inner), signature)) {
     return { record, bytes };
   }
@@ -170,7 +174,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
   if (value.v !== 1) throw corrupt("wanted version 1");
   return {
     key: publicKey(value.key),
-    epoch: count(value.epoch),
+    epoch: epoch(value.epoch),
     counter: count(value.counter),
     name: text(value.name, NAME_LENGTH_MAX),
     program: text(value.program, PROGRAM_LENGTH_MAX),
@@ -199,6 +203,13 @@ function recordOf(bytes: Uint8Array): HealthRecord {
       return { key: publicKey(key), name: text(name, NAME_LENGTH_MAX) };
     }),
   };
+}
+
+/** Bounded, so that there is always a greater one. */
+function epoch(value: CborValue | undefined): number {
+  const number = count(value);
+  if (number > EPOCH_MAX) throw corrupt(`epoch is ${number}, wanted at most ${EPOCH_MAX}`);
+  return number;
 }
 
 function tuple(value: CborValue, length: number): readonly CborValue[] {

@@ -40,6 +40,15 @@ Deno.test("readHealth() takes a record from its own node only, and verifies noth
   assert.equal(readHealth(forged.bytes, () => false, verify), undefined);
 });
 
+Deno.test("readHealth() takes no key that is none, and no epoch after which there is none", () => {
+  // It has the form of a key, and is not one: whoever lists nodes would stumble over it.
+  const pending = [{ key: `ed25519:${"1".repeat(44)}`, name: "x" }];
+  for (const wrong of [{ pending }, { epoch: Number.MAX_SAFE_INTEGER }]) {
+    const { bytes } = sign({ ...RECORD, ...wrong });
+    assert.throws(() => readHealth(bytes, () => true, verify), { code: "corrupt" });
+  }
+});
+
 Deno.test("readHealth() throws nothing but RealmError, whatever comes", () => {
   const { bytes } = sign(RECORD);
   fc.assert(

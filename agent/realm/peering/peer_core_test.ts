@@ -417,3 +417,36 @@ Deno.test("PeerCore.write() is durable when it returns; a node without a say wri
   assert.ok(a.log.isStored(id));
   assert.throws(() => new Bench(stranger).core.write({ kind: "executed", exec, status: 0 }));
 });
+
+Deno.test("PeerCore learns its own epoch from what it has signed itself, and from nobody else", () => {
+  const of = (bench: Bench, author: Player) =>
+    signHealth({
+      key: bench.self.key,
+      epoch: 9,
+      counter: 1,
+      name: "",
+      program: "",
+      heads: "0".repeat(64),
+      viewDigest: "0".repeat(64),
+      count: 0,
+      version: 0,
+      cpuPermille: 0,
+      memoryBytes: 0,
+      addresses: [],
+      replicas: [],
+      heard: [],
+      pending: [],
+    }, (message) => author.sign(message)).bytes;
+  const epochAfter = (author: Player) => {
+    const a = member(high);
+    linked(a, high);
+    a.say(high, { frame: "health", records: [of(a, author)] });
+    a.nowMs += 10_000;
+    a.core.tick();
+    return { epoch: a.core.healthOf(a.self.key)?.record.epoch, cuts: a.reasons(high) };
+  };
+  assert.equal(epochAfter(player("a")).epoch, 10, "said at an earlier start");
+  const { epoch, cuts } = epochAfter(stranger);
+  assert.equal(epoch, 1);
+  assert.deepEqual(cuts, ["forged"]);
+});

@@ -42,6 +42,8 @@ export function isVouched(
 ): boolean {
   const topic = log.topic?.id.toString() ?? log.trust.topic;
   const owners = new Set(log.view?.owners ?? (log.trust.owner ? [log.trust.owner] : []));
+  // Whoever knows of the succession has every approval of the owner before that still counts.
+  for (const key of log.view?.revoked ?? []) owners.delete(key);
   for (const encoded of events) {
     const signed = decodeSigned(encoded);
     verifyEventSync(signed, verify);
