@@ -149,6 +149,7 @@ export class RealmMember {
       secretKey: keys.secretKey,
       listen,
       gate: this.peer.gate,
+      knownProtocols: [CONTROL_PROTOCOL],
       notice,
       // Who can be reached helps those who cannot.
       serveMembers: listen.some((address) => !address.includes("/p2p-circuit")),
@@ -189,7 +190,12 @@ export class RealmMember {
 
   /** Somebody on this network says where a key is; of keys that nobody wants nothing is kept. */
   #found(address: string): void {
-    const { key } = splitAddress(address);
+    let key: string | undefined;
+    try {
+      ({ key } = splitAddress(address));
+    } catch {
+      return; // anybody can say anything there
+    }
     if (key === undefined || !this.#wanted().includes(key)) return;
     this.#book?.learn(key, [address], "peer");
     this.#reach?.learnt(key);

@@ -4,6 +4,7 @@
  * @module
  */
 import { RealmError } from "../agent/kernel/error.ts";
+import { printable } from "./output.ts";
 import { command } from "./command.ts";
 import { defaulted, optional, parseHostPort, parseText, repeated, toggle } from "./parameters.ts";
 import { VERSION } from "./version.ts";
@@ -47,7 +48,8 @@ export const agent = command({
       join: [...flags.join, ...addresses],
       ...(flags.noMdns ? {} : { lan: {} }),
       allowExec: flags.allowExec,
-      notice: (text) => context.note(text),
+      // Peers choose some of what is in it.
+      notice: (text) => context.note(printable(text.replaceAll("\n", " "))),
     });
     const { node, manifest, nodes: [self] } = agent.status();
     const ready = {

@@ -7,7 +7,7 @@ import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
-import { type Column, formatTable } from "./output.ts";
+import { type Column, formatTable, printable } from "./output.ts";
 import { argument, optional, parseText, toggle } from "./parameters.ts";
 import { formatAge } from "../tui/quantity.ts";
 
@@ -68,7 +68,9 @@ const approve = command({
       }));
       for (const node of found) requireNameFree(nodes, node);
       for (const { name, key, fingerprint } of found) {
-        context.note(`${name}  ${key}  fingerprint ${fingerprint}`);
+        context.note(
+          printable(`${name}  ${key}  fingerprint ${fingerprint}`.replaceAll("\n", " ")),
+        );
       }
       if (!yes && !context.json && context.shell.terminal.stdin) {
         const names = found.map(({ name }) => name).join(", ");

@@ -139,6 +139,17 @@ export function discoverOnLan(options: LanOptions): { close(): void } {
     });
   };
 
+  const hear = (addresses: readonly string[]) => {
+    if (addresses.some((address) => address.endsWith(`/p2p/${options.peerId}`))) return;
+    for (const address of addresses.filter((each) => isDialable(each, loopback))) {
+      try {
+        options.found(address);
+      } catch (error) {
+        // A packet from anybody does not end the agent.
+        options.notice(`Cannot keep what was heard on this network: ${error}`);
+      }
+    }
+  };
   const listen = async () => {
     const room = new Uint8Array(9000);
     while (!closed) {
@@ -152,12 +163,7 @@ export function discoverOnLan(options: LanOptions): { close(): void } {
       if (!rate.allows("packets", PACKETS_PER_SECOND_MAX)) continue;
       const heard = readPacket(bytes);
       if (heard === "question") await answer();
-      else {
-        for (const address of heard) {
-          if (address.endsWith(`/p2p/${options.peerId}`)) break;
-          if (isDialable(address, loopback)) options.found(address);
-        }
-      }
+      else hear(heard);
     }
   };
 

@@ -76,6 +76,7 @@ class Libp2pNetwork implements PeerNetwork {
   readonly #node: Node;
   readonly #asked: Set<string>;
   readonly #gate: NetworkGate;
+  readonly #knownProtocols: readonly string[];
   readonly #learnt: NonNullable<Libp2pOptions["learnt"]>;
   readonly #bounds: NetworkBounds;
   readonly #peers = new Map<string, Peer>();
@@ -95,6 +96,7 @@ class Libp2pNetwork implements PeerNetwork {
     this.#node = node;
     this.#asked = asked;
     this.#gate = options.gate;
+    this.#knownProtocols = [MEMBERS_PROTOCOL, ...options.knownProtocols ?? []];
     this.#learnt = options.learnt ?? (() => {});
     this.#bounds = bounds;
     this.#wantsRelay = options.listen.some((address) => address.includes("/p2p-circuit"));
@@ -318,7 +320,8 @@ class Libp2pNetwork implements PeerNetwork {
 
   /** Strangers do not take the places of members. */
   #isOneTooMany({ direction, remotePeer }: Connection): boolean {
-    const isStranger = (peer: PeerId) => !this.#isMember(keyOf(peer) ?? "");
+    const isStranger = (peer: PeerId) =>
+      !this.#knownProtocols.some((protocol) => this.#gate.mayOpen(keyOf(peer) ?? "", protocol));
     if (direction === "outbound" || !isStranger(remotePeer)) return false;
     const strangers = this.#node.getConnections()
       .filter((other) => other.direction === "inbound" && isStranger(other.remotePeer));

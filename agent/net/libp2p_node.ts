@@ -38,6 +38,8 @@ export interface Libp2pOptions {
    */
   readonly listen: readonly string[];
   readonly gate: NetworkGate;
+  /** Keys that may open one of these are no strangers either, though no members. */
+  readonly knownProtocols?: readonly string[];
   /** What the agent calls itself to peers: `realm/0.3.0`. */
   readonly program?: string;
   /** Whether this node relays between members, and answers their questions where others are. */
