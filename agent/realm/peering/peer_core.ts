@@ -239,8 +239,9 @@ export class PeerCore {
     this.#exchange.tick(nowMs);
     this.#noteLive(nowMs);
     if (!this.#isChangeOwed) return;
+    // What is acted on must not be gone after a power cut. A disk that fails is tried again.
+    this.#exchange.flush();
     this.#isChangeOwed = false;
-    this.#exchange.flush(); // what is acted on must not be gone after a power cut
     this.#ports.changed();
   }
 

@@ -42,6 +42,7 @@ class Bench {
   readonly sent: { readonly to: string; readonly frame: Frame }[] = [];
   readonly cuts: string[] = [];
   readonly notices: string[] = [];
+  changed: () => void = () => {};
   hasRoom = true;
   nowMs = 1_000;
 
@@ -63,7 +64,7 @@ class Bench {
           return this.hasRoom;
         },
         cut: (peer, reason) => this.cuts.push(`${peer} ${reason}`),
-        changed: () => {},
+        changed: () => this.changed(),
         secret: () => new Uint8Array(16),
         verify,
         nowMs: () => this.nowMs,
@@ -449,4 +450,25 @@ Deno.test("PeerCore learns its own epoch from what it has signed itself, and fro
   const { epoch, cuts } = epochAfter(stranger);
   assert.equal(epoch, 1);
   assert.deepEqual(cuts, ["forged"]);
+});
+
+Deno.test("PeerCore acts on what it could not write once it can", () => {
+  const a = member();
+  a.core.tick();
+  const write = a.log.flush.bind(a.log);
+  let acted = 0;
+  a.changed = () => acted++;
+  a.log.flush = () => {
+    throw new Error("the disk is full");
+  };
+  assert.throws(() => a.act({ kind: "approve", key: high.key, name: "c" }), /disk is full/);
+  for (let i = 0; i < 3; i++) {
+    a.nowMs += 1_000;
+    assert.throws(() => a.core.tick(), /disk is full/);
+  }
+  assert.equal(acted, 0);
+  a.log.flush = write;
+  a.nowMs += 1_000;
+  a.core.tick();
+  assert.equal(acted, 1);
 });
