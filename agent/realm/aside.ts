@@ -4,8 +4,9 @@
  *
  * @module
  */
+import type { CID } from "../kernel/canonical.ts";
 import type { SignedEvent } from "../kernel/event.ts";
-import type { EventKey } from "../kernel/topic.ts";
+import { type EventKey, keyOf } from "../kernel/topic.ts";
 
 /** Events set aside, and their bytes together; the oldest are dropped for new ones. */
 export const ASIDE_MAX = 1_024;
@@ -15,6 +16,7 @@ interface Waiting {
   readonly signed: SignedEvent;
   /** One of the events that it needs and that are not here. */
   missing: EventKey | undefined;
+  missingId: CID | undefined;
 }
 
 /** See the module. */
@@ -41,7 +43,7 @@ export class Aside {
 
   put(key: EventKey, signed: SignedEvent): void {
     if (this.#events.has(key)) return;
-    this.#events.set(key, { signed, missing: undefined });
+    this.#events.set(key, { signed, missing: undefined, missingId: undefined });
     this.#bytes += signed.bytes.length;
   }
 
@@ -62,7 +64,8 @@ export class Aside {
   }
 
   /** Notes one event that another needs and that is nowhere here; it is enough to know one. */
-  waitFor(key: EventKey, missing: EventKey | undefined): void {
+  waitFor(key: EventKey, missingId: CID | undefined): void {
+    const missing = missingId && keyOf(missingId);
     const event = this.#events.get(key);
     if (event === undefined || event.missing === missing) return;
     if (event.missing !== undefined) {
@@ -71,10 +74,16 @@ export class Aside {
       if (others.size === 0) this.#waiting.delete(event.missing);
     }
     event.missing = missing;
+    event.missingId = missingId;
     if (missing === undefined) return;
     const others = this.#waiting.get(missing);
     if (others === undefined) this.#waiting.set(missing, new Set([key]));
     else others.add(key);
+  }
+
+  /** What {@link Aside.waitFor} noted of an event; it may have come since. */
+  missingOf(key: EventKey): CID | undefined {
+    return this.#events.get(key)?.missingId;
   }
 
   /** The events that waited for this one. */

@@ -327,7 +327,7 @@ export class RealmLog {
     const signed = this.#aside.get(key);
     if (signed === undefined) return;
     const { missing, ancestors } = this.#needs(open, signed);
-    this.#aside.waitFor(key, missing[0] && keyOf(missing[0]));
+    this.#aside.waitFor(key, missing[0]);
     const { author, type } = signed.event;
     if (missing.length > 0 || !open.standing.mayWrite(author, type)) return;
     for (const next of [...ancestors, signed]) {
@@ -336,7 +336,11 @@ export class RealmLog {
     }
   }
 
-  /** What an event needs that is not in the topic: aside, in order, or nowhere here. */
+  /**
+   * What an event needs that is not in the topic: aside, in order, or nowhere here. Of what is
+   * nowhere it is enough to know one: to walk through all that is aside for each event that is
+   * would take the time that a peer likes.
+   */
   #needs(
     open: Open,
     signed: SignedEvent,
@@ -345,6 +349,10 @@ export class RealmLog {
     const found = new Map<EventKey, SignedEvent>();
     const queue = [signed];
     for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+      const known = this.#aside.missingOf(keyOf(next.id));
+      if (known !== undefined && this.#isNowhere(open, keyOf(known))) {
+        return { missing: [known], ancestors: [] };
+      }
       const { parents, prev } = next.event;
       for (const id of prev === null ? parents : [...parents, prev]) {
         const key = keyOf(id);
@@ -359,6 +367,10 @@ export class RealmLog {
     }
     const ancestors = [...found.values()].sort((a, b) => a.event.lamport - b.event.lamport);
     return { missing: [...missing.values()], ancestors };
+  }
+
+  #isNowhere(open: Open, key: EventKey): boolean {
+    return open.topic.at(key) === undefined && !this.#aside.has(key);
   }
 
   /** Puts an event into the topic; false when it can never be there. */

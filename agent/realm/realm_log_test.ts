@@ -384,3 +384,18 @@ Deno.test("flush() that fails hands nothing on, and can be called again", () => 
   assert.deepEqual(log.flush(0), [genesis, event]);
   assert.equal(openLog(disk, { owner: owner.key }).view!.nodes.size, 1);
 });
+
+Deno.test("a chain that hangs in the air costs a few looks for each event, however long it is", () => {
+  const source = openLog();
+  const chain = Array.from({ length: 400 }, (_, i) => source.append(approve(one, `n${i}`), owner));
+  const log = openLog();
+  const at = log.topic!.at.bind(log.topic);
+  let looks = 0;
+  log.topic!.at = (key) => {
+    looks++;
+    return at(key);
+  };
+  assert.equal(log.offer(chain.slice(1)).missing.length, 1);
+  assert.ok(looks < 20 * chain.length, `${looks} looks`);
+  assert.equal(log.offer(chain.slice(0, 1)).accepted.length, chain.length);
+});
