@@ -137,6 +137,28 @@ const [low, high] = [player("b"), player("c")].sort((x, y) => x.key < y.key ? -1
 ];
 const stranger = player("stranger");
 
+/** A health record of the bench's own node, signed by whomever. */
+function recordOf(bench: Bench, author: Player, epoch = 1): Uint8Array {
+  const record = {
+    key: bench.self.key,
+    epoch,
+    counter: 1,
+    name: "",
+    program: "",
+    heads: "0".repeat(64),
+    viewDigest: "0".repeat(64),
+    count: 0,
+    version: 0,
+    cpuPermille: 0,
+    memoryBytes: 0,
+    addresses: [],
+    replicas: [],
+    heard: [],
+    pending: [],
+  };
+  return signHealth(record, (message) => author.sign(message)).bytes;
+}
+
 /** An open link with an approved peer. */
 function linked(bench: Bench, peer: Player): void {
   bench.meet(peer);
@@ -202,24 +224,6 @@ Deno.test("PeerCore cuts peers for what no honest node sends", () => {
     const { event } = bench.sign(owner, said);
     return signEventSync(event, { ...stranger, publicKey: owner.publicKey });
   };
-  const record = (bench: Bench) =>
-    signHealth({
-      key: bench.self.key,
-      epoch: 1,
-      counter: 1,
-      name: "",
-      program: "",
-      heads: "0".repeat(64),
-      viewDigest: "0".repeat(64),
-      count: 0,
-      version: 0,
-      cpuPermille: 0,
-      memoryBytes: 0,
-      addresses: [],
-      replicas: [],
-      heard: [],
-      pending: [],
-    }, (message) => stranger.sign(message)).bytes;
   const cases: [string, (bench: Bench) => Uint8Array, RegExp][] = [
     ["garbage", () => new Uint8Array([1, 2, 3]), /garbage/],
     ["nothing", () => new Uint8Array(0), /garbage/],
@@ -237,7 +241,7 @@ Deno.test("PeerCore cuts peers for what no honest node sends", () => {
     ],
     [
       "a damaged record",
-      (bench) => encodeFrame({ frame: "health", records: [record(bench).slice(1)] }),
+      (bench) => encodeFrame({ frame: "health", records: [recordOf(bench, stranger).slice(1)] }),
       /garbage/,
     ],
     [
@@ -420,28 +424,10 @@ Deno.test("PeerCore.write() is durable when it returns; a node without a say wri
 });
 
 Deno.test("PeerCore learns its own epoch from what it has signed itself, and from nobody else", () => {
-  const of = (bench: Bench, author: Player) =>
-    signHealth({
-      key: bench.self.key,
-      epoch: 9,
-      counter: 1,
-      name: "",
-      program: "",
-      heads: "0".repeat(64),
-      viewDigest: "0".repeat(64),
-      count: 0,
-      version: 0,
-      cpuPermille: 0,
-      memoryBytes: 0,
-      addresses: [],
-      replicas: [],
-      heard: [],
-      pending: [],
-    }, (message) => author.sign(message)).bytes;
   const epochAfter = (author: Player) => {
     const a = member(high);
     linked(a, high);
-    a.say(high, { frame: "health", records: [of(a, author)] });
+    a.say(high, { frame: "health", records: [recordOf(a, author, 9)] });
     a.nowMs += 10_000;
     a.core.tick();
     return { epoch: a.core.healthOf(a.self.key)?.record.epoch, cuts: a.reasons(high) };
