@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Border, checkRange, type Codec } from "./values.ts";
+import { type Border, checkRange, type Codec } from "../../wasm/values.ts";
 
 /** The most elements of one read or write. */
 const LENGTH_MAX = 2 ** 28 - 1;

@@ -10,18 +10,8 @@
  * @module
  */
 import { type CoreModule, Cursor } from "../../wasm/component.ts";
-import type {
-  Canon,
-  CanonOptions,
-  FuncType,
-  Lift,
-  PlainCanon,
-  Plan,
-  Primitive,
-  Step,
-  TypeDef,
-  TypeRef,
-} from "./plan.ts";
+import type { FuncType, Primitive, TypeDef, TypeRef } from "../../wasm/value_types.ts";
+import type { Canon, CanonOptions, Lift, PlainCanon, Plan, Step } from "./plan.ts";
 import {
   type CoreSort,
   type Decl,

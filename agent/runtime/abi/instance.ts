@@ -18,8 +18,9 @@ import { GuestBuffer } from "./buffer.ts";
 import { Future, type Guarded, Stream, type StreamSource } from "./channels.ts";
 import { BLOCKED, End, GivenFuture, GivenStream } from "./ends.ts";
 import { EVENT, type Event, Handles, ResourceHandle, Waitable, WaitableSet } from "./handles.ts";
-import type { CanonOptions, TypeRef } from "./plan.ts";
-import type { Border, Codecs, CoreValue } from "./values.ts";
+import type { TypeRef } from "../../wasm/value_types.ts";
+import type { Border, Codecs, CoreValue } from "../../wasm/values.ts";
+import type { CanonOptions } from "./plan.ts";
 
 /** What a core function is, once it is linked. */
 export type CoreFunction = (...args: CoreValue[]) => CoreValue | undefined;

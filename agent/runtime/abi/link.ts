@@ -5,6 +5,17 @@
  * @module
  */
 import { ending, type Owner, resume, suspended, WouldWait } from "../lowering.ts";
+import type { TypeRef } from "../../wasm/value_types.ts";
+import {
+  type Border,
+  checkRange,
+  type Codec,
+  Codecs,
+  type CoreValue,
+  Flat,
+  FLAT_MAX,
+  tuple,
+} from "../../wasm/values.ts";
 import { jspi } from "../pause.ts";
 import type { WasiInstance } from "../wasi/context.ts";
 import { SUSPENDING_IMPORTS, SUSPENDING_IMPORTS_3 } from "../wasi/host.ts";
@@ -18,17 +29,7 @@ import {
   type Settled,
 } from "./instance.ts";
 import { WaitableSet } from "./handles.ts";
-import type { Canon, CanonOptions, CoreSort, Lift, Plan, TypeRef } from "./plan.ts";
-import {
-  type Border,
-  checkRange,
-  type Codec,
-  Codecs,
-  type CoreValue,
-  Flat,
-  FLAT_MAX,
-  tuple,
-} from "./values.ts";
+import type { Canon, CanonOptions, CoreSort, Lift, Plan } from "./plan.ts";
 
 /** The most parameters of an asynchronously lowered function that pass as core values. */
 const FLAT_ASYNC_MAX = 4;
@@ -67,7 +68,7 @@ export interface Prepared {
 /** Reads a plan in JSON. */
 export function preparePlan(json: string): Prepared {
   const plan = JSON.parse(json) as Plan;
-  return { plan, codecs: new Codecs(plan) };
+  return { plan, codecs: new Codecs(plan.types) };
 }
 
 /** Where the values of a call are, and how. */

@@ -7,44 +7,7 @@
  * @module
  */
 import type { CoreSort } from "../../wasm/component_types.ts";
-
-/** Types without parts. */
-export type Primitive =
-  | "bool"
-  | "s8"
-  | "u8"
-  | "s16"
-  | "u16"
-  | "s32"
-  | "u32"
-  | "s64"
-  | "u64"
-  | "f32"
-  | "f64"
-  | "char"
-  | "string";
-
-/** A primitive, or the index of a type in {@link Plan.types}. */
-export type TypeRef = Primitive | number;
-
-/** A type; those that it refers to stand before it. */
-export type TypeDef =
-  | { readonly kind: "list" | "option"; readonly of: TypeRef }
-  | { readonly kind: "record"; readonly fields: readonly (readonly [string, TypeRef])[] }
-  | { readonly kind: "tuple"; readonly of: readonly TypeRef[] }
-  | { readonly kind: "variant"; readonly cases: readonly (readonly [string, TypeRef | null])[] }
-  | { readonly kind: "flags" | "enum"; readonly names: readonly string[] }
-  | { readonly kind: "result"; readonly ok: TypeRef | null; readonly err: TypeRef | null }
-  | { readonly kind: "own" | "borrow"; readonly resource: number }
-  | { readonly kind: "stream" | "future"; readonly of: TypeRef | null };
-
-/** A function at the border of the component. */
-export interface FuncType {
-  readonly params: readonly TypeRef[];
-  readonly result: TypeRef | null;
-  /** Whether it may wait. */
-  readonly isAsync: boolean;
-}
+import type { FuncType, TypeDef, TypeRef } from "../../wasm/value_types.ts";
 
 /** How values pass: indexes of core memories and functions. */
 export interface CanonOptions {

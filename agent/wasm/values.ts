@@ -10,7 +10,7 @@
  * @see https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md
  * @module
  */
-import type { Plan, Primitive, TypeDef, TypeRef } from "./plan.ts";
+import type { Primitive, TypeDef, TypeRef } from "./value_types.ts";
 
 /** Types of core values. */
 export type CoreType = "i32" | "i64" | "f32" | "f64";
@@ -465,13 +465,13 @@ function flags(names: readonly string[]): Codec {
 
 type Tagged = { readonly tag: string; readonly val?: unknown };
 
-/** The codecs of a component's types. */
+/** The codecs of types. */
 export class Codecs {
   readonly #types: readonly TypeDef[];
   readonly #made: Codec[] = [];
   readonly #primitives = new Map<string, Codec>([["string", STRING]]);
 
-  constructor({ types }: Pick<Plan, "types">) {
+  constructor(types: readonly TypeDef[]) {
     this.#types = types;
     for (const [name, of] of Object.entries(SCALARS)) {
       this.#primitives.set(name, scalar(of, name !== "bool" && name !== "char"));
