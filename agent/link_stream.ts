@@ -7,7 +7,7 @@
  * @module
  */
 import type { PeerStream } from "./kernel/ports.ts";
-import { FRAME_BYTES_MAX, HELLO_BYTES_MAX } from "./realm/peering/frame.ts";
+import { FRAME_BYTES_MAX, HELLO_BYTES_MAX } from "./kernel/peering/fields.ts";
 
 /** Bytes that wait to be sent; with more than these there is no room. */
 const LINK_QUEUE_BYTES = 1024 * 1024;

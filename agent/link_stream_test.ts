@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { FrameParser, type LinkEvents, LinkStream } from "./link_stream.ts";
 import type { PeerStream } from "./kernel/ports.ts";
-import { FRAME_BYTES_MAX, HELLO_BYTES_MAX } from "./realm/peering/frame.ts";
+import { FRAME_BYTES_MAX, HELLO_BYTES_MAX } from "./kernel/peering/fields.ts";
 
 /** A stream whose writes wait until they are let through. */
 class FakeStream implements PeerStream {

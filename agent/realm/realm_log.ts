@@ -28,6 +28,7 @@ import {
   verifyEventSync,
 } from "../kernel/event.ts";
 import { formatPublicKey } from "../kernel/key.ts";
+import { Offer, type Offered } from "../kernel/offer.ts";
 import type { Store } from "../kernel/ports.ts";
 import { type EventKey, keyOf, Topic, type TopicEvent } from "../kernel/topic.ts";
 import type { SyncSigner, VerifySync } from "../kernel/verify.ts";
@@ -42,7 +43,6 @@ import {
 } from "./control_event.ts";
 import { decodeManifest, type Manifest, parseManifest } from "./manifest.ts";
 import type { ManifestSignature } from "./manifest_signature.ts";
-import { Offer, type Offered } from "./offer.ts";
 import { planChanges } from "./plan.ts";
 import { RealmFold } from "./realm_fold.ts";
 import type { RealmView } from "./realm_view.ts";
@@ -50,7 +50,7 @@ import { type Said, saidBy } from "./said.ts";
 import { Standing } from "./standing.ts";
 import { loadEvent, loadEvents, storeOp } from "./stored_event.ts";
 
-export type { Offered, Refusal } from "./offer.ts";
+export type { Offered, Refusal } from "../kernel/offer.ts";
 
 /** Whose log a node takes. With neither it takes none. */
 export interface RealmTrust {
@@ -83,6 +83,7 @@ interface Open {
 /** See the module. */
 export class RealmLog {
   #open: Open | undefined;
+  #revision = 0;
   /** Accepted and not durable yet, parents first. */
   #pending = new Map<EventKey, SignedEvent>();
   readonly #aside = new Aside();
@@ -136,6 +137,11 @@ export class RealmLog {
   /** The graph of events; `undefined` until there is a genesis. Not to be added to. */
   get topic(): Topic | undefined {
     return this.#open?.topic;
+  }
+
+  /** Grows with every event that is taken. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** What the log comes to; the same object until something changes. */
@@ -291,6 +297,7 @@ export class RealmLog {
     const standing = new Standing(topic, genesis);
     topic.judge((event) => standing.isVoid(event));
     const said = new Map([[topic.genesis, readControlEvent(signed.event) as Said]]);
+    this.#revision += 1;
     this.#open = { topic, standing, said, fold: undefined, view: undefined };
     this.#pending.set(topic.genesis.key, signed);
   }
@@ -396,6 +403,7 @@ export class RealmLog {
     this.#pending.set(event.key, signed);
     offer.accepted.push(signed);
     open.view = undefined;
+    this.#revision += 1;
     const isJudged = standing.learn(event, said) && topic.judge((e) => standing.isVoid(e));
     // Nothing of what came before it looks different now, and it comes after all of it.
     const isNext = !isJudged && !wasForked && topic.counts(event) && topic.size === size + 1 &&

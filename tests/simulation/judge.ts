@@ -16,7 +16,7 @@ import type { DesiredReplica } from "../../agent/realm/desired.ts";
 import { decodeFrame } from "../../agent/realm/peering/frame.ts";
 import { SILENT_MS } from "../../agent/realm/peering/health_board.ts";
 import { type HealthRecord, readHealth } from "../../agent/realm/peering/health_record.ts";
-import { FAULTS } from "../../agent/realm/peering/standing.ts";
+import { FAULTS } from "../../agent/kernel/peering/standing.ts";
 import { type RealmView, viewDigest } from "../../agent/realm/realm_view.ts";
 import { verify } from "./cast.ts";
 import type { Run, SimulatedNode } from "./node.ts";

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { cidOf, encodeCanonical } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
-import { decodeFrame, encodeFrame, type Frame, FRAME_BYTES_MAX, FRAME_ITEMS_MAX } from "./frame.ts";
+import { FRAME_BYTES_MAX, FRAME_ITEMS_MAX } from "../../kernel/peering/fields.ts";
+import { decodeFrame, encodeFrame, type Frame } from "./frame.ts";
 
 const numRuns = Deno.env.get("SLOW") ? 20_000 : 300;
 

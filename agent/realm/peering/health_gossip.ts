@@ -8,8 +8,9 @@ import { RealmError } from "../../kernel/error.ts";
 import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
 import { HealthBoard } from "./health_board.ts";
 import { type HealthRecord, readHealth, type SignedHealth, signHealth } from "./health_record.ts";
-import type { Link } from "./link.ts";
-import { batches, type LinkSet } from "./link_set.ts";
+import type { Frame } from "./frame.ts";
+import type { Link } from "../../kernel/peering/link.ts";
+import { batches, type LinkSet } from "../../kernel/peering/link_set.ts";
 
 /** What a node says of itself but for what this module adds. */
 export type OwnRecord = Omit<HealthRecord, "key" | "epoch" | "counter" | "heard">;
@@ -21,7 +22,7 @@ export interface HealthGossipInit {
   readonly self: string;
   /** Greater than at every earlier start. */
   readonly epoch: number;
-  readonly links: LinkSet;
+  readonly links: LinkSet<Link, Frame>;
   readonly verify: VerifySync;
   readonly nowMs: () => number;
   /** From 0, below 1. */

@@ -29,18 +29,20 @@
  */
 import type { SignedEvent } from "../../kernel/event.ts";
 import { fingerprint, parsePublicKey } from "../../kernel/key.ts";
+import { HELLO_BYTES_MAX } from "../../kernel/peering/fields.ts";
+import type { Trust } from "../../kernel/peering/link.ts";
+import { LinkSet } from "../../kernel/peering/link_set.ts";
+import { LogExchange, messageOf } from "../../kernel/peering/log_exchange.ts";
 import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
 import type { ControlEvent } from "../control_event.ts";
 import type { Offered, RealmLog } from "../realm_log.ts";
 import { viewDigest } from "../realm_view.ts";
-import { ADDRESSES_MAX, decodeFrame, type Frame, type Hello, HELLO_BYTES_MAX } from "./frame.ts";
+import { ADDRESSES_MAX, decodeFrame, type Frame, type Hello } from "./frame.ts";
 import type { NodeHealth } from "./health_board.ts";
 import { HealthGossip, type OwnRecord } from "./health_gossip.ts";
 import { type OwnHealth, PENDING_MAX, type PendingPeer } from "./health_record.ts";
 import { Introductions } from "./introductions.ts";
-import type { Link, Trust } from "./link.ts";
-import { LinkSet } from "./link_set.ts";
-import { LogExchange, messageOf } from "./log_exchange.ts";
+import { NodeLink } from "./node_link.ts";
 import { isMajority } from "./majority.ts";
 import { isVouched, vouchFor } from "./vouch.ts";
 
@@ -107,7 +109,7 @@ export class PeerCore {
   readonly #init: PeerCoreInit;
   readonly #ports: PeerPorts;
   readonly #log: RealmLog;
-  readonly #links: LinkSet;
+  readonly #links: LinkSet<NodeLink, Frame>;
   readonly #exchange: LogExchange;
   readonly #health: HealthGossip;
   readonly #introductions = new Introductions();
@@ -122,7 +124,7 @@ export class PeerCore {
     this.#init = init;
     this.#ports = ports;
     this.#log = log;
-    this.#links = new LinkSet(ports);
+    this.#links = new LinkSet(ports, NodeLink);
     this.#exchange = new LogExchange({
       self,
       log,
@@ -130,7 +132,7 @@ export class PeerCore {
       nowMs,
       wallMs: () => ports.wallMs(),
       secret: () => ports.secret(),
-      viewChanged: () => this.#viewChanged(),
+      changed: () => this.#viewChanged(),
     });
     this.#health = new HealthGossip({
       ...init,
@@ -367,7 +369,7 @@ export class PeerCore {
   }
 
   /** Shows the owner's approval to a peer that does not know of it. */
-  #vouch(link: Link): void {
+  #vouch(link: NodeLink): void {
     if (!link.heardPending || link.saidVouch || link.trust !== "full") return;
     const events = vouchFor(this.#init.self, this.#log);
     if (events === undefined) return;
@@ -375,7 +377,7 @@ export class PeerCore {
     this.#links.send(link, { frame: "vouch", events });
   }
 
-  #vouched(link: Link, events: readonly Uint8Array[]): void {
+  #vouched(link: NodeLink, events: readonly Uint8Array[]): void {
     if (link.heardVouch) return this.#links.fault(link, "garbage", "a second vouch");
     link.heardVouch = true;
     if (!link.saidPending) return;
@@ -387,7 +389,7 @@ export class PeerCore {
     this.#judge(link); // it may be by an owner of whom nothing is known here
   }
 
-  #hello(link: Link, hello: Hello): void {
+  #hello(link: NodeLink, hello: Hello): void {
     const topicId = this.#log.topic?.id;
     if (hello.topic !== null && topicId !== undefined && !hello.topic.equals(topicId)) {
       return this.#links.cut(link, "it follows another realm");
@@ -397,7 +399,7 @@ export class PeerCore {
   }
 
   /** Says where a peer stands now, and cuts who lost the trust it had. */
-  #judge(link: Link): void {
+  #judge(link: NodeLink): void {
     const { peer, hello } = link;
     if (this.#isRevoked(peer)) return this.#links.cut(link, "its key is revoked");
     if (hello === undefined) return;
@@ -449,7 +451,7 @@ export class PeerCore {
     this.#isChangeOwed = true;
   }
 
-  #opened(link: Link): void {
+  #opened(link: NodeLink): void {
     this.#exchange.opened(link);
     if (link.trust === "full") this.#health.opened(link);
   }
@@ -478,7 +480,7 @@ export class PeerCore {
   }
 
   /** What time does to a link. */
-  #look(link: Link, nowMs: number): void {
+  #look(link: NodeLink, nowMs: number): void {
     const silentMs = nowMs - link.heardAtMs;
     if (link.hello === undefined) {
       if (nowMs - link.sinceMs > HELLO_MS) this.#links.cut(link, "it said nothing");

@@ -10,14 +10,14 @@ import {
   signEventSync,
 } from "../../kernel/event.ts";
 import { formatPublicKey } from "../../kernel/key.ts";
+import { FRAME_BYTES_PER_SEC, FRAMES_PER_SEC } from "../../kernel/peering/link.ts";
+import { STRANGERS_MAX } from "../../kernel/peering/link_set.ts";
 import { encodeMessage } from "../../kernel/sync/messages.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
 import { controlContent, type ControlEvent } from "../control_event.ts";
 import { RealmLog } from "../realm_log.ts";
 import { decodeFrame, encodeFrame, type Frame } from "./frame.ts";
 import { signHealth } from "./health_record.ts";
-import { FRAME_BYTES_PER_SEC, FRAMES_PER_SEC } from "./link.ts";
-import { STRANGERS_MAX } from "./link_set.ts";
 import { PeerCore } from "./peer_core.ts";
 
 const owner = player("owner");

@@ -1,11 +1,11 @@
 /**
- * One link with a peer, as the peer core sees it: what was said, what may be said, and what waits
+ * One link with a peer about one log: what was said, what may be said, and what waits
  * for room.
  *
  * @module
  */
-import type { SyncSession } from "../../kernel/sync/session.ts";
-import { encodeFrame, type Frame, type Hello } from "./frame.ts";
+import type { SyncSession } from "../sync/session.ts";
+import { type AnyFrame, frameBytes } from "./fields.ts";
 
 /** Frames that a peer may send in a second beside those of sessions, which have credit. */
 export const FRAMES_PER_SEC = 500;
@@ -20,26 +20,17 @@ const SESSIONS_PER_SEC = 1;
 const WAITING_BYTES_MAX = 4 * 1024 * 1024;
 
 /**
- * What a peer is given. `full`: it is approved. `read`: it is named by the ticket, so events are
- * taken from it, and it is told nothing of ours. `none`: it waits for the owner.
+ * What a peer is given. `full`: it may have what is here. `read`: events are taken from it, as they
+ * are signed, and it is told nothing of ours. `none`: neither.
  */
 export type Trust = "full" | "read" | "none";
 
 /** See the module. Times are in milliseconds of the monotonic clock. */
 export class Link {
-  /** What the peer said first. */
-  hello: Hello | undefined;
   trust: Trust = "none";
   /** `ready` was said, by either side. */
   saidReady = false;
   heardReady = false;
-  /** `pending` was said. */
-  saidPending = false;
-  heardPending = false;
-  /** An approval was shown: by this side, by the peer, and believed. */
-  saidVouch = false;
-  heardVouch = false;
-  isVouched = false;
   /** A session is owed: the first, or because something was left out or is missing. */
   syncOwed = true;
   /** When the next session may start, and how long the one after it has to wait at least. */
@@ -77,8 +68,8 @@ export class Link {
   }
 
   /** Sends now or when there is room. False when too much waits: the peer does not read. */
-  send(frame: Frame): boolean {
-    return this.sendEncoded(encodeFrame(frame));
+  send(frame: AnyFrame): boolean {
+    return this.sendEncoded(frameBytes(frame));
   }
 
   /** {@link send} of what is encoded already, for many peers. */

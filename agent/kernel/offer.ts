@@ -1,12 +1,12 @@
 /**
- * What becomes of events that are offered to a {@link RealmLog}.
+ * What becomes of events that are offered to a log.
  *
  * @module
  */
-import type { CID } from "../kernel/canonical.ts";
-import { RealmError } from "../kernel/error.ts";
-import type { SignedEvent } from "../kernel/event.ts";
-import { type EventKey, keyOf } from "../kernel/topic.ts";
+import type { CID } from "./canonical.ts";
+import { RealmError } from "./error.ts";
+import type { SignedEvent } from "./event.ts";
+import { type EventKey, keyOf } from "./topic.ts";
 
 /** Why an event was not taken. */
 export interface Refusal {
@@ -31,7 +31,7 @@ export interface Offered {
   readonly refused: readonly Refusal[];
 }
 
-/** One call of `RealmLog.offer`, while it goes on. */
+/** One call of `offer` of a log, while it goes on. */
 export class Offer {
   readonly accepted: SignedEvent[] = [];
   known = 0;

@@ -1,5 +1,5 @@
 /**
- * How the control log spreads over links: new events are made durable together and handed on, and
+ * How a log spreads over links: new events are made durable together and handed on, and
  * sessions of `kernel/sync/` make logs equal.
  *
  * On each link the side whose key is the lesser text begins the sessions; the other asks it to. A
@@ -8,10 +8,11 @@
  *
  * @module
  */
-import { RealmError } from "../../kernel/error.ts";
-import { decodeSigned, encodeSigned, type SignedEvent } from "../../kernel/event.ts";
-import { headsDigest, SyncSession } from "../../kernel/sync/session.ts";
-import type { Offered, RealmLog } from "../realm_log.ts";
+import { RealmError } from "../error.ts";
+import { decodeSigned, encodeSigned, type SignedEvent } from "../event.ts";
+import { headsDigest, SyncSession } from "../sync/session.ts";
+import type { Offered } from "../offer.ts";
+import type { EventLog } from "./event_log.ts";
 import type { Link } from "./link.ts";
 import { batches, type LinkSet } from "./link_set.ts";
 import { isDishonest, LogSource } from "./log_source.ts";
@@ -20,14 +21,14 @@ import { isDishonest, LogSource } from "./log_source.ts";
 export interface LogExchangeInit {
   /** The own key in text form. */
   readonly self: string;
-  readonly log: RealmLog;
+  readonly log: EventLog;
   readonly links: LinkSet;
   readonly nowMs: () => number;
   readonly wallMs: () => number;
   /** 16 bytes that nobody can guess. */
   readonly secret: () => Uint8Array;
-  /** The view is another one; what is new in it may not be durable yet. */
-  readonly viewChanged: () => void;
+  /** There are new events, which may not be durable yet. */
+  readonly changed: () => void;
 }
 
 /** Events wait this long for others to be written with them. */
@@ -77,13 +78,13 @@ export class LogExchange {
 
   /** Does what may add to the log. */
   changing<T>(act: () => T): T {
-    const { log, nowMs, viewChanged } = this.#init;
-    const before = log.view;
+    const { log, nowMs, changed } = this.#init;
+    const before = log.revision;
     const result = act();
-    if (log.view === before) return result;
+    if (log.revision === before) return result;
     this.#changedAtMs = nowMs();
     this.#flushAtMs = Math.min(this.#flushAtMs, this.#changedAtMs + GATHER_MS);
-    viewChanged();
+    changed();
     return result;
   }
 

@@ -1,42 +1,53 @@
 /**
- * All links of a node, and what ends them: faults of peers, and peers that do not read.
+ * All links about one log, and what ends them: faults of peers, and peers that do not read.
  *
  * @module
  */
-import { type Frame, FRAME_ITEMS_MAX } from "./frame.ts";
-import { Link } from "./link.ts";
+import type { ExchangeFrame } from "./exchange_frame.ts";
+import { type AnyFrame, FRAME_ITEMS_MAX } from "./fields.ts";
+import type { Link } from "./link.ts";
 import { type Fault, Standing } from "./standing.ts";
 
-/** Links with keys that are not approved; of more the oldest is cut. */
+/** Links with keys that are not trusted; of more the oldest is cut. */
 export const STRANGERS_MAX = 64;
 
-/** What the links are made with: see `PeerPorts` in `peer_core.ts`. */
+/** What the links are made with. None of these may call back before it returns. */
 export interface LinkPorts {
+  /** Sends a frame to a linked peer; false when the next one has to wait until there is room. */
   send(peer: string, frame: Uint8Array): boolean;
+  /** Ends the link. */
   cut(peer: string, reason: string): void;
   nowMs(): number;
+  /** A line for the log of the agent. */
   notice(text: string): void;
 }
 
+/** A link, made: see {@link Link}. */
+export type MakeLink<L extends Link> = new (...args: ConstructorParameters<typeof Link>) => L;
+
 /** See the module. */
-export class LinkSet {
+export class LinkSet<L extends Link = Link, F extends AnyFrame = ExchangeFrame> {
   /** Oldest first. */
-  readonly #links = new Map<string, Link>();
-  readonly #standing = new Standing();
+  readonly #links = new Map<string, L>();
 
-  constructor(readonly ports: LinkPorts) {}
+  /** Faults of a key may count for several sets. */
+  constructor(
+    readonly ports: LinkPorts,
+    readonly make: MakeLink<L>,
+    readonly standing: Standing = new Standing(),
+  ) {}
 
-  get(peer: string): Link | undefined {
+  get(peer: string): L | undefined {
     return this.#links.get(peer);
   }
 
   /** Those that there are now: links may be cut while one looks at them. */
-  all(): Link[] {
+  all(): L[] {
     return [...this.#links.values()];
   }
 
-  /** Open links with peers that are approved. */
-  trusted(): Link[] {
+  /** Open links with peers that may have what is here. */
+  trusted(): L[] {
     return this.all().filter((link) => link.isOpen && link.trust === "full");
   }
 
@@ -45,8 +56,9 @@ export class LinkSet {
   }
 
   /** A link in place of one that may be there. Strangers are bounded in number. */
-  add(peer: string, isStranger: (peer: string) => boolean): Link {
-    const link = new Link(peer, this.ports.nowMs(), (frame) => this.ports.send(peer, frame));
+  add(peer: string, isStranger: (peer: string) => boolean): L {
+    const send = (frame: Uint8Array) => this.ports.send(peer, frame);
+    const link = new this.make(peer, this.ports.nowMs(), send);
     this.#links.delete(peer);
     this.#links.set(peer, link);
     if (this.#links.size > STRANGERS_MAX) {
@@ -60,7 +72,7 @@ export class LinkSet {
     this.#links.delete(peer);
   }
 
-  send(link: Link, frame: Frame): void {
+  send(link: Link, frame: F): void {
     if (!link.send(frame)) this.cut(link, "it does not read");
   }
 
@@ -72,7 +84,7 @@ export class LinkSet {
 
   /** A peer did something wrong: after so much of it, it is cut for a while. */
   fault(link: Link, fault: Fault, what: string): void {
-    const bannedMs = this.#standing.fault(link.peer, fault, this.ports.nowMs());
+    const bannedMs = this.standing.fault(link.peer, fault, this.ports.nowMs());
     if (bannedMs === undefined) return;
     const seconds = Math.round(bannedMs / 1000);
     this.ports.notice(`Peer ${link.peer} is cut off for ${seconds} s: ${fault}, ${what}`);
@@ -80,7 +92,7 @@ export class LinkSet {
   }
 
   isBanned(peer: string): boolean {
-    return this.#standing.isBanned(peer, this.ports.nowMs());
+    return this.standing.isBanned(peer, this.ports.nowMs());
   }
 }
 

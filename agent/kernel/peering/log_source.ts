@@ -1,16 +1,17 @@
 /**
- * The control log as a session of `kernel/sync/` sees it.
+ * A log as a session of `kernel/sync/` sees it.
  *
  * @module
  */
-import { encodeSigned, type SignedEvent } from "../../kernel/event.ts";
-import type { SyncAccepted, SyncItem, SyncSource } from "../../kernel/sync/session.ts";
-import { idOf } from "../../kernel/topic.ts";
-import type { Offered, RealmLog, Refusal } from "../realm_log.ts";
+import { encodeSigned, type SignedEvent } from "../event.ts";
+import type { SyncAccepted, SyncItem, SyncSource } from "../sync/session.ts";
+import { idOf } from "../topic.ts";
+import type { Offered, Refusal } from "../offer.ts";
+import type { EventLog } from "./event_log.ts";
 
 /** What {@link LogSource} is made from. */
 export interface LogSourceInit {
-  readonly log: RealmLog;
+  readonly log: EventLog;
   /**
    * Whether the peer may learn what is here. A peer that is only read from is met with empty
    * hands: it sends everything, and what is here already is not taken again.
