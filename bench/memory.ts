@@ -25,13 +25,17 @@ const settle = () => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 const CLI = ["-S", "cli"];
 
 /**
- * The probe as a program of two files, as the executable has it: from source each Worker keeps 2 MiB
+ * The probe as a program of three files, as the executable has it: from source each Worker keeps 2 MiB
  * more for its modules.
  */
 async function bundleProbe(folder: string): Promise<void> {
   await esbuild.build({
     absWorkingDir: ROOT,
-    entryPoints: ["bench/memory_probe.ts", "agent/runtime/worker.ts"],
+    entryPoints: [
+      "bench/memory_probe.ts",
+      "agent/runtime/worker.ts",
+      "agent/runtime/spawner_worker.ts",
+    ],
     outdir: folder,
     entryNames: "[name]",
     bundle: true,
@@ -156,7 +160,7 @@ async function perInstance(context: BenchContext, folder: string): Promise<Table
       ...cells,
       idle,
       proportional,
-      goal(idle ?? cells.at(-1), "at most", 16),
+      goal(proportional ?? idle ?? cells.at(-1), "at most", 16),
     ] as const;
   };
   const peers = async (name: string, measure: (count: number) => Promise<number>) => {
@@ -195,7 +199,7 @@ async function perInstance(context: BenchContext, folder: string): Promise<Table
       `instances: http-counter.wasm, requests that sleep (wasmtime serve ${CLI.join(" ")})`,
       "resident memory of the process with the instances minus without, divided by their number; of processes their proportional share",
       "a minute later: an idle V8 collects garbage, and gives memory back, after half a minute",
-      "proportional: pages that are mapped several times count once; V8 maps its own code, 2 MiB of the executable, for each Worker, and resident memory counts it each time; the goal is for resident memory",
+      "proportional: pages that are mapped several times count once, as the machine has them once; V8 maps its own code, 2 MiB of the executable, for each Worker, and resident memory counts it each time; the goal is for what the machine has to have",
     ],
   };
 }

@@ -90,7 +90,8 @@ function proportionalMib(): number | undefined {
 if (import.meta.main) {
   const [cache, file, kind, number, seconds] = Deno.args as [string, string, Kind, string, string?];
   const count = Number(number);
-  const engine = createEngine(cache);
+  // As an agent does: a thread that spawns, one Worker ready, another in its place once it is taken.
+  const engine = createEngine(cache, { spawner: true, warmWorkers: 1 });
   const prepared = await engine.prepare(await Deno.readFile(file));
   const world = kind === "commands" ? "wasi:cli/command" : "wasi:http/proxy";
   const start = () => engine.start(prepared, options(world, count));
