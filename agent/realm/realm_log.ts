@@ -19,20 +19,14 @@
  */
 import type { CID } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
-import {
-  eventAt,
-  type EventPlace,
-  type SignedEvent,
-  signEventSync,
-  topicOf,
-  verifyEventSync,
-} from "../kernel/event.ts";
+import { eventAt, type EventPlace, type SignedEvent, signEventSync } from "../kernel/event.ts";
+import { EventIntake, type IntakeRules } from "../kernel/event_intake.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import { Offer, type Offered } from "../kernel/offer.ts";
 import type { Store } from "../kernel/ports.ts";
+import { StoredEvents } from "../kernel/stored_event.ts";
 import { type EventKey, keyOf, Topic, type TopicEvent } from "../kernel/topic.ts";
 import type { SyncSigner, VerifySync } from "../kernel/verify.ts";
-import { Aside } from "./aside.ts";
 import {
   controlContent,
   type ControlEvent,
@@ -48,7 +42,6 @@ import { RealmFold } from "./realm_fold.ts";
 import type { RealmView } from "./realm_view.ts";
 import { type Said, saidBy } from "./said.ts";
 import { Standing } from "./standing.ts";
-import { loadEvent, loadEvents, storeOp } from "./stored_event.ts";
 
 export type { Offered, Refusal } from "../kernel/offer.ts";
 
@@ -68,6 +61,8 @@ export interface InForceManifest {
   readonly signature: ManifestSignature;
 }
 
+const PREFIX = "control/";
+
 /** Events after which other authors may have a say. */
 const SAYS: readonly (ControlKind | undefined)[] = ["approve", "manifest", "revoke", "succession"];
 
@@ -86,7 +81,8 @@ export class RealmLog {
   #revision = 0;
   /** Accepted and not durable yet, parents first. */
   #pending = new Map<EventKey, SignedEvent>();
-  readonly #aside = new Aside();
+  readonly #intake: EventIntake;
+  readonly #events: StoredEvents;
   /** Components that differ in a manifest and the one before, by the events of both. */
   readonly #touched = new Map<string, readonly string[]>();
   #manifest: InForceManifest | undefined;
@@ -95,7 +91,10 @@ export class RealmLog {
     readonly store: Store,
     readonly verify: VerifySync,
     readonly trust: RealmTrust,
-  ) {}
+  ) {
+    this.#intake = new EventIntake(verify);
+    this.#events = new StoredEvents(store, PREFIX);
+  }
 
   /**
    * Loads what is stored, and checks all of it again. Throws RealmError `corrupt` when that is
@@ -104,7 +103,7 @@ export class RealmLog {
   static open(
     { store, verify, trust }: { store: Store; verify: VerifySync; trust: RealmTrust },
   ): RealmLog {
-    const stored = loadEvents(store).map(({ signed }) => signed);
+    const stored = [...new StoredEvents(store, PREFIX).all()].map(({ signed }) => signed);
     if (stored.length === 0) return new RealmLog(store, verify, trust);
     // The genesis comes first. It was trusted when it was stored.
     const log = new RealmLog(store, verify, { topic: stored[0]!.id.toString() });
@@ -154,22 +153,9 @@ export class RealmLog {
   /** Takes events from elsewhere: in any order, any number of times. */
   offer(events: readonly SignedEvent[]): Offered {
     const offer = new Offer();
-    const fresh = new Map<EventKey, SignedEvent>();
-    for (const signed of events) {
-      const key = keyOf(signed.id);
-      const topic = this.#open?.topic;
-      if (topic?.at(key) !== undefined) offer.known++;
-      else if (topic !== undefined && !topicOf(signed).equals(topic.id)) {
-        offer.refuse(signed, "corrupt", `event ${signed.id} is of another topic`);
-      } else if (this.#aside.has(key)) fresh.set(key, signed); // verified before
-      else if (!fresh.has(key) && this.#isSigned(signed, offer)) fresh.set(key, signed);
-    }
+    const fresh = this.#intake.sift(events, this.#open?.topic, offer);
     if (this.#open === undefined) this.#found(fresh, offer);
-    if (this.#open !== undefined) {
-      for (const [key, signed] of fresh) this.#aside.put(key, signed);
-      this.#takeAside(this.#open, fresh, offer);
-      this.#aside.trim();
-    }
+    if (this.#open !== undefined) this.#intake.take(fresh, this.#rules(this.#open, offer), offer);
     return offer.done();
   }
 
@@ -206,7 +192,7 @@ export class RealmLog {
   flush(wallMs: number): readonly SignedEvent[] {
     if (this.#pending.size === 0) return [];
     const events = [...this.#pending.values()];
-    this.store.write(events.map((signed) => storeOp({ signed, atMs: wallMs })));
+    this.store.write(events.map((signed) => this.#events.storeOp({ signed, atMs: wallMs })));
     this.#pending.clear();
     return events.filter(({ id }) => this.#open!.topic.isKept(this.#open!.topic.get(id)!));
   }
@@ -232,7 +218,7 @@ export class RealmLog {
   /** When a durable event was stored here, in milliseconds since 1970. */
   storedAtMs(id: CID): number | undefined {
     const event = this.topic?.get(id);
-    return event && loadEvent(this.store, event)?.atMs;
+    return event && this.#events.load(event)?.atMs;
   }
 
   /** The manifest in force. */
@@ -251,16 +237,6 @@ export class RealmLog {
       if (said.kind === "manifest" && said.problem === undefined) max = Math.max(max, said.version);
     }
     return max;
-  }
-
-  #isSigned(signed: SignedEvent, offer: Offer): boolean {
-    try {
-      verifyEventSync(signed, this.verify);
-      return true;
-    } catch (error) {
-      offer.fail(signed, error);
-      return false;
-    }
   }
 
   /** Looks for the genesis that this node trusts. */
@@ -302,82 +278,13 @@ export class RealmLog {
     this.#pending.set(topic.genesis.key, signed);
   }
 
-  /** Takes what fits of what came, and of what is aside, until nothing more does. */
-  #takeAside(open: Open, fresh: ReadonlyMap<EventKey, SignedEvent>, offer: Offer): void {
-    const lamportOf = (key: EventKey) => this.#aside.get(key)?.event.lamport ?? 0;
-    let arrived = [...fresh.keys()];
-    let next = arrived;
-    while (next.length > 0) {
-      const from = offer.accepted.length;
-      next.sort((a, b) => lamportOf(a) - lamportOf(b));
-      for (const key of next) this.#take(open, key, offer);
-      const entered = offer.accepted.slice(from);
-      const isNewSay = entered.some(({ event }) => SAYS.includes(controlKindOf(event.type)));
-      arrived = [...arrived, ...entered.map(({ id }) => keyOf(id))];
-      next = isNewSay
-        ? [...this.#aside.keys()]
-        : [...new Set(arrived.flatMap((key) => [...this.#aside.waitingFor(key)]))];
-      arrived = [];
-    }
-    for (const [key, signed] of fresh) {
-      if (!this.#aside.has(key)) continue;
-      const { missing } = this.#needs(open, signed);
-      offer.miss(missing);
-      if (missing.length > 0) continue;
-      const author = formatPublicKey(signed.event.author);
-      offer.refuse(signed, "refused", `${author} has no say in ${signed.event.type}`);
-    }
-  }
-
-  /** Takes one event and its ancestors from aside, unless it has to wait. */
-  #take(open: Open, key: EventKey, offer: Offer): void {
-    const signed = this.#aside.get(key);
-    if (signed === undefined) return;
-    const { missing, ancestors } = this.#needs(open, signed);
-    this.#aside.waitFor(key, missing[0]);
-    const { author, type } = signed.event;
-    if (missing.length > 0 || !open.standing.mayWrite(author, type)) return;
-    for (const next of [...ancestors, signed]) {
-      this.#aside.drop(keyOf(next.id));
-      if (!this.#enter(open, next, offer)) return; // what needs it will never fit
-    }
-  }
-
-  /**
-   * What an event needs that is not in the topic: aside, in order, or nowhere here. Of what is
-   * nowhere it is enough to know one: to walk through all that is aside for each event that is
-   * would take the time that a peer likes.
-   */
-  #needs(
-    open: Open,
-    signed: SignedEvent,
-  ): { missing: readonly CID[]; ancestors: readonly SignedEvent[] } {
-    const missing = new Map<EventKey, CID>();
-    const found = new Map<EventKey, SignedEvent>();
-    const queue = [signed];
-    for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-      const known = this.#aside.missingOf(keyOf(next.id));
-      if (known !== undefined && this.#isNowhere(open, keyOf(known))) {
-        return { missing: [known], ancestors: [] };
-      }
-      const { parents, prev } = next.event;
-      for (const id of prev === null ? parents : [...parents, prev]) {
-        const key = keyOf(id);
-        if (open.topic.at(key) !== undefined || found.has(key)) continue;
-        const aside = this.#aside.get(key);
-        if (aside === undefined) missing.set(key, id);
-        else {
-          found.set(key, aside);
-          queue.push(aside);
-        }
-      }
-    }
-    const ancestors = [...found.values()].sort((a, b) => a.event.lamport - b.event.lamport);
-    return { missing: [...missing.values()], ancestors };
-  }
-
-  #isNowhere(open: Open, key: EventKey): boolean {
-    return open.topic.at(key) === undefined && !this.#aside.has(key);
+  #rules(open: Open, offer: Offer): IntakeRules {
+    return {
+      topic: open.topic,
+      mayEnter: ({ event: { author, type } }) => open.standing.mayWrite(author, type),
+      enter: (signed) => this.#enter(open, signed, offer),
+      givesSay: (type) => SAYS.includes(controlKindOf(type)),
+    };
   }
 
   /** Puts an event into the topic; false when it can never be there. */
@@ -449,7 +356,7 @@ export class RealmLog {
   #read(event: TopicEvent): SignedEvent {
     const pending = this.#pending.get(event.key);
     if (pending !== undefined) return pending;
-    const stored = loadEvent(this.store, event);
+    const stored = this.#events.load(event);
     if (stored === undefined) {
       throw new RealmError("corrupt", `Cannot read event ${event.id}: it is gone from the store`);
     }

@@ -12,7 +12,7 @@ import {
 } from "../kernel/event.ts";
 import type { Store, StoreOp } from "../kernel/ports.ts";
 import { MemoryStore } from "../store/memory_store.ts";
-import { ASIDE_MAX } from "./aside.ts";
+import { ASIDE_MAX } from "../kernel/aside.ts";
 import { controlContent, type ControlEvent, createControlGenesis } from "./control_event.ts";
 import type { RealmLog, Refusal } from "./realm_log.ts";
 import {

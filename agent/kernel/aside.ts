@@ -4,9 +4,9 @@
  *
  * @module
  */
-import type { CID } from "../kernel/canonical.ts";
-import type { SignedEvent } from "../kernel/event.ts";
-import { type EventKey, keyOf } from "../kernel/topic.ts";
+import type { CID } from "./canonical.ts";
+import type { SignedEvent } from "./event.ts";
+import { type EventKey, keyOf } from "./topic.ts";
 
 /** Events set aside, and their bytes together; the oldest are dropped for new ones. */
 export const ASIDE_MAX = 1_024;

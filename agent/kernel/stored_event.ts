@@ -1,0 +1,67 @@
+/**
+ * Events in a store: `PREFIX` `event/LAMPORT/CID`, so that a scan gives them in their order, with
+ * the event, its signature and the time at which it was stored.
+ *
+ * @module
+ */
+import { type CborValue, type CID, decodeCanonical, encodeCanonical } from "./canonical.ts";
+import { RealmError } from "./error.ts";
+import { decodeSigned, encodeSigned, type SignedEvent } from "./event.ts";
+import type { Store, StoreOp } from "./ports.ts";
+import type { TopicEvent } from "./topic.ts";
+
+/** Hex digits of the greatest lamport. */
+const LAMPORT_DIGITS = 14;
+
+/** An event, and when it was stored: milliseconds since 1970. */
+export interface StoredEvent {
+  readonly signed: SignedEvent;
+  readonly atMs: number;
+}
+
+/** The events of one topic: where in a store they are. */
+export class StoredEvents {
+  /** `prefix` ends in a slash, and nothing else of the store's begins with it and `event/`. */
+  constructor(readonly store: Store, readonly prefix: string) {}
+
+  /** What stores an event. */
+  storeOp({ signed, atMs }: StoredEvent): StoreOp {
+    return {
+      put: this.#key(signed.event.lamport, signed.id),
+      value: encodeCanonical([encodeSigned(signed), Math.trunc(atMs)]),
+    };
+  }
+
+  /** Every event, in order. Throws RealmError `corrupt`, also for one that is not the one named. */
+  *all(): Generator<StoredEvent, void> {
+    for (const [key, value] of this.store.scan(`${this.prefix}event/`)) {
+      const stored = decode(value);
+      const { event: { lamport }, id } = stored.signed;
+      if (key !== this.#key(lamport, id)) throw corrupt("it is not the one of its name");
+      yield stored;
+    }
+  }
+
+  /** One event. Throws RealmError `corrupt`. */
+  load({ lamport, id }: Pick<TopicEvent, "lamport" | "id">): StoredEvent | undefined {
+    const value = this.store.get(this.#key(lamport, id));
+    return value && decode(value);
+  }
+
+  #key(lamport: number, id: CID): string {
+    return `${this.prefix}event/${lamport.toString(16).padStart(LAMPORT_DIGITS, "0")}/${id}`;
+  }
+}
+
+function decode(value: Uint8Array): StoredEvent {
+  const pair = decodeCanonical(value);
+  const [encoded, atMs] = Array.isArray(pair) ? pair as CborValue[] : [];
+  if (!(encoded instanceof Uint8Array) || typeof atMs !== "number") {
+    throw corrupt("not an event and its time");
+  }
+  return { signed: decodeSigned(encoded), atMs };
+}
+
+function corrupt(problem: string): RealmError {
+  return new RealmError("corrupt", `Cannot read stored event: ${problem}`);
+}
