@@ -82,6 +82,17 @@ export function decodeCanonical(bytes: Uint8Array): CborValue {
   return value;
 }
 
+/** Whether bytes are one value in canonical form. */
+export function isCanonical(bytes: Uint8Array): boolean {
+  try {
+    decodeCanonical(bytes);
+    return true;
+  } catch (error) {
+    if (error instanceof RealmError) return false;
+    throw error;
+  }
+}
+
 /** The CID (version 1, dag-cbor, sha2-256) of canonical bytes. */
 export function cidOf(bytes: Uint8Array): CID {
   return cidOfDigest(sha256(bytes));

@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { decodeCanonical } from "../../kernel/canonical.ts";
-import { RealmError } from "../../kernel/error.ts";
+import { isCanonical } from "../../kernel/canonical.ts";
 import { sha256 } from "@noble/hashes/sha2.js";
 import type { VerifySync } from "../../kernel/verify.ts";
 import { textOf } from "../../kernel/byte_string.ts";
@@ -163,14 +162,4 @@ function giveEntries({ memory, pay }: Call, to: number, entries: readonly Entry[
   }
   memory.setU32(to, list);
   memory.setU32(to + 4, entries.length);
-}
-
-function isCanonical(data: Uint8Array): boolean {
-  try {
-    decodeCanonical(data);
-    return true;
-  } catch (error) {
-    if (error instanceof RealmError) return false;
-    throw error;
-  }
 }

@@ -16,7 +16,7 @@ import { RealmError } from "../../kernel/error.ts";
 import type { VerifySync } from "../../kernel/verify.ts";
 import { LASTING } from "../../wasm/meter/lasting_names.ts";
 import { STACK_EXHAUSTED } from "../../wasm/meter/meter.ts";
-import { type CoreModule, coreModuleOf, refused } from "./core_module.ts";
+import { type CoreModule, coreModuleOf, refusedAs } from "./core_module.ts";
 import { GuestFault, trap } from "./fault.ts";
 import { GuestMemory, type Realloc } from "./guest_memory.ts";
 import {
@@ -32,6 +32,7 @@ import { FUEL_MAX, LIST_BYTES_MAX, STACK_BYTES } from "./prices.ts";
 const NAMESPACE = "realm:app/";
 const VERSION = "@0.1.0";
 const APPLY = `${NAMESPACE}applier${VERSION}#apply`;
+const refused = (why: string) => refusedAs("state-apply", why);
 
 /** What became of an event. Only `accepted` keeps what it wrote. */
 export type Verdict =

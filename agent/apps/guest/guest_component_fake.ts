@@ -1,0 +1,77 @@
+/**
+ * Components of an app in the text format, of any profile, for tests: the host's functions are there
+ * by their names with `$` before, and memory grows upwards from 4096.
+ *
+ * @module
+ */
+import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { EXPORT, type Profile } from "../contracts.ts";
+
+// See `component_fake.ts`.
+await parse("(module)");
+
+const FOLDER = new URL("../../../wit/realm-app-0.1.0/", import.meta.url);
+
+/** Parameters and result of each function, as a core module has them. */
+const FUNCTIONS: Readonly<Record<string, string>> = {
+  "state-read.get": "(param i32 i32 i32)",
+  "state-read.scan": "(param i32 i32 i32 i32 i32 i32)",
+  "state-write.put": "(param i32 i32 i32 i32)",
+  "params.get": "(param i32 i32 i32)",
+  "params.creator": "(param i32)",
+  "event.id": "(param i32)",
+  "event.author": "(param i32)",
+  "event.seq": "(result i64)",
+  "event.lamport": "(result i64)",
+  "event.kind": "(param i32)",
+  "identity.key": "(param i32)",
+  "crypto.sha256": "(param i32 i32 i32)",
+  "crypto.verify": "(param i32 i32 i32 i32 i32 i32) (result i32)",
+  "crypto.check-canonical": "(param i32 i32) (result i32)",
+  "log.write": "(param i32 i32 i32)",
+  "clock.now": "(result i64)",
+  "random.bytes": "(param i32 i32)",
+  "outbox.propose": "(param i32 i32 i32 i32 i32)",
+  "network.fetch": "(param i32 i32 i32 i32 i32 i32 i32 i32 i32)",
+};
+
+/**
+ * A component that imports what `uses` names (`state-read.get`) and has the core functions `bodies`,
+ * by the names of its profile's interface, each with its parameters and result: `(result i32) …`.
+ */
+export async function guestComponent(
+  profile: Profile,
+  uses: readonly string[],
+  bodies: Readonly<Record<string, string>>,
+  rest = "",
+): Promise<Uint8Array> {
+  const imports = uses.map((name) => {
+    const [of, fn] = name.split(".");
+    return `(import "realm:app/${of}@0.1.0" "${fn}" (func $${name} ${FUNCTIONS[name]}))`;
+  });
+  const exports = Object.entries(bodies).map(([name, body]) =>
+    `(func (export "realm:app/${EXPORT[profile]}@0.1.0#${name}") ${body})`
+  );
+  const binary = await parse(`(module ${imports.join("\n")}
+    (memory (export "memory") 2)
+    (global $top (mut i32) (i32.const 4096))
+    (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
+      (local $at i32)
+      (local.set $at (i32.and
+        (i32.add (global.get $top) (i32.sub (local.get $align) (i32.const 1)))
+        (i32.sub (i32.const 0) (local.get $align))))
+      (global.set $top (i32.add (local.get $at) (local.get $size)))
+      (local.get $at))
+    ${exports.join("\n")} ${rest})`);
+  const witSource = (await Promise.all(
+    ["context", "exports", "state", "worlds"].map(async (name) =>
+      (await Deno.readTextFile(new URL(`${name}.wit`, FOLDER))).replace(/^package .*$/m, "")
+    ),
+  )).join("\n");
+  const embedded = await componentEmbed({
+    binary,
+    witSource: `package realm:app@0.1.0;\n${witSource}`,
+    world: profile,
+  });
+  return await componentNew(embedded);
+}
