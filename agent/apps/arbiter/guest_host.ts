@@ -71,7 +71,7 @@ export interface BehaviorSurroundings extends Surroundings {
   event(): AppliedEvent | undefined;
   propose(kind: Uint8Array, payload: Uint8Array): Promise<Result<Uint8Array, Uint8Array>>;
   /** Answers only for hosts that were granted. */
-  fetch(request: GuestRequest): Promise<Result<GuestResponse, FetchFailure>>;
+  request(request: GuestRequest): Promise<Result<GuestResponse, FetchFailure>>;
 }
 
 /** The functions that may wait. */
@@ -129,7 +129,7 @@ export function hostOf(
     outbox: {
       propose: (kind: Uint8Array, payload: Uint8Array) => around.propose!(kind, payload),
     },
-    network: { fetch: (request: GuestRequest) => around.fetch!(request) },
+    network: { fetch: (request: GuestRequest) => around.request!(request) },
   };
   return Object.fromEntries(
     Object.entries(all).filter(([name]) => IMPORT[name]!.includes(profile))

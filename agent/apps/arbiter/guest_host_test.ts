@@ -25,7 +25,7 @@ function around(more: Partial<BehaviorSurroundings> = {}): BehaviorSurroundings 
     random: (length) => new Uint8Array(length).fill(4),
     event: () => undefined,
     propose: () => Promise.resolve({ tag: "ok", val: new Uint8Array(32) }),
-    fetch: () => Promise.resolve({ tag: "err", val: { tag: "denied" } }),
+    request: () => Promise.resolve({ tag: "err", val: { tag: "denied" } }),
     ...more,
   };
 }
@@ -163,7 +163,7 @@ Deno.test("a behavior waits for its events and requests, and asks to be woken", 
         seen.push([text(kind), text(payload)]);
         return { tag: "ok", val: new Uint8Array(32) };
       },
-      fetch: (request: GuestRequest) => {
+      request: (request: GuestRequest) => {
         seen.push(request);
         return Promise.resolve({ tag: "ok", val: { status: 204, headers: [], body: bytes("") } });
       },
