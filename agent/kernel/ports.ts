@@ -196,7 +196,7 @@ export interface Usage {
   readonly fuelUsed: number;
   readonly memoryBytes: number;
   readonly memoryBytesPeak: number;
-  /** Time the guest executed, without host calls and throttle sleeps. */
+  /** Time the guest can have executed, without waiting, disk and throttle sleeps. */
   readonly runningMs: number;
   readonly throttledMs: number;
   /** How often the guest was made to pause: throttled, or to let a neighbour run. */

@@ -30,14 +30,17 @@ const STACK_BYTES = 640 * 1024;
 /** Bytes of call depth for outlined loops, besides: they must not take from what a guest counts on. */
 const OUTLINE_BYTES = 128 * 1024;
 /**
- * Fuel per millisecond below which a guest did not get the processor. Baseline code executes
- * several hundred thousand; a slice counts as exceeded only by a guest that really ran.
+ * Fuel per millisecond of the slowest code; baseline code executes several hundred thousand. A
+ * guest that used less did not run for as long as the clock says: the machine was busy, a disk
+ * stalled, garbage was collected, or it was a neighbour that ran.
  */
-const FUEL_PER_MS_RUNNING = 20_000;
+const FUEL_PER_MS_MIN = 20_000;
 /** Host calls between two fuel checks at most: they take time that fuel does not measure. */
 const HOST_CALLS_MAX = 16;
-/** Past this many times the limit, a slice is exceeded however little fuel was used in it. */
-const SLICE_PATIENCE = 20;
+/** What one host call takes at most, where it was not held up. */
+const HOST_CALL_MS_MAX = 2;
+/** Bytes per millisecond that the slowest host call takes from a guest. */
+const HOST_BYTES_PER_MS_MIN = 100_000;
 
 /** Why an instance ended before its code did. */
 export type Ended =
@@ -157,13 +160,14 @@ export class Limiter {
   #fuelUsed = 0;
   #memoryBytes = 0;
   #refusedGrowths = 0;
-  /** Since the guest last returned to the host or waited in it. */
+  /** Since the guest last returned to the host or waited in it: time in which it can have run. */
   #sliceMs = 0;
-  #sliceFuel = 0;
   /** Since the guest last let its neighbours run. */
   #turnMs = 0;
   #runningSince: number | undefined;
   #hostCalls = 0;
+  /** What host calls since time was last booked can have taken. */
+  #hostMsMax = 0;
   /** Whether the last check found the bucket empty. */
   #throttled = false;
   readonly #waiting = new Set<() => void>();
@@ -233,8 +237,14 @@ export class Limiter {
     this.#runningSince = undefined;
   }
 
+  /** A host call takes so many bytes from the guest, which takes its time. */
+  hostTakes(bytes: number): void {
+    this.#hostMsMax += bytes / HOST_BYTES_PER_MS_MIN;
+  }
+
   /** After a host call: the next fuel check asks the host when there were many, or it is to end. */
   hostCalled(): void {
+    this.#hostMsMax += HOST_CALL_MS_MAX;
     if (++this.#hostCalls < HOST_CALLS_MAX && this.init.ledger.ending === END.none) return;
     this.#hostCalls = 0;
     if (this.#ended) return;
@@ -244,27 +254,32 @@ export class Limiter {
 
   /** A return to the host: a new slice begins. Turns, too, since others could run. */
   newSlice(): void {
-    this.#sliceMs = this.#sliceFuel = this.#turnMs = 0;
+    this.#sliceMs = this.#turnMs = 0;
   }
 
-  /** Books fuel and time since the last call. */
+  /**
+   * Books fuel and time since the last call. Of the time only as much as the guest can have used
+   * for what it did: who is to end for having run too long must have run, whatever else there was
+   * to do for the machine, or for this thread.
+   */
   #settle(): void {
     const used = this.#granted - this.fuel.value;
     this.#granted = this.fuel.value;
     if (used !== 0) {
       this.#fuelUsed += used;
-      this.#sliceFuel += used;
       this.init.bucket?.take(used);
       this.init.ledger.add("fuelUsed", used);
     }
     if (this.#runningSince !== undefined) {
       const now = this.init.now();
-      const ms = now - this.#runningSince;
+      const passedMs = now - this.#runningSince;
+      const ms = Math.min(passedMs, used / FUEL_PER_MS_MIN + this.#hostMsMax);
       this.#runningSince = now;
       this.#sliceMs += ms;
-      this.#turnMs += ms;
+      this.#turnMs += passedMs; // whoever held the thread: it is others' turn
       this.init.ledger.add("runningMs", ms);
     }
+    this.#hostMsMax = 0;
   }
 
   #limit(code: ErrorCode, message: string): void {
@@ -282,10 +297,7 @@ export class Limiter {
       this.#limit("out-of-fuel", `it used its ${limits.fuelMax} fuel`);
     }
     const epoch = limits.epochTimeoutMs;
-    if (
-      epoch !== undefined && this.#sliceMs > epoch &&
-      (this.#sliceFuel > epoch * FUEL_PER_MS_RUNNING || this.#sliceMs > epoch * SLICE_PATIENCE)
-    ) {
+    if (epoch !== undefined && this.#sliceMs > epoch) {
       this.#limit(
         "epoch-timeout",
         `it ran ${
@@ -366,6 +378,7 @@ export class Limiter {
    */
   readonly grow = (kind: number, units: number): 0 | 1 => {
     const bytes = units * (kind === 0 ? PAGE_BYTES : TABLE_ELEMENT_BYTES);
+    this.#hostMsMax += HOST_CALL_MS_MAX;
     if (this.charge(bytes)) return 0;
     this.#refusedGrowths++;
     this.init.ledger.add("refusedGrowths", 1);

@@ -21,6 +21,79 @@ const GUEST = new Uint8Array([
   0x0e, 0x00, 0x03, 0x40, 0x20, 0x00, 0x41, 0x01, 0x6b, 0x22, 0x00, 0x0d, 0x00, 0x0b, 0x0b, // spin(n): 5 a turn
 ].slice());
 
+/** An instance that runs as a test says, on the test's clock, and shares its Worker with others. */
+function actor(clock: { ms: number }, epochTimeoutMs: number) {
+  const limits: Limits = { memoryBytesMax: MIB, epochTimeoutMs };
+  const now = () => clock.ms;
+  const limiter = new Limiter({
+    limits,
+    ledger: new Ledger(),
+    bucket: undefined,
+    now,
+    shared: true,
+  });
+  limiter.newSlice();
+  return {
+    limiter,
+    /** It executes `fuel`, in `ms` of the clock, up to a fuel check; whether it may go on. */
+    run(fuel: number, ms: number): boolean {
+      clock.ms += ms;
+      limiter.fuel.value -= fuel;
+      return limiter.tick() !== 1;
+    },
+    get code() {
+      return limiter.ended?.kind === "limit" ? limiter.ended.code : undefined;
+    },
+  };
+}
+
+Deno.test("Limiter blames nobody for time in which the machine did something else", () => {
+  const clock = { ms: 0 };
+  const guest = actor(clock, 200);
+  guest.limiter.enter();
+  // It executes more than enough to be believed, and then does not get the processor.
+  assert.ok(guest.run(10_000_000, 20));
+  for (let i = 0; i < 10; i++) assert.ok(guest.run(100_000, 60_000), "a slice, and a minute lost");
+  // A host call that a busy disk holds up is not the guest's running time either.
+  clock.ms += 60_000;
+  guest.limiter.hostCalled();
+  assert.ok(guest.run(1_000, 0));
+  assert.equal(guest.code, undefined);
+});
+
+Deno.test("Limiter blames nobody for the time of a neighbour that is resumed in the same breath", () => {
+  const clock = { ms: 0 };
+  const [innocent, spinner] = [actor(clock, 50), actor(clock, 200)];
+  // Both are resumed before either runs: the one that spins runs while the other is said to.
+  for (let turn = 0; turn < 100 && spinner.code === undefined; turn++) {
+    spinner.limiter.enter();
+    innocent.limiter.enter();
+    for (let slice = 0; slice < 2 && spinner.run(262_144, 10); slice++);
+    if (spinner.code === undefined) assert.ok(innocent.run(250_000, 0), "it is blamed");
+  }
+  assert.equal(spinner.code, "epoch-timeout");
+  assert.equal(innocent.code, undefined);
+});
+
+Deno.test("Limiter ends who computes, or calls the host without end, once its time is over", () => {
+  for (const [fuel, calls] of [[262_144, 0], [1_000, 16]] as const) {
+    const clock = { ms: 0 };
+    const guest = actor(clock, 200);
+    guest.limiter.enter();
+    let may = true;
+    while (may) {
+      assert.ok(clock.ms < 300, "it goes on for ever");
+      for (let i = 0; i < calls; i++) {
+        clock.ms += 5 / calls;
+        guest.limiter.hostCalled();
+      }
+      may = guest.run(fuel, calls > 0 ? 0 : 5);
+    }
+    assert.equal(guest.code, "epoch-timeout");
+    assert.ok(clock.ms > 200);
+  }
+});
+
 /** An instance of GUEST under limits, on real time. */
 function guest(limits: Partial<Limits>, options: { shared?: boolean } = {}) {
   const ledger = new Ledger();

@@ -163,6 +163,7 @@ function lowerWaiting(site: Site, isBounded: boolean): object {
       return wait(owner, error.promise, args);
     } finally {
       settled = undefined;
+      owner.limiter.hostTakes(liftedBytes);
       owner.limiter.hostCalled();
     }
   };
@@ -295,6 +296,7 @@ export function lowered(name: string, site: Site): object {
       throw ending(error, limiter);
     } finally {
       if (isTimed) limiter.enter();
+      limiter.hostTakes(liftedBytes);
       limiter.hostCalled();
     }
   };

@@ -117,7 +117,9 @@ export class CallBorder implements Border {
   }
 
   lift(bytes: number, elements: number): void {
-    this.#lifted = countLifted(this.#lifted, bytes, elements);
+    const before = this.#lifted;
+    this.#lifted = countLifted(before, bytes, elements);
+    this.owner.init.limiter.hostTakes(this.#lifted - before);
   }
 
   takeOwn(resource: number, index: number): unknown {
