@@ -291,20 +291,26 @@ Deno.test("app build says what is wrong with the source", async () => {
 
 Deno.test("app build packs components of Rust, and none that may not be in an app", async () => {
   await inFolder(async (realm, folder) => {
-    const part = (name: string) => new URL(`../fixtures/${name}.wasm`, import.meta.url).pathname;
-    const asks = ["crypto", "event", "identity", "log", "params", "state-read", "state-write"];
-    const source = (apply: string) =>
-      `name = "poll"\nversion = "1.0.0"\ncapabilities = ${JSON.stringify([...asks, "clock"])}\n` +
-      `[components.state-apply]\nfile = "${part(apply)}"\n` +
-      `[components.state-propose]\nfile = "${part("poll-propose")}"\n`;
-    await Deno.mkdir(`${folder}/poll`);
-    await Deno.writeTextFile(`${folder}/poll/bundle.toml`, source("poll-apply"));
-    const { components } = await json(realm("app", "build", "poll", "--json"));
-    for (const [i, name] of ["poll-apply", "poll-propose"].entries()) {
-      const { digest } = await json(realm("inspect", part(name), "--json"));
-      assert.equal(components[i].sha256, digest, "a component is packed as it is");
+    const fixture = (name: string) => new URL(`../fixtures/${name}`, import.meta.url).pathname;
+    for (const app of ["counter", "poll"]) {
+      const file = `${folder}/${app}.bundle`;
+      const words = ["app", "build", fixture(`apps/${app}`), "--output", file, "--json"];
+      const { components } = await json(realm(...words));
+      assert.equal(components.length, app === "poll" ? 4 : 3);
+      for (const { role, sha256 } of components) {
+        const { digest } = await json(
+          realm("inspect", fixture(`apps/${app}/${role}.wasm`), "--json"),
+        );
+        assert.equal(sha256, digest, "a component is packed as it is");
+      }
+      assert.equal((await json(realm("app", "check", file, "--json"))).name, app);
     }
-    for (const name of ["clock-apply", "socket-apply", "mean-apply", "poll-propose"]) {
+    const source = (part: string) =>
+      `name = "poll"\nversion = "1.0.0"\n` +
+      `capabilities = ["clock", "event", "identity", "state-read", "state-write"]\n` +
+      `[components.state-apply]\nfile = "${fixture(part)}.wasm"\n`;
+    await Deno.mkdir(`${folder}/poll`);
+    for (const name of ["clock-apply", "socket-apply", "mean-apply", "apps/poll/state-propose"]) {
       await Deno.writeTextFile(`${folder}/poll/bundle.toml`, source(name));
       await fails(realm("app", "build", "poll"), "refused", /as state-apply/);
     }

@@ -10,25 +10,33 @@ import { StateApply } from "../agent/apps/guest/state_apply.ts";
 import { checkProfile, profilesOf } from "../agent/apps/profile.ts";
 import * as kernel from "../agent/apps/state.ts";
 import { inspect } from "../agent/runtime/inspect.ts";
-import { bytes32, type Context, fixture, guest, State } from "./app_guest.ts";
+import { appComponents, bytes32, type Context, fixture, guest, State } from "./app_guest.ts";
 
-const BYTES_MAX = 12 * 1024;
+const BYTES_MAX = 20 * 1024;
 
-Deno.test("parts of apps are of the profile that their names say, and small", () => {
+Deno.test("apps build, and their parts are of the profiles that their names say, and small", async () => {
   const expected = {
-    "counter-apply.wasm": ["event", "state-read", "state-write"],
-    "counter-propose.wasm": [],
-    "poll-apply.wasm": ["event", "state-read", "state-write"],
-    "poll-propose.wasm": ["identity", "state-read"],
-    "spy-apply.wasm": ["state-read", "state-write"],
+    "apps/counter/interaction.wasm": ["identity", "state-read", "ui"],
+    "apps/counter/state-apply.wasm": ["event", "state-read", "state-write"],
+    "apps/counter/state-propose.wasm": [],
+    "apps/poll/behavior.wasm": ["clock", "outbox", "state-read"],
+    "apps/poll/interaction.wasm": ["clock", "identity", "state-read", "ui"],
+    "apps/poll/state-apply.wasm": ["event", "state-read", "state-write"],
+    "apps/poll/state-propose.wasm": ["identity", "state-read"],
   };
-  for (const [file, imports] of Object.entries(expected)) {
-    const bytes = fixture(file.slice(0, -".wasm".length));
-    const profile = file.includes("-apply") ? "state-apply" : "state-propose";
-    assert.deepEqual(profilesOf(bytes), [profile], file);
-    assert.deepEqual(checkProfile(bytes, profile).imports, imports, file);
-    assert.ok(bytes.length <= BYTES_MAX, `${file} has ${bytes.length} bytes`);
+  const roles: string[] = [];
+  for (const app of ["counter", "poll"]) {
+    for (const [role, bytes] of await appComponents(app)) {
+      const file = `apps/${app}/${role}.wasm`;
+      roles.push(file);
+      assert.deepEqual(profilesOf(bytes), [role], file);
+      const { imports } = checkProfile(bytes, role);
+      assert.deepEqual(imports, expected[file as keyof typeof expected], file);
+      assert.ok(bytes.length <= BYTES_MAX, `${file} has ${bytes.length} bytes`);
+    }
   }
+  assert.deepEqual(roles.sort(), Object.keys(expected));
+  assert.deepEqual(profilesOf(fixture("spy-apply")), ["state-apply"], "spy-apply.wasm");
 });
 
 Deno.test("parts of apps that try what is forbidden are refused, by name and byte", () => {
@@ -45,7 +53,7 @@ Deno.test("parts of apps that try what is forbidden are refused, by name and byt
 });
 
 Deno.test("inspect() tells the profile of a part of an app, or why it has none", async () => {
-  const counter = await inspect(fixture("counter-apply"));
+  const counter = await inspect(fixture("apps/counter/state-apply"));
   assert.deepEqual(counter.profiles, [{ profile: "state-apply", capabilities: [] }]);
   assert.ok(counter.imports.every(({ provided }) => provided));
   const [mean] = (await inspect(fixture("mean-apply"))).profiles!;
@@ -76,8 +84,9 @@ function reason(call: () => unknown): string {
 
 Deno.test("counter adds up what it is given, in total and for each author", async () => {
   const [state, event] = [new State(), context()];
-  const { apply } = await guest("counter-apply", state, event);
-  const { propose } = await guest("counter-propose", state, event);
+  const parts = await appComponents("counter");
+  const { apply } = await guest(parts.get("state-apply")!, state, event);
+  const { propose } = await guest(parts.get("state-propose")!, state, event);
   const enc = new TextEncoder();
   const sums = new Map<string, bigint>();
   const one = fc.tuple(
@@ -111,8 +120,9 @@ Deno.test("counter adds up what it is given, in total and for each author", asyn
 
 Deno.test("poll counts the last vote of each key until its creator closes it", async () => {
   const [state, event] = [new State(), context()];
-  const { apply } = await guest("poll-apply", state, event);
-  const { propose } = await guest("poll-propose", state, event);
+  const parts = await appComponents("poll");
+  const { apply } = await guest(parts.get("state-apply")!, state, event);
+  const { propose } = await guest(parts.get("state-propose")!, state, event);
   const enc = new TextEncoder();
   const intend = (author: string, intent: string, input: string) => {
     event.author = bytes32(author);
@@ -122,7 +132,7 @@ Deno.test("poll counts the last vote of each key until its creator closes it", a
     });
   };
   const id = event.id;
-  const name = [...id].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const name = hex(id);
   const tally = () =>
     [0, 1, 2].map((option) => {
       const votes = state.map.get(`tally/${State.key(id)}/${String.fromCharCode(option)}`);
@@ -146,7 +156,8 @@ Deno.test("poll counts the last vote of each key until its creator closes it", a
     ["bob", "close", name, /^only who made the poll/],
     ["bob", "create", "Alone?\nyes", /^a question and 2 to 16 options/],
     ["bob", "create", "x".repeat(256), /longer than 255/],
-    ["bob", "burn", name, /^create, vote and close/],
+    ["bob", "create-until", "Tea?\nyes\nno", /^the time of its end/],
+    ["bob", "burn", name, /^create, create-until, vote and close/],
   ];
   for (const [author, intent, input, why] of refused) {
     assert.match(reason(() => intend(author, intent, input)), why);
@@ -156,8 +167,10 @@ Deno.test("poll counts the last vote of each key until its creator closes it", a
   event.kind = "close";
   assert.match(reason(() => apply!(id)), /^only who made the poll/);
   event.kind = "create";
-  for (const payload of [[], [4, 1], [0, 1, 65, 1, 65], [1, 65, 1, 65]]) {
-    assert.match(reason(() => apply!(Uint8Array.from(payload))), /^a question and/);
+  for (const payload of [[], [4, 1], [0, 1, 65, 1, 65], [1, 65, 1, 65], [1, 65, 1, 65, 1]]) {
+    const sent = Uint8Array.of(...number(0n), ...payload);
+    assert.match(reason(() => apply!(sent)), /^a question and/);
+    assert.match(reason(() => apply!(sent.subarray(1))), /^a question and/);
   }
   intend("ann", "close", name);
   assert.match(reason(() => intend("bob", "vote", `${name} 0`)), /^the poll is closed/);
@@ -166,9 +179,122 @@ Deno.test("poll counts the last vote of each key until its creator closes it", a
   assert.deepEqual(tally(), counted);
 });
 
+const hex = (bytes: Uint8Array) =>
+  [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+Deno.test("counter shows the sums, and its buttons and field mean to add", async () => {
+  const [state, event] = [new State(), context()];
+  const { render, handle } = await guest(
+    (await appComponents("counter")).get("interaction")!,
+    state,
+    event,
+  );
+  assert.equal(render!()[2]!.text, "total 0, of which you added 0");
+  state.map.set("total", number(2n ** 64n - 1n));
+  state.map.set(`author/${State.key(event.author)}`, number(1207n));
+  const tree = render!();
+  assert.equal(tree[2]!.text, "total 18446744073709551615, of which you added 1207");
+  const intents = [
+    handle!({ tag: "press", val: tree.find(({ text }) => text === "+10")!.id }),
+    handle!({ tag: "submit", val: [tree.find(({ kind }) => kind === "field")!.id, " 42 "] }),
+    handle!({ tag: "key", val: "+" }),
+  ];
+  assert.deepEqual(
+    intents.map(([{ name, input } = assert.fail()]) => [text(name), text(input)]),
+    [["add", "10"], ["add", "42"], ["add", "1"]],
+  );
+  assert.deepEqual(handle!({ tag: "key", val: "x" }), []);
+});
+
+/** A state with polls by name: creator, whether closed, time of the end, question and options. */
+function withPolls(polls: Record<string, [string, boolean, bigint, ...string[]]>): State {
+  const state = new State();
+  for (const [name, [creator, isClosed, until, ...texts]] of Object.entries(polls)) {
+    const said = texts.flatMap((text) => [text.length, ...State.bytes(text)]);
+    state.map.set(
+      `poll/${State.key(bytes32(name))}`,
+      Uint8Array.of(...bytes32(creator), isClosed ? 1 : 0, ...number(until), ...said),
+    );
+  }
+  return state;
+}
+
+Deno.test("poll shows the polls with their votes, and what may be done with each", async () => {
+  const state = withPolls({
+    a: ["ann", false, 0n, "Tea?", "yes", "no"],
+    b: ["bob", false, 0n, "Cake?", "yes", "no", "\xff"],
+    c: ["ann", true, 0n, "Milk?", "yes", "no"],
+  });
+  for (const [poll, option, votes] of [["a", 1, 3n], ["c", 0, 12n]] as const) {
+    const name = State.key(bytes32(poll));
+    state.map.set(`tally/${name}/${String.fromCharCode(option)}`, number(votes));
+    state.map.set(`vote/${name}/${State.key(bytes32("ann"))}`, Uint8Array.of(option));
+  }
+  const event = { ...context(), now: 1000 };
+  const { render, handle } = await guest(
+    (await appComponents("poll")).get("interaction")!,
+    state,
+    event,
+  );
+  const tree = render!();
+  const texts = (kind: string) => tree.filter((n) => n.kind === kind).map((n) => n.text).sort();
+  assert.deepEqual(texts("heading"), ["Polls"]);
+  assert.deepEqual(texts("text"), ["Cake?", "Milk? (closed)", "Tea?", "no: 0", "yes: 12 (yours)"]);
+  assert.deepEqual(texts("button"), [
+    "close",
+    "no: 0",
+    "no: 3 (yours)",
+    "yes: 0",
+    "yes: 0",
+    "\ufffd: 0",
+  ]);
+  for (const [i, { parent }] of tree.entries()) assert.ok(parent < i || i === 0);
+
+  const said = (input: Parameters<NonNullable<typeof handle>>[0]) =>
+    handle!(input).map(({ name, input }) => [text(name), text(input)]);
+  const button = (label: string) => tree.find((node) => node.text === label)!.id;
+  const name = hex(bytes32("a"));
+  assert.deepEqual(said({ tag: "press", val: button("no: 3 (yours)") }), [["vote", `${name} 1`]]);
+  assert.deepEqual(said({ tag: "press", val: button("close") }), [["close", name]]);
+  assert.deepEqual(said({ tag: "press", val: "burn all" }), []);
+  const asked = "Tea? ; yes; no";
+  assert.deepEqual(said({ tag: "submit", val: ["ask", asked] }), [["create", "Tea?\nyes\nno"]]);
+  assert.deepEqual(
+    said({ tag: "submit", val: ["ask-10", asked] }),
+    [["create-until", "601000\nTea?\nyes\nno"]],
+  );
+});
+
+Deno.test("poll's behavior closes polls whose time has come, and asks for the next time", async () => {
+  const state = withPolls({
+    never: ["ann", false, 0n, "1?", "yes", "no"],
+    past: ["ann", false, 900n, "2?", "yes", "no"],
+    now: ["bob", false, 1000n, "3?", "yes", "no"],
+    done: ["ann", true, 500n, "4?", "yes", "no"],
+    soon: ["ann", false, 2000n, "5?", "yes", "no"],
+    later: ["ann", false, 3000n, "6?", "yes", "no"],
+  });
+  const closed: string[] = [];
+  const event: Context = {
+    ...context(),
+    now: 1000,
+    propose(kind, payload) {
+      closed.push(`${text(kind)} ${hex(payload)}`);
+      // One of them it may not close: the others are closed all the same.
+      if (closed.length === 1) throw Object.assign(new Error(), { payload: State.bytes("no") });
+      return bytes32("event");
+    },
+  };
+  const { wake } = await guest((await appComponents("poll")).get("behavior")!, state, event);
+  assert.equal(wake!("event"), 2000n);
+  assert.deepEqual(closed.sort(), ["now", "past"].map((n) => `close ${hex(bytes32(n))}`).sort());
+  state.map.clear();
+  assert.equal(wake!("time"), undefined);
+});
+
 Deno.test("spy sees all of the state that it is linked with, key by key and by scans", async () => {
   const state = new State();
-  const { apply } = await guest("spy-apply", state, context());
+  const { apply } = await guest(fixture("spy-apply"), state, context());
   for (let n = 0; n < 150; n++) state.map.set(`k${n}`, State.bytes("v"));
   apply!(State.bytes("k7\nnothing"));
   const lines = text(state.map.get("saw")!).trim().split("\n");
@@ -182,7 +308,7 @@ Deno.test("counter and poll give the kernel the verdicts and the state that they
   const polls = ["p0", "p1"].map(bytes32);
   const texts = [[4, 84, 101, 97, 63, 1, 121, 1, 110], [1, 63, 1, 65, 1, 66, 1, 67], [1, 65]];
   const payloads: Record<string, fc.Arbitrary<Uint8Array>> = {
-    create: fc.constantFrom(...texts).map((text) => Uint8Array.from(text)),
+    create: fc.constantFrom(...texts).map((text) => Uint8Array.of(...number(0n), ...text)),
     vote: fc.tuple(fc.constantFrom(...polls), fc.nat(4)).map(([poll, n]) =>
       Uint8Array.of(...poll, n)
     ),
@@ -205,13 +331,14 @@ Deno.test("counter and poll give the kernel the verdicts and the state that they
   const seen = new Set<string>();
   for (
     const [name, kinds] of [
-      ["counter-apply", ["add", "add", "other"]],
-      ["poll-apply", ["create", "vote", "vote", "vote", "close", "other"]],
+      ["counter", ["add", "add", "other"]],
+      ["poll", ["create", "vote", "vote", "vote", "close", "other"]],
     ] as const
   ) {
     const [plain, event] = [new State(), context()];
-    const glue = await guest(name, plain, event);
-    const direct = await StateApply.load(fixture(name), SETTING, () => false);
+    const component = (await appComponents(name)).get("state-apply")!;
+    const glue = await guest(component, plain, event);
+    const direct = await StateApply.load(component, SETTING, () => false);
     let state = kernel.State.EMPTY;
     for (const [seq, each] of fc.sample(events([...kinds]), 120).entries()) {
       const before = new Map(plain.map);

@@ -6,6 +6,11 @@
  */
 import { $init, generate } from "@bytecodealliance/jco-transpile/component";
 import { createHash } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import type { Role } from "../agent/apps/bundle.ts";
+import { buildBundle } from "../agent/bundle_builder.ts";
+import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
+import { keyPairOf, signerOf } from "../agent/kernel/verify.ts";
 
 const FIXTURES = new URL("../fixtures/", import.meta.url);
 
@@ -14,11 +19,23 @@ export function fixture(name: string): Uint8Array {
   return Deno.readFileSync(new URL(`${name}.wasm`, FIXTURES));
 }
 
+/** The components of `fixtures/apps/NAME`, as they are in its bundle, by role. */
+export async function appComponents(name: string): Promise<ReadonlyMap<Role, Uint8Array>> {
+  const folder = fileURLToPath(new URL(`apps/${name}`, FIXTURES));
+  const keys = await keyPairOf(new Uint8Array(32).fill(7), webCryptoBackend());
+  const signer = signerOf(keys, webCryptoBackend());
+  return (await buildBundle(folder, signer, webCryptoBackend())).packed.components;
+}
+
 /** The event that is applied, and who looks. */
 export interface Context {
   author: Uint8Array;
   kind: string;
   id: Uint8Array;
+  /** Milliseconds since 1970; 0 unless given. */
+  now?: number;
+  /** What a behavior proposes; an error is thrown. */
+  propose?(kind: Uint8Array, payload: Uint8Array): Uint8Array;
 }
 
 /** A map of bytes. */
@@ -41,18 +58,27 @@ export interface Guest {
     intent: Uint8Array,
     input: Uint8Array,
   ): { readonly kind: Uint8Array; readonly payload: Uint8Array }[];
+  render?(): { parent: number; kind: string; text: string; id: string }[];
+  handle?(
+    input: { tag: "press" | "key"; val: string } | { tag: "submit"; val: [string, string] },
+  ): { readonly name: Uint8Array; readonly input: Uint8Array }[];
+  wake?(cause: "started" | "event" | "time"): bigint | undefined;
 }
 
 /** An instance of a part of an app, which is bound to a state and looks at the context. */
-export async function guest(name: string, state: State, context: Context): Promise<Guest> {
+export async function guest(
+  component: Uint8Array,
+  state: State,
+  context: Context,
+): Promise<Guest> {
   await $init;
-  const { files } = await generate(fixture(name), {
-    name,
+  const { files } = await generate(component, {
+    name: "guest",
     instantiation: { tag: "sync" },
     noTypescript: true,
     noNodejsCompat: true,
   });
-  const glue = new TextDecoder().decode(find(files, `${name}.js`));
+  const glue = new TextDecoder().decode(find(files, "guest.js"));
   const { instantiate } = await import(`data:text/javascript,${encodeURIComponent(glue)}`);
   const imports = {
     "realm:app/state-read": {
@@ -75,10 +101,14 @@ export async function guest(name: string, state: State, context: Context): Promi
       lamport: () => 0n,
     },
     "realm:app/identity": { key: () => context.author },
+    "realm:app/clock": { now: () => BigInt(context.now ?? 0) },
+    "realm:app/outbox": {
+      propose: (kind: Uint8Array, payload: Uint8Array) => context.propose!(kind, payload),
+    },
   };
   const core = (file: string) => new WebAssembly.Module(find(files, file) as BufferSource);
   const instance = instantiate(core, imports);
-  return instance.applier ?? instance.proposer;
+  return instance.applier ?? instance.proposer ?? instance.view ?? instance.bot;
 }
 
 function find(files: readonly (readonly [string, Uint8Array])[], name: string): Uint8Array {

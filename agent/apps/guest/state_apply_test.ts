@@ -353,8 +353,8 @@ Deno.test("counter and poll come to the same by our code and by the ordinary glu
       "",
     ]],
     poll: [
-      ["create", "\x02ok\x03yes\x02no"],
-      ["create", "\x02ok"],
+      ["create", "\0".repeat(8) + "\x02ok\x03yes\x02no"],
+      ["create", "\0".repeat(8) + "\x02ok"],
       ["vote", name + "\x01"],
       ["vote", name + "\0"],
       ["vote", name + "\x09"],
@@ -364,7 +364,7 @@ Deno.test("counter and poll come to the same by our code and by the ordinary glu
   };
   for (const [app, events] of Object.entries(apps)) {
     const component = await Deno.readFile(
-      new URL(`../../../fixtures/${app}-apply.wasm`, import.meta.url),
+      new URL(`../../../fixtures/apps/${app}/state-apply.wasm`, import.meta.url),
     );
     let state = State.EMPTY;
     for (const [kind, payload] of events) {
