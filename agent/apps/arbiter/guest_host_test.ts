@@ -66,7 +66,7 @@ Deno.test("hostOf() has exactly the functions of the matrix for each profile", (
 });
 
 Deno.test("the fixture counter turns an intent into an event, or says why not", async () => {
-  const guest = await load(await fixture("counter-propose"), "state-propose");
+  const guest = await load(await fixture("apps/counter/state-propose"), "state-propose");
   const propose = (intent: string, input: string) =>
     guest.call("propose", bytes(intent), bytes(input)) as { tag: string; val: unknown };
   assert.deepEqual(propose("add", "5"), {
@@ -80,17 +80,18 @@ Deno.test("the fixture poll reads the state and the key that proposes", async ()
   const name = "ab".repeat(32);
   const key = bytes("poll/" + "\xab".repeat(32));
   const journal = State.EMPTY.journal();
-  journal.put(key, Uint8Array.of(...new Uint8Array(32).fill(9), 0, 2));
+  const asked = bytes("\0".repeat(9) + "\x02ok\x03yes\x02no");
+  journal.put(key, Uint8Array.of(...new Uint8Array(32).fill(9), ...asked));
   const open = journal.commit();
   let state = State.EMPTY;
   const surroundings = around({ state: () => state });
-  const guest = await load(await fixture("poll-propose"), "state-propose", surroundings);
+  const guest = await load(await fixture("apps/poll/state-propose"), "state-propose", surroundings);
   const close = () => guest.call("propose", bytes("close"), bytes(name)) as { val: Uint8Array };
   assert.equal(text(close().val), "there is no such poll");
   state = open;
   assert.deepEqual(close().val, [{ kind: bytes("close"), payload: new Uint8Array(32).fill(0xab) }]);
   const other = await load(
-    await fixture("poll-propose"),
+    await fixture("apps/poll/state-propose"),
     "state-propose",
     around({ state: () => open, key: new Uint8Array(32) }),
   );
