@@ -210,12 +210,15 @@ export function byBytes(a: CID, b: CID): number {
   return a.bytes.length - b.bytes.length;
 }
 
-const KEYS = "author keyEpoch lamport parents payload prev seq topic type v";
+const KEYS = new Set(
+  "author keyEpoch lamport parents payload prev seq topic type v".split(" "),
+);
 
 function check(value: unknown): asserts value is Event {
   const isMap = typeof value === "object" && value !== null && !Array.isArray(value);
-  if (!isMap || Object.keys(value).sort().join(" ") !== KEYS) {
-    throw corrupt(`wanted a map with the keys ${KEYS}`);
+  const keys = isMap ? Object.keys(value) : [];
+  if (keys.length !== KEYS.size || !keys.every((key) => KEYS.has(key))) {
+    throw corrupt(`wanted a map with the keys ${[...KEYS].join(" ")}`);
   }
   const { v, topic, author, seq, prev, parents, lamport, keyEpoch, type } = value as Record<
     string,
