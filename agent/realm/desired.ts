@@ -1,29 +1,14 @@
 /**
  * What one node should run: the replicas that a manifest, the operators' overrides and the live
- * nodes give it. Every node computes the same answer for every other, with no leader.
- *
- * How many replicas a component has:
- *
- * - A route under a node's name wants its `replicas` on that node; one under `tag:NAME` wants them
- *   in total over the live nodes with the tag. Several routes of one component do not add up: a
- *   node runs the greatest number that any of them wants there.
- * - Without a route, `placement` wants its replicas in total over the live nodes that have all of
- *   its tags.
- * - A command without route and placement runs once, somewhere. A request handler without both
- *   does not run: nothing could reach it.
- *
- * Totals are divided by rendezvous hashing
- * (https://en.wikipedia.org/wiki/Rendezvous_hashing): nodes are ranked by the hash of component
- * and node, and each gets its even share, the first ones one more. A node that goes or comes moves
- * only the replicas that it had or gets.
+ * nodes give it (`placement.ts`), with what each is started with.
  *
  * @module
  */
-import { sha256 } from "@noble/hashes/sha2.js";
 import { encodeCanonical, sha256HexSync } from "../kernel/canonical.ts";
 import { parseListen } from "../kernel/network_grant.ts";
 import type { World } from "../kernel/ports.ts";
-import { type ComponentSpec, type Manifest, nodesOf, type Target } from "./manifest.ts";
+import type { ComponentSpec, Manifest } from "./manifest.ts";
+import { place, type Placement } from "./placement.ts";
 
 /** What operators changed since the manifest, by `realm restart`, `scale` and `drain`. */
 export interface Overrides {
@@ -83,37 +68,53 @@ export function proxiedPortOf(component: string, manifest: Manifest): number | u
 }
 
 /**
- * The replicas of `node`, sorted by component and index.
- *
- * `digests` are those of the manifest's signature. `live` are the nodes that count for totals;
- * an agent that knows of no others passes all nodes of the manifest, so that each runs its share.
- * Nodes that are drained count as not live.
+ * The replicas of `node`, sorted by component and index. `digests` are those of the manifest's
+ * signature; for `live` see {@link place}.
  */
 export function desiredReplicas(
-  { manifest, digests, node, live, overrides = NO_OVERRIDES }: {
+  { manifest, digests, node, live, overrides = NO_OVERRIDES, placement }: {
     manifest: Manifest;
     digests: ReadonlyMap<string, string>;
     node: string;
     live: Iterable<string>;
     overrides?: Overrides;
+    /** Of the same manifest, live nodes and overrides, where it is there already. */
+    placement?: Placement;
   },
 ): DesiredReplica[] {
-  const running = new Set([...live].filter((name) => !overrides.drained.includes(name)));
-  if (!running.has(node) || !manifest.nodes.has(node)) return [];
+  const placed = placement ?? place({ manifest, live, overrides });
   const replicas: DesiredReplica[] = [];
-  for (const [component, spec] of manifest.components) {
-    const digest = digests.get(component);
-    if (digest === undefined) continue; // verifyManifest() refuses such a manifest
-    const proxiedPort = proxiedPortOf(component, manifest);
-    const restarts = restartsOf(component, node, overrides);
-    const revision = revisionOf(spec, digest, restarts, proxiedPort);
-    const count = replicasOn(node, component, { manifest, running, overrides });
-    for (let index = 0; index < count; index++) {
-      const replica = { component, index, digest, revision, world: spec.world, spec };
-      replicas.push(proxiedPort === undefined ? replica : { ...replica, proxiedPort });
-    }
+  for (const [component, nodes] of placed.replicas) {
+    const count = nodes.get(node) ?? 0;
+    const first = count > 0
+      ? replicaOf(component, { manifest, digests, node, overrides })
+      : undefined;
+    if (first === undefined) continue;
+    for (let index = 0; index < count; index++) replicas.push({ ...first, index });
   }
   return replicas.sort(byReplica);
+}
+
+/**
+ * The replica of a component that has the index 0 on a node, placed there or not; `undefined`
+ * without a digest, which `verifyManifest()` refuses.
+ */
+export function replicaOf(
+  component: string,
+  { manifest, digests, node, overrides = NO_OVERRIDES }: {
+    manifest: Manifest;
+    digests: ReadonlyMap<string, string>;
+    node: string;
+    overrides?: Overrides;
+  },
+): DesiredReplica | undefined {
+  const spec = manifest.components.get(component);
+  const digest = digests.get(component);
+  if (spec === undefined || digest === undefined) return undefined;
+  const proxiedPort = proxiedPortOf(component, manifest);
+  const revision = revisionOf(spec, digest, restartsOf(component, node, overrides), proxiedPort);
+  const replica = { component, index: 0, digest, revision, world: spec.world, spec };
+  return proxiedPort === undefined ? replica : { ...replica, proxiedPort };
 }
 
 /** Orders replicas by component, then index. */
@@ -123,75 +124,6 @@ export function byReplica(
 ): number {
   if (a.component !== b.component) return a.component < b.component ? -1 : 1;
   return a.index - b.index;
-}
-
-/**
- * Divides `total` over nodes, the same way for everyone.
- *
- * No node has two more than another; when a node goes, no other node's share gets smaller.
- */
-export function divide(
-  total: number,
-  component: string,
-  nodes: Iterable<string>,
-): ReadonlyMap<string, number> {
-  const ranked = [...nodes]
-    .map((node) => ({ node, weight: rendezvousWeight(component, node) }))
-    .sort((a, b) => a.weight < b.weight ? -1 : 1)
-    .map(({ node }) => node);
-  const even = Math.floor(total / ranked.length);
-  return new Map(ranked.map((node, rank) => [node, even + (rank < total % ranked.length ? 1 : 0)]));
-}
-
-/** What asks for replicas of a component: a number on a node, or in total over nodes. */
-type Demand =
-  | { readonly kind: "on"; readonly node: string; readonly replicas: number }
-  | { readonly kind: "over"; readonly nodes: readonly string[]; readonly replicas: number };
-
-function demandsOf(component: string, manifest: Manifest): Demand[] {
-  const spec = manifest.components.get(component)!;
-  const all = [...manifest.nodes.keys()];
-  const routes = manifest.routes.filter((route) => route.component === component);
-  if (routes.length > 0) {
-    return routes.map(({ target, replicas }) => demandOf(target, replicas, manifest));
-  }
-  if (spec.placement !== undefined) {
-    const { tags, replicas } = spec.placement;
-    const hasAll = (node: string) =>
-      tags.every((tag) => manifest.nodes.get(node)!.tags.includes(tag));
-    return [{ kind: "over", nodes: all.filter(hasAll), replicas }];
-  }
-  return spec.world === "wasi:cli/command" ? [{ kind: "over", nodes: all, replicas: 1 }] : [];
-}
-
-function demandOf(target: Target, replicas: number, manifest: Manifest): Demand {
-  return target.kind === "node"
-    ? { kind: "on", node: target.name, replicas }
-    : { kind: "over", nodes: nodesOf(target, manifest.nodes), replicas };
-}
-
-function replicasOn(
-  node: string,
-  component: string,
-  { manifest, running, overrides }: {
-    manifest: Manifest;
-    running: ReadonlySet<string>;
-    overrides: Overrides;
-  },
-): number {
-  const scales = overrides.scales.filter((scale) => scale.component === component);
-  const here = scales.findLast((scale) => scale.node === node);
-  if (here !== undefined) return here.replicas;
-  const everywhere = scales.findLast((scale) => scale.node === undefined);
-  let greatest = 0;
-  for (const demand of demandsOf(component, manifest)) {
-    const replicas = everywhere?.replicas ?? demand.replicas;
-    const count = demand.kind === "on"
-      ? (demand.node === node ? replicas : 0)
-      : divide(replicas, component, demand.nodes.filter((n) => running.has(n))).get(node) ?? 0;
-    greatest = Math.max(greatest, count);
-  }
-  return greatest;
 }
 
 function restartsOf(component: string, node: string, overrides: Overrides): number {
@@ -231,10 +163,4 @@ export function revisionOf(
     limits: [spec.memoryMaxMb, spec.fuelPerSec, spec.epochTimeoutMs],
     instances: [spec.isolation, spec.maxConcurrency, spec.instancePerRequest],
   })).slice(0, 16);
-}
-
-/** Lower is first. Names cannot contain a zero byte: no two pairs hash the same text. */
-function rendezvousWeight(component: string, node: string): bigint {
-  const hash = sha256(new TextEncoder().encode(`${component}\0${node}`));
-  return new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
 }

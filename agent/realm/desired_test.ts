@@ -3,13 +3,13 @@ import fc from "fast-check";
 import { formatPublicKey } from "../kernel/key.ts";
 import {
   desiredReplicas,
-  divide,
   NO_OVERRIDES,
   type Overrides,
   proxiedPortOf,
   revisionOf,
 } from "./desired.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
+import { divide } from "./placement.ts";
 
 const numRuns = Deno.env.get("SLOW") ? 10_000 : 300;
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));

@@ -160,8 +160,11 @@ export function checkPolicy(manifest: Manifest, node: string, policy: Policy): V
   const violations: Violation[] = [];
   const add = (path: string, message: string) =>
     violations.push({ path, line: lineOf(manifest, path), message });
+  const withoutQuotas = new Map(
+    [...manifest.nodes].map(([name, spec]) => [name, { ...spec, quota: undefined }]),
+  );
   const replicas = desiredReplicas({
-    manifest,
+    manifest: { ...manifest, nodes: withoutQuotas },
     digests: new Map([...manifest.components.keys()].map((name) => [name, ""])),
     node,
     live: manifest.nodes.keys(),
