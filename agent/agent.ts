@@ -12,9 +12,9 @@ import type { Status } from "./control/api.ts";
 import { serveControl } from "./control/server.ts";
 import { nodeBackend } from "./crypto_node.ts";
 import { HostCommands } from "./host_commands.ts";
-import { formatPublicKey, formatSecretKey, type KeyPair, parseSecretKey } from "./kernel/key.ts";
+import { formatPublicKey } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
-import { keyPairOf, verifierOf } from "./kernel/verify.ts";
+import { verifierOf } from "./kernel/verify.ts";
 import { listen } from "./listen.ts";
 import { createEngine } from "./local_engine.ts";
 import { createProcessEngine } from "./local_process_engine.ts";
@@ -22,6 +22,7 @@ import { Node } from "./node.ts";
 import { NodeApi } from "./node_api.ts";
 import { Metrics } from "./observe/metrics.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
+import { ownKey } from "./own_keys.ts";
 import { PeerServices } from "./peer_services.ts";
 import { type ProxyServer, serveProxy } from "./proxy/proxy.ts";
 import { type LanChoice, RealmMember } from "./realm_member.ts";
@@ -86,7 +87,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const store = new SqliteStore(join(dataFolder, "state.sqlite"));
     opened.push(() => store.close());
     const state = RealmState.open(store, verifierOf(nodeBackend()), options.claim);
-    const keys = await nodeKeys(join(dataFolder, "node.key"));
+    const keys = await ownKey(join(dataFolder, "node.key"));
     const blobs = await DiskBlobs.open(join(dataFolder, "blobs"));
     const engine = createEngine(dataFolder, { warmWorkers: WARM_WORKERS, spawner: true });
     opened.push(() => engine.close());
@@ -241,21 +242,6 @@ function serveMetrics(
         headers: { "content-type": "text/plain; version=0.0.4" },
       });
     }));
-}
-
-/** The node's own key, made at the first start. */
-async function nodeKeys(path: string): Promise<KeyPair> {
-  const backend = nodeBackend();
-  try {
-    return await keyPairOf(parseSecretKey((await Deno.readTextFile(path)).trim()), backend);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  const pair = await keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend);
-  const temporary = `${path}.new`;
-  await Deno.writeTextFile(temporary, `${formatSecretKey(pair.secretKey)}\n`, { mode: 0o600 });
-  await Deno.rename(temporary, path);
-  return pair;
 }
 
 function urlOf({ hostname, port }: { hostname: string; port: number }): string {
