@@ -105,6 +105,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         isLive: (peer) => realm.peer.core.isLive(peer),
         healthOf: (peer) => realm.peer.core.healthOf(peer),
       },
+      given: (component, peer) => node.given(component, peer),
       upstreamOf: (component) => node.upstream(component),
       fault: (peer, _, reason) => notice(`Peer ${peer} ${reason}`),
     });

@@ -31,18 +31,6 @@ interface Realm {
   ): Promise<{ manifest: Uint8Array; signature: string }>;
 }
 
-/** A replica that was being started when its agent closed may still write into the cache. */
-async function removeFolder(path: string): Promise<void> {
-  for (let left = 50;; left--) {
-    try {
-      return await Deno.remove(path, { recursive: true });
-    } catch (error) {
-      if (left === 0) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  }
-}
-
 async function withRealm(test: (realm: Realm) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
   // Artifacts of fixtures are made once for all tests.
@@ -88,7 +76,7 @@ async function withRealm(test: (realm: Realm) => Promise<void>): Promise<void> {
     await test(realm);
   } finally {
     for (const each of running) await each.close();
-    await removeFolder(folder);
+    await Deno.remove(folder, { recursive: true });
   }
 }
 

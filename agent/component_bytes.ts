@@ -12,9 +12,6 @@ import type { NodePeers } from "./peer_services.ts";
 
 /** See the module. */
 export class ComponentBytes {
-  /** Those who wait for bytes that no node has, by what they wait for. */
-  readonly #waiting = new Map<AbortController, string>();
-
   constructor(readonly blobs: Pick<Blobs, "get">, readonly peers: NodePeers | undefined) {}
 
   /** Throws RealmError `not-found` when neither this node nor one that is connected has them. */
@@ -30,37 +27,25 @@ export class ComponentBytes {
   }
 
   /**
-   * As {@link get}, but waits until a node has them; `notice` is told of that. Throws RealmError
-   * `failed` once {@link retain} says that they are not wanted any more.
+   * As {@link get}, but waits until a node has them; `notice` is told of that. Throws the signal's
+   * reason.
    */
-  async whenever(digest: string, notice: (text: string) => void): Promise<Uint8Array> {
+  async whenever(
+    digest: string,
+    signal: AbortSignal,
+    notice: (text: string) => void,
+  ): Promise<Uint8Array> {
     const here = await this.#here(digest);
     if (here || !this.peers) return here ?? await this.get(digest);
-    const waiting = new AbortController();
-    this.#waiting.set(waiting, digest);
     let said: string | undefined;
-    try {
-      await this.peers.fetchWhenever(digest, {
-        signal: waiting.signal,
-        waiting: ({ message }) => {
-          if (message !== said) notice(`waits for its bytes: ${message}`);
-          said = message;
-        },
-      });
-    } finally {
-      this.#waiting.delete(waiting);
-    }
-    return await this.get(digest);
-  }
-
-  /** Ends the waits for anything else. */
-  retain(wanted: ReadonlySet<string>): void {
-    for (const [waiting, digest] of this.#waiting) {
-      if (wanted.has(digest)) continue;
-      waiting.abort(
-        new RealmError("failed", `Cannot wait for bytes sha256:${digest}: not wanted any more`),
-      );
-    }
+    await this.peers.fetchWhenever(digest, {
+      signal,
+      waiting: ({ message }) => {
+        if (message !== said) notice(`waits for its bytes: ${message}`);
+        said = message;
+      },
+    });
+    return await this.get(digest, signal);
   }
 
   async #here(digest: string): Promise<Uint8Array | undefined> {

@@ -33,6 +33,8 @@ class FakePeers implements Pick<NodePeers, "fetch" | "fetchWhenever"> {
   }
 }
 
+const never = new AbortController().signal;
+
 function setUp(hasIt: boolean) {
   const blobs = new MemoryBlobs();
   const peers = new FakePeers(blobs, hasIt);
@@ -43,7 +45,7 @@ Deno.test("ComponentBytes asks other nodes for what is not here, or damaged, and
   const { blobs, peers, bytes } = setUp(true);
   assert.deepEqual(await bytes.get(ABC), abc);
   assert.deepEqual(await bytes.get(ABC), abc);
-  assert.deepEqual(await bytes.whenever(ABC, () => {}), abc);
+  assert.deepEqual(await bytes.whenever(ABC, never, () => {}), abc);
   assert.deepEqual(peers.asked, [ABC]);
   blobs.damage(ABC, new Uint8Array(3));
   assert.deepEqual(await bytes.get(ABC), abc);
@@ -56,18 +58,17 @@ Deno.test("ComponentBytes without other nodes says what is missing, and what is 
   const blobs = new MemoryBlobs();
   const bytes = new ComponentBytes(blobs, undefined);
   await assert.rejects(bytes.get(ABC), hasCode("not-found"));
-  await assert.rejects(bytes.whenever(ABC, () => {}), hasCode("not-found"));
+  await assert.rejects(bytes.whenever(ABC, never, () => {}), hasCode("not-found"));
   await blobs.put(abc);
   blobs.damage(ABC, new Uint8Array(3));
-  await assert.rejects(bytes.whenever(ABC, () => {}), hasCode("corrupt"));
+  await assert.rejects(bytes.whenever(ABC, never, () => {}), hasCode("corrupt"));
 });
 
 Deno.test("ComponentBytes waits until a node has them, and says so once", async () => {
   const { blobs, peers, bytes } = setUp(false);
   const notices: string[] = [];
-  const got = bytes.whenever(ABC, (text) => notices.push(text));
+  const got = bytes.whenever(ABC, never, (text) => notices.push(text));
   await new Promise((resolve) => setTimeout(resolve));
-  bytes.retain(new Set([ABC]));
   await blobs.put(abc);
   peers.came.resolve();
   assert.deepEqual(await got, abc);
@@ -78,8 +79,9 @@ Deno.test("ComponentBytes waits until a node has them, and says so once", async 
 
 Deno.test("ComponentBytes waits no longer for what is not wanted any more", async () => {
   const { bytes } = setUp(false);
-  const got = assert.rejects(bytes.whenever(ABC, () => {}), /not wanted any more/);
+  const wanted = new AbortController();
+  const got = assert.rejects(bytes.whenever(ABC, wanted.signal, () => {}), /not wanted any more/);
   await new Promise((resolve) => setTimeout(resolve));
-  bytes.retain(new Set());
+  wanted.abort(new Error("not wanted any more"));
   await got;
 });

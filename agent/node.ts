@@ -27,10 +27,12 @@ import { Upstream } from "./proxy/upstream.ts";
 import { policyPath, readPolicy } from "./policy_file.ts";
 import type { NodePeers } from "./peer_services.ts";
 import type { RealmState } from "./realm_state.ts";
+import type { Given } from "./reported_replicas.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, desiredReplicas, proxiedPortOf } from "./realm/desired.ts";
 import type { Manifest } from "./realm/manifest.ts";
 import { requireSupported } from "./realm/manifest_features.ts";
+import { place, type Placement } from "./realm/placement.ts";
 import { allowsMount, checkPolicy, type Policy, portViolations } from "./realm/policy.ts";
 import { compileRoutes, matchRoute, type RouteTable } from "./realm/routing.ts";
 import { type ReplicaLog, Supervisor, type SupervisorInit } from "./supervisor/supervisor.ts";
@@ -83,13 +85,18 @@ export class Node {
   #desired: readonly DesiredReplica[] = [];
   #refused: readonly Refused[] = [];
   #takingOver: Promise<void> = Promise.resolve();
+  /** The last placement, and what it was made of. */
+  #placed: Pick<Placement, "replicas"> & { readonly of: readonly unknown[] } = {
+    of: [],
+    replicas: new Map(),
+  };
 
   constructor(readonly init: NodeInit) {
     this.#keyValues = new KeyValues(join(init.dataFolder, "keyvalue"));
     this.bytes = new ComponentBytes(init.blobs, init.peers);
     this.supervisor = new Supervisor({
       clock: init.clock,
-      start: (replica, io) => this.#start(replica, io),
+      start: (replica, io, signal) => this.#start(replica, io, signal),
       openLog: (component, index) => this.#openLog(component, index),
       serve: (component, replicas) =>
         this.#upstreams.get(component)?.setReplicas(replicas) ?? Promise.resolve(),
@@ -130,22 +137,26 @@ export class Node {
   }
 
   /** How many replicas of each component are wanted on each node that lives. */
-  placed(): ReadonlyMap<string, readonly { readonly node: string; readonly replicas: number }[]> {
+  placed(): Placement["replicas"] {
     const { inForce, overrides } = this.init.state;
-    const placed = new Map<string, { node: string; replicas: number }[]>();
-    if (inForce === undefined) return placed;
-    const { manifest, signature: { digests } } = inForce;
-    const live = this.#live(manifest);
-    for (const node of live) {
-      for (const { component } of desiredReplicas({ manifest, digests, node, live, overrides })) {
-        const nodes = placed.get(component) ?? [];
-        placed.set(component, nodes);
-        const last = nodes.at(-1);
-        if (last?.node === node) last.replicas++;
-        else nodes.push({ node, replicas: 1 });
-      }
+    if (inForce === undefined) return new Map();
+    const { manifest } = inForce;
+    const live = [...this.#live(manifest)];
+    const of = [manifest, overrides, live.join()];
+    if (!of.every((value, i) => value === this.#placed.of[i])) {
+      this.#placed = { of, ...place({ manifest, live, overrides }) };
     }
-    return placed;
+    return this.#placed.replicas;
+  }
+
+  /** What another node, by the text of its key, is to run of a component. */
+  given(component: string, peer: string): Given | undefined {
+    const { inForce, view } = this.init.state;
+    const digest = inForce?.signature.digests.get(component);
+    const name = view?.nodes.get(peer)?.name;
+    if (digest === undefined || name === undefined) return undefined;
+    const replicas = this.placed().get(component)?.get(name);
+    return replicas === undefined ? undefined : { replicas, digest };
   }
 
   /** The log of a component, begun when first asked for. */
@@ -156,7 +167,6 @@ export class Node {
   }
 
   async close(): Promise<void> {
-    this.bytes.retain(new Set());
     await this.supervisor.close();
     this.#keyValues.close();
     for (const ring of this.#logs.values()) ring.close();
@@ -266,16 +276,19 @@ export class Node {
     for (const [name, upstream] of this.#upstreams) {
       if (upstream.expectsFirst && !wanted.has(name)) upstream.setReplicas([]); // none will come
     }
-    this.bytes.retain(new Set(this.#desired.map(({ digest }) => digest)));
     this.supervisor.set(this.#desired, { mayStart: this.mayStart });
   }
 
   async #start(
     replica: DesiredReplica,
     io: Pick<StartOptions, "stdio" | "notice" | "log">,
+    signal: AbortSignal,
   ): Promise<Replica> {
     const engine = this.init.engines[replica.spec.isolation];
-    const prepared = await engine.prepare(await this.bytes.whenever(replica.digest, io.notice));
+    const bytes = await this.bytes.whenever(replica.digest, signal, io.notice);
+    signal.throwIfAborted();
+    const prepared = await engine.prepare(bytes);
+    signal.throwIfAborted();
     const { spec, proxiedPort } = replica;
     const grants = await this.#grants(replica);
     const proxied = proxiedPort === undefined ? undefined : new ProxiedListener(proxiedPort);

@@ -209,7 +209,7 @@ export class NodeApi implements ControlApi {
         world,
         digest: inForce!.signature.digests.get(name)!,
         replicas: node.wanted(name),
-        placed: placed.get(name) ?? [],
+        placed: [...placed.get(name) ?? []].sort().map(([node, replicas]) => ({ node, replicas })),
         scaledTo:
           overrides.scales.find((s) => s.component === name && (s.node ?? node.name) === node.name)
             ?.replicas ?? null,

@@ -9,9 +9,10 @@ import { type FetchOptions, PeerBlobs } from "./artifact/peer_blobs.ts";
 import { LateNetwork } from "./late_network.ts";
 import type { BlobPieces, Blobs, Clock, Network } from "./kernel/ports.ts";
 import { PeerRequests } from "./proxy/peer_requests.ts";
-import { type PeerReplicas, PeerUpstreams } from "./proxy/peer_upstream.ts";
+import { PeerUpstreams } from "./proxy/peer_upstream.ts";
 import type { Elsewhere, Upstream } from "./proxy/upstream.ts";
 import type { PeerCore } from "./realm/peering/peer_core.ts";
+import { ReportedReplicas, type ReportedReplicasInit } from "./reported_replicas.ts";
 
 /** What is known of other nodes. */
 export type PeerKnowledge = Pick<PeerCore, "isApproved" | "isLive" | "healthOf">;
@@ -31,15 +32,14 @@ export interface PeerServicesInit {
   readonly blobs: Blobs & BlobPieces;
   readonly clock: Clock;
   readonly known: PeerKnowledge;
+  /** What the placement gives a node; see {@link ReportedReplicas}. */
+  readonly given: ReportedReplicasInit["given"];
   /** Who takes requests from other nodes; see {@link PeerRequests}. */
   readonly upstreamOf: (component: string) => Upstream | undefined;
   /** A peer gave wrong bytes, or was too slow. */
   readonly fault?: (peer: string, fault: Fault, reason: string) => void;
   readonly progress?: (progress: BlobProgress) => void;
 }
-
-/** Reports of other nodes are looked through again after so long. */
-const REPORTS_MS = 250;
 
 /**
  * See the module. Nobody is asked before {@link PeerServices.join}. Who may open streams is for the
@@ -53,11 +53,10 @@ export class PeerServices implements NodePeers {
   readonly #requests: PeerRequests;
   /** Approved peers that are connected, as was last seen. */
   #met: ReadonlySet<string> = new Set();
-  #replicas: ReadonlyMap<string, readonly PeerReplicas[]> = new Map();
-  #replicasAtMs = -Infinity;
+  readonly #reported: ReportedReplicas;
 
   constructor(readonly init: PeerServicesInit) {
-    const { blobs, clock, known, fault, progress, upstreamOf } = init;
+    const { blobs, clock, known, given, fault, progress, upstreamOf } = init;
     const network = this.#network;
     this.#blobs = new PeerBlobs({
       network,
@@ -68,9 +67,17 @@ export class PeerServices implements NodePeers {
       ...(progress ? { progress } : {}),
     });
     this.#blobServer = new BlobServer({ network, blobs, clock });
+    this.#reported = new ReportedReplicas({
+      clock,
+      given,
+      peers: () =>
+        network.connections().map(({ peer }) => peer)
+          .filter((peer) => known.isApproved(peer) && known.isLive(peer)),
+      reportsOf: (peer) => known.healthOf(peer)?.record.replicas ?? [],
+    });
     this.#upstreams = new PeerUpstreams({
       network,
-      replicasOf: (component) => this.#reported().get(component) ?? [],
+      replicasOf: (component) => this.#reported.of(component),
     });
     this.#requests = new PeerRequests({ network, upstreamOf });
   }
@@ -80,8 +87,12 @@ export class PeerServices implements NodePeers {
     this.#network.join(network);
   }
 
-  /** What is known of other nodes changed: who was approved meanwhile may have what is waited for. */
+  /**
+   * What is known of other nodes changed, and what they are given may change next: who was approved
+   * meanwhile may have what is waited for.
+   */
   changed(): void {
+    this.#reported.look();
     const peers = this.#network.connections().map(({ peer }) => peer);
     const met = new Set(peers.filter((peer) => this.init.known.isApproved(peer)));
     for (const peer of met) if (!this.#met.has(peer)) this.#blobs.offer(peer);
@@ -101,30 +112,10 @@ export class PeerServices implements NodePeers {
   }
 
   /** Ends what is under way. */
-  close(): void {
+  async close(): Promise<void> {
     this.#requests.close();
     this.#upstreams.close();
     this.#blobServer.close();
-    this.#blobs.close();
-  }
-
-  /** By component, the nodes that are connected and say that they run it. */
-  #reported(): ReadonlyMap<string, readonly PeerReplicas[]> {
-    const { clock, known } = this.init;
-    const nowMs = clock.monotonicMs();
-    if (nowMs - this.#replicasAtMs < REPORTS_MS) return this.#replicas;
-    const found = new Map<string, PeerReplicas[]>();
-    for (const { peer } of this.#network.connections()) {
-      if (!known.isApproved(peer) || !known.isLive(peer)) continue;
-      for (const { component, running } of known.healthOf(peer)?.record.replicas ?? []) {
-        if (running < 1) continue;
-        const there = found.get(component);
-        if (there) there.push({ peer, running });
-        else found.set(component, [{ peer, running }]);
-      }
-    }
-    this.#replicas = found;
-    this.#replicasAtMs = nowMs;
-    return found;
+    await this.#blobs.close();
   }
 }

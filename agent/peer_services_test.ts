@@ -5,19 +5,23 @@ import type { Network, Replica } from "./kernel/ports.ts";
 import { MemoryHub } from "./net/memory_network.ts";
 import { PeerServices } from "./peer_services.ts";
 import { Upstream } from "./proxy/upstream.ts";
+import type { Report } from "./reported_replicas.ts";
 import { MemoryBlobs } from "./store/memory_blobs.ts";
 import { systemClock } from "./system_clock.ts";
 
 const key = (n: number) => formatPublicKey(new Uint8Array(32).fill(n));
 
+const reported = (component: string, running = 1): Report => ({ component, digest: "d", running });
+
 /** What a test says of the nodes. */
 class Known {
   readonly approved = new Set<string>();
   readonly live = new Set<string>();
-  readonly replicas = new Map<string, { component: string; running: number }[]>();
+  readonly replicas = new Map<string, Report[]>();
 
   isApproved = (peer: string) => this.approved.has(peer);
   isLive = (peer: string) => this.live.has(peer);
+  given = () => ({ replicas: 2, digest: "d" });
   healthOf = (peer: string) => ({ record: { replicas: this.replicas.get(peer) ?? [] } }) as never;
 }
 
@@ -44,7 +48,7 @@ async function withTwo(use: (one: Machine, two: Machine, known: Known) => Promis
     const network = hub.join(key(n), gate);
     const blobs = new MemoryBlobs();
     const upstreamOf = (component: string) => n === 2 && component === "shop" ? shop : undefined;
-    const services = new PeerServices({ blobs, clock, known, upstreamOf });
+    const services = new PeerServices({ blobs, clock, known, given: known.given, upstreamOf });
     services.join(network);
     return { network, blobs, services };
   });
@@ -54,7 +58,7 @@ async function withTwo(use: (one: Machine, two: Machine, known: Known) => Promis
     await use(one, two, known);
   } finally {
     for (const { services, network } of machines) {
-      services.close();
+      await services.close();
       await network.close();
     }
   }
@@ -74,10 +78,7 @@ Deno.test("PeerServices sends requests to nodes that are approved, live, and rep
     const shop = one.services.elsewhere("shop");
     known.approved.add(one.network.self);
     assert.equal(shop.isAvailable(), false);
-    known.replicas.set(self, [{ component: "other", running: 1 }, {
-      component: "shop",
-      running: 1,
-    }]);
+    known.replicas.set(self, [reported("other"), reported("shop")]);
     assert.equal(shop.isAvailable(), false, "not approved");
     known.approved.add(self);
     assert.equal(shop.isAvailable(), false, "not live");
@@ -86,7 +87,7 @@ Deno.test("PeerServices sends requests to nodes that are approved, live, and rep
     const { body } = await shop.handle(REQUEST);
     assert.equal(new TextDecoder().decode(body as Uint8Array), "two");
     assert.equal(one.services.elsewhere("third").isAvailable(), false);
-    known.replicas.set(self, [{ component: "shop", running: 0 }]);
+    known.replicas.set(self, [reported("shop", 0)]);
     assert.equal(shop.isAvailable(), false, "none runs");
   }));
 
@@ -94,7 +95,7 @@ Deno.test("PeerServices gives nothing to a key that is not approved, and asks it
   withTwo(async (one, two, known) => {
     const digest = await two.blobs.put(new Uint8Array(1_000));
     known.live.add(two.network.self);
-    known.replicas.set(two.network.self, [{ component: "shop", running: 1 }]);
+    known.replicas.set(two.network.self, [reported("shop")]);
     await assert.rejects(one.services.fetch(digest), { code: "not-found" }, "it is not asked");
     known.approved.add(two.network.self);
     await assert.rejects(one.services.fetch(digest), { code: "not-found" }, "it gives nothing");
@@ -129,11 +130,11 @@ Deno.test("PeerServices without a network reach nobody, and begin when they join
   const known = { isApproved: () => true, isLive: () => true, healthOf: () => undefined };
   const open = { mayConnect: () => true, mayOpen: () => true };
   const clock = systemClock;
-  const upstreamOf = () => undefined;
+  const [upstreamOf, given] = [() => undefined, () => undefined];
   const [here, there] = [new MemoryBlobs(), new MemoryBlobs()];
   const digest = await there.put(new Uint8Array(1_000));
-  const one = new PeerServices({ blobs: here, clock, known, upstreamOf });
-  const two = new PeerServices({ blobs: there, clock, known, upstreamOf });
+  const one = new PeerServices({ blobs: here, clock, known, given, upstreamOf });
+  const two = new PeerServices({ blobs: there, clock, known, given, upstreamOf });
   const networks = [hub.join(key(1), open), hub.join(key(2), open)] as const;
   try {
     await assert.rejects(one.fetch(digest), { code: "not-found" });
@@ -145,8 +146,8 @@ Deno.test("PeerServices without a network reach nobody, and begin when they join
     await got;
     assert.ok(await here.has(digest));
   } finally {
-    one.close();
-    two.close();
+    await one.close();
+    await two.close();
     for (const network of networks) await network.close();
   }
 });

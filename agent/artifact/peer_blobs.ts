@@ -137,10 +137,11 @@ export class PeerBlobs {
     }
   }
 
-  /** Ends every download; what came so far is kept. */
-  close(): void {
+  /** Ends every download; what came so far is kept. Resolves when nothing is written any more. */
+  async close(): Promise<void> {
     this.#unwatch();
     this.#closed.abort(new DOMException("The node closes", "AbortError"));
+    await Promise.allSettled([...this.#jobs.values()].map(({ done }) => done));
   }
 
   async #download(digest: string, signal: AbortSignal): Promise<void> {

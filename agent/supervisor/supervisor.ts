@@ -24,10 +24,14 @@ import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../rea
 /** What the supervisor needs of the rest of the agent. */
 export interface SupervisorInit {
   readonly clock: Clock;
-  /** Prepares and starts one replica; rejects with a RealmError when that cannot be done. */
+  /**
+   * Prepares and starts one replica; rejects with a RealmError when that cannot be done, and soon
+   * once `signal` is aborted: it is not wanted any more.
+   */
   start(
     replica: DesiredReplica,
     io: Pick<StartOptions, "stdio" | "notice" | "log">,
+    signal: AbortSignal,
   ): Promise<Replica>;
   /** Where the output of one instance goes; closed when it ended. */
   openLog(component: string, index: number): ReplicaLog;
@@ -105,6 +109,8 @@ interface Entry {
   readonly replica: DesiredReplica;
   readonly attempt: number;
   state: ObservedReplica["state"];
+  /** Ends its start, where that is still under way. */
+  readonly start: AbortController;
   live: Replica | undefined;
   /** The instance that serves until this one does. */
   before: Replica | undefined;
@@ -120,7 +126,7 @@ export class Supervisor {
   readonly #entries = new Map<string, Entry>();
   /** Starts of each replica since it is desired, by its key. */
   readonly #starts = new Map<string, number>();
-  /** Instances that still finish requests, or are being stopped. */
+  /** Lives of instances, from the start on, and those that still finish requests. */
   readonly #leaving = new Set<Promise<void>>();
   readonly #abort = new AbortController();
   #due = new AbortController();
@@ -170,11 +176,12 @@ export class Supervisor {
     );
   }
 
-  /** Stops everything. */
+  /** Stops everything, also what is being started. */
   async close(): Promise<void> {
     this.#abort.abort();
     this.#due.abort();
     this.#desired = [];
+    for (const entry of this.#entries.values()) abandon(entry);
     const instances = [...this.#entries.values()].flatMap(({ live, before }) => [live, before]);
     await Promise.all(instances.map((replica) => replica?.stop()));
     this.#entries.clear();
@@ -230,6 +237,7 @@ export class Supervisor {
       replica,
       attempt,
       state: { kind: "starting" },
+      start: new AbortController(),
       live: undefined,
       before: before?.live ?? before?.before,
       restarts,
@@ -237,7 +245,8 @@ export class Supervisor {
       lastExit: before?.lastExit ?? null,
     };
     this.#entries.set(key, entry);
-    this.#run(entry);
+    if (before) abandon(before);
+    this.#leave(this.#run(entry));
   }
 
   async #run(entry: Entry): Promise<void> {
@@ -259,7 +268,7 @@ export class Supervisor {
             return pace.after(bytes.length);
           },
         },
-      });
+      }, entry.start.signal);
       if (this.#entries.get(keyOf(replica)) !== entry || this.#abort.signal.aborted) {
         await live.stop(); // It was replaced or stopped while it started.
         return log.close();
@@ -272,6 +281,7 @@ export class Supervisor {
       const { component, index } = replica;
       this.init.ended({ component, index, startedAtMs, restarts, usage: live.usage() });
     } catch (error) {
+      if (this.#abort.signal.aborted) return log.close();
       exit = failureOf(error);
       if (this.#entries.get(keyOf(replica)) === entry) {
         const before = take(entry);
@@ -320,6 +330,7 @@ export class Supervisor {
     const { live, replica } = entry;
     if (live === undefined || entry.state.kind === "exited") {
       this.#entries.delete(keyOf(replica));
+      abandon(entry);
       const before = take(entry);
       if (before) this.#publish(replica.component, before);
       return;
@@ -344,6 +355,11 @@ function take(entry: Entry): Replica | undefined {
   const { before } = entry;
   entry.before = undefined;
   return before;
+}
+
+/** Ends the start of an entry whose replica nobody wants any more. */
+function abandon({ replica, start }: Entry): void {
+  start.abort(new RealmError("failed", `Cannot start ${replica.component}: not wanted any more`));
 }
 
 function observe(entry: Entry): ObservedReplica {

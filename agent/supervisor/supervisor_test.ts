@@ -331,3 +331,43 @@ Deno.test("Supervisor starts and replaces nothing while it may not, and keeps wh
   assert.deepEqual(state(supervisor), ["b#0 running"]);
   await supervisor.close();
 });
+
+Deno.test("Supervisor ends starts that are under way, and waits for them when it closes", async () => {
+  const begun: { signal: AbortSignal; done: PromiseWithResolvers<Replica> }[] = [];
+  const notices: string[] = [];
+  const supervisor = new Supervisor({
+    clock: new ManualClock(),
+    ended: () => {},
+    start: (_replica, _io, signal) => {
+      const done = Promise.withResolvers<Replica>();
+      begun.push({ signal, done });
+      return done.promise;
+    },
+    openLog: () => ({
+      write: () => {},
+      log: () => {},
+      notice: (text) => notices.push(text),
+      close: () => {},
+    }),
+    serve: () => Promise.resolve(),
+  });
+  supervisor.set([desired("a"), desired("b"), desired("c")]);
+  assert.deepEqual(begun.map(({ signal }) => signal.aborted), [false, false, false]);
+  supervisor.set([desired("b"), desired("c")]);
+  assert.deepEqual(begun.map(({ signal }) => signal.aborted), [true, false, false], "stopped");
+  supervisor.set([desired("b", { digest: "d2" }), desired("c")]);
+  assert.deepEqual(begun.map(({ signal }) => signal.aborted), [true, true, false, false]);
+  assert.match(`${begun[1]!.signal.reason}`, /Cannot start b: not wanted any more/);
+
+  let isClosed = false;
+  const closed = supervisor.close().then(() => isClosed = true);
+  assert.ok(begun.every(({ signal }) => signal.aborted));
+  for (const { signal, done } of begun.slice(0, 3)) done.reject(signal.reason);
+  await settle();
+  assert.equal(isClosed, false, "one has not heard of it yet");
+  const late = new FakeReplica();
+  begun[3]!.done.resolve(late);
+  await closed;
+  assert.deepEqual(await late.exited, { kind: "stopped" });
+  assert.deepEqual(notices, [], "nobody is told of what was not wanted");
+});
