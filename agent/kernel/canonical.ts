@@ -36,7 +36,8 @@ export type Domain =
   | "realm/bundle/1"
   | "realm/exec/1"
   | "realm/health/1"
-  | "realm/succession/1";
+  | "realm/succession/1"
+  | "realm/join/1";
 
 /**
  * The canonical bytes of a value.

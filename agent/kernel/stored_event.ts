@@ -21,7 +21,7 @@ export interface StoredEvent {
 
 /** The events of one topic: where in a store they are. */
 export class StoredEvents {
-  /** `prefix` ends in a slash, and nothing else of the store's begins with it and `event/`. */
+  /** `prefix` is empty or ends in a slash, and nothing else of the store's begins with it and `event/`. */
   constructor(readonly store: Store, readonly prefix: string) {}
 
   /** What stores an event. */

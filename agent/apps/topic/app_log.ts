@@ -1,0 +1,346 @@
+/**
+ * The events of one topic of an app on one peer, in memory and in a {@link Store}: what may enter, and
+ * who takes part.
+ *
+ * Nothing here waits. Events come in by {@link AppLog.offer} and {@link AppLog.append} and are in the
+ * view at once; {@link AppLog.flush} makes them durable, all in one write, and returns those that may
+ * now be handed on. Until then `stored()`, `load()` and `isStored()` do not show them: a peer that told
+ * of its own event and then lost it would write another one in its place.
+ *
+ * A log that has nothing yet takes the genesis of the topic that it was opened for, which its CID
+ * proves; everything else waits for it. At the door an event is refused that is malformed, badly
+ * signed, of another topic, or out of place, and set aside while its author has no say
+ * (`membership.ts`; `kernel/event_intake.ts` is the door).
+ *
+ * @module
+ */
+import type { CID } from "../../kernel/canonical.ts";
+import { RealmError } from "../../kernel/error.ts";
+import {
+  eventAt,
+  type EventContent,
+  type EventPlace,
+  genesisEvent,
+  type SignedEvent,
+  signEventSync,
+} from "../../kernel/event.ts";
+import { EventIntake, type IntakeRules } from "../../kernel/event_intake.ts";
+import { Offer, type Offered } from "../../kernel/offer.ts";
+import type { EventLog } from "../../kernel/peering/event_log.ts";
+import type { Random, Store } from "../../kernel/ports.ts";
+import { StoredEvents } from "../../kernel/stored_event.ts";
+import { type EventKey, Topic, type TopicEvent } from "../../kernel/topic.ts";
+import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
+import {
+  appContent,
+  type AppGenesis,
+  type AppSaid,
+  isKernelType,
+  type KernelEvent,
+  NONCE_BYTES,
+  readAppEvent,
+  readAppGenesis,
+} from "./app_event.ts";
+import { type AppView, appView } from "./app_view.ts";
+import { Membership } from "./membership.ts";
+import { encryptPayload, KeyRing, type Opener, sealEpoch } from "./payload_keys.ts";
+
+/** What an {@link AppLog} is opened with. */
+export interface AppLogInit {
+  /** Of this topic alone: `arbiter/namespace.ts`. Keys of events begin with `event/`. */
+  readonly store: Store;
+  readonly verify: VerifySync;
+  /** The topic: the CID of its genesis. */
+  readonly topic: CID;
+  /** Secrets by which payload keys may be found: of the person here, and of the invite it came by. */
+  readonly openers?: Iterable<Opener>;
+}
+
+/** Who wants to hear of each change at once; `Replay` is one. */
+export interface TopicFollower {
+  /** The event is in the topic now. */
+  added(event: TopicEvent): void;
+  /** Other events may be void, or kept, than before. */
+  judged(): void;
+}
+
+/** What there is once there is a genesis. */
+interface Open {
+  readonly topic: Topic;
+  readonly membership: Membership;
+  view: AppView | undefined;
+}
+
+/** See the module. */
+export class AppLog implements EventLog {
+  readonly store: Store;
+  readonly topicId: CID;
+  /** The payload keys that are known here. */
+  readonly keys: KeyRing;
+  readonly #verify: VerifySync;
+  readonly #events: StoredEvents;
+  readonly #intake: EventIntake;
+  #open: Open | undefined;
+  #revision = 0;
+  /** Accepted and not durable yet, parents first. */
+  #pending = new Map<EventKey, SignedEvent>();
+  readonly #followers = new Set<TopicFollower>();
+
+  private constructor({ store, verify, topic, openers }: AppLogInit) {
+    this.store = store;
+    this.topicId = topic;
+    this.keys = new KeyRing(openers);
+    this.#verify = verify;
+    this.#events = new StoredEvents(store, "");
+    this.#intake = new EventIntake(verify);
+  }
+
+  /**
+   * Loads what is stored. Every event is compared with its name, and all but the signatures is checked
+   * again; those were when it was stored. Throws RealmError `corrupt` when something is damaged.
+   */
+  static open(init: AppLogInit): AppLog {
+    const log = new AppLog(init);
+    const offer = new Offer();
+    for (const { signed } of log.#events.all()) {
+      try {
+        if (log.#open === undefined) log.#start(signed);
+        else log.#enter(log.#open, signed, offer);
+      } catch (error) {
+        if (!(error instanceof RealmError)) throw error;
+        offer.fail(signed, error);
+      }
+      const [refusal] = offer.refused;
+      if (refusal === undefined) continue;
+      throw new RealmError("corrupt", `Cannot read topic ${init.topic}: ${refusal.problem}`, {
+        hint: "Move the data folder away and join the topic again",
+      });
+    }
+    log.#pending.clear(); // they are where they were read
+    return log;
+  }
+
+  /**
+   * Makes a new topic, of which `signer` is the creator; nothing is durable before {@link flush}.
+   * `openers` has to have the creator's own when it is encrypted.
+   */
+  static create(
+    init: Omit<AppLogInit, "topic">,
+    content: Omit<AppGenesis, "kind" | "nonce">,
+    { signer, random }: { signer: SyncSigner; random: Random },
+  ): AppLog {
+    const said = { kind: "app", nonce: random.bytes(NONCE_BYTES), ...content } as const;
+    const genesis = signEventSync(genesisEvent(signer.publicKey, appContent(said)), signer);
+    const log = new AppLog({ ...init, topic: genesis.id });
+    log.#start(genesis);
+    if (content.isEncrypted) {
+      log.write(sealEpoch(1, log.view!.members.keys(), undefined, random), signer);
+    }
+    return log;
+  }
+
+  /** The graph of events; `undefined` until there is a genesis. Not to be added to. */
+  get topic(): Topic | undefined {
+    return this.#open?.topic;
+  }
+
+  /** Who takes part; `undefined` until there is a genesis. */
+  get membership(): Membership | undefined {
+    return this.#open?.membership;
+  }
+
+  /** What the events of the kernel come to; the same object until one of them changes something. */
+  get view(): AppView | undefined {
+    const open = this.#open;
+    return open && (open.view ??= appView(open.topic, open.membership));
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Tells of changes until the returned function is called. */
+  follow(follower: TopicFollower): () => void {
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
+  }
+
+  /** Takes events from elsewhere: in any order, any number of times. */
+  offer(events: readonly SignedEvent[]): Offered {
+    const offer = new Offer();
+    const fresh = this.#intake.sift(events, this.topic, offer);
+    for (const [key, signed] of fresh) {
+      const isGenesis = signed.event.topic === null;
+      try {
+        readAppEvent(signed.event);
+        if (isGenesis && this.#open === undefined && signed.id.equals(this.topicId)) {
+          this.#start(signed);
+          offer.accepted.push(signed);
+        } else if (isGenesis) offer.refuse(signed, "corrupt", "it is the genesis of another topic");
+        else continue;
+      } catch (error) {
+        offer.fail(signed, error);
+      }
+      fresh.delete(key);
+    }
+    if (this.#open !== undefined) this.#intake.take(fresh, this.#rules(this.#open, offer), offer);
+    else {
+      for (const signed of fresh.values()) {
+        offer.refuse(signed, "unclaimed", "the genesis of the topic is not here yet");
+      }
+    }
+    return offer.done();
+  }
+
+  /**
+   * Makes, signs and takes an event of the app by somebody here, encrypted where the topic is. Throws
+   * RealmError `refused` when its key has no say in it, `not-found` when there is no genesis or no
+   * payload key yet.
+   */
+  append(content: { type: string; payload: Uint8Array }, signer: SyncSigner): SignedEvent {
+    const place = this.placeFor(signer.publicKey);
+    if (isKernelType(content.type)) throw refused(`${content.type} is a type of the kernel's`);
+    return this.#append(this.#sealed(content, place, signer.publicKey), place, signer);
+  }
+
+  /** {@link append} for an event of the kernel. */
+  write(said: KernelEvent, signer: SyncSigner): SignedEvent {
+    return this.#append(appContent(said), this.placeFor(signer.publicKey), signer);
+  }
+
+  #append(content: EventContent, place: EventPlace, signer: SyncSigner): SignedEvent {
+    const signed = signEventSync(eventAt(signer.publicKey, place, content), signer);
+    const { accepted, refused: [refusal] } = this.offer([signed]);
+    if (accepted.some(({ id }) => id.equals(signed.id))) return signed;
+    throw refused(refusal?.problem ?? "it does not fit");
+  }
+
+  #sealed(
+    { type, payload }: { type: string; payload: Uint8Array },
+    place: EventPlace,
+    author: Uint8Array,
+  ): EventContent {
+    const { topic, membership } = this.#open!;
+    if (!membership.genesis.isEncrypted) return { type, payload };
+    const heads = place.heads.map(({ id }) => topic.get(id)!);
+    const epoch = membership.newestEpoch(heads);
+    const key = epoch && this.keys.get(epoch.id);
+    if (epoch === undefined || key === undefined) {
+      throw new RealmError(
+        "not-found",
+        `Cannot write to the topic: the key of epoch ${epoch?.epoch ?? 1} is not here`,
+        { hint: "Ask an admin of the topic for a new epoch" },
+      );
+    }
+    const seq = place.previous === undefined ? 0 : place.previous.seq + 1;
+    return {
+      type,
+      payload: encryptPayload(key, topic.id, { author, seq, type }, payload),
+      keyEpoch: epoch.epoch,
+    };
+  }
+
+  /** Where the next event of a key goes. Throws RealmError `not-found` without a genesis. */
+  placeFor(author: Uint8Array): EventPlace {
+    if (this.#open !== undefined) return this.#open.topic.placeFor(author);
+    throw new RealmError("not-found", `Cannot write to topic ${this.topicId}: it is not here yet`, {
+      hint: "Wait until a peer that has it is connected",
+    });
+  }
+
+  /**
+   * Makes everything durable that came since, in one write, and returns what is kept of it, parents
+   * first. `wallMs` is what {@link AppLog.storedAtMs} will say.
+   */
+  flush(wallMs: number): readonly SignedEvent[] {
+    if (this.#pending.size === 0) return [];
+    const events = [...this.#pending.values()];
+    this.store.write(events.map((signed) => this.#events.storeOp({ signed, atMs: wallMs })));
+    this.#pending.clear();
+    return events.filter(({ id }) => this.topic!.isKept(this.topic!.get(id)!));
+  }
+
+  /** Whether an event is here and durable, also one that is not kept any more. */
+  isStored(id: CID): boolean {
+    const event = this.topic?.get(id);
+    return event !== undefined && !this.#pending.has(event.key);
+  }
+
+  /** Durable kept events in order: what is reconciled with peers. */
+  *stored(): Iterable<TopicEvent> {
+    for (const event of this.topic?.order() ?? []) {
+      if (!this.#pending.has(event.key)) yield event;
+    }
+  }
+
+  /** A durable event. */
+  load(id: CID): SignedEvent | undefined {
+    const event = this.topic?.get(id);
+    return event === undefined || this.#pending.has(event.key) ? undefined : this.read(event);
+  }
+
+  /** When a durable event was stored here, in milliseconds since 1970. */
+  storedAtMs(id: CID): number | undefined {
+    const event = this.topic?.get(id);
+    return event && this.#events.load(event)?.atMs;
+  }
+
+  /** An event of the topic, durable or not, with its payload as it was signed. */
+  read(event: TopicEvent): SignedEvent {
+    const signed = this.#pending.get(event.key) ?? this.#events.load(event)?.signed;
+    if (signed !== undefined) return signed;
+    throw new RealmError("corrupt", `Cannot read event ${event.id}: it is gone from the store`);
+  }
+
+  #start(signed: SignedEvent): void {
+    if (!signed.id.equals(this.topicId)) {
+      throw new RealmError("corrupt", `Cannot read topic ${this.topicId}: ${signed.id} is another`);
+    }
+    const topic = new Topic(signed.id, signed.event);
+    const membership = new Membership(topic, readAppGenesis(signed.event), this.#verify);
+    topic.judge((event) => membership.isVoid(event));
+    this.#open = { topic, membership, view: undefined };
+    this.#pending.set(topic.genesis.key, signed);
+    this.#revision++;
+  }
+
+  #rules(open: Open, offer: Offer): IntakeRules {
+    return {
+      topic: open.topic,
+      mayEnter: (signed, after) => open.membership.mayEnter(signed, after),
+      enter: (signed) => this.#enter(open, signed, offer),
+      // After these, events of who was revoked may be none of a revoked key's.
+      givesSay: (type) => type === "realm/revoke" || type === "realm/join",
+    };
+  }
+
+  /** Puts an event into the topic; false when it can never be there. */
+  #enter({ topic, membership }: Open, signed: SignedEvent, offer: Offer): boolean {
+    const said: AppSaid = readAppEvent(signed.event);
+    const wasForked = topic.tipsOf(signed.event.author).length > 1;
+    const added = topic.add(signed, (event) => membership.problemOf(event, signed, said));
+    if (added.kind === "invalid" || added.kind === "missing") {
+      const problem = added.kind === "invalid" ? added.problem : `${added.ids[0]} is missing`;
+      offer.refuse(signed, "corrupt", `event ${signed.id}: ${problem}`);
+      return false;
+    }
+    const { event } = added;
+    if (added.kind === "known") return true;
+    this.#pending.set(event.key, signed);
+    offer.accepted.push(signed);
+    this.#revision++;
+    const isJudged = membership.learn(event) && topic.judge((e) => membership.isVoid(e));
+    if (said.kind === "invite" || said.kind === "epoch") this.keys.learn(said);
+    const isForked = topic.tipsOf(event.author).length > 1;
+    if (said.kind !== "event" || wasForked || isForked) this.#open!.view = undefined;
+    for (const follower of this.#followers) {
+      follower.added(event);
+      if (isJudged) follower.judged();
+    }
+    return true;
+  }
+}
+
+function refused(problem: string): RealmError {
+  return new RealmError("refused", `Cannot write to the topic: ${problem}`);
+}

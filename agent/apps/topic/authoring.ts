@@ -1,0 +1,98 @@
+/**
+ * What members write about membership: invites with their secret, joins, revocations, epochs.
+ *
+ * @module
+ */
+import type { CID } from "../../kernel/canonical.ts";
+import { RealmError } from "../../kernel/error.ts";
+import { bytesEqual, formatPublicKey, KEY_BYTES, parsePublicKey } from "../../kernel/key.ts";
+import type { Random } from "../../kernel/ports.ts";
+import type { SyncSigner } from "../../kernel/verify.ts";
+import { type AppRole, joinBytes, type KernelEvent } from "./app_event.ts";
+import type { AppLog } from "./app_log.ts";
+import { openerOf, sealEpoch, sealKey } from "./payload_keys.ts";
+
+type Of<Kind extends KernelEvent["kind"]> = Extract<KernelEvent, { kind: Kind }>;
+
+/** An invite in a role, and the seed that goes into the ticket. */
+export function inviteTo(
+  log: AppLog,
+  role: AppRole,
+  random: Random,
+): { readonly said: Of<"invite">; readonly seed: Uint8Array } {
+  const seed = random.bytes(KEY_BYTES);
+  const key = formatPublicKey(openerOf(seed).publicKey);
+  // A keeper stores and serves, and reads nothing.
+  const epoch = role === "keeper" ? undefined : newestKey(log);
+  const sealed = epoch && sealKey(key, epoch.key, random);
+  return { said: { kind: "invite", key, role, sealed }, seed };
+}
+
+/**
+ * The join of `newcomer` by an invite's key. Throws RealmError `not-found` where the invite is not here
+ * yet, `refused` where it was revoked.
+ */
+export function joinBy(log: AppLog, invite: SyncSigner, newcomer: Uint8Array): Of<"join"> {
+  const key = formatPublicKey(invite.publicKey);
+  const invites = log.view?.invites.filter((each) => each.key === key) ?? [];
+  const open = invites.find(({ isOpen }) => isOpen);
+  if (open === undefined) {
+    throw invites.length > 0
+      ? new RealmError("refused", "Cannot join the topic: the invite was revoked", {
+        hint: "Ask for another one: realm app invite",
+      })
+      : new RealmError("not-found", "Cannot join the topic: the invite is not here yet", {
+        hint: "Wait until a peer that has the topic is connected",
+      });
+  }
+  const event = log.membership!.invites().find((each) => each.event.id.toString() === open.event)!;
+  const proof = invite.sign(joinBytes(log.topicId, newcomer));
+  return { kind: "join", invite: event.event.id, proof };
+}
+
+/**
+ * The revocation of a member after the last event of it that is here (or after `last`), or of an invite
+ * key. With a member go the invites by which it joined, since it has their secrets.
+ */
+export function revocationsOf(log: AppLog, key: string, last?: CID | null): Of<"revoke">[] {
+  const author = parsePublicKey(key);
+  const invites = log.membership?.joins()
+    .filter(({ event }) => bytesEqual(event.author, author))
+    .map(({ invite }) => invite.said.key) ?? [];
+  const newest = log.topic?.newestOf(author)?.id ?? null;
+  return [
+    { kind: "revoke", key, last: last === undefined ? newest : last },
+    ...[...new Set(invites)].map((
+      invite,
+    ) => ({ kind: "revoke", key: invite, last: null } as const)),
+  ];
+}
+
+/**
+ * A new epoch for all who are to read on: members and open invites, but no keepers. After a revocation
+ * the revoked is none of them. Throws RealmError `not-found` where the key before is not known here.
+ */
+export function nextEpoch(log: AppLog, random: Random): Of<"epoch"> {
+  const { members, invites } = log.view!;
+  const readers = [
+    ...[...members.values()].filter(({ role }) => role !== "keeper"),
+    ...invites.filter(({ isOpen, role }) => isOpen && role !== "keeper"),
+  ].map(({ key }) => key);
+  const before = newestKey(log);
+  if (before === undefined) {
+    throw new RealmError("not-found", "Cannot write an epoch: the topic is not encrypted");
+  }
+  return sealEpoch(before.epoch + 1, readers, before.key, random);
+}
+
+/** The newest epoch here, and its key. */
+function newestKey(log: AppLog): { epoch: number; key: Uint8Array } | undefined {
+  const { topic, membership } = log;
+  if (topic === undefined || membership?.genesis.isEncrypted !== true) return undefined;
+  const epoch = membership.newestEpoch(topic.heads);
+  const key = epoch && log.keys.get(epoch.id);
+  if (key !== undefined) return { epoch: epoch!.epoch, key };
+  throw new RealmError("not-found", `Cannot read the key of epoch ${epoch?.epoch ?? 1}: not here`, {
+    hint: "Ask an admin of the topic for a new epoch",
+  });
+}

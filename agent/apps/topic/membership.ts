@@ -1,0 +1,370 @@
+/**
+ * Who takes part in the topic of an app, and whose events are void.
+ *
+ * Read from the events without their order, so that every peer that has the same events comes to the
+ * same answer, whichever came first:
+ *
+ * - An author is *admitted* by what is in the past of its event: it is the creator, or it joined there
+ *   by an invite of the creator or of an admin, and has not left since. Of several joins the highest
+ *   role counts.
+ * - A *revocation* acts on events wherever they are. Of a member that was revoked only the events up to
+ *   the one that the revocation names are left; by an invite that was revoked only those have joined
+ *   whose join the revocation has in its past.
+ * - The creator revokes anybody. Admins revoke who is no admin, and invites that make none. So who is
+ *   admin follows from the creator's revocations alone, and two admins cannot revoke each other.
+ *
+ * An event of who is not admitted, or that its role does not allow, is void, and so is what rests on
+ * it: the joins by a void invite, and the events of who joined so. Whether the events of an author on
+ * branches count does not matter here.
+ *
+ * @module
+ */
+import { textOf } from "../../kernel/byte_string.ts";
+import { bytesEqual, parsePublicKey } from "../../kernel/key.ts";
+import type { SignedEvent } from "../../kernel/event.ts";
+import type { Topic, TopicEvent } from "../../kernel/topic.ts";
+import type { VerifySync } from "../../kernel/verify.ts";
+import {
+  APP_ROLES,
+  type AppGenesis,
+  type AppRole,
+  type AppSaid,
+  isKernelType,
+  joinBytes,
+  readAppEvent,
+} from "./app_event.ts";
+
+/** A key in the form of `textOf()`: a character for each byte. */
+export type KeyText = string;
+const keyText = (key: string): KeyText => textOf(parsePublicKey(key));
+
+/** An event with what it says. */
+export interface Fact<Kind extends AppSaid["kind"] = AppSaid["kind"]> {
+  readonly event: TopicEvent;
+  readonly said: Extract<AppSaid, { readonly kind: Kind }>;
+}
+
+type Join = Fact<"join"> & { readonly invite: Fact<"invite"> };
+
+/** Revocations by the key that they revoke. */
+type Revocations = Map<KeyText, Fact<"revoke">[]>;
+
+/** Kinds of events that change something at their place, for whoever applies events. */
+export type Mark = "upgrade" | "checkpoint" | "epoch" | "unknown";
+
+/** What is in the past of an event that is asked about. */
+type IsPast = (event: TopicEvent) => boolean;
+
+const RANKS: Readonly<Record<AppRole, number>> = { keeper: 1, member: 2, admin: 3 };
+
+/** The rank that an author has to have for a type of events. */
+function rankFor(type: string): number {
+  if (type === "realm/leave") return RANKS.keeper;
+  return isKernelType(type) ? RANKS.admin : RANKS.member;
+}
+
+/** See the module. */
+export class Membership {
+  /** What events of the kernel say. */
+  readonly #said = new Map<TopicEvent, AppSaid>();
+  /** Invites and joins as they came: parents first. */
+  readonly #facts: (Fact<"invite"> | Join)[] = [];
+  readonly #leaves = new Map<KeyText, TopicEvent[]>();
+  readonly #revokes: Fact<"revoke">[] = [];
+  /** By the creator, and by admins. */
+  #ofCreator: Revocations = new Map();
+  #ofAdmins: Revocations = new Map();
+  /** Who joined as admin, at any place: the revocations of admins do not touch these. */
+  #admins = new Set<KeyText>();
+  #invites = new Set<TopicEvent>();
+  /** Joins that are not void, by author. */
+  #joins = new Map<KeyText, Join[]>();
+  readonly #creator: KeyText;
+  readonly #marks: Fact<Mark>[] = [];
+
+  constructor(readonly topic: Topic, readonly genesis: AppGenesis, readonly verify: VerifySync) {
+    this.#creator = textOf(topic.genesis.author);
+    this.#said.set(topic.genesis, genesis);
+  }
+
+  /** What an event of the kernel says; `undefined` for one of the app. */
+  said(event: TopicEvent): AppSaid | undefined {
+    return this.#said.get(event);
+  }
+
+  isCreator(key: Uint8Array): boolean {
+    return bytesEqual(key, this.topic.genesis.author);
+  }
+
+  /** Whether an event of this topic is void: the answer for {@link Topic.judge}. */
+  isVoid(event: TopicEvent): boolean {
+    const author = textOf(event.author);
+    if (author === this.#creator) return false;
+    const said = this.#said.get(event);
+    if (said?.kind === "join") return !this.#isGoodJoin(this.#joinOf(event, said));
+    return !this.#isLeft(event, author) ||
+      this.#rankAt(author, (e) => this.topic.isAncestor(e, event)) < rankFor(event.type);
+  }
+
+  /**
+   * Whether a new event can be one that is not void; see `IntakeRules.mayEnter`. What comes after a
+   * revocation is not in the past of what that names.
+   */
+  mayEnter({ event }: SignedEvent, after: readonly TopicEvent[]): boolean {
+    const author = textOf(event.author);
+    if (author === this.#creator) return true;
+    if (event.type !== "realm/join") {
+      const isPast: IsPast = (e) => after.some((a) => a === e || this.topic.isAncestor(e, a));
+      return this.#revokesOf(author, this.#admins.has(author)).length === 0 &&
+        this.#rankAt(author, isPast) >= rankFor(event.type);
+    }
+    const said = readAppEvent(event) as Fact<"join">["said"];
+    const invite = this.#inviteOf(said);
+    if (invite === undefined || !this.#isProven(event.author, said, invite)) return false;
+    const isAdmin = invite.said.role === "admin";
+    return this.#invites.has(invite.event) &&
+      this.#revokesOf(keyText(invite.said.key), isAdmin).length === 0 &&
+      this.#revokesOf(author, isAdmin || this.#admins.has(author)).length === 0;
+  }
+
+  /**
+   * What keeps an event, whose parents are in the topic, from ever having an effect; the same for
+   * everyone, because it is read from the event and its past. Takes note of what it says otherwise.
+   */
+  problemOf(event: TopicEvent, signed: SignedEvent, said: AppSaid): string | undefined {
+    const isPast = (other: TopicEvent | undefined) =>
+      other !== undefined && this.topic.isAncestor(other, event);
+    const problem = (): string | undefined => {
+      switch (said.kind) {
+        case "join": {
+          const invite = this.#inviteOf(said);
+          if (!isPast(invite?.event)) return "invite is no such event in its past";
+          return this.#isProven(event.author, said, invite!)
+            ? undefined
+            : "proof is not by the invite's key";
+        }
+        case "leave":
+          return this.isCreator(event.author) ? "the creator cannot leave" : undefined;
+        case "revoke": {
+          const key = parsePublicKey(said.key);
+          if (this.isCreator(key)) return "revokes the creator";
+          if (bytesEqual(key, event.author)) return "revokes its own key";
+          if (said.last === null) return undefined;
+          const last = this.topic.get(said.last);
+          return isPast(last) && bytesEqual(last!.author, key)
+            ? undefined
+            : "last is no event of the key in its past";
+        }
+        case "epoch": {
+          if (!this.genesis.isEncrypted) return "the topic is not encrypted";
+          const { previous } = said;
+          return previous === null || this.epochBefore(event, said.epoch - 1, previous.id)
+            ? undefined
+            : "previous is no epoch in its past";
+        }
+        case "event": {
+          const { keyEpoch } = signed.event;
+          if (!this.genesis.isEncrypted) return keyEpoch === 0 ? undefined : "it is encrypted";
+          const id = (signed.event.payload as Uint8Array).subarray(0, 16);
+          return this.epochBefore(event, keyEpoch, id)
+            ? undefined
+            : "its keyEpoch is none of an epoch in its past";
+        }
+        default:
+          return undefined;
+      }
+    };
+    const found = problem();
+    if (found === undefined && said.kind !== "event") this.#said.set(event, said);
+    return found;
+  }
+
+  /** Whether an epoch of this number and key is in the past of an event. */
+  epochBefore(event: TopicEvent, epoch: number, id: Uint8Array): boolean {
+    return this.#marks.some(({ event: at, said }) =>
+      said.kind === "epoch" && said.epoch === epoch && bytesEqual(said.id, id) &&
+      this.topic.isAncestor(at, event)
+    );
+  }
+
+  /** The epoch for an event after these: of those in its past that are not void the last. */
+  newestEpoch(heads: readonly TopicEvent[]): { epoch: number; id: Uint8Array } | undefined {
+    let best: Fact<"epoch"> | undefined;
+    for (const { event, said } of this.#marks) {
+      if (said.kind !== "epoch" || this.isVoid(event)) continue;
+      if (!heads.some((head) => head === event || this.topic.isAncestor(event, head))) continue;
+      const order = best === undefined
+        ? 1
+        : said.epoch - best.said.epoch || event.lamport - best.event.lamport ||
+          (event.key > best.event.key ? 1 : -1);
+      if (order > 0) best = { event, said };
+    }
+    return best?.said;
+  }
+
+  /**
+   * Takes account of an event that is in the topic now. Returns whether events that are there may
+   * have become void or stopped being it: then the topic has to judge again.
+   */
+  learn(event: TopicEvent): boolean {
+    const said = this.#said.get(event);
+    const author = textOf(event.author);
+    switch (said?.kind) {
+      case "invite":
+      case "join": {
+        const fact = said.kind === "join" ? this.#joinOf(event, said) : { event, said };
+        this.#facts.push(fact);
+        if (isAdminJoin(fact) && this.#ofAdmins.has(author)) break; // they may have no effect now
+        this.#admit(fact);
+        return false;
+      }
+      case "leave":
+        this.#leaves.set(author, [...this.#leaves.get(author) ?? [], event]);
+        return false; // what it ends comes after it
+      case "revoke":
+        this.#revokes.push({ event, said });
+        break;
+      case "epoch":
+      case "upgrade":
+      case "checkpoint":
+      case "unknown":
+        this.#marks.push({ event, said });
+        return false;
+      default:
+        return false;
+    }
+    this.#recompute();
+    return true;
+  }
+
+  #recompute(): void {
+    const isCreators = ({ event }: Fact<"revoke">) => textOf(event.author) === this.#creator;
+    this.#ofCreator = byKey(this.#revokes.filter(isCreators));
+    this.#ofAdmins = new Map();
+    // First who is admin, then what follows from the revocations by admins.
+    this.#readmit();
+    const others = this.#revokes.filter((fact) => !isCreators(fact) && !this.isVoid(fact.event));
+    if (others.length === 0) return;
+    this.#ofAdmins = byKey(others);
+    const admins = this.#admins;
+    this.#readmit(admins);
+  }
+
+  #readmit(admins = new Set<KeyText>()): void {
+    this.#invites = new Set();
+    this.#joins = new Map();
+    this.#admins = admins;
+    for (const fact of this.#facts) this.#admit(fact);
+  }
+
+  #admit(fact: Fact<"invite"> | Join): void {
+    const { event } = fact;
+    if (!isJoin(fact)) {
+      if (!this.isVoid(event)) this.#invites.add(event);
+      return;
+    }
+    const author = textOf(event.author);
+    if (!this.#isGoodJoin(fact)) return;
+    this.#joins.set(author, [...this.#joins.get(author) ?? [], fact]);
+    if (isAdminJoin(fact)) this.#admins.add(author);
+  }
+
+  #inviteOf({ invite }: Fact<"join">["said"]): Fact<"invite"> | undefined {
+    const event = this.topic.get(invite);
+    const said = event && this.#said.get(event);
+    return said?.kind === "invite" ? { event: event!, said } : undefined;
+  }
+
+  #joinOf(event: TopicEvent, said: Fact<"join">["said"]): Join {
+    return { event, said, invite: this.#inviteOf(said)! };
+  }
+
+  #isProven(by: Uint8Array, { proof }: Fact<"join">["said"], { said }: Fact<"invite">): boolean {
+    return this.verify(parsePublicKey(said.key), joinBytes(this.topic.id, by), proof);
+  }
+
+  #isGoodJoin({ event, invite }: Join): boolean {
+    const isAdmin = invite.said.role === "admin";
+    const author = textOf(event.author);
+    return this.#invites.has(invite.event) &&
+      this.#revokesOf(keyText(invite.said.key), isAdmin)
+        .every((revoke) => this.topic.isAncestor(event, revoke.event)) &&
+      this.#isLeft(event, author, isAdmin);
+  }
+
+  /** The revocations that act on a key. */
+  #revokesOf(key: KeyText, isSpared: boolean): readonly Fact<"revoke">[] {
+    const byCreator = this.#ofCreator.get(key) ?? [];
+    const byAdmins = isSpared ? undefined : this.#ofAdmins.get(key);
+    return byAdmins === undefined ? byCreator : [...byCreator, ...byAdmins];
+  }
+
+  /** Whether an event is none of those that revocations of its author take away. */
+  #isLeft(event: TopicEvent, author: KeyText, isSpared = false): boolean {
+    return this.#revokesOf(author, isSpared || this.#admins.has(author)).every(({ said }) => {
+      const last = said.last && this.topic.get(said.last)!;
+      return last !== null && (last === event || this.topic.isAncestor(event, last));
+    });
+  }
+
+  /** The rank of an author by its joins in a past; 0 where it is not admitted. */
+  #rankAt(author: KeyText, isPast: IsPast): number {
+    const leaves = (this.#leaves.get(author) ?? []).filter(isPast);
+    let rank = 0;
+    for (const { event, invite } of this.#joins.get(author) ?? []) {
+      const hasLeft = leaves.some((leave) => this.topic.isAncestor(event, leave));
+      if (!hasLeft && isPast(event)) rank = Math.max(rank, RANKS[invite.said.role]);
+    }
+    return rank;
+  }
+
+  /** The role that a key has after everything that is there; `undefined` for who takes no part. */
+  roleOf(key: Uint8Array): AppRole | "creator" | undefined {
+    const author = textOf(key);
+    if (author === this.#creator) return "creator";
+    if (this.#revokesOf(author, this.#admins.has(author)).length > 0) return undefined;
+    return APP_ROLES[this.#rankAt(author, (event) => this.topic.isKept(event)) - 1];
+  }
+
+  /** Events that change something at their place, as they came, void ones too. */
+  marks(): readonly Fact<Mark>[] {
+    return this.#marks;
+  }
+
+  /** Joins that are not void, in no order. */
+  joins(): readonly Join[] {
+    return [...this.#joins.values()].flat();
+  }
+
+  /** Invites that are not void, and whether one can still join by each. */
+  invites(): readonly (Fact<"invite"> & { readonly isOpen: boolean })[] {
+    return this.#facts.filter((fact): fact is Fact<"invite"> => !isJoin(fact))
+      .filter(({ event }) => this.#invites.has(event))
+      .map((fact) => ({
+        ...fact,
+        isOpen: this.#revokesOf(keyText(fact.said.key), fact.said.role === "admin").length === 0,
+      }));
+  }
+
+  /** Revocations that are not void; those by admins do not touch admins. */
+  revocations(): readonly Fact<"revoke">[] {
+    return [...this.#ofCreator.values(), ...this.#ofAdmins.values()].flat();
+  }
+}
+
+function byKey(revokes: readonly Fact<"revoke">[]): Revocations {
+  const by: Revocations = new Map();
+  for (const fact of revokes) {
+    const key = keyText(fact.said.key);
+    by.set(key, [...by.get(key) ?? [], fact]);
+  }
+  return by;
+}
+
+function isJoin(fact: Fact<"invite"> | Join): fact is Join {
+  return fact.said.kind === "join";
+}
+
+function isAdminJoin(fact: Fact<"invite"> | Join): boolean {
+  return isJoin(fact) && fact.invite.said.role === "admin";
+}
