@@ -16,10 +16,10 @@
  *
  * @module
  */
-import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesOf, textOf } from "../kernel/byte_string.ts";
 import { RealmError } from "../kernel/error.ts";
 import { bytesEqual } from "../kernel/key.ts";
+import { sha256, sha256Text } from "../kernel/sha256_sync.ts";
 
 /** Bits of a path. */
 const PATH_BITS = 256;
@@ -54,7 +54,7 @@ interface Fork {
 
 /** The place of a key: its sha256 as a byte string. */
 export function pathOf(key: string): string {
-  return textOf(sha256(bytesOf(key)));
+  return sha256Text(bytesOf(key));
 }
 
 /** A leaf. `path` is that of the key. */
@@ -132,14 +132,14 @@ function write(to: Uint8Array, at: number, text: string): void {
 function leafDigest(path: string, valueDigest: Uint8Array): string {
   write(LEAF_INPUT, 1, path);
   LEAF_INPUT.set(valueDigest, 1 + DIGEST_BYTES);
-  return textOf(sha256(LEAF_INPUT));
+  return sha256Text(LEAF_INPUT);
 }
 
 function forkDigest(bit: number, zero: string, one: string): string {
   FORK_INPUT[1] = bit;
   write(FORK_INPUT, 2, zero);
   write(FORK_INPUT, 2 + DIGEST_BYTES, one);
-  return textOf(sha256(FORK_INPUT));
+  return sha256Text(FORK_INPUT);
 }
 
 function digestOf(tree: Tree): string {
@@ -308,7 +308,7 @@ export class DriftSearch {
   #takeEntry({ prefix, bits, digest }: Place, bytes: Uint8Array): void {
     const theirs = bytes.slice(0, DIGEST_BYTES);
     const key = bytes.slice(DIGEST_BYTES);
-    const path = textOf(sha256(key));
+    const path = sha256Text(key);
     if (
       theirs.length < DIGEST_BYTES || firstDifference(path, prefix) < bits ||
       leafDigest(path, theirs) !== digest

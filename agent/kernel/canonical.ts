@@ -8,7 +8,6 @@
  *
  * @module
  */
-import { sha256 } from "@noble/hashes/sha2.js";
 import {
   CborError,
   type CborValue,
@@ -21,6 +20,7 @@ import {
   writeCbor,
 } from "./cbor.ts";
 import { RealmError } from "./error.ts";
+import { passingSha256, sha256 } from "./sha256_sync.ts";
 
 export { type CborValue, CID, cidOfDigest, DEPTH_MAX };
 
@@ -54,10 +54,13 @@ export function encodeCanonical(value: CborValue): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** The value of canonical bytes; throws RealmError `corrupt` for any other bytes. */
-export function decodeCanonical(bytes: Uint8Array): CborValue {
+/**
+ * The value of canonical bytes; throws RealmError `corrupt` for any other bytes. With `sharing`, byte
+ * strings in it are parts of `bytes`, which nobody may change any more.
+ */
+export function decodeCanonical(bytes: Uint8Array, options: { sharing?: boolean } = {}): CborValue {
   try {
-    return readCbor(bytes);
+    return readCbor(bytes, options);
   } catch (error) {
     if (!(error instanceof CborError)) throw error;
     throw new RealmError("corrupt", `Cannot decode dag-cbor: ${error.message}`, { cause: error });
@@ -77,7 +80,7 @@ export function isCanonical(bytes: Uint8Array): boolean {
 
 /** The CID (version 1, dag-cbor, sha2-256) of canonical bytes. */
 export function cidOf(bytes: Uint8Array): CID {
-  return cidOfDigest(sha256(bytes));
+  return cidOfDigest(passingSha256(bytes));
 }
 
 /** Whether a CID is one that {@link cidOf} makes. */

@@ -91,8 +91,13 @@ export function encodeEvent(event: Event): Uint8Array<ArrayBuffer> {
 
 /** The event of canonical bytes; throws RealmError `corrupt`. */
 export function decodeEvent(bytes: Uint8Array): Event {
+  return eventOf(bytes.slice());
+}
+
+/** {@link decodeEvent}, of bytes that nobody changes any more. */
+function eventOf(bytes: Uint8Array): Event {
   if (bytes.length > EVENT_BYTES_MAX) throw tooLarge(bytes.length);
-  const value = decodeCanonical(bytes);
+  const value = decodeCanonical(bytes, { sharing: true });
   check(value);
   return value;
 }
@@ -132,12 +137,12 @@ export function encodeSigned({ bytes, signature }: SignedEvent): Uint8Array<Arra
 /** Inverts {@link encodeSigned}; throws RealmError `corrupt`. Does not check the signature. */
 export function decodeSigned(encoded: Uint8Array): SignedEvent {
   if (encoded.length > EVENT_BYTES_MAX + 2 * SIGNATURE_BYTES) throw tooLarge(encoded.length);
-  const value = decodeCanonical(encoded);
+  const value = decodeCanonical(encoded.slice(), { sharing: true });
   if (!Array.isArray(value) || value.length !== 2) throw corrupt("not an event and its signature");
   const [bytes, signature] = value as readonly CborValue[];
   if (!(bytes instanceof Uint8Array)) throw corrupt("the event is not bytes");
   if (!isBytes(signature, SIGNATURE_BYTES)) throw corrupt("the signature is not 64 bytes");
-  return { id: cidOf(bytes), event: decodeEvent(bytes), bytes, signature };
+  return { id: cidOf(bytes), event: eventOf(bytes), bytes, signature };
 }
 
 /** The first event of a topic. A payload that is not unique gives a topic that is not. */

@@ -5,7 +5,7 @@
  * @module
  */
 import { isCanonical } from "../../kernel/canonical.ts";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "../../kernel/sha256_sync.ts";
 import type { VerifySync } from "../../kernel/verify.ts";
 import { textOf } from "../../kernel/byte_string.ts";
 import { BeyondBounds, type Entry } from "../state.ts";
