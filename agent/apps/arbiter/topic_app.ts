@@ -1,0 +1,552 @@
+/**
+ * The app of one topic on this machine: its events applied, and its components run.
+ *
+ * Lives in a Worker of its own, so that what a component does there holds up nobody else. Events come
+ * in as the agent has taken them, in any order that has parents first; what a component proposes goes
+ * out to the agent, which alone has keys, store and network. What comes in was checked by the agent.
+ *
+ * A bundle's components are taken when they come; until the one that applies the events is here, and
+ * what it asks for was granted, nothing is applied.
+ *
+ * @module
+ */
+import { bytesOf } from "../../kernel/byte_string.ts";
+import { CID } from "../../kernel/canonical.ts";
+import { RealmError } from "../../kernel/error.ts";
+import { decodeSigned } from "../../kernel/event.ts";
+import type { Store } from "../../kernel/ports.ts";
+import type { TopicEvent } from "../../kernel/topic.ts";
+import type { VerifySync } from "../../kernel/verify.ts";
+import type { Profile } from "../contracts.ts";
+import { AppGuest, type GuestCode, guestCode } from "../guest/app_guest.ts";
+import type { AppliedEvent, AppSetting } from "../guest/host_imports.ts";
+import { type Outcome, StateApply } from "../guest/state_apply.ts";
+import { Replay, type ReplayParts } from "../replay.ts";
+import type { State } from "../state.ts";
+import { isKernelType } from "../topic/app_event.ts";
+import { AppLog } from "../topic/app_log.ts";
+import { decryptPayload, type Opener } from "../topic/payload_keys.ts";
+import { BehaviorRunner } from "./behavior_runner.ts";
+import {
+  type FetchFailure,
+  type GuestRequest,
+  type GuestResponse,
+  hostOf,
+  type Result,
+  type Surroundings,
+} from "./guest_host.ts";
+import { type ViewInput, type ViewIntent, type ViewNode, Views } from "./views.ts";
+
+/** A bundle whose components were checked. */
+export interface BundleCode {
+  /** CID. */
+  readonly id: string;
+  readonly abi: number;
+  readonly components: Readonly<Partial<Record<Profile, Uint8Array>>>;
+}
+
+/** What a {@link TopicApp} begins with; it can be cloned. */
+export interface TopicAppInit {
+  /** CID of the topic. */
+  readonly topic: string;
+  /** The person's public key, and that of the behavior where it is to run. */
+  readonly person: Uint8Array;
+  readonly behavior: Uint8Array | undefined;
+  /** What payload keys are opened with. */
+  readonly openers: readonly Opener[];
+  /** What the person granted: `clock`, `network=https://example.com`. */
+  readonly grants: readonly string[];
+}
+
+/** How far it is. */
+export interface TopicProgress {
+  /** Events of the order that were applied. */
+  readonly applied: number;
+  /** Events that were handed to it. */
+  readonly added: number;
+  /** Whether everything that counts of those was applied. */
+  readonly settled: boolean;
+  /** Of the state; undefined before anything can be applied. */
+  readonly digest: Uint8Array | undefined;
+  readonly abi: number;
+  /** The bundle that the events at the end are applied by. */
+  readonly bundle: string | undefined;
+  /** A bundle that is needed to go on and is not here. */
+  readonly needs: string | undefined;
+  /** Why nothing is applied any more: the host failed. */
+  readonly illness: string | undefined;
+  /** Why the behavior does not run, where it should. */
+  readonly behavior: string | undefined;
+}
+
+/** What the agent does for it. */
+export interface TopicAppHost {
+  progress(progress: TopicProgress): void;
+  /** Signs by the behavior's key and appends. */
+  behaviorEvent(kind: Uint8Array, payload: Uint8Array): Promise<Result<Uint8Array, Uint8Array>>;
+  request(request: GuestRequest): Promise<Result<GuestResponse, FetchFailure>>;
+  log(profile: Profile, level: number, message: Uint8Array): void;
+}
+
+/** What the platform does for it. */
+export interface TopicAppPlatform {
+  readonly verify: VerifySync;
+  nowMs(): number;
+  random(length: number): Uint8Array;
+  /** Calls after a time; what it returns takes that back. */
+  later(ms: number, act: () => void): () => void;
+}
+
+/** What became of an event. */
+export interface EventOutcome {
+  /** CID. */
+  readonly event: string;
+  readonly verdict: "accepted" | "rejected" | "trapped" | "out-of-fuel" | "pending" | "none";
+  /** UTF-8 where it is the app's. */
+  readonly reason: string | undefined;
+  readonly fuel: number | undefined;
+  readonly isFinal: boolean;
+}
+
+/** An event of the order. */
+export interface OrderedEvent extends EventOutcome {
+  readonly type: string;
+  readonly author: Uint8Array;
+  readonly seq: number;
+  readonly lamport: number;
+  readonly parents: readonly string[];
+  /** As the app sees it. */
+  readonly payload: Uint8Array | undefined;
+}
+
+/** An event that somebody wants to write. */
+export interface Proposal {
+  readonly kind: Uint8Array;
+  readonly payload: Uint8Array;
+}
+
+/** Units of fuel for one call of a component for a person. */
+const CALL_FUEL = 100_000_000;
+/** An event that is not made yet has no name. */
+const NO_ID = new Uint8Array(32);
+const ABI = 1;
+
+/** See the module. */
+export class TopicApp {
+  readonly #init: TopicAppInit;
+  readonly #host: TopicAppHost;
+  readonly #platform: TopicAppPlatform;
+  readonly #log: AppLog;
+  readonly #bundles = new Map<string, BundleCode>();
+  readonly #codes = new Map<string, Promise<GuestCode>>();
+  readonly #views: Views;
+  #grants: ReadonlySet<string>;
+  #replay: Replay | undefined;
+  #parts: ReplayParts | undefined;
+  #behavior: BehaviorRunner | undefined;
+  #behaviorProblem: string | undefined;
+  /** Events that came since the last update. */
+  #fresh: TopicEvent[] = [];
+  #cancelUpdate: (() => void) | undefined;
+  #isClosed = false;
+  /** One change of components after another. */
+  #changing: Promise<void> = Promise.resolve();
+
+  constructor(init: TopicAppInit, host: TopicAppHost, platform: TopicAppPlatform) {
+    this.#init = init;
+    this.#host = host;
+    this.#platform = platform;
+    this.#grants = new Set(init.grants);
+    this.#views = new Views(() => this.#guest("interaction"));
+    this.#log = AppLog.open({
+      store: NOTHING,
+      // The agent has verified what it hands on.
+      verify: () => true,
+      topic: CID.parse(init.topic),
+      openers: init.openers,
+    });
+  }
+
+  /** Takes signed events, encoded, parents first; they are applied in a moment. */
+  add(events: readonly Uint8Array[]): void {
+    const { accepted, refused: [refusal] } = this.#log.offer(events.map(decodeSigned));
+    if (refusal !== undefined) throw new Error(`an event was refused: ${refusal.problem}`);
+    const { topic } = this.#log;
+    for (const { id } of accepted) this.#fresh.push(topic!.get(id)!);
+    if (this.#replay === undefined) void this.changed();
+    else this.#soon(0);
+  }
+
+  /** Takes a bundle, verified. */
+  async addBundle(bundle: BundleCode): Promise<void> {
+    this.#bundles.set(bundle.id, bundle);
+    await this.changed();
+  }
+
+  /** What the person grants from now on. */
+  async setGrants(grants: readonly string[]): Promise<void> {
+    this.#grants = new Set(grants);
+    this.#behavior?.stop();
+    this.#behavior = undefined;
+    await this.changed();
+  }
+
+  /** Starts what can be started now. */
+  changed(): Promise<void> {
+    return this.#changing = this.#changing.then(async () => {
+      if (this.#isClosed) return;
+      await this.#startReplay();
+      this.#update();
+      await this.#startBehavior();
+      this.#tell();
+    });
+  }
+
+  async #startReplay(): Promise<void> {
+    const { topic, view } = this.#log;
+    if (this.#replay !== undefined || topic === undefined) return;
+    const bundle = this.#bundles.get(view!.bundle);
+    const component = bundle?.components["state-apply"];
+    if (component === undefined) return;
+    const guest = await StateApply.load(component, this.#setting(), this.#platform.verify);
+    this.#parts = { topic, guest, read: (event) => this.#read(event) };
+    this.#replay = new Replay(this.#parts);
+    this.#log.follow(this.#replay);
+  }
+
+  async #startBehavior(): Promise<void> {
+    const key = this.#init.behavior;
+    if (key === undefined || this.#behavior !== undefined || this.#replay === undefined) return;
+    this.#behaviorProblem = undefined;
+    let code: GuestCode | undefined;
+    try {
+      code = await this.#code("behavior");
+    } catch (error) {
+      this.#behaviorProblem = messageOf(error);
+    }
+    if (code === undefined) return;
+    const host = this.#host;
+    this.#behavior = new BehaviorRunner({
+      code,
+      around: {
+        ...this.#around("behavior", key),
+        propose: (kind, payload) => host.behaviorEvent(kind, payload),
+        request: (request) => host.request(request),
+      },
+      nowMs: () => this.#platform.nowMs(),
+      later: (ms, act) => this.#platform.later(ms, act),
+      failed: (problem) => {
+        this.#behaviorProblem = problem;
+        this.#tell();
+      },
+    });
+  }
+
+  #setting(): AppSetting {
+    const { topic, view } = this.#log;
+    return { creator: topic!.genesis.author, params: view!.params };
+  }
+
+  #around(profile: Profile, key: Uint8Array): Surroundings {
+    return {
+      setting: this.#setting(),
+      verify: this.#platform.verify,
+      key,
+      state: () => this.#state,
+      isGranted: (name) => this.#grants.has(name),
+      log: (level, message) => this.#host.log(profile, level, message),
+      nowMs: () => this.#platform.nowMs(),
+      random: (length) => this.#platform.random(length),
+    };
+  }
+
+  get #state(): State {
+    return this.#running().state;
+  }
+
+  /** The bundle that is in force. */
+  get #bundle(): BundleCode | undefined {
+    const { view } = this.#log;
+    return view && this.#bundles.get(view.bundle);
+  }
+
+  #running(): Replay {
+    if (this.#replay !== undefined) return this.#replay;
+    throw new RealmError("not-found", "Cannot run the app: its bundle or its topic is not here", {
+      hint: "realm app status shows what it waits for",
+    });
+  }
+
+  async #code(profile: Profile): Promise<GuestCode | undefined> {
+    const bundle = this.#bundle;
+    const component = bundle?.components[profile];
+    if (component === undefined) return undefined;
+    const name = `${bundle!.id} ${profile}`;
+    let code = this.#codes.get(name);
+    if (code === undefined) this.#codes.set(name, code = guestCode(component, profile));
+    return await code;
+  }
+
+  /** A fresh instance of a component for the person. */
+  async #guest(profile: Profile): Promise<AppGuest> {
+    this.#running();
+    const code = await this.#code(profile);
+    if (code === undefined) {
+      throw new RealmError("not-found", `Cannot run the app: it has no ${profile} component`);
+    }
+    const host = hostOf(profile, this.#around(profile, this.#init.person));
+    return new AppGuest(code, host, { fuelMax: CALL_FUEL });
+  }
+
+  /** An event as the app sees it; undefined for one that is not for it. */
+  #read(event: TopicEvent): AppliedEvent | undefined {
+    if (isKernelType(event.type)) return undefined;
+    const { event: signed } = this.#log.read(event);
+    let payload = signed.payload as Uint8Array;
+    if (this.#log.view!.isEncrypted) {
+      const read = decryptPayload(this.#log.keys, this.#log.topicId, signed);
+      if (read.kind === "unreadable") return undefined; // to everybody
+      if (read.kind === "locked") throw new Error(`the key of event ${event.id} is not here`);
+      payload = read.payload;
+    }
+    const { key, author, seq, lamport, type } = event;
+    return { id: bytesOf(key), author, seq, lamport, kind: encoder.encode(type), payload };
+  }
+
+  #soon(ms: number): void {
+    this.#cancelUpdate?.();
+    this.#cancelUpdate = this.#platform.later(ms, () => {
+      this.#cancelUpdate = undefined;
+      this.#update();
+      this.#tell();
+    });
+  }
+
+  #update(): void {
+    const replay = this.#replay;
+    if (replay === undefined || this.#isClosed) return;
+    this.#cancelUpdate?.();
+    this.#cancelUpdate = undefined;
+    const nowMs = this.#platform.nowMs();
+    replay.update(nowMs);
+    const dueMs = replay.dueMs(nowMs);
+    if (dueMs !== undefined) this.#soon(Math.max(1, dueMs - nowMs));
+    const fresh = this.#fresh;
+    this.#fresh = fresh.filter((event) => replay.outcomeOf(event) === undefined);
+    for (const event of fresh) {
+      if (replay.outcomeOf(event)?.verdict.kind !== "accepted") continue;
+      const applied = this.#read(event);
+      if (applied !== undefined) this.#behavior?.event(applied);
+    }
+  }
+
+  /** What {@link TopicAppHost.progress} was told last. */
+  progress(): TopicProgress {
+    const replay = this.#replay;
+    const { topic, view } = this.#log;
+    const illness = replay?.illness;
+    return {
+      applied: replay?.log.length ?? 0,
+      added: topic?.size ?? 0,
+      settled: replay?.isSettled ?? false,
+      digest: replay?.state.digest(ABI),
+      abi: ABI,
+      bundle: view?.bundle,
+      needs: replay === undefined && this.#bundle === undefined ? view?.bundle : undefined,
+      illness: illness && messageOf(illness.cause),
+      behavior: this.#behaviorProblem,
+    };
+  }
+
+  #tell(): void {
+    if (!this.#isClosed) this.#host.progress(this.progress());
+  }
+
+  /** The events that an intent of the person makes, or why it makes none. */
+  async propose(intent: Uint8Array, input: Uint8Array): Promise<Result<Proposal[], Uint8Array>> {
+    const guest = await this.#guest("state-propose");
+    return guest.call("propose", intent, input) as Result<Proposal[], Uint8Array>;
+  }
+
+  /** What would become of an event of `author` if it came next. */
+  dryRun(
+    { kind, payload }: Proposal,
+    place: { readonly author: Uint8Array; readonly seq: number; readonly lamport: number },
+  ): EventOutcome {
+    const outcome = this.#running().dryRun({ id: NO_ID, kind, payload, ...place });
+    return outcomeOf("", outcome, false);
+  }
+
+  /** What became of events; they are applied now, as far as they can be. */
+  outcomes(events: readonly string[]): EventOutcome[] {
+    this.#update();
+    this.#tell();
+    const replay = this.#running();
+    return events.map((id) => {
+      const event = this.#event(id);
+      const pending = this.#read(event) !== undefined && !replay.log.includes(event);
+      return outcomeOf(id, replay.outcomeOf(event), replay.isFinal(event), pending);
+    });
+  }
+
+  #event(id: string): TopicEvent {
+    let event: TopicEvent | undefined;
+    try {
+      event = this.#log.topic?.get(CID.parse(id));
+    } catch {
+      // No CID at all.
+    }
+    if (event !== undefined) return event;
+    throw new RealmError("not-found", `Cannot find event ${JSON.stringify(id)} in the topic`, {
+      hint: "Run realm app log",
+    });
+  }
+
+  /** The state after an event, or after all. */
+  #stateAt(at: string | undefined): State {
+    const replay = this.#running();
+    if (at === undefined) return replay.state;
+    const event = this.#event(at);
+    if (event === this.#log.topic!.genesis) return replay.stateAfter(0);
+    const state = replay.stateAt(event);
+    if (state !== undefined) return state;
+    throw new RealmError("not-found", `Cannot read the state at ${at}: it was not applied`, {
+      hint: "Run realm app log",
+    });
+  }
+
+  /** Entries whose keys begin with `prefix`, after the key `after`; one more than `limit` is told. */
+  entries({ prefix, after, at, limit }: {
+    readonly prefix: Uint8Array;
+    readonly after: Uint8Array | undefined;
+    readonly at: string | undefined;
+    readonly limit: number;
+  }): { entries: { key: Uint8Array; value: Uint8Array }[]; more: boolean; digest: Uint8Array } {
+    const state = this.#stateAt(at);
+    const end = endOf(prefix);
+    const entries: { key: Uint8Array; value: Uint8Array }[] = [];
+    let start = after === undefined ? prefix : Uint8Array.of(...after, 0);
+    let more = true;
+    while (more && entries.length < limit) {
+      const found = state.scan(start, end, limit - entries.length);
+      more = found.length > 0;
+      entries.push(...found);
+      if (more) start = Uint8Array.of(...found.at(-1)!.key, 0);
+    }
+    more &&= state.scan(start, end, 1).length > 0;
+    return { entries, more, digest: state.digest(ABI) };
+  }
+
+  digest(at: string | undefined): { digest: Uint8Array; abi: number; settled: boolean } {
+    const state = this.#stateAt(at);
+    return { digest: state.digest(ABI), abi: ABI, settled: this.#running().isSettled };
+  }
+
+  /** The state's Merkle tree and form, for finding where it drifted from another's. */
+  tree(): { tree: State["tree"]; abi: number } {
+    return { tree: this.#state.tree, abi: ABI };
+  }
+
+  /** Events in the order in which they are applied. */
+  ordered(from: number, limit: number): { events: OrderedEvent[]; total: number } {
+    const replay = this.#running();
+    const { log } = replay;
+    const events = log.slice(from, from + limit).map((event): OrderedEvent => {
+      const id = event.id.toString();
+      return {
+        ...outcomeOf(id, replay.outcomeOf(event), replay.isFinal(event)),
+        type: event.type,
+        author: event.author,
+        seq: event.seq,
+        lamport: event.lamport,
+        parents: event.parents.map((parent) => parent.id.toString()),
+        payload: this.#read(event)?.payload,
+      };
+    });
+    return { events, total: log.length };
+  }
+
+  /** Applies everything anew from the beginning. */
+  verify(at: string | undefined): {
+    digest: Uint8Array;
+    again: Uint8Array;
+    events: number;
+    fuel: number;
+  } {
+    const state = this.#stateAt(at);
+    const replay = new Replay(this.#parts!);
+    replay.update(this.#platform.nowMs());
+    if (replay.illness !== undefined) throw replay.illness.cause;
+    const event = at === undefined ? undefined : this.#event(at);
+    const length = event === undefined ? replay.log.length : replay.log.indexOf(event) + 1;
+    const fuel = replay.log.slice(0, length)
+      .reduce((sum, each) => sum + (replay.outcomeOf(each)?.fuel ?? 0), 0);
+    return {
+      digest: state.digest(ABI),
+      again: replay.stateAfter(length).digest(ABI),
+      events: length,
+      fuel,
+    };
+  }
+
+  /** What a user interface shows, after an input where there is one, and what the person wants by it. */
+  async view(
+    session: string,
+    input: ViewInput | undefined,
+  ): Promise<{ nodes: readonly ViewNode[]; intents: readonly ViewIntent[] }> {
+    return await this.#views.show(session, input);
+  }
+
+  closeView(session: string): void {
+    this.#views.close(session);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelUpdate?.();
+    this.#behavior?.stop();
+  }
+}
+
+/** The agent stores; here events are in memory. */
+const NOTHING: Store = {
+  get: () => undefined,
+  scan: () => [],
+  write() {},
+  close() {},
+};
+
+const utf8 = new TextDecoder();
+const encoder = new TextEncoder();
+
+function outcomeOf(
+  event: string,
+  outcome: Outcome | undefined,
+  isFinal: boolean,
+  isPending = false,
+): EventOutcome {
+  const verdict = outcome?.verdict;
+  return {
+    event,
+    verdict: verdict?.kind ?? (isPending ? "pending" : "none"),
+    reason: verdict?.kind === "rejected"
+      ? utf8.decode(verdict.reason)
+      : verdict?.kind === "trapped"
+      ? verdict.why
+      : undefined,
+    fuel: outcome?.fuel,
+    isFinal,
+  };
+}
+
+/** The first key behind all that begin with a prefix; empty where there is none. */
+function endOf(prefix: Uint8Array): Uint8Array {
+  const last = prefix.findLastIndex((byte) => byte < 0xff);
+  const end = prefix.slice(0, last + 1);
+  if (last >= 0) end[last]!++;
+  return end;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

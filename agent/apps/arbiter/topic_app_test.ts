@@ -1,0 +1,257 @@
+import assert from "node:assert/strict";
+import { encodeSigned, type SignedEvent } from "../../kernel/event.ts";
+import { parsePublicKey } from "../../kernel/key.ts";
+import type { SyncSigner } from "../../kernel/verify.ts";
+import type { Role } from "../bundle.ts";
+import type { AppLog } from "../topic/app_log.ts";
+import { ann, ben, createTopic, join, randomFrom, someCid, verify } from "../topic/topic_fake.ts";
+import { nextEpoch } from "../topic/authoring.ts";
+import { type BundleCode, TopicApp, type TopicAppInit, type TopicProgress } from "./topic_app.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const text = (b: Uint8Array | undefined) => new TextDecoder().decode(b);
+const ALL = ["clock", "crypto", "event", "identity", "log", "outbox", "params", "random"]
+  .concat("state-read", "state-write", "ui");
+
+async function bundleOf(app: string, roles: readonly Role[]): Promise<BundleCode> {
+  const read = (role: Role) =>
+    Deno.readFile(new URL(`../../../fixtures/apps/${app}/${role}.wasm`, import.meta.url));
+  return {
+    id: someCid("bundle").toString(),
+    abi: 1,
+    components: Object.fromEntries(
+      await Promise.all(roles.map(async (role) => [role, await read(role)])),
+    ),
+  };
+}
+const counter = await bundleOf("counter", ["state-apply", "state-propose", "interaction"]);
+const poll = await bundleOf("poll", ["state-apply", "state-propose", "interaction", "behavior"]);
+
+/** An agent with one topic: its log, and the app beside it, fed by hand. */
+class Desk {
+  readonly progress: TopicProgress[] = [];
+  readonly logged: string[] = [];
+  nowMs = 1_000_000;
+  readonly timers = new Set<{ atMs: number; act: () => void }>();
+  readonly app: TopicApp;
+
+  constructor(readonly log: AppLog, init: Partial<TopicAppInit> = {}, bot?: SyncSigner) {
+    this.app = new TopicApp(
+      {
+        topic: log.topicId.toString(),
+        person: ann.publicKey,
+        behavior: bot?.publicKey,
+        openers: [ann.opener],
+        grants: ALL,
+        ...init,
+      },
+      {
+        progress: (progress) => void this.progress.push(progress),
+        behaviorEvent: async (kind, payload) => {
+          const signed = this.log.append({ type: text(kind), payload }, bot!);
+          await this.hand([signed]);
+          const [outcome] = this.app.outcomes([signed.id.toString()]);
+          return outcome!.verdict === "accepted"
+            ? { tag: "ok", val: signed.id.multihash.digest }
+            : { tag: "err", val: bytes(outcome!.reason ?? outcome!.verdict) };
+        },
+        request: () => Promise.resolve({ tag: "err", val: { tag: "denied" } }),
+        log: (profile, level, message) =>
+          void this.logged.push(`${profile} ${level} ${text(message)}`),
+      },
+      {
+        verify,
+        nowMs: () => this.nowMs,
+        random: (length) => new Uint8Array(length),
+        later: (ms, act) => {
+          const timer = { atMs: this.nowMs + ms, act };
+          this.timers.add(timer);
+          return () => void this.timers.delete(timer);
+        },
+      },
+    );
+  }
+
+  /** Gives the app everything that is in the log. */
+  static async open(
+    log: AppLog,
+    bundle: BundleCode,
+    init: Partial<TopicAppInit> = {},
+    bot?: SyncSigner,
+  ): Promise<Desk> {
+    const desk = new Desk(log, init, bot);
+    const events = log.topic!.order().map((event) => log.read(event));
+    await desk.hand(events);
+    await desk.app.addBundle(bundle);
+    return desk;
+  }
+
+  async hand(events: readonly SignedEvent[]): Promise<void> {
+    this.app.add(events.map(encodeSigned));
+    await this.app.changed();
+  }
+
+  /** Lets time pass: every timer that is due, and what comes of it. */
+  async pass(ms: number): Promise<void> {
+    const endMs = this.nowMs + ms;
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      const due = [...this.timers].filter(({ atMs }) => atMs <= endMs)
+        .sort((a, b) => a.atMs - b.atMs)[0];
+      if (due === undefined) break;
+      this.timers.delete(due);
+      this.nowMs = Math.max(this.nowMs, due.atMs);
+      due.act();
+    }
+    this.nowMs = endMs;
+  }
+
+  /** Does what an intent wants; the outcomes. */
+  async call(intent: string, input: string, by: SyncSigner = ann) {
+    const proposed = await this.app.propose(bytes(intent), bytes(input));
+    if (proposed.tag === "err") return text(proposed.val);
+    const ids: string[] = [];
+    for (const { kind, payload } of proposed.val) {
+      const signed = this.log.append({ type: text(kind), payload }, by);
+      await this.hand([signed]);
+      ids.push(signed.id.toString());
+    }
+    return this.app.outcomes(ids);
+  }
+
+  entries(prefix = "", at?: string, limit = 100) {
+    const found = this.app.entries({ prefix: bytes(prefix), after: undefined, at, limit });
+    return found.entries.map(({ key, value }) => [text(key), value] as const);
+  }
+}
+
+const total = (desk: Desk, at?: string) => {
+  const entry = desk.entries("total", at)[0];
+  return entry === undefined ? 0n : new DataView(entry[1].slice().buffer).getBigUint64(0);
+};
+
+Deno.test("an intent becomes events, and these a state; the state at each can be asked for", async () => {
+  const desk = await Desk.open(createTopic(), counter);
+  const first = await desk.call("add", "5");
+  assert.ok(typeof first !== "string" && first.length === 1);
+  assert.equal(first[0]!.verdict, "accepted");
+  assert.ok(first[0]!.fuel! > 0 && !first[0]!.isFinal);
+  const second = await desk.call("add", "7");
+  assert.ok(typeof second !== "string");
+  assert.equal(total(desk), 12n);
+  assert.equal(total(desk, first[0]!.event), 5n);
+  assert.equal(total(desk, desk.log.topicId.toString()), 0n);
+  assert.match(`${await desk.call("add", "a lot")}`, /a number from 1/);
+  const { events, total: count } = desk.app.ordered(0, 100);
+  assert.equal(count, 2);
+  assert.deepEqual(events.map(({ type, verdict }) => [type, verdict]), [
+    ["add", "accepted"],
+    ["add", "accepted"],
+  ]);
+  assert.deepEqual(events[1]!.parents, [first[0]!.event]);
+  const proof = desk.app.verify(undefined);
+  assert.deepEqual(proof.again, proof.digest);
+  assert.equal(proof.events, 2);
+  assert.deepEqual(
+    desk.app.verify(first[0]!.event).digest,
+    desk.app.digest(first[0]!.event).digest,
+  );
+  assert.notDeepEqual(desk.app.digest(first[0]!.event).digest, proof.digest);
+  assert.throws(() => desk.app.digest("bafynothing"), /Cannot find event "bafynothing"/);
+});
+
+Deno.test("an event that the app rejects is told, by a dry run too", async () => {
+  const desk = await Desk.open(createTopic(), counter);
+  const bad = { kind: bytes("add"), payload: bytes("no number") };
+  const tried = desk.app.dryRun(bad, { author: ann.publicKey, seq: 1, lamport: 1 });
+  assert.equal(tried.verdict, "rejected");
+  const signed = desk.log.append({ type: "add", payload: bad.payload }, ann);
+  await desk.hand([signed]);
+  const [outcome] = desk.app.outcomes([signed.id.toString()]);
+  assert.deepEqual({ ...outcome, event: "" }, { ...tried, event: "" });
+  assert.equal(desk.entries().length, 0);
+});
+
+Deno.test("a checkpoint makes what came before it final", async () => {
+  const desk = await Desk.open(createTopic(), counter);
+  const made = await desk.call("add", "1") as { event: string }[];
+  await desk.hand([desk.log.write({ kind: "checkpoint", digest: null }, ann)]);
+  const [outcome] = desk.app.outcomes([made[0]!.event]);
+  assert.ok(outcome!.isFinal);
+});
+
+Deno.test("what waits for a bundle says so, and goes on when it comes", async () => {
+  const log = createTopic();
+  const desk = new Desk(log);
+  await desk.hand(log.topic!.order().map((event) => log.read(event)));
+  await desk.hand([log.append({ type: "add", payload: new Uint8Array(8).fill(0, 0, 7) }, ann)]);
+  const { needs, digest, settled } = desk.progress.at(-1)!;
+  assert.equal(needs, counter.id);
+  assert.equal(digest, undefined);
+  assert.ok(!settled);
+  await assert.rejects(
+    desk.app.propose(bytes("add"), bytes("1")),
+    /bundle or its topic is not here/,
+  );
+  await desk.app.addBundle(counter);
+  assert.equal(desk.progress.at(-1)!.needs, undefined);
+  assert.ok(desk.progress.at(-1)!.settled);
+});
+
+Deno.test("encrypted payloads are applied where their keys are known", async () => {
+  const log = createTopic({ isEncrypted: true });
+  const desk = await Desk.open(log, counter);
+  await desk.call("add", "4");
+  await desk.hand([log.write(nextEpoch(log, randomFrom(3)), ann)]);
+  await desk.call("add", "5");
+  assert.equal(total(desk), 9n);
+  const blind = await Desk.open(log, counter, { openers: [ben.opener], person: ben.publicKey });
+  assert.match(blind.progress.at(-1)!.illness!, /key of event .* is not here/);
+});
+
+Deno.test("a user interface draws the state and turns what a person does into intents", async () => {
+  const desk = await Desk.open(createTopic(), poll);
+  await desk.app.view("a", undefined);
+  const { intents } = await desk.app.view("a", {
+    tag: "submit",
+    val: ["ask", "Tea?; yes; no"],
+  });
+  assert.deepEqual(intents.map(({ name, input }) => [text(name), text(input)]), [
+    ["create", "Tea?\nyes\nno"],
+  ]);
+  await desk.call("create", "Tea?\nyes\nno");
+  const { nodes } = await desk.app.view("a", undefined);
+  assert.ok(nodes.some(({ text }) => text.startsWith("Tea?")));
+  assert.ok(nodes.some(({ kind, text }) => kind === "button" && text === "yes: 0"));
+  desk.app.closeView("a");
+});
+
+Deno.test("a behavior acts at its time, as its own key, and is told of events", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  // The bot is ben's key; it closes the polls that it made.
+  const desk = await Desk.open(log, poll, {}, ben);
+  const until = BigInt(desk.nowMs + 60_000);
+  const proposed = await desk.app.propose(bytes("create-until"), bytes(`${until}\nTea?\nyes\nno`));
+  assert.ok(proposed.tag === "ok");
+  await desk.pass(1); // it started before there was a poll
+  await desk.hand([log.append({ type: "create", payload: proposed.val[0]!.payload }, ben)]);
+  await desk.pass(59_000);
+  const closings = () => desk.app.ordered(0, 99).events.filter(({ type }) => type === "close");
+  assert.equal(closings().length, 0);
+  await desk.pass(2_000);
+  assert.deepEqual(closings().map(({ verdict, author }) => [verdict, author]), [
+    ["accepted", parsePublicKey(ben.key)],
+  ]);
+});
+
+Deno.test("a grant that is taken back stops a behavior, and one that is given starts it", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const desk = await Desk.open(log, poll, { grants: ["state-read", "state-write"] }, ben);
+  await desk.pass(10);
+  assert.match(desk.progress.at(-1)!.behavior!, /called now of clock, which is not granted/);
+  await desk.app.setGrants(ALL);
+  await desk.pass(5_000);
+  assert.equal(desk.progress.at(-1)!.behavior, undefined);
+});
