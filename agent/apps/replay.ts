@@ -8,12 +8,17 @@
  * that come together are taken together, and late ones wait where their authors have made enough work
  * (`rewind_budget.ts`).
  *
+ * An upgrade is an event, too: from its place on another guest applies events, once it has migrated the
+ * state. One whose migration is not accepted changes nothing. Where a peer lacks the bundle, or the key
+ * of a payload, it stops before that event and says what it needs; it goes on when that has come.
+ *
  * When the host fails, the peer is *ill*: it keeps what it had and applies nothing more, because it
  * could come to verdicts that nobody else comes to.
  *
  * @module
  */
 import type { Topic, TopicEvent } from "../kernel/topic.ts";
+import { bytesOf } from "../kernel/byte_string.ts";
 import { bytesEqual } from "../kernel/key.ts";
 import type { AppliedEvent } from "./guest/host_imports.ts";
 import type { Outcome } from "./guest/state_apply.ts";
@@ -28,16 +33,54 @@ export const CHECKPOINT_TYPE = "realm/checkpoint";
 /** Events that are compared with the order of before in the time that one takes to be applied. */
 const COMPARED_PER_APPLIED = 64;
 
+/** What applies the events of one bundle; `StateApply` is one. Throws when the host fails. */
+export interface Guest {
+  apply(event: AppliedEvent, writes: Journal): Outcome;
+  /**
+   * Brings the state that another bundle left into the form of this one; its event is the upgrade, and
+   * the payload that bundle's CID. Without it a state is what it was.
+   */
+  migrate?(event: AppliedEvent, writes: Journal): Outcome;
+}
+
+/** An event from which on another bundle applies events. */
+export interface Upgrade {
+  /** The bundle's CID in text. */
+  readonly bundle: string;
+  readonly guest: Guest;
+  /** Without a payload, which is the replay's to know. */
+  readonly upgrade: Omit<AppliedEvent, "payload">;
+}
+
+/** What an event is not applied without, and is not here. */
+export interface Needed {
+  readonly needed: { readonly kind: "bundle" | "key"; readonly name: string };
+}
+
 /** What a replay is made of. */
 export interface ReplayParts {
   readonly topic: Topic;
-  /** `StateApply`: throws when the host fails. */
-  readonly guest: { apply(event: AppliedEvent, writes: Journal): Outcome };
-  /** An event with its payload; undefined for one that is not the app's, which changes nothing. */
-  readonly read: (event: TopicEvent) => AppliedEvent | undefined;
+  /** Of the bundle that the topic starts with. */
+  readonly guest: Guest;
+  /** The CID of that bundle in text. */
+  readonly bundle?: string;
+  /** The state that the topic starts with; without it nothing. */
+  readonly state?: State;
+  /**
+   * An event with its payload; undefined for one that is not the app's, which changes nothing. What was
+   * there once has to stay there.
+   */
+  readonly read: (event: TopicEvent) => AppliedEvent | Upgrade | Needed | undefined;
   /** Asked of events that count. Without it: those of {@link CHECKPOINT_TYPE} by the creator. */
   readonly isCheckpoint?: (event: TopicEvent) => boolean;
   readonly rewindLimits?: RewindLimits;
+}
+
+/** A state, and what applies the event after it. */
+interface Stage {
+  readonly state: State;
+  readonly guest: Guest;
+  readonly bundle: string;
 }
 
 /** What an update did, in events. */
@@ -52,11 +95,13 @@ export class Replay {
   readonly #parts: ReplayParts;
   readonly #isCheckpoint: (event: TopicEvent) => boolean;
   readonly #budget: RewindBudget;
-  readonly #snapshots = new Snapshots();
-  /** What was applied, in order. */
+  readonly #snapshots: Snapshots<Stage>;
+  /** In order: what was applied, and what comes after something that is needed. */
   readonly #log: TopicEvent[] = [];
+  #applied = 0;
   readonly #outcomes = new Map<TopicEvent, Outcome>();
-  #state = State.EMPTY;
+  #stage: Stage;
+  #needs: Needed["needed"] | undefined;
   #final = 0;
   /** Added to the topic and not applied. */
   #waiting: TopicEvent[] = [];
@@ -77,16 +122,29 @@ export class Replay {
     this.#isCheckpoint = parts.isCheckpoint ??
       (({ type, author }) => type === CHECKPOINT_TYPE && bytesEqual(author, genesis.author));
     this.#budget = new RewindBudget(parts.rewindLimits);
+    const { guest, state = State.EMPTY, bundle = "" } = parts;
+    this.#stage = { state, guest, bundle };
+    this.#snapshots = new Snapshots(this.#stage);
   }
 
   /** The state after everything that was applied. */
   get state(): State {
-    return this.#state;
+    return this.#stage.state;
+  }
+
+  /** The bundle in force after that. */
+  get bundle(): string {
+    return this.#stage.bundle;
   }
 
   /** What was applied, in order; events that are not the app's too. Valid until the next update. */
   get log(): readonly TopicEvent[] {
-    return this.#log;
+    return this.#applied === this.#log.length ? this.#log : this.#log.slice(0, this.#applied);
+  }
+
+  /** What the next event is not applied without, and that event; undefined while nothing lacks. */
+  get needs(): (Needed["needed"] & { readonly event: TopicEvent }) | undefined {
+    return this.#needs && { ...this.#needs, event: this.#log[this.#applied]! };
   }
 
   /** Why the host failed; undefined while it is well. */
@@ -96,7 +154,8 @@ export class Replay {
 
   /** Whether every event that counts was applied: only then states of peers can be compared. */
   get isSettled(): boolean {
-    return !this.#isIll && !this.#isUnsure && this.#waiting.length === 0;
+    return !this.#isIll && !this.#isUnsure && this.#waiting.length === 0 &&
+      this.#applied === this.#log.length;
   }
 
   /** What became of an event; undefined when it was not applied or is not the app's. */
@@ -107,7 +166,7 @@ export class Replay {
   /** Whether a checkpoint has fixed the place of an event, and so its outcome. */
   isFinal(event: TopicEvent): boolean {
     const at = this.#log.indexOf(event);
-    return at >= 0 && at < this.#final;
+    return at >= 0 && at < Math.min(this.#final, this.#applied);
   }
 
   /** Takes note of an event that was added to the topic; {@link update} applies it. */
@@ -206,24 +265,33 @@ export class Replay {
     return low;
   }
 
-  /** Keeps `length` events of the log and applies others after them. */
+  /** Keeps `length` events of the log and applies others after them, and what was left before. */
   #apply(length: number, events: readonly TopicEvent[]): Progress {
     const log = this.#log;
-    const rewound = log.length - length;
+    const rewound = Math.max(0, this.#applied - length);
     let applied = 0;
+    this.#needs = undefined;
     try {
       if (rewound > 0) {
-        this.#state = this.stateAfter(length);
+        this.#stage = this.#stageAfter(length);
         this.#snapshots.rewind(length);
-        for (const event of log.splice(length)) this.#outcomes.delete(event);
+        for (const event of log.slice(length, this.#applied)) this.#outcomes.delete(event);
+        this.#applied = length;
       }
-      for (const event of events) {
-        const { outcome, state } = this.#step(event, this.#state);
-        if (outcome !== undefined) this.#outcomes.set(event, outcome);
-        this.#state = state;
-        log.push(event);
+      log.length = length;
+      for (const event of events) log.push(event);
+      while (this.#applied < log.length) {
+        const event = log[this.#applied]!;
+        const step = this.#step(event, this.#stage);
+        if ("needed" in step) {
+          this.#needs = step.needed;
+          break;
+        }
+        if (step.outcome !== undefined) this.#outcomes.set(event, step.outcome);
+        this.#stage = step.stage;
+        this.#applied++;
         applied++;
-        this.#snapshots.offer(log.length, state);
+        this.#snapshots.offer(this.#applied, this.#stage);
       }
     } catch (error) {
       this.#isIll = true;
@@ -232,36 +300,61 @@ export class Replay {
     return { rewound, applied };
   }
 
-  #step(event: TopicEvent, state: State): { outcome: Outcome | undefined; state: State } {
+  #step(
+    event: TopicEvent,
+    stage: Stage,
+  ): { readonly outcome: Outcome | undefined; readonly stage: Stage } | Needed {
     const content = this.#parts.read(event);
-    if (content === undefined) return { outcome: undefined, state };
-    const journal = state.journal();
-    const outcome = this.#parts.guest.apply(content, journal);
-    return {
-      outcome,
-      state: outcome.verdict.kind === "accepted" ? journal.commit() : state,
-    };
+    if (content === undefined) return { outcome: undefined, stage };
+    if ("needed" in content) return content;
+    const journal = stage.state.journal();
+    const outcome = "upgrade" in content
+      ? migrated(content, stage.bundle, journal)
+      : stage.guest.apply(content, journal);
+    if (outcome.verdict.kind !== "accepted") return { outcome, stage };
+    const state = journal.commit();
+    if (!("upgrade" in content)) return { outcome, stage: { ...stage, state } };
+    return { outcome, stage: { state, guest: content.guest, bundle: content.bundle } };
   }
 
-  /** The state after the first `length` events of the log. Throws when the host fails. */
-  stateAfter(length: number): State {
-    if (length === this.#log.length) return this.#state;
+  #stageAfter(length: number): Stage {
+    if (length === this.#applied) return this.#stage;
     const snapshot = this.#snapshots.before(length);
-    let { state } = snapshot;
+    let { stage } = snapshot;
     for (const event of this.#log.slice(snapshot.length, length)) {
-      state = this.#step(event, state).state;
+      const step = this.#step(event, stage);
+      // It was there when the event was applied first.
+      if ("needed" in step) throw new Error(`The ${step.needed.kind} ${step.needed.name} is gone`);
+      ({ stage } = step);
     }
-    return state;
+    return stage;
+  }
+
+  /**
+   * The state after the first `length` events of the log, at most as many as were applied. Throws when
+   * the host fails.
+   */
+  stateAfter(length: number): State {
+    return this.#stageAfter(length).state;
   }
 
   /** The state after an event, or undefined when it was not applied. Throws when the host fails. */
   stateAt(event: TopicEvent): State | undefined {
     const at = this.#log.indexOf(event);
-    return at < 0 ? undefined : this.stateAfter(at + 1);
+    return at < 0 || at >= this.#applied ? undefined : this.stateAfter(at + 1);
   }
 
   /** What would become of an event if it came next; nothing is kept. Throws when the host fails. */
-  dryRun(event: AppliedEvent): Outcome {
-    return this.#parts.guest.apply(event, this.#state.journal());
+  dryRun(event: AppliedEvent | Upgrade): Outcome {
+    const { state, guest, bundle } = this.#stage;
+    return "upgrade" in event
+      ? migrated(event, bundle, state.journal())
+      : guest.apply(event, state.journal());
   }
+}
+
+/** What becomes of an upgrade; what its migration writes goes to `journal`. */
+function migrated({ guest, upgrade }: Upgrade, from: string, journal: Journal): Outcome {
+  const event = { ...upgrade, payload: bytesOf(from) };
+  return guest.migrate?.(event, journal) ?? { verdict: { kind: "accepted" }, fuel: 0 };
 }

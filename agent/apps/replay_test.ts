@@ -15,7 +15,7 @@ import { Topic, type TopicEvent } from "../kernel/topic.ts";
 import { componentOf, moduleText } from "./guest/component_fake.ts";
 import type { AppliedEvent } from "./guest/host_imports.ts";
 import { type Outcome, StateApply } from "./guest/state_apply.ts";
-import { CHECKPOINT_TYPE, Replay, type ReplayParts } from "./replay.ts";
+import { CHECKPOINT_TYPE, type Guest, Replay, type ReplayParts } from "./replay.ts";
 import { type Journal, State } from "./state.ts";
 import { Snapshots } from "./snapshots.ts";
 
@@ -66,6 +66,21 @@ const chained = {
     return { verdict, fuel: after[2]! };
   },
 };
+
+/** A guest of another bundle: what it applies comes out differently, and it may refuse to take over. */
+function successor(bundle: string): Guest {
+  const mark = sha256(bytes(bundle));
+  return {
+    apply: (event, writes) => chained.apply({ ...event, id: sha256(event.id) }, writes),
+    migrate({ id, payload }, writes) {
+      const before = writes.get(bytes("chain")) ?? new Uint8Array(32);
+      writes.put(bytes("chain"), sha256(Uint8Array.of(...before, ...mark, ...payload)));
+      return id[0]! % 3 === 0
+        ? { verdict: { kind: "rejected", reason: id }, fuel: 7 }
+        : { verdict: { kind: "accepted" }, fuel: 8 };
+    },
+  };
+}
 
 const hex = (state: State) => Buffer.from(state.digest(ABI)).toString("hex");
 
@@ -175,6 +190,85 @@ Deno.test("any order of delivery gives the same state, verdicts and fuel", () =>
     }),
     { numRuns: Deno.env.get("SLOW") ? 5000 : 150 },
   );
+});
+
+Deno.test("any order of delivery gives the same state where bundles change, and late ones", () => {
+  let upgrades = 0;
+  let blocked = 0;
+  fc.assert(
+    fc.property(HISTORY, DELIVERY, fc.nat(60), (history, delivery, comesAt) => {
+      const guests = new Map(["a", "b"].map((name) => [name, successor(name)]));
+      const reading = (isThere: (bundle: string) => boolean) => (event: TopicEvent) => {
+        const content = read(event);
+        if (content === undefined || content.id[1]! % 4 > 0) return content;
+        const bundle = content.id[1]! % 8 === 0 ? "a" : "b";
+        return isThere(bundle)
+          ? { bundle, guest: guests.get(bundle)!, upgrade: content }
+          : { needed: { kind: "bundle", name: bundle } as const };
+      };
+      const straight = peer({ read: reading(() => true), bundle: "first" });
+      for (const event of history) straight.take(event);
+      straight.replay.update(0);
+      const wanted = { ...agreed(straight.replay), bundle: straight.replay.bundle };
+      if (wanted.bundle !== "first") upgrades++;
+
+      let i = 0;
+      const { replay, take } = peer({
+        read: reading((bundle) => bundle === "a" || i > comesAt),
+        bundle: "first",
+      });
+      const open = [...history];
+      for (; open.length > 0; i++) {
+        const { pick, updates } = delivery[i % delivery.length]!;
+        let at = pick % open.length;
+        while (!take(open[at]!)) at = (at + 1) % open.length;
+        open.splice(at, 1);
+        if (!updates) continue;
+        replay.update(1e9 * i);
+        const { needs, log } = replay;
+        if (needs === undefined) continue;
+        blocked++;
+        assert.deepEqual([needs.kind, needs.name], ["bundle", "b"]);
+        assert.ok(!replay.isSettled && !log.includes(needs.event));
+        assert.equal(replay.outcomeOf(needs.event), undefined);
+      }
+      i = comesAt + 1;
+      replay.update(1e12);
+      assert.equal(replay.needs, undefined);
+      assert.deepEqual({ ...agreed(replay), bundle: replay.bundle }, wanted);
+      // The states on the way know which bundle was in force.
+      const last = replay.log.at(-1);
+      if (last !== undefined) assert.equal(hex(replay.stateAt(last)!), wanted.digest);
+      for (const event of replay.log.filter((_, at) => at % 5 === 0)) {
+        assert.equal(
+          hex(replay.stateAt(event)!),
+          hex(straight.replay.stateAt(straight.topic.at(event.key)!)!),
+        );
+      }
+    }),
+    { numRuns: Deno.env.get("SLOW") ? 5000 : 150 },
+  );
+  assert.ok(upgrades > 20 && blocked > 20, `${upgrades} upgrades, ${blocked} times blocked`);
+});
+
+Deno.test("a dry run of an upgrade says what becomes of it", () => {
+  const { replay, take, topic } = peer();
+  const [first, second] = line(ann, genesis, 2, genesis);
+  take(first!);
+  replay.update(0);
+  const content = read(topic.get(first!.id)!)!;
+  const before = hex(replay.state);
+  const failing: Guest = {
+    ...successor("x"),
+    migrate: () => ({ verdict: { kind: "out-of-fuel" }, fuel: 9 }),
+  };
+  const upgrade = (guest: Guest) => ({ bundle: "x", guest, upgrade: content });
+  assert.deepEqual(replay.dryRun(upgrade(failing)), { verdict: { kind: "out-of-fuel" }, fuel: 9 });
+  const plain = { apply: chained.apply };
+  assert.deepEqual(replay.dryRun(upgrade(plain)), { verdict: { kind: "accepted" }, fuel: 0 });
+  assert.equal(hex(replay.state), before);
+  take(second!);
+  replay.update(0);
 });
 
 Deno.test("a checkpoint fixes what is in its past for good", () => {
@@ -377,7 +471,7 @@ Deno.test("dryRun() says what apply will say, and changes nothing", () => {
 });
 
 Deno.test("snapshots are few, and near where it is likely to go back to", () => {
-  const snapshots = new Snapshots();
+  const snapshots = new Snapshots(State.EMPTY);
   for (let length = 1; length <= 20_000; length++) snapshots.offer(length, State.EMPTY);
   assert.ok(snapshots.size < 100, `${snapshots.size} snapshots`);
   for (const back of [1, 50, 300, 5000, 19_000]) {

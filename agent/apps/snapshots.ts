@@ -5,33 +5,35 @@
  *
  * @module
  */
-import { State } from "./state.ts";
-
 /** Events between snapshots at the end. */
 const DISTANCE_MIN = 16;
 /** A snapshot may be this part of its distance from the end away from the next. */
 const GROWTH = 0.25;
 
-/** A state and how many events of the log led to it. */
-export interface Snapshot {
+/** What there was, and how many events of the log led to it. */
+export interface Snapshot<Stage> {
   readonly length: number;
-  readonly state: State;
+  readonly stage: Stage;
 }
 
 /** The snapshots of one log. */
-export class Snapshots {
-  /** Ascending; the first is the empty state. */
-  readonly #kept: Snapshot[] = [{ length: 0, state: State.EMPTY }];
+export class Snapshots<Stage> {
+  /** Ascending; the first is of no events. */
+  readonly #kept: Snapshot<Stage>[];
+
+  constructor(first: Stage) {
+    this.#kept = [{ length: 0, stage: first }];
+  }
 
   /** How many there are. */
   get size(): number {
     return this.#kept.length;
   }
 
-  /** Takes the state after `length` events, the newest so far, if it is time for one. */
-  offer(length: number, state: State): void {
+  /** Takes what there is after `length` events, the newest so far, if it is time for one. */
+  offer(length: number, stage: Stage): void {
     if (length - this.#kept.at(-1)!.length < DISTANCE_MIN) return;
-    this.#kept.push({ length, state });
+    this.#kept.push({ length, stage });
     // From the end on, so that who went decides about who is next.
     for (let i = this.#kept.length - 2; i > 0; i--) {
       const next = this.#kept[i + 1]!.length;
@@ -40,7 +42,7 @@ export class Snapshots {
   }
 
   /** The last one after at most `length` events. */
-  before(length: number): Snapshot {
+  before(length: number): Snapshot<Stage> {
     return this.#kept.findLast((snapshot) => snapshot.length <= length)!;
   }
 
