@@ -40,7 +40,8 @@ export class Cores {
   readonly #linked: { readonly module: WebAssembly.Module; readonly exports: Exports }[] = [];
   /** What core modules may import and stay renewable: host functions, and exports of others. */
   readonly #known = new Set<unknown>();
-  #realm: Record<string, unknown> | undefined;
+  /** What every core module imports to be metered. */
+  #realm: MeterGlobals & Record<string, unknown> | undefined;
   #owner: Owner | undefined;
   #isForeign = false;
   /** How many sites and modules the glue has asked for again; undefined while they are made. */
@@ -52,9 +53,9 @@ export class Cores {
     this.#modules = modules;
   }
 
-  /** What they count in, for the limiter of their next owner. */
+  /** What they count in, for the limiter of their next owner; it must not keep the one before. */
   get globals(): MeterGlobals {
-    return this.#owner!.limiter;
+    return this.#realm!;
   }
 
   /** Whether they can be put back, but for memory that grows. */
