@@ -83,6 +83,8 @@ const FEW = 32;
 /** An author in a topic. */
 interface Author {
   readonly publicKey: Uint8Array;
+  /** Numbers of its chains. */
+  readonly chains: number[];
   /** By their chains: events, not void, that are in the past of no other such event of it. */
   readonly tips: Map<number, Node>;
   /** How far every tip goes along each chain; made when it is asked for. */
@@ -231,7 +233,7 @@ export class Topic {
   #insert(node: Node): void {
     const { by, prev, chain } = node;
     if (prev === undefined) this.#authors.set(textOf(by.publicKey), by);
-    if (chain === this.#chains) this.#chains++;
+    if (chain === this.#chains) by.chains.push(this.#chains++);
     else prev!.isContinued = true;
     this.#nodes.set(node.key, node);
     this.#all.push(node);
@@ -261,6 +263,22 @@ export class Topic {
   /** Whether `a` is in the past of `b`; an event is not in its own. */
   isAncestor(a: TopicEvent, b: TopicEvent): boolean {
     return a !== b && isWithin(a as Node, b as Node);
+  }
+
+  /** How many events of an author are in the past of an event, void or not. */
+  countIn(event: TopicEvent, author: Uint8Array): number {
+    const { chain, past } = event as Node;
+    const by = this.#authors.get(textOf(author));
+    return countOf(by, past) - (by?.chains.includes(chain) ? 1 : 0);
+  }
+
+  /**
+   * How many events of an author count for its branches, those too that would be void; `undefined`
+   * where it has no branches. As long as it is the same, the same events count of those it has.
+   */
+  countingOf(author: Uint8Array): number | undefined {
+    const by = this.#authors.get(textOf(author));
+    return by === undefined || by.tips.size < 2 ? undefined : countOf(by, floorOf(by));
   }
 
   /** Kept events in order, the genesis first. Not a copy: valid until the next change. */
@@ -304,8 +322,7 @@ export class Topic {
     const { by, chain, position, isVoid } = event as Node;
     if (isVoid) return false;
     if (by.tips.size < 2) return true;
-    by.floor ??= [...by.tips.values()].map((tip) => tip.past).reduce(meet);
-    return position <= positionIn(by.floor, chain);
+    return position <= positionIn(floorOf(by), chain);
   }
 
   isVoid(event: TopicEvent): boolean {
@@ -373,8 +390,17 @@ function isWithin(a: Node, b: Node): boolean {
   return positionIn(b.past, a.chain) >= a.position;
 }
 
+/** How far every tip of an author that has tips goes along each chain. */
+function floorOf(by: Author): VersionVector {
+  return by.floor ??= [...by.tips.values()].map((tip) => tip.past).reduce(meet);
+}
+
+function countOf(by: Author | undefined, past: VersionVector): number {
+  return (by?.chains ?? []).reduce((sum, chain) => sum + positionIn(past, chain), 0);
+}
+
 function newAuthor(publicKey: Uint8Array): Author {
-  return { publicKey: publicKey.slice(), tips: new Map(), floor: undefined };
+  return { publicKey: publicKey.slice(), chains: [], tips: new Map(), floor: undefined };
 }
 
 /** Makes an event a tip in place of those in its past; what comes after it is no tip yet. */

@@ -269,13 +269,16 @@ Deno.test("the node that was asked tells how a command ended, once", () => {
   log.append(approve(two, "bm-02"), owner);
   const asked = log.append(exec("bm-01"), owner);
   log.append(exec("bm-09"), owner); // nobody is called so
-  log.append({ kind: "executed", exec: asked.id, status: 5 }, two);
+  const answer = (by: Person, status: number) =>
+    log.append({ kind: "executed", exec: asked.id, status }, by);
+  assert.throws(() => answer(two, 5), /is for bm-01, and its author was never called so/);
   assert.deepEqual(log.view!.execs.map(({ node, key, status }) => [node, key, status]), [
     ["bm-01", one.key, undefined],
   ]);
   log.append(approve(three, "bm-01"), owner); // the name is another's now
-  log.append({ kind: "executed", exec: asked.id, status: 0 }, one);
-  log.append({ kind: "executed", exec: asked.id, status: 1 }, one);
+  answer(three, 3); // no lie about its name, and no effect
+  answer(one, 0);
+  assert.throws(() => answer(one, 1), /answered by its author already/);
   assert.equal(log.view!.execs[0]!.status, 0);
 });
 

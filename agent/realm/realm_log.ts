@@ -281,7 +281,8 @@ export class RealmLog {
   #rules(open: Open, offer: Offer): IntakeRules {
     return {
       topic: open.topic,
-      mayEnter: ({ event: { author, type } }) => open.standing.mayWrite(author, type),
+      mayEnter: ({ event: { author, type } }, after) =>
+        open.standing.mayWrite(author, type) && open.standing.hasRoom(author, after),
       enter: (signed) => this.#enter(open, signed, offer),
       givesSay: (type) => SAYS.includes(controlKindOf(type)),
     };
@@ -298,7 +299,8 @@ export class RealmLog {
       return false;
     }
     const { size } = topic;
-    const wasForked = topic.tipsOf(signed.event.author).length > 1;
+    const { author } = signed.event;
+    const counting = topic.countingOf(author);
     const added = topic.add(signed, (event) => standing.problemOf(event, said));
     if (added.kind === "invalid") {
       offer.refuse(signed, "corrupt", `event ${signed.id}: ${added.problem}`);
@@ -312,11 +314,10 @@ export class RealmLog {
     open.view = undefined;
     this.#revision += 1;
     const isJudged = standing.learn(event, said) && topic.judge((e) => standing.isVoid(e));
-    // Nothing of what came before it looks different now, and it comes after all of it.
-    const isNext = !isJudged && !wasForked && topic.counts(event) && topic.size === size + 1 &&
-      topic.tipsOf(event.author).length === 1 && topic.isLast(event);
-    if (isNext) open.fold?.take(event);
-    else open.fold = undefined;
+    // Nothing of what came before it looks different now.
+    const isSame = !isJudged && topic.size === size + 1 && topic.countingOf(author) === counting;
+    if (isSame && topic.counts(event) && topic.isLast(event)) open.fold?.take(event);
+    else if (!isSame || topic.counts(event) || said.kind === "manifest") open.fold = undefined;
     return true;
   }
 

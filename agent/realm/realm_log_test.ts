@@ -11,9 +11,11 @@ import {
   signEventSync,
 } from "../kernel/event.ts";
 import type { Store, StoreOp } from "../kernel/ports.ts";
+import type { TopicEvent } from "../kernel/topic.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 import { ASIDE_MAX } from "../kernel/aside.ts";
 import { controlContent, type ControlEvent, createControlGenesis } from "./control_event.ts";
+import { RealmFold } from "./realm_fold.ts";
 import type { RealmLog, Refusal } from "./realm_log.ts";
 import {
   allOf,
@@ -31,6 +33,7 @@ import {
   stranger,
   summary,
 } from "./realm_log_fake.ts";
+import { BRANCHES_MAX } from "./standing.ts";
 import { viewDigest } from "./realm_view.ts";
 
 const [one, two] = nodes;
@@ -51,6 +54,13 @@ function refusal(log: RealmLog, event: SignedEvent): Refusal {
   assert.deepEqual(summary(log), before);
   assert.deepEqual(log.topic!.get(event.id), undefined);
   return refused[0]!;
+}
+
+/** Another log with the same events. */
+function copy(log: RealmLog): RealmLog {
+  const other = openLog();
+  other.offer(allOf(log));
+  return other;
 }
 
 Deno.test("a log keeps what it flushed, and nothing else, over a restart", async () => {
@@ -199,14 +209,82 @@ Deno.test("an event that names what it cannot is refused for good", () => {
     [recovery, { kind: "succession", owner: owner.key, last: null }, /is or was owner/],
     [recovery, { kind: "succession", owner: recovery.key, last: null }, /recovery key/],
     [recovery, { kind: "succession", owner: heir.key, last: ghost }, /last is no event/],
-    [one, { kind: "executed", exec: byOwner.id, status: 0 }, /exec is no such event/],
-    [one, { kind: "executed", exec: ghost, status: 0 }, /exec is no such event/],
+    [one, { kind: "executed", exec: byOwner.id, status: 0 }, /exec is no command in its past/],
+    [one, { kind: "executed", exec: ghost, status: 0 }, /exec is no command in its past/],
   ];
   for (const [by, said, problem] of cases) {
     const { code, problem: found } = refusal(log, proposed(log, by, said));
     assert.equal(code, "corrupt");
     assert.match(found, problem);
   }
+});
+
+Deno.test("an operator's branches are bounded; one more comes with an event that needs it", async () => {
+  const log = openLog();
+  log.append(await manifestOf(owner, 1, { operators: [operator] }), owner);
+  const place = log.placeFor(operator.publicKey);
+  const branch = (component: string) =>
+    signed(operator, place, { kind: "restart", component, nodes: [] });
+  for (let i = 0; i < BRANCHES_MAX; i++) {
+    assert.equal(log.offer([branch(`c${i}`)]).accepted.length, 1);
+  }
+  const beyond = branch("beyond");
+  assert.equal(refusal(log, beyond).code, "refused");
+  // The operator goes on after what it knows to be there: that is no new branch.
+  const heads = [...log.topic!.tipsOf(operator.publicKey).slice(0, 2), beyond.event].map((
+    e,
+    i,
+  ) => ({
+    id: i === 2 ? beyond.id : (e as TopicEvent).id,
+    lamport: e.lamport,
+  }));
+  const joined = signed(
+    operator,
+    { ...place, heads, previous: { id: heads[0]!.id, seq: 0 } },
+    drain,
+  );
+  assert.deepEqual(log.offer([joined]).accepted, [beyond, joined]);
+  assert.equal(log.topic!.tipsOf(operator.publicKey).length, BRANCHES_MAX - 1);
+  // Owners are the root of all trust: a thief's branches end by a succession.
+  for (let i = 0; i < 2 * BRANCHES_MAX; i++) {
+    const event = signed(owner, openLog().placeFor(owner.publicKey), approve(one, `n${i}`));
+    assert.equal(log.offer([event]).accepted.length, 1);
+  }
+});
+
+Deno.test("what does not count, because its author has branches, costs no fold of everything", async () => {
+  const log = openLog();
+  log.append(approve(one, "bm-01"), owner);
+  log.append(await manifestOf(owner, 1, { operators: [operator] }), owner);
+  const fork = signed(operator, log.placeFor(operator.publicKey), drain);
+  log.append({ kind: "restart", component: "auth", nodes: [] }, operator);
+  log.offer([fork]);
+  assert.equal(log.view!.alarms[0]?.kind, "conflict");
+  const { of } = RealmFold;
+  let folds = 0;
+  RealmFold.of = (source) => (folds++, of.call(RealmFold, source));
+  try {
+    let before = fork;
+    for (let i = 0; i < 50; i++) {
+      const { id, event: { lamport, seq } } = before;
+      const heads = [{ id, lamport }];
+      before = signed(operator, { ...log.placeFor(one.publicKey), heads, previous: { id, seq } }, {
+        ...drain,
+        drained: i % 2 === 0,
+      });
+      assert.deepEqual(log.offer([before]).accepted, [before]);
+      assert.deepEqual(log.view!.overrides.drained, []);
+    }
+    assert.equal(folds, 0);
+    // Joined, all of it counts.
+    log.append({ kind: "drain", node: "bm-02", drained: true }, operator);
+    assert.deepEqual(log.view!.overrides.drained, ["bm-02"]);
+    assert.equal(log.view!.overrides.restarts.length, 1);
+    assert.equal(folds, 1);
+  } finally {
+    RealmFold.of = of;
+  }
+  assert.deepEqual(summary(log), summary(copy(log)));
 });
 
 Deno.test("an event of a later version of realm is kept, if it is the owner's", () => {

@@ -26,6 +26,14 @@ import type { Topic, TopicEvent } from "../kernel/topic.ts";
 import { type ControlGenesis, type ControlKind, controlKindOf } from "./control_event.ts";
 import type { Said } from "./said.ts";
 
+/**
+ * Events that an operator or a node may author after the last event of an owner that it has seen:
+ * who has a say may fill no disk.
+ */
+export const SAID_MAX = 10_000;
+/** Branches of an operator or a node: one more waits aside until an event that is kept needs it. */
+export const BRANCHES_MAX = 8;
+
 const OPERATORS: readonly (ControlKind | undefined)[] = ["restart", "scale", "drain", "publish"];
 
 /** An event that says something about whose events are kept. */
@@ -43,6 +51,13 @@ export class Standing {
   readonly #genesisOwner: KeyText;
   readonly #successions: Fact[] = [];
   readonly #others: Fact[] = [];
+  /** Commands of owners, with the answers to them. */
+  readonly #execs = new Map<
+    TopicEvent,
+    { readonly node: string; readonly answers: TopicEvent[] }
+  >();
+  /** Owners' events. */
+  readonly #ofOwners: TopicEvent[] = [];
   /** Owners, with the successions of which their events have one in their past. */
   #owners = new Map<KeyText, TopicEvent[] | null>();
   readonly #nodes = new Set<KeyText>();
@@ -75,6 +90,17 @@ export class Standing {
     return this.#owners.has(key) || this.#hasSay(key, kind);
   }
 
+  /**
+   * Whether there is room for an event whose past is `after` and what is in the past of that, which
+   * is for every node to say for itself: nobody can know of all branches.
+   */
+  hasRoom(author: Uint8Array, after: readonly TopicEvent[]): boolean {
+    if (this.#owners.has(textOf(author)) || this.isRecoveryKey(author)) return true;
+    const tips = this.topic.tipsOf(author);
+    return tips.length < BRANCHES_MAX ||
+      tips.some((tip) => after.some((a) => a === tip || this.topic.isAncestor(tip, a)));
+  }
+
   isRecoveryKey(key: Uint8Array): boolean {
     return bytesEqual(sha256(key), this.genesis.recoveryHash);
   }
@@ -91,10 +117,23 @@ export class Standing {
   problemOf(event: TopicEvent, said: Said): string | undefined {
     const isPast = (other: TopicEvent | undefined) =>
       other !== undefined && this.topic.isAncestor(other, event);
+    const author = textOf(event.author);
+    if (!this.#isOwner(event, author) && !this.isRecoveryKey(event.author)) {
+      if (this.#saidSince(event) >= SAID_MAX) {
+        return `its author wrote ${SAID_MAX} since the last event of an owner in its past`;
+      }
+    }
     if (said.kind === "executed") {
       const exec = this.topic.get(said.exec);
-      if (!isPast(exec) || exec!.type !== "control/exec") {
-        return "exec is no such event in its past";
+      const asked = exec && this.#execs.get(exec);
+      if (asked === undefined || !isPast(exec)) return "exec is no command in its past";
+      const isAsked = this.#others.some((fact) =>
+        fact.said.kind === "approve" && fact.said.name === asked.node &&
+        keyText(fact.said.key) === author && isPast(fact.event)
+      );
+      if (!isAsked) return `exec is for ${asked.node}, and its author was never called so`;
+      if (asked.answers.some((answer) => textOf(answer.author) === author && isPast(answer))) {
+        return "exec is answered by its author already";
       }
     }
     if (said.kind !== "revoke" && said.kind !== "succession") return undefined;
@@ -119,7 +158,18 @@ export class Standing {
    * have become void or stopped being it: then the topic has to judge again.
    */
   learn(event: TopicEvent, said: Said): boolean {
+    const isOwner = this.#isOwner(event, textOf(event.author));
+    if (isOwner) this.#ofOwners.push(event);
+    // What others say of these has no effect, now or later: who is owner at an event's place is
+    // read from its past.
+    else if (said.kind !== "succession" && said.kind !== "executed") return false;
     switch (said.kind) {
+      case "exec":
+        this.#execs.set(event, { node: said.node, answers: [] });
+        return false;
+      case "executed":
+        this.#execs.get(this.topic.get(said.exec)!)!.answers.push(event);
+        return false;
       case "approve":
       case "manifest":
         this.#others.push({ event, said });
@@ -190,6 +240,20 @@ export class Standing {
     const before = this.#successions.filter((s) => topic.isAncestor(s.event, succession));
     const newest = before.filter((s) => !before.some((t) => topic.isAncestor(s.event, t.event)));
     return newest.length === 0 ? new Set([this.#genesisOwner]) : new Set(newest.map(ownerOf));
+  }
+
+  /** How much the author of an event wrote before it, less what the owners' events there have seen. */
+  #saidSince(event: TopicEvent): number {
+    const { topic } = this;
+    const all = topic.countIn(event, event.author);
+    if (all < SAID_MAX) return all;
+    let seen = 0;
+    for (const owners of this.#ofOwners) {
+      if (topic.isAncestor(owners, event)) {
+        seen = Math.max(seen, topic.countIn(owners, event.author));
+      }
+    }
+    return all - seen;
   }
 
   #isOwner(event: TopicEvent, author: KeyText): boolean {
