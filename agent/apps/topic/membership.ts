@@ -81,6 +81,8 @@ export class Membership {
   #joins = new Map<KeyText, Join[]>();
   readonly #creator: KeyText;
   readonly #marks: Fact<Mark>[] = [];
+  /** By the name of their payload key, in the form of `textOf()`. */
+  readonly #epochs = new Map<string, Fact<"epoch">[]>();
 
   constructor(readonly topic: Topic, readonly genesis: AppGenesis, readonly verify: VerifySync) {
     this.#creator = textOf(topic.genesis.author);
@@ -181,17 +183,16 @@ export class Membership {
 
   /** Whether an epoch of this number and key is in the past of an event. */
   epochBefore(event: TopicEvent, epoch: number, id: Uint8Array): boolean {
-    return this.#marks.some(({ event: at, said }) =>
-      said.kind === "epoch" && said.epoch === epoch && bytesEqual(said.id, id) &&
-      this.topic.isAncestor(at, event)
-    );
+    return this.#epochs.get(textOf(id))?.some(({ event: at, said }) =>
+      said.epoch === epoch && this.topic.isAncestor(at, event)
+    ) ?? false;
   }
 
   /** The epoch for an event after these: of those in its past that are not void the last. */
   newestEpoch(heads: readonly TopicEvent[]): { epoch: number; id: Uint8Array } | undefined {
     let best: Fact<"epoch"> | undefined;
-    for (const { event, said } of this.#marks) {
-      if (said.kind !== "epoch" || this.isVoid(event)) continue;
+    for (const { event, said } of [...this.#epochs.values()].flat()) {
+      if (this.isVoid(event)) continue;
       if (!heads.some((head) => head === event || this.topic.isAncestor(event, head))) continue;
       const order = best === undefined
         ? 1
@@ -224,7 +225,12 @@ export class Membership {
       case "revoke":
         this.#revokes.push({ event, said });
         break;
-      case "epoch":
+      case "epoch": {
+        const name = textOf(said.id);
+        this.#epochs.set(name, [...this.#epochs.get(name) ?? [], { event, said }]);
+        this.#marks.push({ event, said });
+        return false;
+      }
       case "upgrade":
       case "checkpoint":
       case "unknown":

@@ -1,0 +1,99 @@
+/**
+ * How the events of a topic are read for a {@link Replay}: those of the app decrypted, those of the
+ * kernel without effect on the state but for upgrades.
+ *
+ * @module
+ */
+import { bytesOf } from "../../kernel/byte_string.ts";
+import { RealmError } from "../../kernel/error.ts";
+import type { TopicEvent } from "../../kernel/topic.ts";
+import type { AppliedEvent } from "../guest/host_imports.ts";
+import { CHECKPOINT_TYPE, type Guest, type ReplayParts } from "../replay.ts";
+import type { State } from "../state.ts";
+import { isKernelType } from "./app_event.ts";
+import type { AppLog } from "./app_log.ts";
+import { decryptPayload } from "./payload_keys.ts";
+
+/** What {@link replayParts} is told beside the log, which has its genesis. */
+export interface AppReplayInit {
+  /** What applies the events of a bundle, by its CID in text; undefined where it is not here yet. */
+  readonly guestOf: (bundle: string) => Guest | undefined;
+  /** The state that a fork begins with. */
+  readonly state?: State;
+}
+
+/**
+ * The parts of a replay of a topic; the follower of the log is the replay itself (`log.follow`).
+ * Undefined while the bundle that the topic starts with is not here.
+ */
+export function replayParts(log: AppLog, init: AppReplayInit): ReplayParts | undefined {
+  const { topic, view } = log;
+  const guest = init.guestOf(view!.bundle);
+  if (guest === undefined) return undefined;
+  if (view!.fork !== undefined && init.state === undefined) {
+    throw new RealmError(
+      "not-found",
+      "Cannot start the topic: the state that it forks is not here",
+    );
+  }
+  return {
+    topic: topic!,
+    guest,
+    bundle: view!.bundle,
+    ...init.state && { state: init.state },
+    read: (event) => readEvent(log, event, init.guestOf),
+    // Of who may not write one it does not count.
+    isCheckpoint: ({ type }) => type === CHECKPOINT_TYPE,
+  };
+}
+
+/** What an event is to a replay. */
+function readEvent(
+  log: AppLog,
+  event: TopicEvent,
+  guestOf: AppReplayInit["guestOf"],
+): ReturnType<ReplayParts["read"]> {
+  const said = log.membership!.said(event);
+  if (said?.kind !== "upgrade") {
+    return isKernelType(event.type) ? undefined : appliedEvent(log, event);
+  }
+  const bundle = said.bundle.toString();
+  const guest = guestOf(bundle);
+  return guest === undefined
+    ? { needed: { kind: "bundle", name: bundle } }
+    : { bundle, guest, upgrade: contextOf(event) };
+}
+
+/**
+ * An event as the app sees it. Undefined for one that nobody can read, `needed` for one of which the
+ * payload key is not here.
+ */
+export function appliedEvent(
+  log: AppLog,
+  event: TopicEvent,
+): AppliedEvent | { readonly needed: { readonly kind: "key"; readonly name: string } } | undefined {
+  const signed = log.read(event).event;
+  if (signed.keyEpoch === 0) return { ...contextOf(event), payload: signed.payload as Uint8Array };
+  const read = decryptPayload(log.keys, log.topicId, signed);
+  if (read.kind === "locked") return { needed: { kind: "key", name: `${signed.keyEpoch}` } };
+  return read.kind === "plain" ? { ...contextOf(event), payload: read.payload } : undefined;
+}
+
+const utf8 = new TextEncoder();
+/** Types are few, and met again with each event. */
+const kinds = new Map<string, Uint8Array>();
+const KINDS_MAX = 256;
+
+function kindOf(type: string): Uint8Array {
+  let kind = kinds.get(type);
+  if (kind === undefined) {
+    kind = utf8.encode(type);
+    if (kinds.size >= KINDS_MAX) kinds.clear();
+    kinds.set(type, kind);
+  }
+  return kind;
+}
+
+function contextOf({ key, author, seq, lamport, type }: TopicEvent): Omit<AppliedEvent, "payload"> {
+  return { id: bytesOf(key), author, seq, lamport, kind: kindOf(type) };
+}
