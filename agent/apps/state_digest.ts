@@ -78,6 +78,7 @@ function nearest(tree: Leaf | Fork, path: string): Leaf {
 
 /** Number of the first bit in which two paths differ; 256 when they are equal. */
 function firstDifference(a: string, b: string): number {
+  if (a === b) return PATH_BITS;
   for (let i = 0; i < DIGEST_BYTES; i++) {
     const difference = a.charCodeAt(i) ^ b.charCodeAt(i);
     if (difference !== 0) return 8 * i + Math.clz32(difference) - 24;

@@ -25,7 +25,8 @@ export class GuestMemory {
 
   /** All of the memory; growing it makes the views of before useless. */
   get bytes(): Uint8Array {
-    if (this.#bytes.buffer !== this.memory.buffer) {
+    // Growing detaches what was there, and to ask for that is many times cheaper than for the buffer.
+    if (this.#bytes.length === 0) {
       this.#bytes = new Uint8Array(this.memory.buffer);
       this.#view = new DataView(this.memory.buffer);
     }
@@ -40,12 +41,17 @@ export class GuestMemory {
     return at;
   }
 
-  /** A copy of a list of the guest's. */
-  read(pointer: number, length: number): Uint8Array {
+  /** A list of the guest's where it is: until the guest goes on. */
+  view(pointer: number, length: number): Uint8Array {
     const size = length >>> 0;
     const at = this.#at(pointer, size, 1);
     if (size > LIST_BYTES_MAX) throw trap("a list is too long");
-    return this.bytes.slice(at, at + size);
+    return this.bytes.subarray(at, at + size);
+  }
+
+  /** A copy of a list of the guest's. */
+  read(pointer: number, length: number): Uint8Array {
+    return new Uint8Array(this.view(pointer, length));
   }
 
   u8(pointer: number): number {

@@ -60,7 +60,10 @@ export function hostFunctions(
   { creator, params }: AppSetting,
   verify: VerifySync,
 ): { readonly [interfaceName: string]: { readonly [name: string]: CoreFunction } } {
-  /** Reads lists, `(pointer, length)` after another, after their price, and calls. */
+  /**
+   * Takes lists, `(pointer, length)` after another, after their price, and calls. The lists are where the
+   * guest has them: what is kept has to be copied.
+   */
   const taking = (
     price: number,
     bytePrice: number,
@@ -72,10 +75,9 @@ export function hostFunctions(
     let units = price;
     for (let i = 0; i < lists; i++) units += bytePrice * (args[2 * i + 1]! >>> 0);
     now.pay(units);
-    const read = Array.from({ length: lists }, (_, i) => {
-      return now.memory.read(args[2 * i]!, args[2 * i + 1]!);
-    });
-    return act(now, read, args.slice(2 * lists));
+    const views: Uint8Array[] = [];
+    for (let i = 0; i < lists; i++) views.push(now.memory.view(args[2 * i]!, args[2 * i + 1]!));
+    return act(now, views, args.slice(2 * lists));
   };
   const giving =
     (price: number, bytes: (event: AppliedEvent) => Uint8Array): CoreFunction => (to) => {
@@ -104,7 +106,7 @@ export function hostFunctions(
     "state-write": {
       put: taking(PRICES["state-write"].put, BYTE_PRICE, 2, ({ writes }, [key, value]) => {
         try {
-          writes.put(key!, value!);
+          writes.put(key!, value!.slice());
         } catch (error) {
           throw error instanceof BeyondBounds ? trap(`beyond a bound: ${error.message}`) : error;
         }
@@ -145,7 +147,7 @@ export function hostFunctions(
       write: (_level, _pointer, length) => {
         const now = call();
         now.pay(PRICES.log.write + BYTE_PRICE * (length! >>> 0));
-        now.memory.read(_pointer!, length!);
+        now.memory.view(_pointer!, length!);
       },
     },
   };
