@@ -32,7 +32,11 @@ export class LinkStream {
   #isWriting = false;
   #isClosed = false;
 
-  constructor(stream: PeerStream, events: LinkEvents) {
+  constructor(
+    stream: PeerStream,
+    events: LinkEvents,
+    readonly firstBytesMax: number = HELLO_BYTES_MAX,
+  ) {
     this.#stream = stream;
     this.#events = events;
     this.#read().then(
@@ -89,7 +93,7 @@ export class LinkStream {
   }
 
   async #read(): Promise<void> {
-    const parser = new FrameParser();
+    const parser = new FrameParser(this.firstBytesMax);
     while (!this.#isClosed) {
       const chunk = await this.#stream.read();
       if (chunk === null) return;
@@ -101,13 +105,17 @@ export class LinkStream {
   }
 }
 
-/** Cuts a stream of bytes into frames. The first one may be no longer than a hello. */
+/** Cuts a stream of bytes into frames. The first one may be no longer than `firstBytesMax`. */
 export class FrameParser {
   readonly #head = new Uint8Array(LENGTH_BYTES);
   #headLength = 0;
   #body: Uint8Array | undefined;
   #bodyLength = 0;
-  #bytesMax = HELLO_BYTES_MAX;
+  #bytesMax: number;
+
+  constructor(firstBytesMax: number = HELLO_BYTES_MAX) {
+    this.#bytesMax = firstBytesMax;
+  }
 
   /** The frames that end in this chunk. Throws Error for a length that is out of bounds. */
   *take(chunk: Uint8Array): Generator<Uint8Array, void, undefined> {

@@ -37,7 +37,9 @@ export type Domain =
   | "realm/exec/1"
   | "realm/health/1"
   | "realm/succession/1"
-  | "realm/join/1";
+  | "realm/join/1"
+  | "realm/topic-hello/1"
+  | "realm/topic-tag/1";
 
 /**
  * The canonical bytes of a value.

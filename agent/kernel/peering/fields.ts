@@ -15,6 +15,9 @@ export const FRAME_BYTES_MAX = EVENT_BYTES_MAX + 64 * 1024;
 export const HELLO_BYTES_MAX = 4096;
 /** Signed events or records in one frame. */
 export const FRAME_ITEMS_MAX = 1024;
+/** Addresses of one node, and characters of an address. */
+export const ADDRESSES_MAX = 8;
+export const ADDRESS_LENGTH_MAX = 256;
 /** Characters of a name. */
 export const NAME_LENGTH_MAX = 63;
 

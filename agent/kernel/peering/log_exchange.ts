@@ -29,6 +29,8 @@ export interface LogExchangeInit {
   readonly secret: () => Uint8Array;
   /** There are new events, which may not be durable yet. */
   readonly changed: () => void;
+  /** A session on a link has ended well. */
+  readonly ended?: (link: Link) => void;
 }
 
 /** Events wait this long for others to be written with them. */
@@ -205,6 +207,7 @@ export class LogExchange {
       : PAUSE_MIN_MS;
     link.syncAtMs = Math.max(link.syncAtMs, nowMs() + link.syncPauseMs);
     if (outcome.withheld > 0) links.fault(link, "withheld", `${outcome.withheld} events`);
+    this.#init.ended?.(link);
   }
 
   #begins(link: Link): boolean {

@@ -13,6 +13,8 @@
 import type { CID } from "../../kernel/canonical.ts";
 import { type ExchangeFrame, exchangeFrameOf } from "../../kernel/peering/exchange_frame.ts";
 import {
+  ADDRESS_LENGTH_MAX,
+  ADDRESSES_MAX,
   bytesOf,
   cidOf,
   corrupt,
@@ -28,10 +30,7 @@ import {
   text,
 } from "../../kernel/peering/fields.ts";
 
-/** Addresses of one node. */
-export const ADDRESSES_MAX = 8;
-/** Characters of an address, of the name and version of a program. */
-export const ADDRESS_LENGTH_MAX = 256;
+/** Characters of the name and version of a program. */
 export const PROGRAM_LENGTH_MAX = 64;
 
 /** Events of one `vouch`, the approval last. */

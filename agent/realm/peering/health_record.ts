@@ -17,8 +17,17 @@ import {
 } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
 import { parsePublicKey, publicKeyProblem } from "../../kernel/key.ts";
-import { count, isMap, keys, list, NAME_LENGTH_MAX, text } from "../../kernel/peering/fields.ts";
-import { ADDRESS_LENGTH_MAX, ADDRESSES_MAX, PROGRAM_LENGTH_MAX } from "./frame.ts";
+import {
+  ADDRESS_LENGTH_MAX,
+  ADDRESSES_MAX,
+  count,
+  isMap,
+  keys,
+  list,
+  NAME_LENGTH_MAX,
+  text,
+} from "../../kernel/peering/fields.ts";
+import { PROGRAM_LENGTH_MAX } from "./frame.ts";
 
 /** Bytes of a record with its signature. */
 export const RECORD_BYTES_MAX = 64 * 1024;

@@ -29,7 +29,7 @@
  */
 import type { SignedEvent } from "../../kernel/event.ts";
 import { fingerprint, parsePublicKey } from "../../kernel/key.ts";
-import { HELLO_BYTES_MAX } from "../../kernel/peering/fields.ts";
+import { ADDRESSES_MAX, HELLO_BYTES_MAX } from "../../kernel/peering/fields.ts";
 import type { Trust } from "../../kernel/peering/link.ts";
 import { LinkSet } from "../../kernel/peering/link_set.ts";
 import { LogExchange, messageOf } from "../../kernel/peering/log_exchange.ts";
@@ -37,7 +37,7 @@ import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
 import type { ControlEvent } from "../control_event.ts";
 import type { Offered, RealmLog } from "../realm_log.ts";
 import { viewDigest } from "../realm_view.ts";
-import { ADDRESSES_MAX, decodeFrame, type Frame, type Hello } from "./frame.ts";
+import { decodeFrame, type Frame, type Hello } from "./frame.ts";
 import type { NodeHealth } from "./health_board.ts";
 import { HealthGossip, type OwnRecord } from "./health_gossip.ts";
 import { type OwnHealth, PENDING_MAX, type PendingPeer } from "./health_record.ts";

@@ -1,0 +1,44 @@
+/**
+ * Who may take part in a topic, as far as its events that are here say.
+ *
+ * @module
+ */
+import { CID } from "../../kernel/canonical.ts";
+import { bytesEqual, formatPublicKey } from "../../kernel/key.ts";
+import type { AppRole } from "../topic/app_event.ts";
+import type { AppLog } from "../topic/app_log.ts";
+
+/** What a log says of people and invites. Without a genesis nobody is anything. */
+export type AccessLog = Pick<AppLog, "membership">;
+
+/** Admins who admitted one another, up to the creator, that are followed. */
+const CHAIN_MAX = 8;
+
+/** What a person is; `undefined` for one who was not admitted, left, or was revoked. */
+export function roleOf(log: AccessLog, person: Uint8Array): AppRole | "creator" | undefined {
+  return log.membership?.roleOf(person);
+}
+
+/** Whether a person may invite others. */
+export function mayInvite(log: AccessLog, person: Uint8Array): boolean {
+  const role = roleOf(log, person);
+  return role === "creator" || role === "admin";
+}
+
+/** Whether one can join by an invite's key. */
+export function isOpenInvite(log: AccessLog, key: Uint8Array): boolean {
+  const text = formatPublicKey(key);
+  return log.membership?.invites().some(({ isOpen, said }) => isOpen && said.key === text) ?? false;
+}
+
+/** Events by which a person came to be admitted, the first first; none for the creator. */
+export function admissionOf(log: AccessLog, person: Uint8Array): readonly CID[] {
+  const chain: CID[] = [];
+  for (let i = 0, key = person; i < CHAIN_MAX; i++) {
+    const join = log.membership?.joins().find(({ event }) => bytesEqual(event.author, key));
+    if (join === undefined) break;
+    chain.unshift(join.invite.event.id, join.event.id);
+    key = join.invite.event.author;
+  }
+  return chain;
+}
