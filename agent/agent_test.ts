@@ -218,6 +218,7 @@ Deno.test("an operator of the manifest may restart and scale, and do nothing els
     const theirs = await sign(toml, 3, operator.signer);
     await assert.rejects(operator.apply(control, theirs), code("wrong-owner"));
     const key = formatPublicKey((await newSigner()).publicKey);
+    assert.deepEqual(agent.status().refused, [], "what is not the owner's is no news of the realm");
     const approval = controlContent({ kind: "approve", key, name: "mine" });
     await assert.rejects(operator.append(control, [approval]), code("refused"));
     assert.equal(agent.status().manifest?.version, 2);

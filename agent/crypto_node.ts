@@ -9,6 +9,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { textOf } from "./kernel/byte_string.ts";
+import { isHostFailure } from "./kernel/signature_backends.ts";
 import type { SyncSignatureBackend } from "./kernel/verify.ts";
 
 /** DER around the 32 bytes of a key (RFC 8410, sections 4 and 7). */
@@ -49,7 +50,8 @@ function publicKeyObject(publicKey: Uint8Array): KeyObject | undefined {
   try {
     const der = Buffer.concat([SPKI_PREFIX, publicKey]);
     key = createPublicKey({ key: der, format: "der", type: "spki" });
-  } catch {
+  } catch (error) {
+    if (isHostFailure(error)) throw error;
     return undefined;
   }
   if (publicKeys.size >= PUBLIC_KEYS_MAX) publicKeys.clear();

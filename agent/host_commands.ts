@@ -64,6 +64,7 @@ export class HostCommands {
     await this.#requireAllowed(event, said);
     if (said.kind !== "exec") return; // it was refused above
     // With nothing to wait for in between: an event is good for one run, by whoever brings it first.
+    this.#requireSlot();
     if (this.init.state.log.topic?.has(event.id) === true) throw refused("it was used before");
     this.init.append(event);
     const id = event.id.toString();
@@ -74,20 +75,20 @@ export class HostCommands {
     let status = NOT_RUNNABLE;
     try {
       const child = spawn(said.command);
+      const over = Promise.withResolvers<void>();
       const kill = () => {
-        try {
-          child.kill("SIGKILL");
-        } catch {
-          // It has ended.
-        }
+        killGroup(child);
+        over.resolve(); // whoever got out of the group may keep its output open for ever
       };
       const timer = setTimeout(kill, Math.min(timeoutMs, EXEC_MS_MAX));
       signal.addEventListener("abort", kill, { once: true });
+      let isRead = false;
       try {
         if (signal.aborted) kill();
-        yield* outputOf(child);
+        yield* outputOf(child, over.promise);
+        isRead = true;
       } finally {
-        kill(); // where nobody reads on
+        if (!isRead) kill(); // nobody reads on
         clearTimeout(timer);
         signal.removeEventListener("abort", kill);
         const ended = await child.status;
@@ -123,12 +124,15 @@ export class HostCommands {
     const leftMs = said.expiresAtMs - clock.wallMs();
     if (leftMs <= 0) throw refused("its time has run out", "Compare the clocks of both machines");
     if (leftMs > EXEC_EXPIRY_MS_MAX) throw refused("it may start too late for a command");
-    if (this.#running >= EXECS_MAX) {
-      throw new RealmError(
-        "limit-exceeded",
-        `Cannot run the command: ${EXECS_MAX} are running on ${name} already`,
-      );
-    }
+  }
+
+  /** Throws RealmError `limit-exceeded`; whoever may run takes its place before anything else does. */
+  #requireSlot(): void {
+    if (this.#running < EXECS_MAX) return;
+    throw new RealmError(
+      "limit-exceeded",
+      `Cannot run the command: ${EXECS_MAX} are running on ${this.init.nodeName()} already`,
+    );
   }
 }
 
@@ -141,11 +145,25 @@ function spawn([program, ...args]: readonly string[]): Deno.ChildProcess {
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
+    detached: true, // in a group of processes of its own
   }).spawn();
 }
 
-/** Both streams as they come; of each no more is taken than is read. */
-async function* outputOf(child: Deno.ChildProcess): AsyncGenerator<ExecEvent, void, undefined> {
+/** Kills a command with all that it has started, but for what left its group. */
+function killGroup(child: Deno.ChildProcess): void {
+  try {
+    if (Deno.build.os === "windows") child.kill("SIGKILL");
+    else Deno.kill(-child.pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Both streams as they come, until `over`; of each no more is taken than is read. */
+async function* outputOf(
+  child: Deno.ChildProcess,
+  over: Promise<void>,
+): AsyncGenerator<ExecEvent, void, undefined> {
   const streams = (["stdout", "stderr"] as const).map((stream) => ({
     stream,
     reader: child[stream].getReader(),
@@ -155,7 +173,9 @@ async function* outputOf(child: Deno.ChildProcess): AsyncGenerator<ExecEvent, vo
   const pending = new Map(streams.map((from) => [from, next(from)]));
   try {
     while (pending.size > 0) {
-      const { from, result } = await Promise.race(pending.values());
+      const came = await Promise.race([over, ...pending.values()]);
+      if (came === undefined) return;
+      const { from, result } = came;
       if (result.done) {
         pending.delete(from);
         continue;

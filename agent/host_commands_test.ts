@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { nodeBackend } from "./crypto_node.ts";
+import { eventually } from "../tests/peer_network.ts";
 import { RealmError } from "./kernel/error.ts";
 import { eventAt, type SignedEvent, signEvent } from "./kernel/event.ts";
 import { formatPublicKey } from "./kernel/key.ts";
@@ -119,7 +120,7 @@ Deno.test("a command runs without a shell, input or the agent's environment, and
 Deno.test("a command is good for one run, before its time is out, on its node, by its owner", () =>
   withNode('"a"', async ({ sign, run, written, state }) => {
     const event = await sign(["true"]);
-    assert.equal((await run(event)).status, 0);
+    assert.equal((await run(await sign(["true"]))).status, 0);
     await assert.rejects(run(event), code("refused", /used before/));
     const late = await sign(["true"], { expiresAtMs: NOW_MS });
     await assert.rejects(run(late), code("refused", /time has run out/));
@@ -182,4 +183,69 @@ Deno.test("a command whose reader leaves is killed, and told of", () =>
     const statuses = written.map((said) => said.kind === "executed" && said.status);
     assert.ok([137, 141].includes(Number(statuses[0])), `${statuses}`);
     assert.equal(statuses[1], 137);
+  }));
+
+Deno.test("a command that takes too long ends with all that it started, also what left its group", () =>
+  withNode('"a"', async ({ sign, run }) => {
+    // The shell is gone at once; what it started keeps its output open.
+    const script = "sleep 600 & echo $!; setsid sleep 600 & echo $!; exit 3";
+    const { stdout, status } = await run(await sign(["sh", "-c", script]), {}, 200);
+    const [child, stray] = stdout.trim().split("\n").map(Number) as [number, number];
+    try {
+      assert.equal(status, 3);
+      await eventually(() => !runs(child), "it was killed with its group");
+    } finally {
+      if (runs(stray)) Deno.kill(stray, "SIGKILL"); // nobody can know of it
+    }
+  }));
+
+/** Whether a process runs: not as a zombie that nobody has waited for. */
+function runs(pid: number): boolean {
+  try {
+    const [, state] = /\) (\w)/.exec(Deno.readTextFileSync(`/proc/${pid}/stat`)) ?? [];
+    return state !== "Z";
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("no more commands run at once than may, however they come", () =>
+  withNode('"a"', async ({ sign, run, state, owner }) => {
+    const commands = new HostCommands({
+      isAllowed: true,
+      nodeName: () => "a",
+      policy: () => Promise.resolve({ ...DEFAULT_POLICY, exec: true }),
+      state,
+      clock: { wallMs: () => NOW_MS, monotonicMs: () => 0, sleep: () => Promise.resolve() },
+      append: (signed) => void state.log.offer([signed]),
+      write: () => {},
+    });
+    const over = new AbortController();
+    const { signer } = owner;
+    const events: SignedEvent[] = [];
+    for (let place = state.log.placeFor(signer.publicKey); events.length < 6;) {
+      const said: Exec = {
+        kind: "exec",
+        node: "a",
+        command: ["sleep", "600"],
+        nonce: new Uint8Array(16),
+        expiresAtMs: NOW_MS + 1_000,
+      };
+      const signed = await signEvent(
+        eventAt(signer.publicKey, place, controlContent(said)),
+        signer,
+      );
+      const { id, event: { lamport, seq } } = signed;
+      place = { ...place, heads: [{ id, lamport }], previous: { id, seq } };
+      events.push(signed);
+    }
+    const ends = events.map((event) => commands.run(event, 60_000, over.signal).next());
+    const all = Promise.allSettled(ends);
+    await eventually(() => state.view!.execs.length >= 4, "they have begun");
+    over.abort();
+    const codes = (await all).map((end) =>
+      end.status === "rejected" ? (end.reason as RealmError).code : end.value.value?.kind
+    );
+    assert.deepEqual(codes.filter((code) => code === "limit-exceeded").length, 2, codes.join());
+    assert.equal((await run(await sign(["true"]))).status, 0);
   }));

@@ -172,9 +172,11 @@ export class Node {
     for (const ring of this.#logs.values()) ring.close();
   }
 
-  /** Who takes the requests to a component; `undefined` where it takes none. */
+  /** Who takes the requests of other nodes to a component; `undefined` where no route leads to it. */
   upstream(component: string): Upstream | undefined {
-    return this.#upstreams.get(component);
+    const { inForce } = this.init.state;
+    const isRouted = inForce?.manifest.routes.some((route) => route.component === component);
+    return isRouted ? this.#upstreams.get(component) : undefined;
   }
 
   /**

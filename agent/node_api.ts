@@ -23,7 +23,7 @@ import type {
 import { CID } from "./kernel/canonical.ts";
 import type { HostCommands } from "./host_commands.ts";
 import { RealmError } from "./kernel/error.ts";
-import { decodeSigned, type Event, type SignedEvent } from "./kernel/event.ts";
+import { decodeSigned, type Event, type SignedEvent, verifyEventSync } from "./kernel/event.ts";
 import { formatPublicKey, parsePublicKey } from "./kernel/key.ts";
 import type { Engines } from "./kernel/ports.ts";
 import type { Node } from "./node.ts";
@@ -233,10 +233,11 @@ export class NodeApi implements ControlApi {
     const events = encoded.map(decodeSigned);
     const before = this.#state.inForce;
     const overrides = this.#state.overrides;
-    for (const { event } of events) {
+    for (const signed of events) {
+      const { event } = signed;
       if (this.#state.log.topic !== undefined) this.#requireNext(event, events);
       this.#requireSay(event);
-      if (event.type === MANIFEST_TYPE) await this.#requireGood(event);
+      if (event.type === MANIFEST_TYPE) await this.#requireGood(signed);
     }
     realm.append(events);
     await node.takeOver();
@@ -279,10 +280,17 @@ export class NodeApi implements ControlApi {
     );
   }
 
-  /** Everything that can be known of a manifest before it is in the log. */
-  async #requireGood(event: Event): Promise<void> {
+  /**
+   * Everything that can be known of a manifest before it is in the log. What is wrong with the
+   * owner's is told by `status`; what others send, who may ask here too, is told to them alone.
+   */
+  async #requireGood(signed: SignedEvent): Promise<void> {
+    const { event } = signed;
     let version: number | null = null;
+    let isOwners = false;
     try {
+      verifyEventSync(signed, this.#state.verifySync);
+      isOwners = formatPublicKey(event.author) === this.#state.owner;
       const said = readControlEvent(event);
       if (said.kind !== "manifest") throw new Error("asked for manifests only");
       version = said.signature.version;
@@ -291,7 +299,7 @@ export class NodeApi implements ControlApi {
       if (problem !== undefined) throw problem;
       await this.#requireRunnable(manifest, said.signature.digests);
     } catch (error) {
-      if (error instanceof RealmError) this.init.node.refuse(error, version);
+      if (isOwners && error instanceof RealmError) this.init.node.refuse(error, version);
       throw error;
     }
   }

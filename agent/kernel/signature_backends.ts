@@ -76,7 +76,8 @@ function nobleVerify(publicKey: Uint8Array, message: Uint8Array, signature: Uint
   let a: ed25519.Point;
   try {
     a = ed25519.Point.fromBytes(publicKey, false);
-  } catch {
+  } catch (error) {
+    if (isHostFailure(error)) throw error;
     return false; // not a point
   }
   const r = signature.subarray(0, 32);
@@ -84,6 +85,13 @@ function nobleVerify(publicKey: Uint8Array, message: Uint8Array, signature: Uint
   const s = scalar(signature.subarray(32));
   const rExpected = ed25519.Point.BASE.multiply(s, false).subtract(a.multiply(k, false));
   return bytesEqual(rExpected.toBytes(), r);
+}
+
+/** Whether an engine gave up, which is no verdict on what it was at: its stack is used up. */
+export function isHostFailure(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return error instanceof RangeError && error.message.includes("call stack") ||
+    error.name === "InternalError"; // Firefox
 }
 
 /** Little-endian bytes as a number modulo the group order. */

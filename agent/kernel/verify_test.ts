@@ -119,3 +119,29 @@ Deno.test("verify() refuses a signature, message or key with one bit changed, ev
     { numRuns: runs },
   );
 });
+
+Deno.test("a stack that is used up is no verdict on a signature", async () => {
+  const message = new Uint8Array(8);
+  for (const backend of [nodeBackend(), nobleBackend()]) {
+    for (let i = 0; i < 8; i++) {
+      // A new key each time: what was read before is remembered.
+      const keys = await keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend);
+      const signature = await signerOf(keys, backend).sign(message);
+      let answer: unknown;
+      const dive = (): void => {
+        try {
+          dive();
+        } catch { // the stack ends here, or a little further up than it did for the calls above
+        }
+        if (answer !== undefined) return;
+        try {
+          answer = backend.verify(keys.publicKey, message, signature);
+        } catch (error) {
+          if (!(error instanceof RangeError)) answer = error;
+        }
+      };
+      dive();
+      assert.equal(answer, true, backend.name);
+    }
+  }
+});

@@ -42,7 +42,10 @@ export interface PeerRequestsInit {
   readonly peerStreamsMax?: number;
   /** Streams of all; {@link HTTP_STREAMS_MAX} unless given. */
   readonly streamsMax?: number;
-  /** A stream on which no whole request comes ends after so long; 60 s unless given. */
+  /**
+   * A stream ends when for so long no whole request comes, nor what is left of a body that nobody
+   * reads, or when the other node takes nothing, for which a replica is held up; 60 s unless given.
+   */
   readonly idleMs?: number;
 }
 
@@ -86,7 +89,7 @@ export class PeerRequests {
       return stream.abort();
     }
     this.#perPeer.set(peer, count + 1);
-    const channel = new FrameChannel(stream);
+    const channel = new TimedChannel(stream, this.#deadlines, this.#idleMs);
     const gone = new AbortController();
     this.#streams.set(channel, gone);
     channel.ended = () => gone.abort(new DOMException("The other node left", "AbortError"));
@@ -105,14 +108,8 @@ export class PeerRequests {
   }
 
   /** Answers one request; false at the end of the stream. */
-  async #next(channel: FrameChannel, gone: AbortSignal): Promise<boolean> {
-    const idle = this.#deadlines.set(this.#idleMs, performance.now(), () => channel.abort());
-    let frame;
-    try {
-      frame = await channel.take();
-    } finally {
-      this.#deadlines.clear(idle);
-    }
+  async #next(channel: TimedChannel, gone: AbortSignal): Promise<boolean> {
+    const frame = await channel.within(channel.take());
     if (frame === null) return false;
     const head = frame.kind === REQUEST ? readRequestHead(frame.bytes) : undefined;
     if (head === undefined) throw new RealmError("corrupt", "Cannot read a request: it is none");
@@ -185,6 +182,27 @@ export class PeerRequests {
   }
 }
 
+/** A channel that ends where the other node neither sends nor takes what is waited for. */
+class TimedChannel extends FrameChannel {
+  constructor(stream: PeerStream, readonly deadlines: Deadlines, readonly idleMs: number) {
+    super(stream);
+  }
+
+  override write(bytes: Uint8Array): Promise<void> {
+    return this.within(super.write(bytes));
+  }
+
+  /** Waits for something, and ends the channel where that takes too long. */
+  async within<T>(waiting: Promise<T>): Promise<T> {
+    const idle = this.deadlines.set(this.idleMs, performance.now(), () => this.abort());
+    try {
+      return await waiting;
+    } finally {
+      this.deadlines.clear(idle);
+    }
+  }
+}
+
 /** Sends a response and its body, as fast as the other node takes it. */
 async function respond(
   channel: FrameChannel,
@@ -234,7 +252,7 @@ class RequestBody {
   #isDropped = false;
   #reading: Promise<void> = Promise.resolve();
 
-  constructor(readonly channel: FrameChannel, hasBody: boolean) {
+  constructor(readonly channel: TimedChannel, hasBody: boolean) {
     this.#isOver = !hasBody;
     this.stream = hasBody
       ? new ReadableStream<Uint8Array>({
@@ -250,8 +268,8 @@ class RequestBody {
   /** Reads and drops what the component left of it; throws when it broke off. */
   async drop(): Promise<void> {
     this.#isDropped = true;
-    await this.#reading;
-    while (!this.#isOver) await this.#read();
+    await this.channel.within(this.#reading);
+    while (!this.#isOver) await this.channel.within(this.#read());
     if (this.#isBroken) throw brokenBody();
   }
 

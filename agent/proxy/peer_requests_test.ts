@@ -621,6 +621,46 @@ testOn(
 
 testOn(
   ["memory"],
+  "PeerRequests holds no replica for a node that takes nothing",
+  async (realm) => {
+    const b = await realm.machine("b", {
+      here: [async () => ({
+        status: 200,
+        headers: [],
+        body: new ReadableStream({
+          pull: (controller) => controller.enqueue(new Uint8Array(64 * 1024)),
+        }),
+      })],
+      answering: { idleMs: 100 },
+    });
+    const head = { component: "shop", method: "POST", url: "http://h/", headers: [] };
+    const deaf = await rawStream(realm);
+    await deaf.write(jsonFrame(REQUEST, { ...head, hasBody: false }));
+    await eventually(() => b.upstream.load.inFlight === 1, "it is answered");
+    await eventually(() => b.upstream.load.inFlight === 0, "its place is free again");
+    await eventually(() => b.requests.streams === 0, "so is its stream");
+    deaf.abort();
+  },
+);
+
+testOn(
+  ["memory"],
+  "PeerRequests ends a stream on which what is left of a body does not come",
+  async (realm) => {
+    const b = await realm.machine("b", { here: [saying("b")], answering: { idleMs: 100 } });
+    const head = { component: "shop", method: "POST", url: "http://h/", headers: [] };
+    const stream = await rawStream(realm);
+    await stream.write(jsonFrame(REQUEST, { ...head, hasBody: true }));
+    const channel = new FrameChannel(stream);
+    assert.equal((await channel.take())?.kind, GO);
+    assert.equal((await channel.take())?.kind, RESPONSE);
+    await eventually(() => b.requests.streams === 0, "it is over");
+    stream.abort();
+  },
+);
+
+testOn(
+  ["memory"],
   "PeerRequests passes on a broken request body as an error, not as its end",
   async (realm) => {
     const ends: string[] = [];
