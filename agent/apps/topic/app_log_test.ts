@@ -213,6 +213,29 @@ Deno.test("admins invite and revoke members, and only the creator revokes admins
   assert.deepEqual([...log.view!.members.keys()], [ann.key]);
 });
 
+Deno.test("who becomes admin is beyond what admins revoked, whichever came first", async () => {
+  const log = createTopic();
+  await join(log, ben, "admin");
+  await join(log, cem);
+  const said = log.append(something(), cem);
+  const away = emptyLog(log.topicId);
+  away.offer(allOf(log));
+  // Here cem becomes admin, there an admin revokes him.
+  await join(log, cem, "admin");
+  const later = log.append(something(), cem);
+  for (const each of revocationsOf(away, cem.key, null)) away.write(each, ben);
+  assert.ok(!away.topic!.counts(away.topic!.get(said.id)!));
+  const other = emptyLog(log.topicId);
+  other.offer(allOf(away));
+  other.offer(allOf(log));
+  exchange(log, away);
+  for (const each of [log, away, other]) {
+    assert.deepEqual(summary(each), summary(log));
+    for (const { id } of [said, later]) assert.ok(each.topic!.counts(each.topic!.get(id)!));
+    assert.equal(each.view!.members.get(cem.key)!.role, "admin");
+  }
+});
+
 Deno.test("an invite that was revoked admits nobody more", async () => {
   const log = createTopic();
   const { said, seed } = inviteTo(log, "member", randomFrom(3));
