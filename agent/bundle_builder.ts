@@ -2,13 +2,18 @@
  * From the folder of a `bundle.toml` to a packed, signed bundle.
  *
  * A component may be there as it is, as a core module, or as the text of either: what is not yet a
- * component is made one. Nothing of it runs. Throws RealmError with what the author has to change.
+ * component is made one. Modules are composed into the components that have them. Nothing of it runs. Throws RealmError with what the author has to change.
  *
  * @module
  */
-import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import {
+  componentEmbed,
+  componentNew,
+  componentWit,
+  parse,
+} from "@bytecodealliance/jco-transpile/wasm-tools";
 import * as path from "node:path";
-import { checkAsked } from "./apps/asked.ts";
+import { checkAsked, nestedComponents } from "./apps/asked.ts";
 import {
   BUNDLED_COMPONENT_BYTES_MAX,
   packBundle,
@@ -29,6 +34,7 @@ import { sha256HexSync } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import { formatPublicKey } from "./kernel/key.ts";
 import type { SignatureBackend, Signer } from "./kernel/verify.ts";
+import { compose, type Plug } from "./wasm/composition.ts";
 
 /** Name of the file that says what is in a bundle. */
 export const BUNDLE_FILE = "bundle.toml";
@@ -55,22 +61,23 @@ export async function buildBundle(
       { hint: "Name its key file with --key, or change publisher" },
     );
   }
+  const modules = new Map<string, Uint8Array>();
+  for (const [label, each] of file.modules) {
+    modules.set(label, await buildComponent(folder, `module ${label}`, each));
+  }
   const components = new Map<Role, Uint8Array>();
   for (const [role, each] of file.components) {
-    components.set(role, await buildComponent(folder, role, each));
+    const component = await buildComponent(folder, role, each);
+    const plugs = [...file.modules].filter(([, { into }]) => into.includes(role))
+      .map(([name]) => ({ name, bytes: modules.get(name)! }));
+    components.set(role, await withModules(component, role, plugs));
   }
   const before = await followed(folder, file, backend);
   const bundle = bundleOf(file, {
     publisher: signer.publicKey,
     app: before?.app,
     components: new Map([...components].map(([role, bytes]) => [role, rawCidOf(bytes)])),
-    modules: new Map(
-      await Promise.all(
-        [...file.modules].map(async ([label, { file }]) =>
-          [label, rawCidOf(await readSource(path.resolve(folder, file)))] as const
-        ),
-      ),
-    ),
+    modules: new Map([...modules].map(([label, bytes]) => [label, rawCidOf(bytes)])),
   });
   checkAsked(bundle, components);
   const origin = before && { first: before.first, succession: before.succession };
@@ -93,8 +100,8 @@ async function followed(
 
 async function buildComponent(
   folder: string,
-  role: Role,
-  { file, wit, sha256 }: ComponentFile,
+  what: string,
+  { file, wit, sha256 }: Partial<ComponentFile> & Pick<ComponentFile, "file">,
 ): Promise<Uint8Array> {
   const source = path.resolve(folder, file);
   const bytes = await readSource(source);
@@ -109,16 +116,11 @@ async function buildComponent(
       if (cause instanceof RealmError) throw cause;
       throw new RealmError(
         "invalid-module",
-        `Cannot make ${role} of ${source}: ${firstLines(cause)}`,
+        `Cannot make ${what} of ${source}: ${firstLines(cause)}`,
         { cause, ...(wit === undefined && { hint: `Name its world with wit in ${BUNDLE_FILE}` }) },
       );
     });
-  if (component.length > BUNDLED_COMPONENT_BYTES_MAX) {
-    throw new RealmError(
-      "limit-exceeded",
-      `Cannot pack ${source}: ${component.length} bytes, wanted at most ${BUNDLED_COMPONENT_BYTES_MAX}`,
-    );
-  }
+  checkSize(component, source);
   const digest = sha256HexSync(component);
   if (sha256 !== undefined && sha256 !== digest) {
     throw new RealmError(
@@ -127,6 +129,37 @@ async function buildComponent(
     );
   }
   return component;
+}
+
+/** The component with its modules in it; those that were composed in before are left where they are. */
+async function withModules(
+  component: Uint8Array,
+  role: Role,
+  modules: readonly Plug[],
+): Promise<Uint8Array> {
+  const has = new Set([...nestedComponents(component)].map((each) => sha256HexSync(each)));
+  const plugs = modules.filter(({ bytes }) => !has.has(sha256HexSync(bytes)));
+  if (plugs.length === 0) return component;
+  const composed = compose(component, plugs);
+  checkSize(composed, `${role} with ${plugs.map(({ name }) => name).join(", ")}`);
+  // The tools check all of it: that what is given is of the type that is wanted, too.
+  await componentWit(composed).catch((cause) => {
+    throw new RealmError(
+      "invalid-module",
+      `Cannot compose ${plugs.map(({ name }) => name).join(", ")} into ${role}: ` +
+        firstLines(cause),
+      { cause, hint: "Build component and module from the same WIT" },
+    );
+  });
+  return composed;
+}
+
+function checkSize({ length }: Uint8Array, what: string): void {
+  if (length <= BUNDLED_COMPONENT_BYTES_MAX) return;
+  throw new RealmError(
+    "limit-exceeded",
+    `Cannot pack ${what}: ${length} bytes, wanted at most ${BUNDLED_COMPONENT_BYTES_MAX}`,
+  );
 }
 
 /** What is a component already is left as it is, to the byte. */

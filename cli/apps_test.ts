@@ -297,13 +297,34 @@ Deno.test("app build packs components of Rust, and none that may not be in an ap
       const words = ["app", "build", fixture(`apps/${app}`), "--output", file, "--json"];
       const { components } = await json(realm(...words));
       assert.equal(components.length, app === "poll" ? 4 : 3);
-      for (const { role, sha256 } of components) {
+      for (const { role, sha256, modules } of components) {
         const { digest } = await json(
           realm("inspect", fixture(`apps/${app}/${role}.wasm`), "--json"),
         );
-        assert.equal(sha256, digest, "a component is packed as it is");
+        if (modules.length === 0) assert.equal(sha256, digest, "a component is packed as it is");
+        else assert.deepEqual([app, role, modules], ["poll", "state-apply", ["permission"]]);
       }
       assert.equal((await json(realm("app", "check", file, "--json"))).name, app);
+    }
+    await Deno.mkdir(`${folder}/composed`);
+    const poll = (await Deno.readTextFile(fixture("apps/poll/bundle.toml")))
+      .replace("../../modules/", fixture("modules/"))
+      .replace(/file = "(?=[a-z])/g, `file = "${fixture("apps/poll/")}`);
+    const cases: [string, string, string, RegExp][] = [
+      ['"params",', "", "refused", /state-apply imports params \(module permission\), which/],
+      [
+        'into = ["state-apply"]',
+        'into = ["behavior"]',
+        "invalid-module",
+        /permission: it exports nothing/,
+      ],
+      ["modules/permission.wasm", "hello.wasm", "invalid-module", /permission: it exports nothing/],
+      ["modules/permission.wasm", "exit-p1.wasm", "invalid-module", /make module permission of/],
+    ];
+    for (const [from, to, code, message] of cases) {
+      assert.ok(poll.includes(from), from);
+      await Deno.writeTextFile(`${folder}/composed/bundle.toml`, poll.replace(from, to));
+      await fails(realm("app", "build", "composed"), code, message);
     }
     const source = (part: string) =>
       `name = "poll"\nversion = "1.0.0"\n` +

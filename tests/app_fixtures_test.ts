@@ -21,8 +21,8 @@ Deno.test("apps build, and their parts are of the profiles that their names say,
     "apps/counter/state-propose.wasm": [],
     "apps/poll/behavior.wasm": ["clock", "outbox", "state-read"],
     "apps/poll/interaction.wasm": ["clock", "identity", "state-read", "ui"],
-    "apps/poll/state-apply.wasm": ["event", "state-read", "state-write"],
-    "apps/poll/state-propose.wasm": ["identity", "state-read"],
+    "apps/poll/state-apply.wasm": ["event", "params", "state-read", "state-write"],
+    "apps/poll/state-propose.wasm": ["identity", "params", "state-read"],
   };
   const roles: string[] = [];
   for (const app of ["counter", "poll"]) {
@@ -157,7 +157,7 @@ Deno.test("poll counts the last vote of each key until its creator closes it", a
     ["bob", "create", "Alone?\nyes", /^a question and 2 to 16 options/],
     ["bob", "create", "x".repeat(256), /longer than 255/],
     ["bob", "create-until", "Tea?\nyes\nno", /^the time of its end/],
-    ["bob", "burn", name, /^create, create-until, vote and close/],
+    ["bob", "burn", name, /^create, create-until, vote, close and moderator/],
   ];
   for (const [author, intent, input, why] of refused) {
     assert.match(reason(() => intend(author, intent, input)), why);
@@ -172,6 +172,23 @@ Deno.test("poll counts the last vote of each key until its creator closes it", a
     assert.match(reason(() => apply!(sent)), /^a question and/);
     assert.match(reason(() => apply!(sent.subarray(1))), /^a question and/);
   }
+  // Moderators may close it, and those who are none any more may not.
+  event.creator = bytes32("eve");
+  const moderator = State.bytes(State.key(bytes32("bob")) + "moderator");
+  event.author = bytes32("ann");
+  event.kind = "give-role";
+  assert.equal(reason(() => apply!(moderator)), "only an admin may change roles");
+  intend("eve", "moderator", hex(bytes32("bob")));
+  const open = new Map(state.map);
+  intend("bob", "close", name);
+  for (const [key, value] of open) state.map.set(key, value);
+  event.author = bytes32("eve");
+  event.kind = "take-role";
+  apply!(moderator);
+  assert.match(
+    reason(() => intend("bob", "close", name)),
+    /^only who made the poll and moderators/,
+  );
   intend("ann", "close", name);
   assert.match(reason(() => intend("bob", "vote", `${name} 0`)), /^the poll is closed/);
   event.kind = "vote";
@@ -307,12 +324,16 @@ const SETTING = { creator: bytes32("ann"), params: new Map() };
 Deno.test("counter and poll give the kernel the verdicts and the state that they give ordinary glue", async () => {
   const polls = ["p0", "p1"].map(bytes32);
   const texts = [[4, 84, 101, 97, 63, 1, 121, 1, 110], [1, 63, 1, 65, 1, 66, 1, 67], [1, 65]];
+  const keys = fc.constantFrom(...["ann", "bob", "cat"].map(bytes32), new Uint8Array(3));
+  const roles = fc.constantFrom("moderator", "moderator", "admin", "", "x".repeat(33));
   const payloads: Record<string, fc.Arbitrary<Uint8Array>> = {
     create: fc.constantFrom(...texts).map((text) => Uint8Array.of(...number(0n), ...text)),
     vote: fc.tuple(fc.constantFrom(...polls), fc.nat(4)).map(([poll, n]) =>
       Uint8Array.of(...poll, n)
     ),
     close: fc.constantFrom(...polls),
+    "give-role": fc.tuple(keys, roles).map(([key, role]) => State.bytes(State.key(key) + role)),
+    "take-role": fc.tuple(keys, roles).map(([key, role]) => State.bytes(State.key(key) + role)),
     add: fc.oneof(
       fc.bigInt({ min: 0n, max: 1_100_000n }).map(number),
       fc.uint8Array({ maxLength: 9 }),
@@ -328,19 +349,20 @@ Deno.test("counter and poll give the kernel the verdicts and the state that they
         id: fc.constantFrom(...polls),
       })
     ));
+  const roleKinds = ["give-role", "give-role", "take-role"];
   const seen = new Set<string>();
   for (
     const [name, kinds] of [
       ["counter", ["add", "add", "other"]],
-      ["poll", ["create", "vote", "vote", "vote", "close", "other"]],
+      ["poll", ["create", "vote", "vote", "vote", "close", "close", ...roleKinds, "other"]],
     ] as const
   ) {
-    const [plain, event] = [new State(), context()];
+    const [plain, event] = [new State(), { ...context(), creator: SETTING.creator }];
     const component = (await appComponents(name)).get("state-apply")!;
     const glue = await guest(component, plain, event);
     const direct = await StateApply.load(component, SETTING, () => false);
     let state = kernel.State.EMPTY;
-    for (const [seq, each] of fc.sample(events([...kinds]), 120).entries()) {
+    for (const [seq, each] of fc.sample(events([...kinds]), 200).entries()) {
       const before = new Map(plain.map);
       Object.assign(event, each);
       const why = reason(() => glue.apply!(each.payload));
@@ -360,7 +382,7 @@ Deno.test("counter and poll give the kernel the verdicts and the state that they
       assert.deepEqual(entries, [...plain.map].sort(([a], [b]) => a < b ? -1 : 1));
     }
   }
-  for (const kind of ["add", "create", "vote"]) {
+  for (const kind of ["add", "create", "vote", "close", "give-role", "take-role"]) {
     assert.ok(seen.has(`${kind} accepted`) && seen.has(`${kind} rejected`), kind);
   }
 });

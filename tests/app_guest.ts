@@ -32,6 +32,8 @@ export interface Context {
   author: Uint8Array;
   kind: string;
   id: Uint8Array;
+  /** Who made the topic; 32 zero bytes unless given. */
+  creator?: Uint8Array;
   /** Milliseconds since 1970; 0 unless given. */
   now?: number;
   /** What a behavior proposes; an error is thrown. */
@@ -99,6 +101,10 @@ export async function guest(
       kind: () => State.bytes(context.kind),
       seq: () => 0n,
       lamport: () => 0n,
+    },
+    "realm:app/params": {
+      get: () => undefined,
+      creator: () => context.creator ?? new Uint8Array(32),
     },
     "realm:app/identity": { key: () => context.author },
     "realm:app/clock": { now: () => BigInt(context.now ?? 0) },

@@ -12,7 +12,7 @@ const BYTES_MAX = 256 * 1024;
 const BYTES_MAX_TOTAL = 4 * 1024 * 1024;
 
 /** Folders that are no guests: what is built, what guests share, and apps, which are several. */
-const OTHERS = ["target", "sdk", "apps"];
+const OTHERS = ["target", "sdk", "apps", "modules"];
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const entries = (url: URL) => [...Deno.readDirSync(url)];
@@ -21,7 +21,7 @@ const APPS = entries(new URL("apps/", FIXTURES)).map(({ name }) => `apps/${name}
 
 /** Fixture name to its bytes, from what is in the folders. */
 function built(): Map<string, Uint8Array> {
-  const names = ["", ...APPS].flatMap((folder) =>
+  const names = ["", "modules/", ...APPS].flatMap((folder) =>
     entries(new URL(folder, FIXTURES)).flatMap((e) => {
       const [, name] = /^(.*)\.wasm$/.exec(e.name) ?? [];
       return name === undefined ? [] : folder + name;
@@ -48,13 +48,15 @@ Deno.test("SHA256SUMS lists every fixture with its digest, sorted", () => {
 });
 
 Deno.test("every fixture has its source, and every source is built", () => {
-  const folders = entries(FIXTURES).filter((e) => e.isDirectory && !OTHERS.includes(e.name));
+  const guests = (folder: string) =>
+    entries(new URL(folder, FIXTURES)).filter((e) => e.isDirectory).map((e) => folder + e.name);
+  const folders = [...guests("").filter((name) => !OTHERS.includes(name)), ...guests("modules/")];
   const parts = APPS.flatMap((app) =>
     entries(new URL(`${app}src/`, FIXTURES)).filter((e) => e.name !== "lib.rs")
       .map((e) => app + e.name.replace(".rs", "").replaceAll("_", "-"))
   );
-  assert.deepEqual([...folders.map((e) => e.name), ...parts].sort(), [...built().keys()]);
-  for (const { name } of folders) {
+  assert.deepEqual([...folders, ...parts].sort(), [...built().keys()]);
+  for (const name of folders) {
     const files = entries(new URL(`${name}/`, FIXTURES)).map((e) => e.name);
     assert.ok(files.includes("Cargo.toml") || files.includes(`${name}.wat`), name);
   }

@@ -8,10 +8,10 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import { Cursor } from "../wasm/component.ts";
+import { Cursor, identify } from "../wasm/component.ts";
 import type { Bundle, Role } from "./bundle.ts";
 import { rawCidOf, sha256Of } from "./car.ts";
-import { CAPABILITIES } from "./contracts.ts";
+import { CAPABILITIES, PACKAGE } from "./contracts.ts";
 import { checkProfile, parseCapabilities } from "./profile.ts";
 
 /** A component section of https://github.com/WebAssembly/component-model (Binary.md). */
@@ -39,7 +39,9 @@ export function checkAsked(
     if (missing !== undefined) {
       throw new RealmError(
         "refused",
-        `Cannot accept bundle: its ${role} imports ${missing}, which the bundle does not ask for`,
+        `Cannot accept bundle: its ${role} imports ${missing}${
+          importerOf(bundle, bytes, missing)
+        }, which the bundle does not ask for`,
         { hint: `Add "${missing}" to capabilities in bundle.toml` },
       );
     }
@@ -57,13 +59,30 @@ function checkModules({ modules }: Pick<Bundle, "modules">, role: Role, bytes: U
       "refused",
       `Cannot accept bundle: its ${role} does not have module ${name} in it, of sha256 ` +
         sha256Of(component),
-      { hint: "Compose it in (wac plug), or take it out of [modules] in bundle.toml" },
+      { hint: "realm app build composes it in" },
     );
   }
 }
 
+/** Says which modules in a component bring an import in, where any does. */
+function importerOf(
+  { modules }: Pick<Bundle, "modules">,
+  component: Uint8Array,
+  name: string,
+): string {
+  const digests = new Map(
+    [...modules].map(([label, { component }]) => [sha256Of(component), label]),
+  );
+  const labels = [...nestedComponents(component)].flatMap((nested) => {
+    const label = digests.get(sha256Of(rawCidOf(nested)));
+    const isIt = identify(nested).imports.some((item) => item.name === PACKAGE + name);
+    return label !== undefined && isIt ? [label] : [];
+  });
+  return labels.length === 0 ? "" : ` (module ${labels.join(", ")})`;
+}
+
 /** The components right inside a component, whole. */
-function* nestedComponents(bytes: Uint8Array): Iterable<Uint8Array> {
+export function* nestedComponents(bytes: Uint8Array): Iterable<Uint8Array> {
   const cursor = new Cursor(bytes, PREAMBLE_BYTES);
   while (cursor.at < cursor.end) {
     const id = cursor.byte();

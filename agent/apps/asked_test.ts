@@ -66,6 +66,22 @@ Deno.test("checkAsked() finds modules in the component that is said to have them
     refused(/imports state-read, which/),
     "what a module asks for has to be in the bundle",
   );
+  const hashing = await component("import crypto");
+  const [low, high] = [hashing.length & 127 | 128, hashing.length >> 7];
+  const brings = Uint8Array.of(
+    ...await component("import crypto", "export applier"),
+    4,
+    low,
+    high,
+    ...hashing,
+  );
+  assert.throws(
+    () =>
+      check("state-apply", brings, {
+        modules: new Map([["hashing", { component: rawCidOf(hashing), into }]]),
+      }),
+    refused(/imports crypto \(module hashing\), which the bundle does not ask for/),
+  );
   assert.throws(
     () => check("state-apply", plain, { capabilities: ["state-read"], modules }),
     refused(/does not have module permission/),

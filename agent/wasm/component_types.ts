@@ -7,6 +7,7 @@
  */
 import { RealmError } from "../kernel/error.ts";
 import type { Cursor } from "./component.ts";
+import { Writer } from "./meter/binary.ts";
 
 /** What core instances give to one another. */
 export type CoreSort = "func" | "table" | "memory" | "global" | "tag";
@@ -50,6 +51,7 @@ export type RawType =
   | {
     readonly kind: "func";
     readonly isAsync: boolean;
+    readonly names: readonly string[];
     readonly params: readonly RawRef[];
     readonly result: RawRef | null;
   }
@@ -235,11 +237,12 @@ export function readType(c: Cursor, depth = 0): RawType {
       return { kind: "future", of: readOptional(c) };
     case 0x40:
     case 0x43: {
+      const names: string[] = [];
       const params = many(c, () => {
-        c.name();
+        names.push(c.name());
         return readRef(c);
       });
-      return { kind: "func", isAsync: byte === 0x43, params, result: readResult(c) };
+      return { kind: "func", isAsync: byte === 0x43, names, params, result: readResult(c) };
     }
     case 0x41:
       return { kind: "component", decls: many(c, () => readDecl(c, depth)) };
@@ -250,4 +253,81 @@ export function readType(c: Cursor, depth = 0): RawType {
     default:
       return refuse(`it has an unknown type 0x${byte.toString(16)}`);
   }
+}
+
+const BYTES: ReadonlyMap<string, number> = new Map(
+  Object.entries(PRIMITIVES).map(([byte, name]) => [name, Number(byte)]),
+);
+
+/** Where a type is that was somewhere else. */
+export type Moved = (index: number) => number;
+
+function writeRef(to: Writer, ref: RawRef, moved: Moved): void {
+  if (typeof ref === "string") to.u8(BYTES.get(ref)!);
+  else to.s32(moved(ref));
+}
+
+function writeOptional(to: Writer, ref: RawRef | null, moved: Moved): void {
+  to.u8(ref === null ? 0x00 : 0x01);
+  if (ref !== null) writeRef(to, ref, moved);
+}
+
+/** Inverse of {@link readType}, for types of values and functions without resources or waiting. */
+function writeType(to: Writer, type: RawType, moved: Moved): void {
+  switch (type.kind) {
+    case "primitive":
+      to.u8(BYTES.get(type.name)!);
+      return;
+    case "record":
+      to.u8(0x72).u32(type.fields.length);
+      for (const [name, ref] of type.fields) writeRef(to.name(name), ref, moved);
+      return;
+    case "variant":
+      to.u8(0x71).u32(type.cases.length);
+      for (const [name, ref] of type.cases) {
+        writeOptional(to.name(name), ref, moved);
+        to.u8(0x00);
+      }
+      return;
+    case "list":
+    case "option":
+      writeRef(to.u8(type.kind === "list" ? 0x70 : 0x6b), type.of, moved);
+      return;
+    case "tuple":
+      to.u8(0x6f).u32(type.of.length);
+      for (const ref of type.of) writeRef(to, ref, moved);
+      return;
+    case "flags":
+    case "enum":
+      to.u8(type.kind === "flags" ? 0x6e : 0x6d).u32(type.names.length);
+      for (const name of type.names) to.name(name);
+      return;
+    case "result":
+      writeOptional(to.u8(0x6a), type.ok, moved);
+      writeOptional(to, type.err, moved);
+      return;
+    case "func":
+      if (type.isAsync) refuse("it has an async function");
+      to.u8(0x40).u32(type.params.length);
+      for (const [i, ref] of type.params.entries()) writeRef(to.name(type.names[i]!), ref, moved);
+      if (type.result === null) to.u8(0x01, 0x00);
+      else writeRef(to.u8(0x00), type.result, moved);
+      return;
+    default:
+      refuse(`it has a type of ${type.kind}s at its border`);
+  }
+}
+
+/** Writes a declaration in the type of an instance whose types are elsewhere now. */
+export function writeDecl(to: Writer, decl: Decl, moved: Moved): void {
+  if (decl.kind === "type") return writeType(to.u8(0x01), decl.type, moved);
+  if (decl.kind !== "export") return refuse("the type of an instance has aliases");
+  const { bound } = decl;
+  if (bound.kind !== "func" && bound.kind !== "equal") {
+    refuse(`it has ${bound.kind}s at its border`);
+  }
+  to.u8(0x04, 0x00).name(decl.name);
+  if (bound.kind === "func") to.u8(0x01);
+  else to.u8(0x03, 0x00);
+  to.u32(moved((bound as { index: number }).index));
 }

@@ -17,6 +17,11 @@ export type CoreType = "i32" | "i64" | "f32" | "f64";
 /** A core value: i64 is a bigint. */
 export type CoreValue = number | bigint;
 
+/** What the canonical ABI answers with a trap. */
+export class Malformed extends Error {
+  override readonly name = "Malformed";
+}
+
 /** The side of the guest that a value passes. Everything here throws what is to be a trap. */
 export interface Border {
   /** Of the memory as it is now. */
@@ -78,8 +83,8 @@ export function camel(kebab: string): string {
 
 /** Whether a stretch of memory is there. */
 export function checkRange(border: Border, at: number, size: number, align: number): void {
-  if (at % align !== 0) throw new Error(`pointer ${at} is not aligned to ${align}`);
-  if (!(at + size <= border.bytes.length)) throw new Error(`pointer ${at} is out of bounds`);
+  if (at % align !== 0) throw new Malformed(`pointer ${at} is not aligned to ${align}`);
+  if (!(at + size <= border.bytes.length)) throw new Malformed(`pointer ${at} is out of bounds`);
 }
 
 const alignTo = (at: number, align: number) => Math.ceil(at / align) * align;
@@ -125,7 +130,7 @@ interface Scalar {
 
 function charOf(code: number): string {
   if (code >= 0x110000 || (code >= 0xd800 && code <= 0xdfff)) {
-    throw new Error(`${code} is no character`);
+    throw new Malformed(`${code} is no character`);
   }
   return String.fromCodePoint(code);
 }
@@ -396,7 +401,9 @@ function sum(
     });
   }
   const check = (index: number) => {
-    if (index >= cases.length) throw new Error(`a variant has ${cases.length} cases, not ${index}`);
+    if (index >= cases.length) {
+      throw new Malformed(`a variant has ${cases.length} cases, not ${index}`);
+    }
     return index;
   };
   return {

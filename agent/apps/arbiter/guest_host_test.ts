@@ -97,7 +97,7 @@ Deno.test("the fixture poll reads the state and the key that proposes", async ()
   );
   assert.equal(
     text((other.call("propose", bytes("close"), bytes(name)) as { val: Uint8Array }).val),
-    "only who made the poll may close it",
+    "only who made the poll and moderators may close it",
   );
 });
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { encodeSigned, type SignedEvent } from "../../kernel/event.ts";
 import { parsePublicKey } from "../../kernel/key.ts";
 import type { SyncSigner } from "../../kernel/verify.ts";
+import { fixtureApp } from "../app_fixture_fake.ts";
 import type { Role } from "../bundle.ts";
 import type { AppLog } from "../topic/app_log.ts";
 import { ann, ben, createTopic, join, randomFrom, someCid, verify } from "../topic/topic_fake.ts";
@@ -14,14 +15,11 @@ const ALL = ["clock", "crypto", "event", "identity", "log", "outbox", "params", 
   .concat("state-read", "state-write", "ui");
 
 async function bundleOf(app: string, roles: readonly Role[]): Promise<BundleCode> {
-  const read = (role: Role) =>
-    Deno.readFile(new URL(`../../../fixtures/apps/${app}/${role}.wasm`, import.meta.url));
+  const components = await fixtureApp(app);
   return {
     id: someCid("bundle").toString(),
     abi: 1,
-    components: Object.fromEntries(
-      await Promise.all(roles.map(async (role) => [role, await read(role)])),
-    ),
+    components: Object.fromEntries(roles.map((role) => [role, components.get(role)!])),
   };
 }
 const counter = await bundleOf("counter", ["state-apply", "state-propose", "interaction"]);

@@ -56,14 +56,27 @@ const FUNCTIONS: Readonly<Record<string, Readonly<Record<string, readonly [numbe
 };
 
 /** The core module with a body of `apply`, whose payload is `$p`, `$n`; locals `$i`, `$j`. */
-export function moduleText(apply: string, rest = "", realloc = ""): string {
+export function moduleText(apply: string, rest = "", realloc = "", imports = ""): string {
+  return coreText(
+    `(func (export "realm:app/applier@0.1.0#apply") (param $p i32) (param $n i32) (result i32)
+      (local $i i32) (local $j i32)
+      ${apply}
+      (i32.const 16))
+    ${rest}`,
+    realloc,
+    imports,
+  );
+}
+
+/** A core module with these functions. */
+export function coreText(functions: string, realloc = "", more = ""): string {
   const imports = Object.entries(FUNCTIONS).flatMap(([name, members]) =>
     Object.entries(members).map(([member, [params, result]]) =>
       `(import "realm:app/${name}@0.1.0" "${member}" (func $${name}.${member}
         (param ${"i32 ".repeat(params)}) ${result === undefined ? "" : `(result ${result})`}))`
     )
   );
-  return `(module ${imports.join("\n")}
+  return `(module ${imports.join("\n")} ${more}
     (memory (export "memory") 2)
     (global $top (mut i32) (i32.const ${HEAP}))
     (func $realloc (export "cabi_realloc")
@@ -75,16 +88,16 @@ export function moduleText(apply: string, rest = "", realloc = ""): string {
         (i32.sub (i32.const 0) (local.get $align))))
       (global.set $top (i32.add (local.get $at) (local.get $size)))
       (local.get $at))
-    (func (export "realm:app/applier@0.1.0#apply") (param $p i32) (param $n i32) (result i32)
-      (local $i i32) (local $j i32)
-      ${apply}
-      (i32.const 16))
-    ${rest})`;
+    ${functions})`;
 }
 
-/** The component of a core module in the text format. */
-export async function componentOf(wat: string): Promise<Uint8Array> {
+/** The component of a core module in the text format; `more` is WIT with another world. */
+export async function componentOf(
+  wat: string,
+  more = "",
+  world = "state-apply",
+): Promise<Uint8Array> {
   const binary = await parse(wat);
-  const embedded = await componentEmbed({ binary, witSource: WIT, world: "state-apply" });
+  const embedded = await componentEmbed({ binary, witSource: WIT + more, world });
   return await componentNew(embedded);
 }

@@ -1,21 +1,28 @@
 /**
- * The one core module of an app's component, rewritten so that what it uses is counted.
+ * The core modules of an app's component, rewritten so that what they use is counted: one for each of
+ * its parts.
  *
- * A component made of one core module has a form that its tools fix: functions of the host are
- * imported by interface and name, and the module exports its memory, `cabi_realloc` and the functions
- * of its profile, as `realm:app/applier@0.1.0#apply`. The small modules that tools put beside it, because functions that
- * need its memory are imported before there is one, only pass calls on. ABI 1 takes components of
- * this form and calls the module itself; components of the other profiles have it as well. Throws RealmError `invalid-module` or `unsupported`.
+ * A part made of one core module has a form that its tools fix: functions are imported by interface
+ * and name, and the module exports its memory, `cabi_realloc` and the functions of what the part
+ * exports, as `realm:app/applier@0.1.0#apply`. The small modules that tools put beside it, because
+ * functions that need its memory are imported before there is one, only pass calls on. A component is
+ * one part, or has modules composed in, each of which is a part that gives others what it exports
+ * (`wasm/composition.ts`). ABI 1 takes components of this form and calls the modules itself;
+ * components of the other profiles have it as well. Throws RealmError `invalid-module` or
+ * `unsupported`.
  *
  * @module
  */
 import { RealmError } from "../../kernel/error.ts";
+import { readBorder } from "../../wasm/border.ts";
 import { coreModules, identify } from "../../wasm/component.ts";
+import { type Part, readComposition } from "../../wasm/composition.ts";
 import { meter } from "../../wasm/meter/meter.ts";
 import { decodeModule, SECTION } from "../../wasm/meter/module.ts";
 import { RENEWABLE } from "../../wasm/meter/lasting_names.ts";
-import type { Profile } from "../contracts.ts";
+import { EXPORT, PACKAGE, type Profile, VERSION } from "../contracts.ts";
 import { MEMORY_PAGES_MAX, TABLE_ELEMENTS_MAX } from "./prices.ts";
+import { type Signature, signatureOf } from "./signature.ts";
 
 /** What a guest is instantiated from. */
 export interface CoreModule {
@@ -39,22 +46,100 @@ const STATE_APPLY: CoreModuleOptions = {
   tableElementsMax: TABLE_ELEMENTS_MAX,
 };
 
-/** Finds, rewrites and compiles the module of a component. */
+/** What a part gives to another. */
+export interface Link {
+  /** Which part gives it, of those before. */
+  readonly part: number;
+  /** What that exports it as. */
+  readonly name: string;
+  /** The functions that are wanted of it. */
+  readonly functions: ReadonlyMap<string, Signature>;
+}
+
+/** A part of a component, with what other parts give it by the name under which it imports it. */
+export interface CorePart extends CoreModule {
+  readonly links: ReadonlyMap<string, Link>;
+}
+
+/** Finds, rewrites and compiles the module of a component of one part. */
 export async function coreModuleOf(
   component: Uint8Array,
-  { profile, memoryPagesMax: pagesMax, tableElementsMax }: CoreModuleOptions = STATE_APPLY,
+  options: CoreModuleOptions = STATE_APPLY,
 ): Promise<CoreModule> {
+  const [part, ...others] = await corePartsOf(component, options);
+  if (others.length === 0) return part!;
+  throw refusedAs(options.profile, `it has ${others.length + 1} parts, wanted one`);
+}
+
+/** The parts of a component, of which the last one has what the component exports. */
+export async function corePartsOf(
+  component: Uint8Array,
+  options: CoreModuleOptions = STATE_APPLY,
+): Promise<readonly CorePart[]> {
+  const { profile, memoryPagesMax } = options;
+  if (identify(component).kind !== "component") {
+    throw refusedAs(profile, "it is a core module, wanted a component");
+  }
+  const { parts, exports } = readComposition(component);
+  if (parts.length === 0) throw refusedAs(profile, "it has no core module");
+  const name = `${PACKAGE}${EXPORT[profile]}@${VERSION}`;
+  const main = exports.get(name);
+  if (main !== undefined && (main.from !== parts.length - 1 || main.name !== name)) {
+    throw refusedAs(profile, `what it exports is not of its last part`);
+  }
+  const made: CorePart[] = [];
+  let pages = 0;
+  for (const part of parts) {
+    const { pagesMin, ...module } = await compiled(part.bytes, options);
+    pages += pagesMin;
+    made.push({ ...module, links: linksOf(part, parts, profile) });
+  }
+  if (pages > memoryPagesMax) {
+    throw refusedAs(profile, `its parts have ${pages} pages, wanted at most ${memoryPagesMax}`);
+  }
+  return made;
+}
+
+function linksOf(
+  { bytes, givers }: Part,
+  parts: readonly Part[],
+  profile: Profile,
+): ReadonlyMap<string, Link> {
+  const links = new Map<string, Link>();
+  for (const [name, giver] of givers) {
+    if (giver.from === "host") {
+      if (giver.name === name) continue;
+      throw refusedAs(profile, `it gives a part ${giver.name} for ${name}`);
+    }
+    const wanted = readBorder(bytes).imports.find((item) => item.name === name)!;
+    const given = readBorder(parts[giver.from]!.bytes).exports
+      .find((item) => item.name === giver.name)!;
+    const functions = new Map<string, Signature>();
+    for (const [fn, type] of wanted.functions) {
+      if (given.functions.get(fn) !== type) {
+        throw refusedAs(profile, `its parts do not agree on ${fn} of ${name}`);
+      }
+      functions.set(fn, signatureOf(type));
+    }
+    links.set(name, { part: giver.from, name: giver.name, functions });
+  }
+  return links;
+}
+
+async function compiled(
+  component: Uint8Array,
+  { profile, memoryPagesMax: pagesMax, tableElementsMax }: CoreModuleOptions,
+): Promise<CoreModule & { readonly pagesMin: number }> {
   const refused = (why: string) => refusedAs(profile, why);
-  const { kind } = identify(component);
-  if (kind !== "component") throw refused("it is a core module, wanted a component");
-  const found: { bytes: Uint8Array; memoryPagesMax: number }[] = [];
+  const found: { bytes: Uint8Array; memoryPagesMax: number; pagesMin: number }[] = [];
   for (const { start, end } of coreModules(component)) {
     const bytes = component.subarray(start, end);
     const { memories, importedMemories, sections, globals, tags } = decodeModule(bytes);
     if (tags.length > 0 && profile === "state-apply") throw refused("it has exceptions");
     if (memories.length === 1 && importedMemories === 0 && !sections.has(SECTION.START)) {
-      const { max } = memories[0]!;
-      found.push({ bytes, memoryPagesMax: Math.min(max ?? pagesMax, pagesMax) });
+      const { min, max } = memories[0]!;
+      const memoryPagesMax = Math.min(max ?? pagesMax, pagesMax);
+      found.push({ bytes, memoryPagesMax, pagesMin: min });
     } else if (
       memories.length > 0 || globals.length > 0 || sections.has(SECTION.START) ||
       sections.has(SECTION.DATA)
@@ -75,7 +160,8 @@ export async function coreModuleOf(
     });
   }
   const isRenewable = WebAssembly.Module.customSections(module, RENEWABLE).length > 0;
-  return { module, memoryPagesMax: main.memoryPagesMax, isRenewable };
+  const { memoryPagesMax, pagesMin } = main;
+  return { module, memoryPagesMax, pagesMin, isRenewable };
 }
 
 /** The error for a component that is valid and not of the form. */

@@ -33,6 +33,11 @@ export class GuestMemory {
     return this.#bytes;
   }
 
+  /** {@link bytes}, for numbers. */
+  get numbers(): DataView {
+    return this.bytes && this.#view;
+  }
+
   /** A pointer to `size` bytes, aligned. */
   #at(pointer: number, size: number, align: number): number {
     const at = pointer >>> 0;

@@ -15,7 +15,7 @@ export const ABI = 1;
 export const FUEL_MAX = 4_000_000;
 /** Bytes of call depth as the rewriter counts them: far less than any engine's stack. */
 export const STACK_BYTES = 256 * 1024;
-/** Pages of 64 KiB that a component may have. */
+/** Pages of 64 KiB that a component may have, all its parts together. */
 export const MEMORY_PAGES_MAX = 32;
 /** Elements of each of its tables, which cannot grow. */
 export const TABLE_ELEMENTS_MAX = 4096;
@@ -32,7 +32,12 @@ export const PRICES = {
   log: { write: 200 },
 } as const;
 
-/** Units for each byte that goes in or out of a function of the host. */
+/** Units for a call from one part of a component to another, before bytes. */
+export const LINK_PRICE = 1000;
+/** Units for each list, and for each element of one that is not of bytes, that passes between parts. */
+export const ELEMENT_PRICE = 20;
+
+/** Units for each byte that goes in or out of a function of the host, or of a part of a component. */
 export const BYTE_PRICE = 1;
 /** Units for each byte that is hashed, or read as DAG-CBOR. */
 export const HASHED_BYTE_PRICE = 16;

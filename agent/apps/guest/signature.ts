@@ -100,6 +100,10 @@ class TypeReader {
         return this.#add({ kind, names: this.list("{", "}", () => this.#take()) });
       case "string":
       case "u8":
+      case "s8":
+      case "s16":
+      case "s32":
+      case "s64":
       case "u16":
       case "u32":
       case "u64":

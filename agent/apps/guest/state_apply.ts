@@ -16,18 +16,20 @@ import { RealmError } from "../../kernel/error.ts";
 import type { VerifySync } from "../../kernel/verify.ts";
 import { LASTING } from "../../wasm/meter/lasting_names.ts";
 import { STACK_EXHAUSTED } from "../../wasm/meter/meter.ts";
-import { type CoreModule, coreModuleOf, refusedAs } from "./core_module.ts";
+import type { CoreValue } from "../../wasm/values.ts";
+import { type CorePart, corePartsOf, type Link, refusedAs } from "./core_module.ts";
 import { GuestFault, trap } from "./fault.ts";
 import { GuestMemory, type Realloc } from "./guest_memory.ts";
 import {
   type AppliedEvent,
   type AppSetting,
   type Call,
-  type CoreFunction,
   hostFunctions,
   type Writes,
 } from "./host_imports.ts";
-import { FUEL_MAX, LIST_BYTES_MAX, STACK_BYTES } from "./prices.ts";
+import { callLinked, PartBorder } from "./linked_call.ts";
+import { FUEL_MAX, LINK_PRICE, LIST_BYTES_MAX, MEMORY_PAGES_MAX, STACK_BYTES } from "./prices.ts";
+import type { Signature } from "./signature.ts";
 
 const NAMESPACE = "realm:app/";
 const VERSION = "@0.1.0";
@@ -57,32 +59,53 @@ interface Image {
   readonly globals: readonly (number | bigint)[];
 }
 
+/** One part of a component. */
 interface Instance {
   readonly memory: GuestMemory;
   readonly globals: readonly WebAssembly.Global[];
   readonly image: Image;
-  readonly apply: (pointer: number, length: number) => number;
+  readonly exports: WebAssembly.Exports;
 }
 
 /** See the module. */
 export class StateApply {
   readonly #fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   readonly #stack = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
-  readonly #core: CoreModule;
-  readonly #imports: WebAssembly.Imports;
-  #instance: Instance | undefined;
-  #call: Call | undefined;
+  readonly #parts: readonly CorePart[];
+  /** By part. */
+  readonly #imports: readonly WebAssembly.Imports[];
+  /** By part; fewer while they are made, none when they have to be made anew. */
+  #instances: Instance[] = [];
+  /** By part; nothing while the guest may not call. */
+  #calls: readonly Call[] | undefined;
   /** The first thing that ended the call; a guest that catches it does not get away with it. */
   #end: unknown;
   #hasEnded = false;
 
-  private constructor(core: CoreModule, setting: AppSetting, verify: VerifySync) {
-    this.#core = core;
+  private constructor(parts: readonly CorePart[], setting: AppSetting, verify: VerifySync) {
+    this.#parts = parts;
+    this.#imports = parts.map((part, i) => this.#importsOf(i, part, setting, verify));
+  }
+
+  #importsOf(
+    part: number,
+    { links }: CorePart,
+    setting: AppSetting,
+    verify: VerifySync,
+  ): WebAssembly.Imports {
     const imports: Record<string, WebAssembly.ModuleImports> = {};
-    const functions = hostFunctions(() => this.#current(), setting, verify);
+    const functions = hostFunctions(() => this.#callOf(part), setting, verify);
     for (const [name, members] of Object.entries(functions)) {
       imports[NAMESPACE + name + VERSION] = Object.fromEntries(
         Object.entries(members).map(([member, act]) => [member, this.#guarded(act)]),
+      );
+    }
+    for (const [name, link] of links) {
+      imports[name] = Object.fromEntries(
+        [...link.functions].map(([fn, signature]) => [
+          fn,
+          this.#guarded(this.#linked(part, link, fn, signature)),
+        ]),
       );
     }
     imports.realm = {
@@ -93,9 +116,9 @@ export class StateApply {
       refuel: this.#guarded(() => {
         throw new GuestFault("out-of-fuel", "its fuel is used up");
       }),
-      grow: this.#guarded((kind, units) => this.#grow(kind!, units!)),
+      grow: this.#guarded((kind: number, units: number) => this.#grow(part, kind, units)),
     };
-    this.#imports = imports;
+    return imports;
   }
 
   /**
@@ -107,14 +130,17 @@ export class StateApply {
     setting: AppSetting,
     verify: VerifySync,
   ): Promise<StateApply> {
-    const guest = new StateApply(await coreModuleOf(component), setting, verify);
-    for (const { module, name, kind } of WebAssembly.Module.imports(guest.#core.module)) {
-      if (kind === "function" && typeof guest.#imports[module]?.[name] === "function") continue;
-      if (module === "realm") continue;
-      throw refused(`it imports ${module} ${name}`);
+    const guest = new StateApply(await corePartsOf(component), setting, verify);
+    for (const [i, part] of guest.#parts.entries()) {
+      const imports = guest.#imports[i]!;
+      for (const { module, name, kind } of WebAssembly.Module.imports(part.module)) {
+        if (kind === "function" && typeof imports[module]?.[name] === "function") continue;
+        if (module === "realm") continue;
+        throw refused(`it imports ${module} ${name}`);
+      }
     }
     try {
-      guest.#instance = guest.#instantiate();
+      guest.#instantiate();
     } catch (error) {
       // Its segments do not fit, or a function has another type than the host's.
       const isGuests = error instanceof WebAssembly.RuntimeError ||
@@ -132,24 +158,26 @@ export class StateApply {
    * is `accepted`. Throws when the host fails: see the module.
    */
   apply(event: AppliedEvent, writes: Writes): Outcome {
-    const instance = this.#fresh();
+    this.#renew();
+    const pay = (units: number) => this.#pay(units);
     this.#hasEnded = false;
     this.#end = undefined;
     this.#fuel.value = FUEL_MAX;
     this.#stack.value = STACK_BYTES;
-    this.#call = { memory: instance.memory, event, writes, pay: (units) => this.#pay(units) };
+    this.#calls = this.#instances.map(({ memory }) => ({ memory, event, writes, pay }));
     try {
-      return this.#outcome(this.#run(instance, event.payload));
+      return this.#outcome(this.#run(this.#instances.at(-1)!, event.payload));
     } catch (error) {
       // A fault that was thrown in an import, or what came of it.
       return this.#outcome(this.#verdictOf(this.#hasEnded ? this.#end : error));
     } finally {
-      this.#call = undefined;
+      this.#calls = undefined;
     }
   }
 
-  #run({ memory, apply }: Instance, payload: Uint8Array): Verdict {
+  #run({ memory, exports }: Instance, payload: Uint8Array): Verdict {
     if (payload.length > LIST_BYTES_MAX) return { kind: "trapped", why: "its payload is too long" };
+    const apply = exports[APPLY] as (pointer: number, length: number) => number;
     const at = apply(memory.write(payload), payload.length);
     if (this.#hasEnded) throw this.#end;
     const tag = memory.u8(at);
@@ -170,7 +198,7 @@ export class StateApply {
 
   #verdictOf(error: unknown): Verdict {
     // After this the instance is in no known state.
-    this.#instance = undefined;
+    this.#instances = [];
     if (error instanceof GuestFault) {
       return error.kind === "trapped"
         ? { kind: "trapped", why: error.message }
@@ -182,7 +210,7 @@ export class StateApply {
   }
 
   /** Remembers what an import throws, and ends every further call as well. */
-  #guarded(act: CoreFunction): CoreFunction {
+  #guarded<T extends unknown[], R>(act: (...args: T) => R): (...args: T) => R {
     return (...args) => {
       if (this.#hasEnded) throw this.#end;
       try {
@@ -197,9 +225,32 @@ export class StateApply {
     };
   }
 
-  #current(): Call {
-    if (this.#call === undefined) throw trap("it calls the host while it cannot be called");
-    return this.#call;
+  #callOf(part: number): Call {
+    if (this.#calls === undefined) throw trap("it calls out while it may not");
+    return this.#calls[part]!;
+  }
+
+  /** A function that a part imports from another. */
+  #linked(
+    part: number,
+    { part: from, name }: Link,
+    fn: string,
+    signature: Signature,
+  ): (...core: CoreValue[]) => CoreValue | undefined {
+    const exported = `${name}#${fn}`;
+    return (...core) => {
+      const { memory, pay } = this.#callOf(part);
+      pay(LINK_PRICE);
+      const { exports, memory: other } = this.#instances[from]!;
+      return callLinked(signature, core, new PartBorder(memory, pay), {
+        border: new PartBorder(other, pay),
+        call: exports[exported] as (...args: CoreValue[]) => CoreValue | undefined,
+        leave: (result) => {
+          const after = exports[`cabi_post_${exported}`];
+          if (typeof after === "function") this.#withoutCalls(() => after(result));
+        },
+      });
+    };
   }
 
   #pay(units: number): void {
@@ -209,31 +260,49 @@ export class StateApply {
   }
 
   /** `units` below zero: the engine did not grow what was allowed, and other peers' may have. */
-  #grow(kind: number, units: number): number {
+  #grow(part: number, kind: number, units: number): number {
     if (units < 0) throw new RangeError("Cannot grow the memory of a component");
     if (kind !== 0) return 1;
     // Not of the call: a guest may grow its memory also while it makes room for what it is given.
-    if (this.#instance === undefined) throw trap("it grows its memory before it is there");
-    const pages = this.#instance.memory.memory.buffer.byteLength / 65_536;
-    return pages + units <= this.#core.memoryPagesMax ? 0 : 1;
+    const pages = this.#instances.map(({ memory }) => memory.memory.buffer.byteLength / 65_536);
+    if (pages.length < this.#parts.length) throw trap("it grows its memory before it is there");
+    const all = pages.reduce((sum, each) => sum + each, units);
+    const isWithin = pages[part]! + units <= this.#parts[part]!.memoryPagesMax;
+    return isWithin && all <= MEMORY_PAGES_MAX ? 0 : 1;
   }
 
-  /** An instance as after instantiation. */
-  #fresh(): Instance {
-    const instance = this.#instance;
-    if (instance === undefined || !this.#core.isRenewable || !putBack(instance)) {
-      return this.#instance = this.#instantiate();
-    }
-    return instance;
+  /** Makes all as it is after instantiation. */
+  #renew(): void {
+    const instances = this.#instances;
+    if (
+      instances.length < this.#parts.length ||
+      !instances.every((instance, i) => this.#parts[i]!.isRenewable && putBack(instance))
+    ) this.#instantiate();
   }
 
-  #instantiate(): Instance {
+  #instantiate(): void {
     this.#fuel.value = FUEL_MAX;
-    const { exports } = new WebAssembly.Instance(this.#core.module, this.#imports);
-    const { memory, cabi_realloc: realloc, [APPLY]: apply } = exports;
+    this.#instances = [];
+    for (const [i, { module }] of this.#parts.entries()) {
+      const { exports } = new WebAssembly.Instance(module, this.#imports[i]!);
+      this.#instances.push(this.#instanceOf(exports, this.#calledOf(i)));
+    }
+  }
+
+  /** Names of the functions that are called of a part. */
+  #calledOf(part: number): string[] {
+    if (part === this.#parts.length - 1) return [APPLY];
+    const links = this.#parts.flatMap(({ links }) => [...links.values()]);
+    return links.filter((link) => link.part === part)
+      .flatMap(({ name, functions }) => [...functions.keys()].map((fn) => `${name}#${fn}`));
+  }
+
+  #instanceOf(exports: WebAssembly.Exports, called: readonly string[]): Instance {
+    const { memory, cabi_realloc: realloc } = exports;
     if (!(memory instanceof WebAssembly.Memory)) throw refused("it exports no memory");
     if (typeof realloc !== "function") throw refused("it exports no cabi_realloc");
-    if (typeof apply !== "function") throw refused(`it exports no ${APPLY}`);
+    const missing = called.find((name) => typeof exports[name] !== "function");
+    if (missing !== undefined) throw refused(`it exports no ${missing}`);
     const guestMemory = new GuestMemory(memory, this.#reallocOf(realloc as Realloc));
     const globals = Object.keys(exports).filter((name) => name.startsWith(LASTING))
       .map((name) => exports[name]).filter((item) => item instanceof WebAssembly.Global);
@@ -241,21 +310,24 @@ export class StateApply {
       memory: guestMemory,
       globals,
       image: imageOf(guestMemory.bytes, globals),
-      apply: apply as Instance["apply"],
+      exports,
     };
   }
 
-  /** While the guest makes room for what the host gives it, it may not call the host. */
+  /** While the guest makes room for what it is given, it may not call anything. */
   #reallocOf(realloc: Realloc): Realloc {
-    return (from, oldSize, align, size) => {
-      const call = this.#call;
-      this.#call = undefined;
-      try {
-        return realloc(from, oldSize, align, size);
-      } finally {
-        this.#call = call;
-      }
-    };
+    return (from, oldSize, align, size) =>
+      this.#withoutCalls(() => realloc(from, oldSize, align, size));
+  }
+
+  #withoutCalls<T>(act: () => T): T {
+    const calls = this.#calls;
+    this.#calls = undefined;
+    try {
+      return act();
+    } finally {
+      this.#calls = calls;
+    }
   }
 }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { RealmError } from "../../kernel/error.ts";
+import { fixtureApp } from "../app_fixture_fake.ts";
 import { State } from "../state.ts";
 import { componentOf, HEAP, moduleText } from "./component_fake.ts";
 import { applyByGlue } from "./glue_fake.ts";
@@ -358,14 +359,15 @@ Deno.test("counter and poll come to the same by our code and by the ordinary glu
       ["vote", name + "\x01"],
       ["vote", name + "\0"],
       ["vote", name + "\x09"],
+      ["give-role", "\x09".repeat(32) + "moderator"],
+      ["give-role", "\x09".repeat(32)],
+      ["take-role", "\x09".repeat(32) + "moderator"],
       ["close", name],
       ["vote", name + "\x01"],
     ],
   };
   for (const [app, events] of Object.entries(apps)) {
-    const component = await Deno.readFile(
-      new URL(`../../../fixtures/apps/${app}/state-apply.wasm`, import.meta.url),
-    );
+    const component = (await fixtureApp(app)).get("state-apply")!;
     let state = State.EMPTY;
     for (const [kind, payload] of events) {
       state = await both(component, { ...eventOf(payload), kind: bytes(kind) }, state);
