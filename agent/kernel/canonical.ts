@@ -85,6 +85,26 @@ export function cidOf(bytes: Uint8Array): CID {
   return cidOfDigest(passingSha256(bytes));
 }
 
+/** https://www.rfc-editor.org/rfc/rfc4648#section-6, in lower case. */
+const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
+
+/** The text of a CID of version 1: what its `toString()` gives, several times faster. */
+export function idText({ bytes }: CID): string {
+  let text = "b";
+  let bits = 0;
+  let rest = 0;
+  for (let i = 0; i < bytes.length; i++) {
+    rest = rest << 8 | bytes[i]!;
+    bits += 8;
+    while (bits >= 5) {
+      bits -= 5;
+      text += BASE32[rest >> bits & 31];
+    }
+    rest &= 31;
+  }
+  return bits === 0 ? text : text + BASE32[rest << 5 - bits & 31];
+}
+
 /** Whether a CID is one that {@link cidOf} makes. */
 export function isCanonicalCid(cid: CID): boolean {
   return cid.version === 1 && cid.code === DAG_CBOR && cid.multihash.code === SHA2_256 &&

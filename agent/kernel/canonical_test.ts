@@ -7,10 +7,12 @@ import {
   decodeCanonical,
   DEPTH_MAX,
   encodeCanonical,
+  idText,
   isCanonicalCid,
   sha256HexSync,
   signedBytes,
 } from "./canonical.ts";
+import { create as createDigest } from "multiformats/hashes/digest";
 import { RealmError } from "./error.ts";
 
 const numRuns = Deno.env.get("SLOW") ? 20_000 : 300;
@@ -123,6 +125,16 @@ Deno.test("encodeCanonical() refuses what has no encoding", () => {
   };
   const cases = [NaN, Infinity, "\ud800", { "\udc00": 1 }, deep(), 2n ** 64n, { a: undefined }];
   for (const v of cases) assert.throws(() => encodeCanonical(v as CborValue), TypeError);
+});
+
+Deno.test("idText() is the text of a CID", () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.uint8Array({ minLength: 1, maxLength: 70 }), (data, digest) => {
+      const raw = CID.createV1(0x55, createDigest(0, digest));
+      for (const cid of [cidOf(data), raw]) assert.equal(idText(cid), cid.toString());
+    }),
+    { numRuns },
+  );
 });
 
 Deno.test("cidOf() is the CID of the dag-cbor specification's fixtures", () => {

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { type CborValue, type CID, decodeCanonical, encodeCanonical } from "./canonical.ts";
+import { type CborValue, type CID, decodeCanonical, encodeCanonical, idText } from "./canonical.ts";
 import { RealmError } from "./error.ts";
-import { decodeSigned, encodeSigned, type SignedEvent } from "./event.ts";
+import { encodeSigned, type SignedEvent, signedEventIn } from "./event.ts";
 import type { Store, StoreOp } from "./ports.ts";
 import type { TopicEvent } from "./topic.ts";
 
@@ -49,17 +49,20 @@ export class StoredEvents {
   }
 
   #key(lamport: number, id: CID): string {
-    return `${this.prefix}event/${lamport.toString(16).padStart(LAMPORT_DIGITS, "0")}/${id}`;
+    return `${this.prefix}event/${lamport.toString(16).padStart(LAMPORT_DIGITS, "0")}/${
+      idText(id)
+    }`;
   }
 }
 
+/** `value` is nobody else's: a store gives out bytes that it does not change. */
 function decode(value: Uint8Array): StoredEvent {
-  const pair = decodeCanonical(value);
+  const pair = decodeCanonical(value, { sharing: true });
   const [encoded, atMs] = Array.isArray(pair) ? pair as CborValue[] : [];
   if (!(encoded instanceof Uint8Array) || typeof atMs !== "number") {
     throw corrupt("not an event and its time");
   }
-  return { signed: decodeSigned(encoded), atMs };
+  return { signed: signedEventIn(encoded), atMs };
 }
 
 function corrupt(problem: string): RealmError {

@@ -29,7 +29,7 @@ import { Offer, type Offered } from "../../kernel/offer.ts";
 import type { EventLog } from "../../kernel/peering/event_log.ts";
 import type { Random, Store } from "../../kernel/ports.ts";
 import { StoredEvents } from "../../kernel/stored_event.ts";
-import { type EventKey, Topic, type TopicEvent } from "../../kernel/topic.ts";
+import { type EventKey, keyOf, Topic, type TopicEvent } from "../../kernel/topic.ts";
 import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
 import {
   appContent,
@@ -52,9 +52,17 @@ export interface AppLogInit {
   readonly verify: VerifySync;
   /** The topic: the CID of its genesis. */
   readonly topic: CID;
+  /**
+   * Whether a replay will ask for each event once, in order: {@link AppLog.open} then keeps those that
+   * it reads, as far as {@link READ_AHEAD_BYTES} go, until they are asked for.
+   */
+  readonly isReplayed?: boolean;
   /** Secrets by which payload keys may be found: of the person here, and of the invite it came by. */
   readonly openers?: Iterable<Opener>;
 }
+
+/** Bytes of events that are kept for a replay to come: about 100,000 of a usual size. */
+const READ_AHEAD_BYTES = 64 * 1024 * 1024;
 
 /** Who wants to hear of each change at once; `Replay` is one. */
 export interface TopicFollower {
@@ -84,6 +92,8 @@ export class AppLog implements EventLog {
   #revision = 0;
   /** Accepted and not durable yet, parents first. */
   #pending = new Map<EventKey, SignedEvent>();
+  /** Durable, and not asked for yet. */
+  readonly #ahead = new Map<EventKey, SignedEvent>();
   readonly #followers = new Set<TopicFollower>();
 
   private constructor({ store, verify, topic, openers }: AppLogInit) {
@@ -102,6 +112,7 @@ export class AppLog implements EventLog {
   static open(init: AppLogInit): AppLog {
     const log = new AppLog(init);
     const offer = new Offer();
+    let room = init.isReplayed === true ? READ_AHEAD_BYTES : 0;
     for (const { signed } of log.#events.all()) {
       try {
         if (log.#open === undefined) log.#start(signed);
@@ -110,6 +121,8 @@ export class AppLog implements EventLog {
         if (!(error instanceof RealmError)) throw error;
         offer.fail(signed, error);
       }
+      room -= signed.bytes.length;
+      if (room >= 0) log.#ahead.set(keyOf(signed.id), signed);
       const [refusal] = offer.refused;
       if (refusal === undefined) continue;
       throw new RealmError("corrupt", `Cannot read topic ${init.topic}: ${refusal.problem}`, {
@@ -210,7 +223,14 @@ export class AppLog implements EventLog {
 
   #append(content: EventContent, place: EventPlace, signer: SyncSigner): SignedEvent {
     const signed = signEventSync(eventAt(signer.publicKey, place, content), signer);
-    const { accepted, refused: [refusal] } = this.offer([signed]);
+    const offer = new Offer();
+    // To verify what was signed here takes longer than all the rest.
+    this.#intake.take(
+      new Map([[keyOf(signed.id), signed]]),
+      this.#rules(this.#open!, offer),
+      offer,
+    );
+    const { accepted, refused: [refusal] } = offer.done();
     if (accepted.some(({ id }) => id.equals(signed.id))) return signed;
     throw refused(refusal?.problem ?? "it does not fit");
   }
@@ -287,6 +307,11 @@ export class AppLog implements EventLog {
 
   /** An event of the topic, durable or not, with its payload as it was signed. */
   read(event: TopicEvent): SignedEvent {
+    const ahead = this.#ahead.get(event.key);
+    if (ahead !== undefined) {
+      this.#ahead.delete(event.key);
+      return ahead;
+    }
     const signed = this.#pending.get(event.key) ?? this.#events.load(event)?.signed;
     if (signed !== undefined) return signed;
     throw new RealmError("corrupt", `Cannot read event ${event.id}: it is gone from the store`);
