@@ -12,7 +12,7 @@ import { RealmError } from "./kernel/error.ts";
 import { Standing } from "./kernel/peering/standing.ts";
 import type { Clock, PeerStream, Store } from "./kernel/ports.ts";
 import type { SyncSigner, VerifySync } from "./kernel/verify.ts";
-import type { TopicState } from "./apps/peering/drift_watch.ts";
+import type { TopicStates } from "./apps/peering/topic_states.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
 import { decodeTopicFrame, TOPIC_HELLO_BYTES_MAX } from "./apps/peering/topic_frame.ts";
 import { LinkStream } from "./link_stream.ts";
@@ -46,11 +46,8 @@ export interface SharedTopic {
   readonly invite?: SyncSigner | undefined;
   /** Text forms of the keys of the nodes that a ticket names. */
   readonly nodes?: readonly string[];
-  /**
-   * The state after every event that is in the log. `undefined` while some are not applied, and for
-   * a keeper, which applies none.
-   */
-  readonly state: () => TopicState | undefined;
+  /** The states of the app; `NO_STATES` for a keeper. */
+  readonly states: TopicStates;
   /** There are new events, all durable, or what {@link TopicCarrier.core} tells of is another. */
   readonly changed: () => void;
 }
@@ -107,7 +104,7 @@ export class AppPeer {
 
   /** Shares a topic. Throws RealmError `usage` for one that is shared already. */
   add(shared: SharedTopic): TopicCarrier {
-    const { topic, nodes = [], state, changed, ...rest } = shared;
+    const { topic, nodes = [], states, changed, ...rest } = shared;
     const { self, person, clock, network, store, verify, learnt, addressesOf, notice } = this.#init;
     const id = topic.toString();
     if (this.#topics.has(id)) {
@@ -130,7 +127,7 @@ export class AppPeer {
         learnt,
         addressesOf,
         notice,
-        state,
+        states,
         changed: () => {
           this.#remember(prefix, met, carrier);
           changed();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { AppPeer, type SharedTopic } from "./app_peer.ts";
 import { encodeTopicFrame } from "./apps/peering/topic_frame.ts";
 import { helloAt } from "./apps/peering/topic_hello.ts";
+import { NO_STATES } from "./apps/peering/topic_states.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
 import { inviteTo } from "./apps/topic/authoring.ts";
 import {
@@ -84,7 +85,7 @@ class TestNode {
     return this.peer.add({
       topic: log.topicId,
       log,
-      state: () => undefined,
+      states: NO_STATES,
       changed: () => {},
       ...more,
     });

@@ -25,7 +25,7 @@ export interface TopicCarrierInit extends Omit<TopicCoreInit, "ports"> {
   readonly network: TopicNetwork;
   readonly ports: Pick<
     TopicPorts,
-    "changed" | "learnt" | "addressesOf" | "verify" | "notice" | "state"
+    "changed" | "learnt" | "addressesOf" | "verify" | "notice" | "states"
   >;
 }
 
@@ -72,6 +72,12 @@ export class TopicCarrier {
       ...init,
       ports: {
         ...ports,
+        states: {
+          current: () => ports.states.current(),
+          answer: (digest, question, done) =>
+            ports.states.answer(digest, question, this.#returning(done)),
+          step: (search, done) => ports.states.step(search, this.#returning(done)),
+        },
         changed: () => {
           ports.changed();
           this.#openWanted();
@@ -174,6 +180,11 @@ export class TopicCarrier {
       this.#init.ports.notice(`Cannot go on with topic ${this.core.topic}: ${why}`);
     }
     this.#wake(pauseMs);
+  }
+
+  /** Lets the core go on with what comes later, and then looks what is due. */
+  #returning<T>(done: (value: T) => void): (value: T) => void {
+    return (value) => this.#run(() => done(value));
   }
 
   #linked(peer: string, link: LinkStream, isOpener: boolean): void {

@@ -13,8 +13,8 @@ import type { SyncSigner } from "../../kernel/verify.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
 import type { AppLog } from "../topic/app_log.ts";
 import { emptyLog, type Person, verify } from "../topic/topic_fake.ts";
-import type { TopicState } from "./drift_watch.ts";
 import { TopicCore } from "./topic_core.ts";
+import { StateShelf } from "./topic_states.ts";
 import { decodeTopicFrame, type TopicFrame } from "./topic_frame.ts";
 
 /** The text form of the key of a node of that name. */
@@ -28,7 +28,7 @@ export interface PeerOptions {
   readonly store?: Store & MemoryStore;
   readonly invite?: SyncSigner;
   readonly named?: readonly string[];
-  readonly state?: () => TopicState | undefined;
+  readonly state?: Parameters<typeof StateShelf.of>[0];
   /** Sees what it sends, and may change it; nothing for what is not to go. */
   readonly says?: (frame: TopicFrame, bytes: Uint8Array) => Uint8Array | undefined;
 }
@@ -100,7 +100,7 @@ export class Peers {
           addressesOf: (node) => [`/memory/${node.slice(-4)}`],
           secret: () => sha256(bytesOf(`${key} ${secrets++}`)).slice(0, 16),
           random: () => 0.5,
-          state,
+          states: StateShelf.of(state),
         },
       }),
     };

@@ -34,7 +34,7 @@ import type { Standing } from "../../kernel/peering/standing.ts";
 import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
 import type { AppLog } from "../topic/app_log.ts";
 import { joinBy } from "../topic/authoring.ts";
-import { DriftWatch, type StateDrift, type TopicState } from "./drift_watch.ts";
+import { DriftWatch, type StateDrift } from "./drift_watch.ts";
 import { admissionOf, isOpenInvite, roleOf } from "./topic_access.ts";
 import {
   type Complete,
@@ -49,6 +49,7 @@ import {
 import { helloAt, isAbout, isInvited, isSaidBy, vouchedBy } from "./topic_hello.ts";
 import { TopicLink } from "./topic_link.ts";
 import { TopicNodes } from "./topic_nodes.ts";
+import type { TopicStates } from "./topic_states.ts";
 
 /** What the core is given to act with. None of them may call the core back before they return. */
 export interface TopicPorts extends LinkPorts {
@@ -68,11 +69,7 @@ export interface TopicPorts extends LinkPorts {
   wallMs(): number;
   /** From 0, below 1; to spread things in time. */
   random(): number;
-  /**
-   * The state after every event that is here. `undefined` while some are not applied, and for a
-   * keeper, which applies none.
-   */
-  state(): TopicState | undefined;
+  readonly states: TopicStates;
 }
 
 /** What the core is made with. */
@@ -157,7 +154,11 @@ export class TopicCore {
       changed: () => this.#changed(),
       ended: (link) => this.#ended(link as TopicLink),
     });
-    this.#drift = new DriftWatch(this.#links, () => this.#isChangeOwed = true);
+    this.#drift = new DriftWatch({
+      links: this.#links,
+      states: ports.states,
+      changed: () => this.#isChangeOwed = true,
+    });
   }
 
   // What the carrier says.
@@ -447,12 +448,12 @@ export class TopicCore {
 
   #complete(): Complete {
     const { topic } = this.#log;
-    const state = this.#ports.state();
+    const state = this.#ports.states.current();
     return {
       frame: "complete",
       count: topic?.size ?? 0,
       heads: Uint8Array.fromHex(this.#exchange.headsDigest()),
-      digest: state === undefined ? null : this.#drift.keep(state),
+      digest: state?.digest ?? null,
       abi: state?.abi ?? 0,
     };
   }

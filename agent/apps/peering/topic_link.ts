@@ -6,19 +6,18 @@
 import type { CID } from "../../kernel/canonical.ts";
 import { formatPublicKey } from "../../kernel/key.ts";
 import { Link } from "../../kernel/peering/link.ts";
-import type { DriftSearch } from "../state_digest.ts";
 import type { Complete, TopicHello } from "./topic_frame.ts";
+import type { DriftAsked } from "./topic_states.ts";
 
 /** Questions about a state that a peer may ask at once, and then in each second. */
 const QUESTIONS_BURST = 80;
 const QUESTIONS_PER_SEC = 8;
 
 /** Where a search for what differs is. */
-export interface Search {
-  readonly search: DriftSearch;
-  /** The digests of both states. */
-  readonly ours: Uint8Array;
-  readonly theirs: Uint8Array;
+export interface Search extends DriftAsked {
+  readonly answers: Uint8Array[];
+  /** An answer is owed. */
+  isAsked?: boolean;
 }
 
 /** See the module. */
