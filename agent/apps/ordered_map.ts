@@ -58,6 +58,18 @@ export function withoutEntry<Value>(map: OrderedMap<Value>, key: string): Ordere
   return balanced(first.key, first.value, left, withoutEntry(right, first.key));
 }
 
+/** The map of entries whose keys ascend. */
+export function mapOf<Value>(
+  entries: readonly (readonly [string, Value])[],
+  from = 0,
+  to = entries.length,
+): OrderedMap<Value> {
+  if (from === to) return undefined;
+  const middle = (from + to) >> 1;
+  const [key, value] = entries[middle]!;
+  return branch(key, value, mapOf(entries, from, middle), mapOf(entries, middle + 1, to));
+}
+
 /** The entries from the key `start` on, in order. */
 export function* entriesFrom<Value>(
   map: OrderedMap<Value>,

@@ -10,10 +10,19 @@
  * @module
  */
 import { bytesOf, textOf } from "../kernel/byte_string.ts";
-import { entriesFrom, type OrderedMap, valueOf, withEntry, withoutEntry } from "./ordered_map.ts";
+import { RealmError } from "../kernel/error.ts";
+import {
+  entriesFrom,
+  mapOf,
+  type OrderedMap,
+  valueOf,
+  withEntry,
+  withoutEntry,
+} from "./ordered_map.ts";
 import {
   type Leaf,
   leafOf,
+  leavesOf,
   pathOf,
   type Tree,
   treeDigest,
@@ -57,6 +66,23 @@ export class State {
     readonly bytes: number,
   ) {}
 
+  /** The state of a tree. Throws RealmError `corrupt` when that is beyond a bound. */
+  static ofTree(tree: Tree): State {
+    const entries: [string, Leaf][] = [];
+    let bytes = 0;
+    for (const leaf of leavesOf(tree)) {
+      const { key, value } = leaf;
+      if (key.length > STATE_KEY_BYTES_MAX || value.length > STATE_VALUE_BYTES_MAX) {
+        throw beyond("an entry");
+      }
+      bytes += STATE_ENTRY_BYTES + key.length + value.length;
+      entries.push([key, leaf]);
+    }
+    if (bytes > STATE_BYTES_MAX) throw beyond("a state");
+    entries.sort(([a], [b]) => a < b ? -1 : 1);
+    return new State(mapOf(entries), tree, entries.length, bytes);
+  }
+
   /** The 32 bytes that states have in common exactly when their entries are the same. */
   digest(abi: number): Uint8Array {
     return treeDigest(this.tree, abi);
@@ -89,6 +115,10 @@ export class State {
       },
     );
   }
+}
+
+function beyond(what: string): RealmError {
+  return new RealmError("corrupt", `Cannot read state: ${what} is larger than any can be`);
 }
 
 type Commit = (

@@ -45,7 +45,8 @@ export interface Leaf {
   digest: string | undefined;
 }
 
-interface Fork {
+/** Where paths part: at the bit of this number. */
+export interface Fork {
   readonly bit: number;
   readonly zero: Leaf | Fork;
   readonly one: Leaf | Fork;
@@ -62,7 +63,8 @@ export function leafOf(path: string, key: string, value: Uint8Array): Leaf {
   return { path, key, value, digest: undefined };
 }
 
-function isLeaf(tree: Leaf | Fork): tree is Leaf {
+/** Whether a tree is one entry. */
+export function isLeaf(tree: Leaf | Fork): tree is Leaf {
   return "path" in tree;
 }
 
@@ -86,8 +88,39 @@ function firstDifference(a: string, b: string): number {
   return PATH_BITS;
 }
 
-function fork(bit: number, zero: Leaf | Fork, one: Leaf | Fork): Fork {
+/** The tree of two whose paths first differ at `bit`. */
+export function fork(bit: number, zero: Leaf | Fork, one: Leaf | Fork): Fork {
   return { bit, zero, one, digest: undefined };
+}
+
+/** The tree of entries whose paths ascend. Throws RealmError `corrupt` when they do not. */
+export function treeOf(leaves: readonly Leaf[]): Tree {
+  if (leaves.some(({ path }, i) => i > 0 && leaves[i - 1]!.path >= path)) {
+    throw new RealmError("corrupt", "Cannot read state: its entries are not in order");
+  }
+  return leaves.length === 0 ? undefined : treeOfRange(leaves, 0, leaves.length);
+}
+
+function treeOfRange(leaves: readonly Leaf[], from: number, to: number): Leaf | Fork {
+  if (to - from === 1) return leaves[from]!;
+  const bit = firstDifference(leaves[from]!.path, leaves[to - 1]!.path);
+  let middle = from + 1;
+  let end = to - 1;
+  while (middle < end) {
+    const at = (middle + end) >> 1;
+    if (bitOf(leaves[at]!.path, bit) === 0) middle = at + 1;
+    else end = at;
+  }
+  return fork(bit, treeOfRange(leaves, from, middle), treeOfRange(leaves, middle, to));
+}
+
+/** The entries of a tree, in the order of their paths. */
+export function* leavesOf(tree: Tree): Generator<Leaf, void> {
+  const open = tree === undefined ? [] : [tree];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (isLeaf(next)) yield next;
+    else open.push(next.one, next.zero);
+  }
 }
 
 /** The tree with an entry set. */
@@ -136,14 +169,16 @@ function leafDigest(path: string, valueDigest: Uint8Array): string {
   return sha256Text(LEAF_INPUT);
 }
 
-function forkDigest(bit: number, zero: string, one: string): string {
+/** The digest of a fork, from those of its sides. */
+export function forkDigest(bit: number, zero: string, one: string): string {
   FORK_INPUT[1] = bit;
   write(FORK_INPUT, 2, zero);
   write(FORK_INPUT, 2 + DIGEST_BYTES, one);
   return sha256Text(FORK_INPUT);
 }
 
-function digestOf(tree: Tree): string {
+/** The digest of a tree, or of a part of one, as a byte string. */
+export function digestOf(tree: Tree): string {
   if (tree === undefined) return EMPTY;
   return tree.digest ??= isLeaf(tree)
     ? leafDigest(tree.path, sha256(tree.value))
@@ -152,7 +187,8 @@ function digestOf(tree: Tree): string {
 
 const DOMAIN = new TextEncoder().encode("realm/state/1\0");
 
-function stateDigest(abi: number, tree: string): Uint8Array {
+/** The digest of a state, from that of its whole tree. */
+export function stateDigest(abi: number, tree: string): Uint8Array {
   const input = new Uint8Array(DOMAIN.length + 4 + DIGEST_BYTES);
   input.set(DOMAIN);
   new DataView(input.buffer).setUint32(DOMAIN.length, abi);
