@@ -24,6 +24,8 @@ export interface IntakeRules {
    * in its past and in the topic is one of these, or in the past of one.
    */
   mayEnter(signed: SignedEvent, after: readonly TopicEvent[]): boolean;
+  /** Whether an event may not enter since its author has its say no more: `void` in `offer.ts`. */
+  hadSay(signed: SignedEvent): boolean;
   /** Puts an event, whose parents are there, into the topic; false when it can never be there. */
   enter(signed: SignedEvent): boolean;
   /** Whether events that are set aside may enter once this one has. */
@@ -95,8 +97,9 @@ export class EventIntake {
       const { missing } = this.#needs(signed, rules.topic);
       offer.miss(missing);
       if (missing.length > 0) continue;
-      const author = formatPublicKey(signed.event.author);
-      offer.refuse(signed, "refused", `${author} has no say in ${signed.event.type}`);
+      const { author, type } = signed.event;
+      const code = rules.hadSay(signed) ? "void" : "refused";
+      offer.refuse(signed, code, `${formatPublicKey(author)} has no say in ${type}`);
     }
     this.#aside.trim();
   }

@@ -13,10 +13,11 @@ export interface Refusal {
   readonly id: CID;
   readonly author: Uint8Array;
   /**
-   * `corrupt` or `bad-signature`: whoever sent it misbehaves. `refused`: its author has no say, as
-   * far as is known here; `unclaimed`: there is no genesis here yet.
+   * `corrupt` or `bad-signature`: whoever sent it misbehaves. `refused`: its author never had a say,
+   * as far as is known here; `void`: it had, and who does not know that it has no more may hand it
+   * on in good faith; `unclaimed`: there is no genesis here yet.
    */
-  readonly code: "corrupt" | "bad-signature" | "refused" | "unclaimed";
+  readonly code: "corrupt" | "bad-signature" | "refused" | "void" | "unclaimed";
   readonly problem: string;
 }
 

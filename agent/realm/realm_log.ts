@@ -110,7 +110,7 @@ export class RealmLog {
     const { refused, missing } = log.offer(stored);
     log.#pending.clear(); // they are where they were read
     // What was stored before a revocation of its author came may be refused now.
-    const problem = refused.find(({ code }) => code !== "refused")?.problem ??
+    const problem = refused.find(({ code }) => code !== "refused" && code !== "void")?.problem ??
       (missing.length > 0 ? `event ${missing[0]} is missing` : undefined);
     if (problem !== undefined || log.view === undefined) {
       throw new RealmError("corrupt", `Cannot read the control log: ${problem ?? "no genesis"}`, {
@@ -283,6 +283,7 @@ export class RealmLog {
       topic: open.topic,
       mayEnter: ({ event: { author, type } }, after) =>
         open.standing.mayWrite(author, type) && open.standing.hasRoom(author, after),
+      hadSay: ({ event: { author, type } }) => open.standing.hadSay(author, type),
       enter: (signed) => this.#enter(open, signed, offer),
       givesSay: (type) => SAYS.includes(controlKindOf(type)),
     };

@@ -229,7 +229,7 @@ Deno.test("an operator's branches are bounded; one more comes with an event that
     assert.equal(log.offer([branch(`c${i}`)]).accepted.length, 1);
   }
   const beyond = branch("beyond");
-  assert.equal(refusal(log, beyond).code, "refused");
+  assert.equal(refusal(log, beyond).code, "void");
   // The operator goes on after what it knows to be there: that is no new branch.
   const heads = [...log.topic!.tipsOf(operator.publicKey).slice(0, 2), beyond.event].map((
     e,
@@ -330,7 +330,7 @@ Deno.test("an event of an author without a say is taken once it has one, or is n
   revoking.offer(allOf(source).filter(({ id }) => !id.equals(drained.id)));
   revoking.append({ kind: "revoke", key: operator.key, last: null }, owner);
   const after = source.append(approve(one, "bm-01"), owner);
-  assert.equal(refusal(revoking, drained).code, "refused");
+  assert.equal(refusal(revoking, drained).code, "void");
   assert.deepEqual(revoking.offer([after]).accepted, [drained, after]);
   assert.deepEqual(revoking.view!.overrides.drained, []);
 });

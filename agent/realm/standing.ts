@@ -101,6 +101,22 @@ export class Standing {
       tips.some((tip) => after.some((a) => a === tip || this.topic.isAncestor(tip, a)));
   }
 
+  /**
+   * Whether an owner ever gave the key a say in events of this type: whoever does not know that it
+   * was taken back, or that there is no room for them here, may take them.
+   */
+  hadSay(author: Uint8Array, type: string): boolean {
+    const kind = controlKindOf(type);
+    const key = textOf(author);
+    if (kind === "succession") return false;
+    const isNamed = ({ said }: Fact) =>
+      said.kind === "approve"
+        ? kind === "executed" && keyText(said.key) === key
+        : said.kind === "manifest" && OPERATORS.includes(kind) &&
+          said.operators.some((operator) => keyText(operator) === key);
+    return this.#owners.has(key) || this.#others.some(isNamed);
+  }
+
   isRecoveryKey(key: Uint8Array): boolean {
     return bytesEqual(sha256(key), this.genesis.recoveryHash);
   }

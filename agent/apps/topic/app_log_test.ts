@@ -148,7 +148,7 @@ Deno.test("a revocation voids what its author wrote after it, wherever it lies",
   const later = away.append(something(), ben);
   revoke(log, ann, ben.key);
   const { refused } = log.offer([late]);
-  assert.equal(refused[0]!.code, "refused");
+  assert.equal(refused[0]!.code, "void");
   exchange(log, away);
   assert.deepEqual(summary(log), summary(away));
   for (const each of [log, away]) {

@@ -129,6 +129,15 @@ export class Membership {
       this.#revokesOf(author, isAdmin || this.#admins.has(author)).length === 0;
   }
 
+  /** Whether a key takes part no more, which not everyone may know. */
+  hasEnded(author: Uint8Array): boolean {
+    const key = textOf(author);
+    return this.#leaves.has(key) || this.#revokesOf(key, false).length > 0 ||
+      this.#facts.some((fact) =>
+        isJoin(fact) && textOf(fact.event.author) === key && !this.#isGoodJoin(fact)
+      );
+  }
+
   /**
    * What keeps an event, whose parents are in the topic, from ever having an effect; the same for
    * everyone, because it is read from the event and its past. Takes note of what it says otherwise.

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { CID } from "../canonical.ts";
 import type { SyncSession } from "../sync/session.ts";
 import { type AnyFrame, frameBytes } from "./fields.ts";
 
@@ -38,6 +39,8 @@ export class Link {
   syncPauseMs = 0;
   /** The session that is under way. */
   session: SyncSession | undefined;
+  /** Events of it whose authors had no say: it may bring what gives them one. */
+  strange: CID[] = [];
   /** When the last message of it came or went. */
   sessionAtMs = 0;
   heardAtMs: number;

@@ -15,7 +15,7 @@ import type { Offered } from "../offer.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Link } from "./link.ts";
 import { batches, type LinkSet } from "./link_set.ts";
-import { isDishonest, LogSource } from "./log_source.ts";
+import { isDishonest, isUnauthorised, LogSource } from "./log_source.ts";
 
 /** What a {@link LogExchange} is made with. */
 export interface LogExchangeInit {
@@ -40,6 +40,11 @@ const PAUSE_MIN_MS = 1_000;
 const PAUSE_MAX_MS = 60_000;
 /** Heads that differ from a linked peer's for so long want a session. */
 const DIFFERENT_MS = 4_000;
+/** The same where new events come all the time, so that they always differ. */
+const DIFFERENT_MS_MAX = 30_000;
+/** Events of a session whose authors have no say, for one fault; so many are remembered in all. */
+const STRANGE_EACH = 16;
+const STRANGE_MAX = 1_024;
 
 /** See the module. */
 export class LogExchange {
@@ -123,7 +128,7 @@ export class LogExchange {
     if (missing.length > 0) link.syncOwed = true;
     const dishonest = refused.find(isDishonest);
     if (dishonest !== undefined) links.fault(link, "forged", dishonest.problem);
-    else if (refused.length > 0) links.fault(link, "unauthorised", refused[0]!.problem);
+    else if (refused.some(isUnauthorised)) links.fault(link, "unauthorised", refused[0]!.problem);
   }
 
   /** A link opened. */
@@ -177,9 +182,11 @@ export class LogExchange {
 
   /** Peers say what heads they have: a session is owed where they differ for no good reason. */
   compare(headsOf: (peer: string) => string | undefined, nowMs: number): void {
-    if (nowMs - this.#changedAtMs < DIFFERENT_MS) return;
+    const isQuiet = nowMs - this.#changedAtMs >= DIFFERENT_MS;
     const own = this.headsDigest();
     for (const link of this.#init.links.all()) {
+      const lastMs = Math.max(link.sinceMs, link.sessionAtMs);
+      if (!isQuiet && nowMs - lastMs < DIFFERENT_MS_MAX) continue;
       const theirs = headsOf(link.peer);
       if (theirs === undefined || theirs === own || !this.#begins(link)) continue;
       if (link.isOpen && link.session === undefined) link.syncOwed = true;
@@ -207,7 +214,17 @@ export class LogExchange {
       : PAUSE_MIN_MS;
     link.syncAtMs = Math.max(link.syncAtMs, nowMs() + link.syncPauseMs);
     if (outcome.withheld > 0) links.fault(link, "withheld", `${outcome.withheld} events`);
+    this.#blame(link);
     this.#init.ended?.(link);
+  }
+
+  /** A session is over: what had no say before may have got one by what came later. */
+  #blame(link: Link): void {
+    const { log, links } = this.#init;
+    const strange = link.strange.splice(0).filter((id) => log.topic?.has(id) !== true).length;
+    for (let faults = Math.ceil(strange / STRANGE_EACH); faults > 0 && links.has(link); faults--) {
+      links.fault(link, "unauthorised", `${strange} events of authors without a say`);
+    }
   }
 
   #begins(link: Link): boolean {
@@ -215,10 +232,19 @@ export class LogExchange {
   }
 
   #session(link: Link, role: "initiator" | "responder"): SyncSession {
+    link.strange = [];
     const source = new LogSource({
       log: this.#init.log,
       isGiven: link.trust === "full",
-      accept: (events) => this.absorb(events, link.peer),
+      accept: (events) => {
+        const offered = this.absorb(events, link.peer);
+        for (const refusal of offered.refused) {
+          if (isUnauthorised(refusal) && link.strange.length < STRANGE_MAX) {
+            link.strange.push(refusal.id);
+          }
+        }
+        return offered;
+      },
     });
     return new SyncSession({ role, source, secret: this.#init.secret() });
   }

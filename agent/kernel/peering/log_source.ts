@@ -52,6 +52,11 @@ export class LogSource implements SyncSource {
   }
 }
 
+/** Whether an honest node hands such an event on only if it knows something that is not known here. */
+export function isUnauthorised({ code }: Refusal): boolean {
+  return code === "refused";
+}
+
 /** Whether no honest node hands such an event on. */
 export function isDishonest({ code }: Refusal): boolean {
   return code === "corrupt" || code === "bad-signature";

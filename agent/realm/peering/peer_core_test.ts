@@ -12,10 +12,14 @@ import {
 import { formatPublicKey } from "../../kernel/key.ts";
 import { FRAME_BYTES_PER_SEC, FRAMES_PER_SEC } from "../../kernel/peering/link.ts";
 import { STRANGERS_MAX } from "../../kernel/peering/link_set.ts";
+import { FakeLog } from "../../kernel/sync/event_log_fake.ts";
 import { encodeMessage } from "../../kernel/sync/messages.ts";
+import { SyncSession } from "../../kernel/sync/session.ts";
+import { keyOf } from "../../kernel/topic.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
 import { controlContent, type ControlEvent } from "../control_event.ts";
 import { RealmLog } from "../realm_log.ts";
+import { allOf } from "../realm_log_fake.ts";
 import { decodeFrame, encodeFrame, type Frame } from "./frame.ts";
 import { signHealth } from "./health_record.ts";
 import { PeerCore } from "./peer_core.ts";
@@ -138,7 +142,12 @@ const [low, high] = [player("b"), player("c")].sort((x, y) => x.key < y.key ? -1
 const stranger = player("stranger");
 
 /** A health record of the bench's own node, signed by whomever. */
-function recordOf(bench: Bench, author: Player, epoch = 1): Uint8Array {
+function recordOf(
+  bench: Bench,
+  author: Player,
+  epoch = 1,
+  but: { key?: string; counter?: number; heads?: string } = {},
+): Uint8Array {
   const record = {
     key: bench.self.key,
     epoch,
@@ -155,6 +164,7 @@ function recordOf(bench: Bench, author: Player, epoch = 1): Uint8Array {
     replicas: [],
     heard: [],
     pending: [],
+    ...but,
   };
   return signHealth(record, (message) => author.sign(message)).bytes;
 }
@@ -259,6 +269,89 @@ Deno.test("PeerCore cuts peers for what no honest node sends", () => {
     a.nowMs += 10_000;
     assert.ok(a.core.mayConnect(high.key), what);
   }
+});
+
+/** Has the bench's session with `peer` answered by somebody who has `events` beside the bench's. */
+function answerSession(bench: Bench, peer: Player, events: readonly SignedEvent[]): void {
+  const log = new FakeLog();
+  for (const signed of [...allOf(bench.log), ...events]) {
+    const { id, event: { lamport, parents } } = signed;
+    log.add({ key: keyOf(id), lamport, signed, parents: parents.map(keyOf) });
+  }
+  log.accept = () => ({ refused: 0 });
+  const session = new SyncSession({ role: "responder", source: log, secret: new Uint8Array(16) });
+  bench.sent.length = 0;
+  const isBegun = () =>
+    bench.sent.some(({ to, frame }) => to === peer.key && frame.frame === "sync");
+  for (let i = 0; i < 40 && !isBegun(); i++) {
+    bench.nowMs += 2_000;
+    bench.core.received(peer.key, encodeCanonical({ frame: "later" })); // it is there
+    bench.core.tick();
+  }
+  for (let frame = bench.sent.shift(); frame !== undefined; frame = bench.sent.shift()) {
+    if (frame.to !== peer.key || frame.frame.frame !== "sync") continue;
+    session.receive(frame.frame.message);
+    for (let said = session.send(); said !== undefined; said = session.send()) {
+      bench.say(peer, { frame: "sync", message: said });
+    }
+  }
+  assert.ok(session.outcome !== undefined || !bench.core.isLinked(peer.key));
+}
+
+const restartOf = (component: string): ControlEvent => ({ kind: "restart", component, nodes: [] });
+
+Deno.test("PeerCore cuts a peer that brings what nobody may write, also by sessions", () => {
+  const a = member(high);
+  linked(a, high);
+  const events = (count: number) =>
+    Array.from({ length: count }, (_, i) => a.sign(stranger, restartOf(`c${i}`)));
+  answerSession(a, high, events(40));
+  assert.ok(a.core.isLinked(high.key), "it may know more than this node");
+  a.say(high, { frame: "again" });
+  answerSession(a, high, events(400));
+  assert.deepEqual(a.reasons(high), ["unauthorised"]);
+});
+
+Deno.test("PeerCore blames nobody for not knowing of a revocation", () => {
+  const a = member(high, low);
+  linked(a, high);
+  const exec: ControlEvent = {
+    kind: "exec",
+    node: "b",
+    command: ["uptime"],
+    nonce: new Uint8Array(16),
+    expiresAtMs: 1,
+  };
+  a.act({ ...exec, node: low.name });
+  const asked = a.log.topic!.order().at(-1)!.id;
+  const events = Array.from(
+    { length: 400 },
+    (_, i) => a.sign(low, { kind: "executed", exec: asked, status: i % 256 }),
+  );
+  a.act({ kind: "revoke", key: low.key, last: null });
+  for (const event of events.slice(0, 100)) {
+    a.say(high, { frame: "events", events: [encodeSigned(event)] });
+  }
+  answerSession(a, high, events);
+  assert.deepEqual(a.reasons(high), []);
+  assert.ok(a.core.isLinked(high.key));
+});
+
+Deno.test("PeerCore looks for what is missing also while new events come all the time", () => {
+  const a = member(high);
+  linked(a, high);
+  answerSession(a, high, []);
+  let sessions = 0;
+  for (let counter = 1; counter < 60 && sessions === 0; counter++) {
+    a.nowMs += 1_000;
+    a.act(restartOf("auth"));
+    const but = { key: high.key, heads: "1".repeat(64), counter };
+    a.say(high, { frame: "health", records: [recordOf(a, high, 1, but)] });
+    a.core.tick();
+    sessions += a.sent.splice(0).filter(({ frame }) => frame.frame === "sync").length;
+  }
+  assert.ok(a.core.isLinked(high.key));
+  assert.equal(sessions, 1);
 });
 
 function helloOf(peer: Player): Frame {
