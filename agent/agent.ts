@@ -3,13 +3,14 @@
  *
  * In the data folder: `node.key`, `state.sqlite` (owner, control log, manifest that is run, peers),
  * `blobs/`, `cache/`, `volumes/NAME/`, `policy.toml` (the machine's own, read at every apply), and
- * `control.sock`.
+ * `control.sock`. Of apps: `person.key`, `apps/`.
  *
  * @module
  */
 import { join } from "node:path";
 import type { Status } from "./control/api.ts";
 import { serveControl } from "./control/server.ts";
+import { AppsHost } from "./apps_host.ts";
 import { nodeBackend } from "./crypto_node.ts";
 import { HostCommands } from "./host_commands.ts";
 import { formatPublicKey } from "./kernel/key.ts";
@@ -146,6 +147,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       components: () => state.inForce?.manifest.components.size ?? 0,
       node: () => ({ ...sample, p2pLinks: realm.network?.connections().length ?? 0 }),
     });
+    const apps = await AppsHost.open({
+      dataFolder,
+      store,
+      verify: verifierOf(nodeBackend()),
+      clock,
+      notice,
+      opened: () => {},
+      removed: () => {},
+      ticketPeers: () => [],
+      fetchBundle: () => Promise.resolve(undefined),
+    });
+    opened.push(() => apps.close());
     let remote: RemoteControl | undefined;
     const realm: RealmMember = new RealmMember({
       keys,
@@ -191,6 +204,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       program: options.program,
       proxyUrl: () => proxy && urlOf(proxy),
       metrics: () => metrics.text(),
+      apps,
     });
     const control = await serveControl({
       path: join(dataFolder, "control.sock"),

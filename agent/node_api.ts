@@ -21,6 +21,7 @@ import type {
   Status,
 } from "./control/api.ts";
 import { CID } from "./kernel/canonical.ts";
+import type { AppsHost } from "./apps_host.ts";
 import type { HostCommands } from "./host_commands.ts";
 import { RealmError } from "./kernel/error.ts";
 import { decodeSigned, type Event, type SignedEvent, verifyEventSync } from "./kernel/event.ts";
@@ -51,11 +52,13 @@ export interface NodeApiInit {
   /** Where the proxy listens. */
   readonly proxyUrl: () => string | undefined;
   readonly metrics: () => Promise<string>;
+  readonly apps: AppsHost;
 }
 
 /** See the module. */
 export class NodeApi implements ControlApi {
   readonly blobs: ControlApi["blobs"];
+  readonly apps: ControlApi["apps"];
   readonly #state: RealmState;
   readonly #engines: Engines;
   readonly #startedAtMs: number;
@@ -66,6 +69,7 @@ export class NodeApi implements ControlApi {
     this.#state = state;
     this.#engines = engines;
     this.#startedAtMs = clock.wallMs();
+    this.apps = init.apps.api;
     this.blobs = {
       has: (digest) => blobs.has(digest),
       put: (bytes) => blobs.put(bytes),
@@ -225,6 +229,7 @@ export class NodeApi implements ControlApi {
         weight: route.weight ?? 100,
         stripPrefix: route.stripPrefix,
       })),
+      topics: this.init.apps.statuses(),
     };
   }
 

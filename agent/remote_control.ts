@@ -2,7 +2,7 @@
  * The control API for owners and operators on other machines: `/realm/control/1.0.0`. Its stream is
  * HTTP, as on the control socket, and the key that the connection has proven is who asks.
  *
- * An owner may ask for all of it, an operator for what shows the node and for handing over events,
+ * An owner may ask for all of it but apps, which are the person's of that machine, an operator for what shows the node and for handing over events,
  * which are signed and judged as such. Who stops being either is cut off.
  *
  * @module
@@ -49,6 +49,7 @@ const OPERATOR_MAY: readonly RegExp[] = [
 
 /** Whether a role may make a request; `path` is without the query. */
 export function mayAsk(role: Role, method: string, path: string): boolean {
+  if (path.startsWith("/v1/apps/")) return false;
   return role === "owner" || OPERATOR_MAY.some((each) => each.test(`${method} ${path}`));
 }
 

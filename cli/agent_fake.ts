@@ -33,6 +33,7 @@ import { parseManifestSignature, verifyManifest } from "../agent/realm/manifest_
 import { planChanges } from "../agent/realm/plan.ts";
 import { MemoryBlobs } from "../agent/store/memory_blobs.ts";
 import { fakeStatus } from "../tui/status_fake.ts";
+import { fakeApps } from "../agent/control/fake_api.ts";
 import { main } from "./app.ts";
 import { controlSocketPath } from "./connection.ts";
 import { readGenesis } from "./key_file.ts";
@@ -57,6 +58,14 @@ export class FakeAgent implements ControlApi {
   state = fakeStatus();
   lines: LogEvent[] = [];
   askedLogs: LogOptions | undefined;
+  /** What calls about apps answer, and what they were asked with. */
+  readonly answers: Record<string, unknown> = {};
+  readonly asked: Record<string, unknown> = {};
+  readonly apps = fakeApps((name, params) => {
+    this.calls.push(name);
+    this.asked[name] = params;
+    return this.answers[name];
+  });
   /** Runs between a plan and what comes next. */
   afterPlan: () => void = () => {};
 

@@ -29,6 +29,7 @@ const ENTRIES = [
   "agent/runtime/spawner_worker.ts",
   "agent/runtime/transpile_worker.ts",
   "agent/runtime/symbols_worker.ts",
+  "agent/app_worker.ts",
 ];
 
 /** What the commands of realm need; nobody is ever asked for more. `realm agent` revokes most. */

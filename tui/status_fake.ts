@@ -137,6 +137,7 @@ export function fakeStatus(but: Partial<Status> = {}): Status {
       },
     ],
     replicas: [fakeReplica("auth", 0), fakeReplica("auth", 1), fakeReplica("orders", 0)],
+    topics: [],
     routes: [{
       host: null,
       path: "/auth/...",

@@ -23,6 +23,7 @@
  * | `HEAD`, `PUT /v1/blobs/DIGEST` | 200 or 404, 201 |
  * | `GET /v1/blobs/DIGEST` | its bytes, which other nodes are asked for |
  * | `GET /v1/components/NAME/logs?follow&tail&since&replica` | server-sent {@link LogEvent}s |
+ * | `POST /v1/apps/CALL` | see `apps_api.ts` |
  * | `GET /metrics` | Prometheus text |
  *
  * Errors are `{ "error": { code, message, hint? } }`, see `kernel/error.ts`.
@@ -33,6 +34,7 @@ import { z } from "zod";
 import { type ErrorCode, EXIT_STATUS } from "../kernel/error.ts";
 import type { Blobs } from "../kernel/ports.ts";
 import { SHA256_HEX } from "../kernel/sha256.ts";
+import { type AppsApi, topicStatus } from "./apps_api.ts";
 
 /** Largest blob that can be uploaded. */
 export const BLOB_BYTES_MAX = 256 * 1024 * 1024;
@@ -237,6 +239,8 @@ export const status = z.object({
     weight: z.number().min(0).max(100),
     stripPrefix: z.boolean(),
   })).readonly(),
+  /** Topics of apps that the person of this machine takes part in. */
+  topics: z.array(topicStatus).readonly(),
 });
 
 /** A manifest as it was signed: the bytes in base64, the signature file as its text. */
@@ -478,4 +482,6 @@ export interface ControlApi {
   logs(options: LogOptions, signal: AbortSignal): Awaitable<AsyncIterable<LogEvent>>;
   /** Prometheus text format 0.0.4. */
   metrics(): Awaitable<string>;
+  /** What is asked about apps, by the user of this machine. */
+  readonly apps: AppsApi;
 }

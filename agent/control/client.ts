@@ -35,6 +35,7 @@ import {
   type Status,
   status,
 } from "./api.ts";
+import { APP_CALLS, type AppCall, type AppsClient } from "./apps_api.ts";
 import { readEvents } from "./sse.ts";
 import { socketTarget } from "./socket.ts";
 
@@ -82,6 +83,8 @@ export interface ControlClient {
    */
   logs(options: LogOptions, signal?: AbortSignal): AsyncGenerator<LogEvent, void, undefined>;
   metrics(): Promise<string>;
+  /** About apps; see `apps_api.ts`. */
+  readonly apps: AppsClient;
   /** Lets go of the connections; a log that is being read ends with `unreachable`. */
   close(): void;
 }
@@ -92,6 +95,7 @@ export function connectControl(path: string, options: ClientOptions = {}): Contr
 }
 
 class SocketClient implements ControlClient {
+  readonly apps: AppsClient;
   readonly #path: string;
   readonly #http: Deno.HttpClient;
   readonly #timeoutMs: number;
@@ -102,6 +106,14 @@ class SocketClient implements ControlClient {
     this.#timeoutMs = timeoutMs;
     this.#longTimeoutMs = longTimeoutMs;
     this.#http = Deno.createHttpClient({ proxy: { transport: "unix", path: socketTarget(path) } });
+    const ask = (name: AppCall) => (request: unknown) => {
+      const init = { method: "POST", body: JSON.stringify(request) };
+      const { answer } = APP_CALLS[name];
+      return this.#json(answer as z.ZodType, `/v1/apps/${name}`, init, this.#longTimeoutMs);
+    };
+    this.apps = Object.fromEntries(
+      Object.keys(APP_CALLS).map((name) => [name, ask(name as AppCall)]),
+    ) as unknown as AppsClient;
   }
 
   async status(): Promise<Status> {

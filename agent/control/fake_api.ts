@@ -4,6 +4,7 @@
  * @module
  */
 import { sha256Hex } from "../kernel/sha256.ts";
+import { APP_CALLS, type AppsApi } from "./apps_api.ts";
 import type {
   ControlApi,
   HistoryEntry,
@@ -153,6 +154,28 @@ export const STATUS: Status = {
     weight: 100,
     stripPrefix: false,
   }],
+  topics: [{
+    topic: "bafytopic",
+    name: "lunch",
+    app: "bafyapp",
+    appName: "poll",
+    bundle: "bafybundle",
+    role: "creator",
+    state: "running",
+    why: null,
+    key: "ed25519:person",
+    behaviorKey: null,
+    behaviorProblem: null,
+    encrypted: false,
+    events: 3,
+    applied: 2,
+    settled: true,
+    heads: ["bafyhead"],
+    digest: DIGEST,
+    members: [{ key: "ed25519:person", role: "creator" }],
+    peers: [],
+    alarms: [],
+  }],
 };
 
 /** A place in a log. */
@@ -185,6 +208,13 @@ export const PEER: PeerStatus = {
   latencyMs: 1.5,
   addresses: ["/ip4/127.0.0.1/tcp/4002"],
 };
+
+/** The calls about apps, all answered by one function. */
+export function fakeApps(answer: (name: string, params: unknown) => unknown): AppsApi {
+  return Object.fromEntries(
+    Object.keys(APP_CALLS).map((name) => [name, (params: unknown) => answer(name, params)]),
+  ) as unknown as AppsApi;
+}
 
 /** Answers from fixed values; `calls` has what was asked, `blobs` what was uploaded. */
 export class FakeApi implements ControlApi {
@@ -254,4 +284,12 @@ export class FakeApi implements ControlApi {
   };
 
   metrics = (): string => "# TYPE x counter\nx 1\n";
+
+  /** What calls about apps answer, by their names. */
+  readonly answers: Record<string, unknown> = {};
+  readonly apps = fakeApps((name, params) => {
+    this.calls.push([name, params]);
+    if (this.failure !== undefined) throw this.failure;
+    return this.answers[name];
+  });
 }

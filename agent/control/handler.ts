@@ -24,6 +24,7 @@ import {
   peerRequest,
   type SignedManifest,
 } from "./api.ts";
+import { APP_CALLS, type AppCall } from "./apps_api.ts";
 import { sendEvents } from "./sse.ts";
 
 /** What the handler may be told besides the API. */
@@ -101,7 +102,12 @@ export function controlHandler(
     await next();
   });
 
-  app.get("/v1/status", async (c) => c.json(await api.status()));
+  app.get("/v1/status", async (c) => {
+    const status = await api.status();
+    // Apps are the person's of this machine.
+    const isPersons = options.may?.("POST", "/v1/apps/topics") !== false;
+    return c.json(isPersons ? status : { ...status, topics: [] });
+  });
 
   app.get("/v1/manifest", async (c) => {
     const current = await api.manifest();
@@ -199,6 +205,15 @@ export function controlHandler(
     return new Response(body, {
       headers: { "content-type": "text/event-stream", "cache-control": "no-store" },
     });
+  });
+
+  app.post("/v1/apps/:call", async (c) => {
+    const name = c.req.param("call");
+    if (!Object.hasOwn(APP_CALLS, name)) return await c.notFound();
+    const { request } = APP_CALLS[name as AppCall];
+    const params = parse(request as z.ZodType, await readJson(c), `body of ${name} of apps`);
+    const ask = api.apps[name as AppCall] as (params: unknown) => unknown;
+    return c.json(await ask(params));
   });
 
   app.get("/metrics", async () =>

@@ -48,6 +48,24 @@ Deno.test("handler answers every call with what the API says", async () => {
   ]);
 });
 
+Deno.test("handler hands calls about apps on, checked, and knows no others", async () => {
+  const { api, post } = setUp();
+  api.answers.call = { refused: null, events: [] };
+  const asked = { topic: "lunch", intent: "add", input: "NQ==" };
+  assert.deepEqual((await post("/v1/apps/call", asked)).body, { refused: null, events: [] });
+  assert.deepEqual(api.calls, [["call", asked]]);
+  const wrong = [
+    { ...asked, input: "not base64!" },
+    { ...asked, intent: undefined },
+    { ...asked, more: 1 },
+    { ...asked, topic: "" },
+  ];
+  for (const each of wrong) assert.equal((await post("/v1/apps/call", each)).status, 400);
+  assert.equal((await post("/v1/apps/constructor", {})).status, 404);
+  assert.equal((await post("/v1/apps/nothing", {})).status, 404);
+  assert.equal(api.calls.length, 1);
+});
+
 Deno.test("handler takes blobs under their own digest only", async () => {
   const { api, ask } = setUp();
   const head = () => ask(`/v1/blobs/${ABC}`, { method: "HEAD" });

@@ -43,6 +43,11 @@ export const PARENTS_MAX = 32;
 /** `control/manifest`: words of a-z, 0-9 and -, with slashes between. */
 const TYPE = /^(?=.{1,64}$)[a-z0-9-]+(?:\/[a-z0-9-]+)*$/;
 
+/** Whether an event may have this type. */
+export function isEventType(type: string): boolean {
+  return TYPE.test(type);
+}
+
 /** An event, as its author made it. */
 export interface Event {
   /** Version of this form. */
@@ -239,7 +244,7 @@ function check(value: unknown): asserts value is Event {
   if (!isCount(seq)) throw corrupt("seq is not a whole number from 0");
   if (!isCount(lamport)) throw corrupt("lamport is not a whole number from 0");
   if (!isCount(keyEpoch)) throw corrupt("keyEpoch is not a whole number from 0");
-  if (typeof type !== "string" || !TYPE.test(type)) {
+  if (typeof type !== "string" || !isEventType(type)) {
     throw corrupt("type is not 1 to 64 characters of a-z, 0-9, - and /");
   }
   if (prev !== null && !isId(prev)) throw corrupt("prev is neither the id of an event nor null");

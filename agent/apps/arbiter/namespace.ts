@@ -31,6 +31,14 @@ export function namespaced(store: Store, names: readonly string[]): Store {
   };
 }
 
+/** Stores nothing. */
+export const NOWHERE: Store = {
+  get: () => undefined,
+  scan: () => [],
+  write() {},
+  close() {},
+};
+
 /** Deletes everything of a namespace. */
 export function clear(namespace: Store): void {
   namespace.write([...namespace.scan("")].map(([key]) => ({ delete: key })));

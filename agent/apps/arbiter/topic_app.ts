@@ -10,11 +10,9 @@
  *
  * @module
  */
-import { bytesOf } from "../../kernel/byte_string.ts";
 import { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
 import { decodeSigned } from "../../kernel/event.ts";
-import type { Store } from "../../kernel/ports.ts";
 import type { TopicEvent } from "../../kernel/topic.ts";
 import type { VerifySync } from "../../kernel/verify.ts";
 import type { Profile } from "../contracts.ts";
@@ -25,7 +23,9 @@ import { Replay, type ReplayParts } from "../replay.ts";
 import type { State } from "../state.ts";
 import { isKernelType } from "../topic/app_event.ts";
 import { AppLog } from "../topic/app_log.ts";
-import { decryptPayload, type Opener } from "../topic/payload_keys.ts";
+import { appliedEvent, replayParts } from "../topic/app_replay.ts";
+import type { Opener } from "../topic/payload_keys.ts";
+import { NOWHERE } from "./namespace.ts";
 import { BehaviorRunner } from "./behavior_runner.ts";
 import {
   type FetchFailure,
@@ -63,7 +63,7 @@ export interface TopicProgress {
   /** Events of the order that were applied. */
   readonly applied: number;
   /** Events that were handed to it. */
-  readonly added: number;
+  readonly received: number;
   /** Whether everything that counts of those was applied. */
   readonly settled: boolean;
   /** Of the state; undefined before anything can be applied. */
@@ -71,8 +71,8 @@ export interface TopicProgress {
   readonly abi: number;
   /** The bundle that the events at the end are applied by. */
   readonly bundle: string | undefined;
-  /** A bundle that is needed to go on and is not here. */
-  readonly needs: string | undefined;
+  /** What is needed to go on and is not here: a bundle by its CID, or the payload key of an epoch. */
+  readonly needs: { readonly kind: "bundle" | "key"; readonly name: string } | undefined;
   /** Why nothing is applied any more: the host failed. */
   readonly illness: string | undefined;
   /** Why the behavior does not run, where it should. */
@@ -138,13 +138,19 @@ export class TopicApp {
   readonly #platform: TopicAppPlatform;
   readonly #log: AppLog;
   readonly #bundles = new Map<string, BundleCode>();
+  /** What applies the events of each. */
+  readonly #guests = new Map<string, StateApply>();
   readonly #codes = new Map<string, Promise<GuestCode>>();
   readonly #views: Views;
   #grants: ReadonlySet<string>;
   #replay: Replay | undefined;
   #parts: ReplayParts | undefined;
   #behavior: BehaviorRunner | undefined;
+  /** The bundle that it is of; undefined where it is to be started. */
+  #behaviorOf: BundleCode | undefined;
+  #bundleBefore: BundleCode | undefined;
   #behaviorProblem: string | undefined;
+  #received = 0;
   /** Events that came since the last update. */
   #fresh: TopicEvent[] = [];
   #cancelUpdate: (() => void) | undefined;
@@ -159,7 +165,8 @@ export class TopicApp {
     this.#grants = new Set(init.grants);
     this.#views = new Views(() => this.#guest("interaction"));
     this.#log = AppLog.open({
-      store: NOTHING,
+      // The agent stores; here events are in memory.
+      store: NOWHERE,
       // The agent has verified what it hands on.
       verify: () => true,
       topic: CID.parse(init.topic),
@@ -169,8 +176,11 @@ export class TopicApp {
 
   /** Takes signed events, encoded, parents first; they are applied in a moment. */
   add(events: readonly Uint8Array[]): void {
-    const { accepted, refused: [refusal] } = this.#log.offer(events.map(decodeSigned));
-    if (refusal !== undefined) throw new Error(`an event was refused: ${refusal.problem}`);
+    const { accepted, refused } = this.#log.offer(events.map(decodeSigned));
+    // Who has no say now may have one later: such an event is set aside.
+    const problem = refused.find(({ code }) => code !== "refused")?.problem;
+    if (problem !== undefined) throw new Error(`an event was refused: ${problem}`);
+    this.#received += events.length;
     const { topic } = this.#log;
     for (const { id } of accepted) this.#fresh.push(topic!.get(id)!);
     if (this.#replay === undefined) void this.changed();
@@ -186,8 +196,7 @@ export class TopicApp {
   /** What the person grants from now on. */
   async setGrants(grants: readonly string[]): Promise<void> {
     this.#grants = new Set(grants);
-    this.#behavior?.stop();
-    this.#behavior = undefined;
+    this.#behaviorOf = undefined;
     await this.changed();
   }
 
@@ -203,20 +212,29 @@ export class TopicApp {
   }
 
   async #startReplay(): Promise<void> {
-    const { topic, view } = this.#log;
-    if (this.#replay !== undefined || topic === undefined) return;
-    const bundle = this.#bundles.get(view!.bundle);
-    const component = bundle?.components["state-apply"];
-    if (component === undefined) return;
-    const guest = await StateApply.load(component, this.#setting(), this.#platform.verify);
-    this.#parts = { topic, guest, read: (event) => this.#read(event) };
+    if (this.#log.topic === undefined) return;
+    for (const [id, { components }] of this.#bundles) {
+      const component = components["state-apply"];
+      if (component === undefined || this.#guests.has(id)) continue;
+      this.#guests.set(
+        id,
+        await StateApply.load(component, this.#setting(), this.#platform.verify),
+      );
+    }
+    if (this.#replay !== undefined) return;
+    this.#parts = replayParts(this.#log, { guestOf: (bundle) => this.#guests.get(bundle) });
+    if (this.#parts === undefined) return;
     this.#replay = new Replay(this.#parts);
     this.#log.follow(this.#replay);
   }
 
   async #startBehavior(): Promise<void> {
     const key = this.#init.behavior;
-    if (key === undefined || this.#behavior !== undefined || this.#replay === undefined) return;
+    const bundle = this.#bundle;
+    if (key === undefined || this.#behaviorOf === bundle) return;
+    this.#behavior?.stop();
+    this.#behavior = undefined;
+    this.#behaviorOf = bundle;
     this.#behaviorProblem = undefined;
     let code: GuestCode | undefined;
     try {
@@ -264,10 +282,9 @@ export class TopicApp {
     return this.#running().state;
   }
 
-  /** The bundle that is in force. */
+  /** The bundle that is in force after what was applied. */
   get #bundle(): BundleCode | undefined {
-    const { view } = this.#log;
-    return view && this.#bundles.get(view.bundle);
+    return this.#replay && this.#bundles.get(this.#replay.bundle);
   }
 
   #running(): Replay {
@@ -298,19 +315,10 @@ export class TopicApp {
     return new AppGuest(code, host, { fuelMax: CALL_FUEL });
   }
 
-  /** An event as the app sees it; undefined for one that is not for it. */
+  /** An event as the app sees it; undefined for one that is not for it, or cannot be read here. */
   #read(event: TopicEvent): AppliedEvent | undefined {
-    if (isKernelType(event.type)) return undefined;
-    const { event: signed } = this.#log.read(event);
-    let payload = signed.payload as Uint8Array;
-    if (this.#log.view!.isEncrypted) {
-      const read = decryptPayload(this.#log.keys, this.#log.topicId, signed);
-      if (read.kind === "unreadable") return undefined; // to everybody
-      if (read.kind === "locked") throw new Error(`the key of event ${event.id} is not here`);
-      payload = read.payload;
-    }
-    const { key, author, seq, lamport, type } = event;
-    return { id: bytesOf(key), author, seq, lamport, kind: encoder.encode(type), payload };
+    const read = isKernelType(event.type) ? undefined : appliedEvent(this.#log, event);
+    return read === undefined || "needed" in read ? undefined : read;
   }
 
   #soon(ms: number): void {
@@ -331,6 +339,11 @@ export class TopicApp {
     replay.update(nowMs);
     const dueMs = replay.dueMs(nowMs);
     if (dueMs !== undefined) this.#soon(Math.max(1, dueMs - nowMs));
+    if (this.#bundle !== this.#bundleBefore) {
+      this.#bundleBefore = this.#bundle;
+      this.#views.clear();
+      if (this.#init.behavior !== undefined) void this.changed();
+    }
     const fresh = this.#fresh;
     this.#fresh = fresh.filter((event) => replay.outcomeOf(event) === undefined);
     for (const event of fresh) {
@@ -343,16 +356,18 @@ export class TopicApp {
   /** What {@link TopicAppHost.progress} was told last. */
   progress(): TopicProgress {
     const replay = this.#replay;
-    const { topic, view } = this.#log;
+    const { view } = this.#log;
     const illness = replay?.illness;
     return {
       applied: replay?.log.length ?? 0,
-      added: topic?.size ?? 0,
+      received: this.#received,
       settled: replay?.isSettled ?? false,
       digest: replay?.state.digest(ABI),
       abi: ABI,
-      bundle: view?.bundle,
-      needs: replay === undefined && this.#bundle === undefined ? view?.bundle : undefined,
+      bundle: replay?.bundle ?? view?.bundle,
+      needs: replay === undefined
+        ? view && { kind: "bundle", name: view.bundle }
+        : replay.needs && { kind: replay.needs.kind, name: replay.needs.name },
       illness: illness && messageOf(illness.cause),
       behavior: this.#behaviorProblem,
     };
@@ -375,6 +390,17 @@ export class TopicApp {
   ): EventOutcome {
     const outcome = this.#running().dryRun({ id: NO_ID, kind, payload, ...place });
     return outcomeOf("", outcome, false);
+  }
+
+  /** What would become of an upgrade to a bundle if it came next: of its migration. */
+  dryUpgrade(
+    bundle: string,
+    place: { readonly author: Uint8Array; readonly seq: number; readonly lamport: number },
+  ): EventOutcome {
+    const guest = this.#guests.get(bundle);
+    if (guest === undefined) throw new RealmError("not-found", `Cannot find bundle ${bundle} here`);
+    const upgrade = { id: NO_ID, kind: new Uint8Array(), ...place };
+    return outcomeOf("", this.#running().dryRun({ bundle, guest, upgrade }), false);
   }
 
   /** What became of events; they are applied now, as far as they can be. */
@@ -508,16 +534,7 @@ export class TopicApp {
   }
 }
 
-/** The agent stores; here events are in memory. */
-const NOTHING: Store = {
-  get: () => undefined,
-  scan: () => [],
-  write() {},
-  close() {},
-};
-
 const utf8 = new TextDecoder();
-const encoder = new TextEncoder();
 
 function outcomeOf(
   event: string,

@@ -59,6 +59,10 @@ export class Views {
     this.#guests.delete(name);
   }
 
+  clear(): void {
+    this.#guests.clear();
+  }
+
   async #guest(name: string): Promise<AppGuest> {
     const guest = this.#guests.get(name) ?? this.start();
     this.#guests.delete(name);

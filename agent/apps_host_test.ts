@@ -1,0 +1,217 @@
+import assert from "node:assert/strict";
+import { AppsHost } from "./apps_host.ts";
+import { buildBundle, type BuiltBundle } from "./bundle_builder.ts";
+import type { AppAnswer, CallAnswer } from "./control/apps_api.ts";
+import { nodeBackend } from "./crypto_node.ts";
+import { asksOf } from "./installed_apps.ts";
+import { RealmError } from "./kernel/error.ts";
+import { keyPairOf, signerOf, verifierOf } from "./kernel/verify.ts";
+import { MemoryStore } from "./store/memory_store.ts";
+import { systemClock } from "./system_clock.ts";
+
+const publisher = signerOf(
+  await keyPairOf(new Uint8Array(32).fill(5), nodeBackend()),
+  nodeBackend(),
+);
+const fixture = (app: string) =>
+  buildBundle(
+    new URL(`../fixtures/apps/${app}`, import.meta.url).pathname,
+    publisher,
+    nodeBackend(),
+  );
+const bundles = { counter: await fixture("counter"), poll: await fixture("poll") };
+const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
+const text = (base64: string) => new TextDecoder().decode(Uint8Array.fromBase64(base64));
+const code = (code: string) => (error: unknown) =>
+  error instanceof RealmError && error.code === code;
+
+/** A person's machine with apps and no network. */
+class Machine {
+  readonly notices: string[] = [];
+
+  private constructor(
+    readonly host: AppsHost,
+    readonly folder: string,
+    readonly store: MemoryStore,
+  ) {}
+
+  static async start(folder?: string, store = new MemoryStore()): Promise<Machine> {
+    const dataFolder = folder ?? await Deno.makeTempDir();
+    const notices: string[] = [];
+    const host = await AppsHost.open({
+      dataFolder,
+      store,
+      verify: verifierOf(nodeBackend()),
+      clock: systemClock,
+      notice: (text) => void notices.push(text),
+      opened: () => {},
+      removed: () => {},
+      ticketPeers: () => [],
+      fetchBundle: () => Promise.resolve(undefined),
+    });
+    const machine = new Machine(host, dataFolder, store);
+    machine.notices.push(...notices);
+    return machine;
+  }
+
+  async install({ packed, bytes }: BuiltBundle, grants = asksOf(packed)): Promise<void> {
+    await this.host.bundles.installed.install(packed, bytes, grants);
+    await this.host.api.changed({});
+  }
+
+  /** The same data, after the program was started again. */
+  async restarted(): Promise<Machine> {
+    this.host.close();
+    return await Machine.start(this.folder, this.store);
+  }
+
+  async create(app: string, name?: string): Promise<AppAnswer<"create">["topic"]> {
+    const options = { app, params: [], encrypted: false, ...(name === undefined ? {} : { name }) };
+    return (await this.host.api.create(options)).topic;
+  }
+
+  async call(topic: string, intent: string, input: string): Promise<CallAnswer> {
+    return await this.host.api.call({ topic, intent, input: base64(input) });
+  }
+
+  async keys(topic: string): Promise<string[]> {
+    const { entries } = await this.host.api.state({ topic, prefix: "", limit: 100 });
+    return entries.map(({ key }) => text(key));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.host.close();
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
+
+Deno.test("an app is installed, a topic made, called and read, and there again after a restart", async () => {
+  await using first = await Machine.start();
+  await first.install(bundles.counter);
+  const made = await first.create("counter");
+  assert.equal(made.state, "running");
+  assert.equal(made.role, "creator");
+  assert.equal(made.name, "counter");
+  const { refused, events } = await first.call("counter", "add", "5");
+  assert.equal(refused, null);
+  assert.equal(events[0]!.verdict, "accepted");
+  assert.equal(events[0]!.final, false);
+  const bad = await first.call(made.topic, "add", "much");
+  assert.match(bad.refused!, /a number from/);
+  assert.deepEqual(bad.events, []);
+  const { events: log, total } = await first.host.api.log({ topic: "counter", from: 0, limit: 9 });
+  assert.equal(total, 1);
+  assert.deepEqual([log[0]!.type, log[0]!.author, log[0]!.payload], [
+    "add",
+    made.key,
+    "AAAAAAAAAAU=",
+  ]);
+  const proof = await first.host.api.verify({ topic: "counter" });
+  assert.ok(proof.equal);
+  const { digest, settled } = await first.host.api.digest({ topic: "counter" });
+  assert.ok(settled);
+
+  const again = await first.restarted();
+  try {
+    const [status] = again.host.statuses();
+    assert.equal(status!.key, made.key);
+    assert.equal((await again.host.api.digest({ topic: "counter" })).digest, digest);
+    assert.equal((await again.call("counter", "add", "6")).events[0]!.verdict, "accepted");
+    const at = await again.host.api.digest({ topic: "counter", at: log[0]!.event });
+    assert.equal(at.digest, digest);
+  } finally {
+    again.host.close();
+  }
+});
+
+Deno.test("two apps on one machine have nothing of one another", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.install(bundles.poll);
+  await machine.create("counter");
+  const poll = await machine.create("poll", "lunch");
+  await machine.call("counter", "add", "5");
+  const made = await machine.call("lunch", "create", "Tea?\nyes\nno");
+  assert.equal(made.refused, null);
+  assert.ok((await machine.keys("counter")).every((key) => /^(total$|author\/)/.test(key)));
+  assert.ok((await machine.keys("lunch")).every((key) => key.startsWith("poll/")));
+  const { nodes } = await machine.host.api.view({
+    topic: "lunch",
+    session: crypto.randomUUID(),
+  });
+  assert.ok(nodes.some(({ text }) => text.startsWith("Tea?")));
+  // What the store has of each stands behind the topic's own name.
+  const topics = machine.host.statuses().map(({ topic }) => topic);
+  for (const [key] of machine.store.scan("app-topic/")) {
+    assert.equal(topics.filter((topic) => key.startsWith(`app-topic/${topic}/`)).length, 1, key);
+  }
+  assert.equal(poll.behaviorKey === null, false);
+  assert.notEqual(poll.behaviorKey, poll.key);
+});
+
+Deno.test("what is not granted, or not installed, does not run; a grant can be taken back", async () => {
+  await using machine = await Machine.start();
+  await assert.rejects(machine.create("counter"), code("not-found"));
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const { installed } = machine.host.bundles;
+  const app = await installed.find("counter");
+  await installed.revoke(app, "state-write");
+  await machine.host.api.changed({});
+  const [status] = machine.host.statuses();
+  assert.equal(status!.state, "not-granted");
+  assert.match(status!.why!, /state-write is not granted/);
+  await assert.rejects(machine.call("counter", "add", "1"), code("refused"));
+  await machine.install(bundles.counter);
+  assert.equal((await machine.call("counter", "add", "1")).refused, null);
+});
+
+Deno.test("a user interface calls for the person and draws what came of it", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.poll);
+  await machine.create("poll");
+  const session = crypto.randomUUID();
+  const show = (input?: { tag: "press"; val: string } | { tag: "submit"; val: [string, string] }) =>
+    machine.host.api.view({ topic: "poll", session, ...(input ? { input } : {}) });
+  await show();
+  const { calls, nodes } = await show({ tag: "submit", val: ["ask", "Tea?; yes; no"] });
+  assert.deepEqual(calls.map(({ refused, events }) => [refused, events[0]!.verdict]), [
+    [null, "accepted"],
+  ]);
+  const vote = nodes.find(({ id }) => id.startsWith("vote ") && id.endsWith(" 0"))!;
+  const voted = await show({ tag: "press", val: vote.id });
+  assert.ok(voted.nodes.some(({ text }) => text.startsWith("yes: 1")));
+  machine.host.api.closeView({ session });
+});
+
+Deno.test("topics have names, are left, and forgotten", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  const first = await machine.create("counter");
+  assert.equal((await machine.create("counter")).name, "counter-2");
+  await assert.rejects(machine.create("counter", "counter-2"), code("refused"));
+  assert.throws(() => machine.host.api.leave({ topic: "counter", forget: false }), code("refused"));
+  await machine.host.api.leave({ topic: "counter", forget: true });
+  assert.throws(
+    () => machine.host.api.leave({ topic: "counter", forget: true }),
+    code("not-found"),
+  );
+  assert.deepEqual([...machine.store.scan(`app-topic/${first.topic}/`)], []);
+  assert.equal(machine.host.statuses().length, 1);
+});
+
+Deno.test("encrypted topics keep payloads from who looks into the store", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.poll);
+  const { topic } = await machine.host.api.create({ app: "poll", params: [], encrypted: true });
+  assert.equal(topic.encrypted, true);
+  assert.equal((await machine.call("poll", "create", "Secret tea?\nyes\nno")).refused, null);
+  const stored = [...machine.store.scan("app-topic/")].map(([, value]) =>
+    new TextDecoder("latin1").decode(value)
+  ).join("");
+  assert.ok(!stored.includes("Secret tea"));
+  assert.ok((await machine.keys("poll")).length > 0);
+  const again = await machine.restarted();
+  assert.equal((await again.call("poll", "create", "Again?\nyes\nno")).refused, null);
+  again.host.close();
+});
