@@ -3,23 +3,14 @@
  *
  * @module
  */
-import { Box, type Key, render, Text, useApp, useInput, useWindowSize } from "ink";
+import { Box, render, useApp, useInput, useWindowSize } from "ink";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import type { Clock } from "../agent/kernel/ports.ts";
-import { type Effect, type Interaction, type KeyPress, press, selectedOf } from "./interaction.ts";
-import type { Line, Span } from "./lines.ts";
+import { type Effect, type Interaction, press, selectedOf } from "./interaction.ts";
+import { keyPresses } from "./keys.ts";
+import { Row } from "./painting.tsx";
 import { componentNames, logHeight, screenLines, type Size } from "./screen.ts";
 import { type DashboardAgent, Session } from "./session.ts";
-import type { Tone } from "./view_model.ts";
-
-const COLOURS: Readonly<Record<Tone, string | undefined>> = {
-  plain: undefined,
-  dim: "gray",
-  good: "green",
-  warn: "yellow",
-  bad: "red",
-  accent: "cyan",
-};
 
 /** Frames a second: enough for a tail, few enough for a slow line. */
 const FPS_MAX = 15;
@@ -76,45 +67,6 @@ export function Dashboard({ session, clock, colour, size }: DashboardProps) {
       {lines.map((line, i) => <Row key={i} line={line} colour={colour} />)}
     </Box>
   );
-}
-
-/** One line of the screen; an empty one keeps its place. */
-function Row({ line, colour }: { line: Line; colour: boolean }) {
-  return (
-    <Text wrap="truncate-end">
-      {line.length === 0
-        ? " "
-        : line.map((span, i) => <Piece key={i} span={span} colour={colour} />)}
-    </Text>
-  );
-}
-
-function Piece({ span, colour }: { span: Span; colour: boolean }) {
-  const name = colour ? COLOURS[span.tone ?? "plain"] : undefined;
-  return (
-    <Text
-      bold={span.bold ?? false}
-      inverse={span.inverse ?? false}
-      {...(name === undefined ? {} : { color: name })}
-    >
-      {span.text}
-    </Text>
-  );
-}
-
-/** Ink's key as ours. What is typed fast, or pasted, comes as one text: a press each. */
-function keyPresses(input: string, key: Key): KeyPress[] {
-  if (key.upArrow) return ["up"];
-  if (key.downArrow) return ["down"];
-  if (key.pageUp) return ["page-up"];
-  if (key.pageDown) return ["page-down"];
-  if (key.home) return ["home"];
-  if (key.end) return ["end"];
-  if (key.return) return ["enter"];
-  if (key.escape) return ["escape"];
-  if (key.backspace || key.delete) return ["backspace"];
-  if (key.ctrl || key.meta) return [];
-  return [...input].map((text) => ({ text }));
 }
 
 function FullScreen(props: Omit<DashboardProps, "size">) {

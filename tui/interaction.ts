@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { KeyPress } from "./keys.ts";
 import type { LogRow } from "./session.ts";
 
 /** What the keys mean now. */
@@ -33,19 +34,6 @@ export type Effect =
   | { readonly kind: "quit" }
   | { readonly kind: "restart"; readonly component: string }
   | { readonly kind: "scale"; readonly component: string; readonly replicas: number | null };
-
-/** A key by its name, or the text that was typed or pasted. */
-export type KeyPress =
-  | "up"
-  | "down"
-  | "page-up"
-  | "page-down"
-  | "home"
-  | "end"
-  | "enter"
-  | "escape"
-  | "backspace"
-  | { readonly text: string };
 
 /** What is on the screen when the key is pressed. */
 export interface Scene {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Interaction, type KeyPress, press, type Scene, selectedOf } from "./interaction.ts";
+import { type Interaction, press, type Scene, selectedOf } from "./interaction.ts";
+import type { KeyPress } from "./keys.ts";
 import type { LogRow } from "./session.ts";
 
 const rows = Array.from({ length: 30 }, (_, i): LogRow => ({
