@@ -14,6 +14,7 @@ import type { Clock, PeerStream, Store } from "./kernel/ports.ts";
 import type { SyncSigner, VerifySync } from "./kernel/verify.ts";
 import type { TopicStates } from "./apps/peering/topic_states.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
+import { BUNDLE_PROTOCOL } from "./artifact/peer_bundles.ts";
 import { decodeTopicFrame, TOPIC_HELLO_BYTES_MAX } from "./apps/peering/topic_frame.ts";
 import { LinkStream } from "./link_stream.ts";
 import { refusalMs, TOPIC_PROTOCOL, TopicCarrier, type TopicNetwork } from "./topic_carrier.ts";
@@ -159,8 +160,15 @@ export class AppPeer {
     return [...new Set([...this.#topics.values()].flatMap(({ core }) => core.wanted()))];
   }
 
-  /** Whether a key may open streams of {@link TOPIC_PROTOCOL}: who has done no wrong lately. */
-  mayOpen(peer: string): boolean {
+  /** Protocols that {@link mayOpen} is to be asked about, for the network's gate. */
+  readonly protocols: readonly string[] = [TOPIC_PROTOCOL, BUNDLE_PROTOCOL];
+
+  /**
+   * Whether a key may open streams of one of {@link protocols}: of topics whoever has done no wrong
+   * lately, of bundles who takes part in one.
+   */
+  mayOpen(peer: string, protocol: string): boolean {
+    if (protocol === BUNDLE_PROTOCOL) return this.sharedWith(peer).length > 0;
     return this.#topics.size > 0 &&
       !this.#standing.isBanned(peer, this.#init.clock.monotonicMs());
   }
@@ -169,6 +177,17 @@ export class AppPeer {
   sharedWith(peer: string): readonly CID[] {
     return [...this.#topics.values()].filter(({ core }) => core.isTrusted(peer))
       .map(({ core }) => core.topic);
+  }
+
+  /** Peers that have shown to take part in a topic. */
+  peersOf(topic: CID): readonly string[] {
+    const core = this.get(topic)?.core;
+    return core?.peers().map(({ peer }) => peer).filter((peer) => core.isTrusted(peer)) ?? [];
+  }
+
+  /** Whether a peer may have a bundle: a topic that it takes part in starts with it, or goes on so. */
+  mayHave(peer: string, bundle: string): boolean {
+    return this.sharedWith(peer).some((topic) => this.get(topic)!.core.bundles().includes(bundle));
   }
 
   /** Leaves the network, which stays open. */
@@ -200,7 +219,7 @@ export class AppPeer {
     const { peer } = stream;
     const ofPeer = [...this.#waiting.values()].filter((each) => each.peer === peer).length;
     if (
-      this.#isClosed || !this.mayOpen(peer) || ofPeer >= WAITING_PER_PEER_MAX ||
+      this.#isClosed || !this.mayOpen(peer, TOPIC_PROTOCOL) || ofPeer >= WAITING_PER_PEER_MAX ||
       this.#waiting.size >= WAITING_MAX || !this.#takeStream(peer)
     ) return stream.abort();
     let topic: TopicCarrier | undefined;

@@ -75,7 +75,7 @@ class TestNode {
     const node = new TestNode(formatPublicKey(keys.publicKey), person, new LateNetwork(), store);
     node.network = await start(keys, {
       mayConnect: () => true,
-      mayOpen: (peer, protocol) => protocol === TOPIC_PROTOCOL && node.peer.mayOpen(peer),
+      mayOpen: (peer, protocol) => node.peer.mayOpen(peer, protocol),
     });
     node.late.join(node.network);
     return node;
@@ -214,7 +214,7 @@ Deno.test("AppPeer answers a stranger nothing, whether it has the topic or not",
     const stream = await x.network.open(a.key, TOPIC_PROTOCOL);
     await stream.write(bytes);
     assert.equal(await bytesOf(stream), 0);
-    assert.ok(a.peer.mayOpen(x.key)); // and neither is held against it
+    assert.ok(a.peer.mayOpen(x.key, TOPIC_PROTOCOL)); // and neither is held against it
   }
   assert.deepEqual(a.notices, []);
   assert.deepEqual(a.peer.sharedWith(x.key), []);
@@ -245,6 +245,7 @@ Deno.test("AppPeer remembers who took part, and finds them again without a ticke
     await b.network.dial(a.network.addresses()[0]!);
     await until("b has the topic", () => isEqual(log, copy));
     await until("b is known", () => a.peer.wanted().includes(b.key));
+    await until("b remembers a", () => [...store.scan("app-node/")].length === 1);
   }
   sayAt(a.peer.get(log.topicId)!, ann);
   await using b = await TestNode.start(start, ben, { seed, store });
@@ -269,7 +270,7 @@ Deno.test("AppPeer leaves a peer alone that misbehaved, in every topic", async (
   await b.network.dial(a.network.addresses()[0]!);
   await until("they are linked", () => mine.core.isOpen(b.key));
   mine.core.received(b.key, new Uint8Array(3));
-  assert.ok(!a.peer.mayOpen(b.key));
+  assert.ok(!a.peer.mayOpen(b.key, TOPIC_PROTOCOL));
   await until("the link is gone", () => mine.core.peers().length === 0);
   assert.match(a.notices.join(), /cut off for 10 s: garbage/);
 });

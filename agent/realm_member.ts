@@ -12,6 +12,7 @@ import type { SignedEvent } from "./kernel/event.ts";
 import { fingerprint, formatPublicKey, type KeyPair, parsePublicKey } from "./kernel/key.ts";
 import { joinAddress, peerIdOfKey, splitAddress } from "./kernel/peer_id.ts";
 import type { Clock, Network } from "./kernel/ports.ts";
+import { BUNDLE_PROTOCOL } from "./artifact/peer_bundles.ts";
 import type { PeerStore } from "./net/peer_store.ts";
 import type { LanOptions } from "./net/lan.ts";
 import type { Reach } from "./net/reach.ts";
@@ -47,6 +48,17 @@ export interface RealmMemberInit {
   readonly notice: (text: string) => void;
   /** Members are looked for on the same network, unless missing or this node is on loopback only. */
   readonly lan?: LanChoice | undefined;
+  /** What else the network is for. */
+  readonly apps?: AppNeeds | undefined;
+}
+
+/** What apps need of the network, with or without a realm. */
+export interface AppNeeds {
+  /** Protocols of theirs; `mayOpen` is asked about no others. */
+  readonly protocols: readonly string[];
+  mayOpen(peer: string, protocol: string): boolean;
+  /** Keys that should be connected. */
+  wanted(): readonly string[];
 }
 
 /** Where members are looked for by multicast DNS; tests choose loopback and a port. */
@@ -93,6 +105,8 @@ export class RealmMember {
       mayOpen: (peer, protocol) =>
         protocol === CONTROL_PROTOCOL
           ? this.roleOf(peer) !== undefined
+          : init.apps?.protocols.includes(protocol)
+          ? init.apps.mayOpen(peer, protocol)
           : this.peer.core.isApproved(peer),
       ports: {
         changed: init.changed,
@@ -110,7 +124,7 @@ export class RealmMember {
 
   /** Whether somebody is known who may be dialled. */
   get knowsPeers(): boolean {
-    return this.#named.size > 0 || this.#wanted().length > 0;
+    return this.#named.size > 0 || this.#dialled().length > 0;
   }
 
   /** Where this node is reached. */
@@ -149,7 +163,7 @@ export class RealmMember {
       secretKey: keys.secretKey,
       listen,
       gate: this.peer.gate,
-      knownProtocols: [CONTROL_PROTOCOL],
+      knownProtocols: [CONTROL_PROTOCOL, BUNDLE_PROTOCOL],
       notice,
       // Who can be reached helps those who cannot.
       serveMembers: listen.some((address) => !address.includes("/p2p-circuit")),
@@ -168,7 +182,7 @@ export class RealmMember {
       book,
       clock,
       random: Math.random,
-      wanted: () => this.#wanted(),
+      wanted: () => this.#dialled(),
       join: [...this.#named.values()],
       failed: (address, error) =>
         notice(`Cannot reach ${address}: ${error instanceof Error ? error.message : error}`),
@@ -196,9 +210,18 @@ export class RealmMember {
     } catch {
       return; // anybody can say anything there
     }
-    if (key === undefined || !this.#wanted().includes(key)) return;
-    this.#book?.learn(key, [address], "peer");
+    if (key !== undefined && this.#dialled().includes(key)) this.learn(key, [address], "peer");
+  }
+
+  /** Takes note of where a key may be reached; it is dialled soon, if it is wanted. */
+  learn(key: string, addresses: readonly string[], from: "peer" | "operator"): void {
+    this.#book?.learn(key, addresses, from);
     this.#reach?.learnt(key);
+  }
+
+  /** Where a key may be reached, as far as is known; this node's own addresses for its own. */
+  addressesOf(key: string): readonly string[] {
+    return key === this.key ? this.addresses : this.#book?.addresses(key) ?? [];
   }
 
   /** What nodes say of where they are goes into the book. */
@@ -323,7 +346,7 @@ export class RealmMember {
     const connections = new Map(
       this.#network?.connections().map((connection) => [connection.peer, connection]),
     );
-    const known = new Set([...connections.keys(), ...this.#wanted()]);
+    const known = new Set([...connections.keys(), ...this.#dialled()]);
     known.delete(this.key);
     return [...known].sort().map((key) => {
       const connection = connections.get(key);
@@ -359,6 +382,15 @@ export class RealmMember {
     const wanted = new Set([...view?.nodes.keys() ?? [], ...this.#named.keys()]);
     wanted.delete(this.key);
     for (const key of view?.revoked ?? []) wanted.delete(key);
+    return [...wanted];
+  }
+
+  /** Keys that should be connected, for the realm or for apps. */
+  #dialled(): string[] {
+    const { apps, state } = this.#init;
+    const wanted = new Set([...this.#wanted(), ...apps?.wanted() ?? []]);
+    wanted.delete(this.key);
+    for (const key of state.view?.revoked ?? []) wanted.delete(key);
     return [...wanted];
   }
 

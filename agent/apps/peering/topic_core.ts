@@ -331,6 +331,12 @@ export class TopicCore {
     }));
   }
 
+  /** CIDs of the bundles that the topic starts with and goes on with. */
+  bundles(): readonly string[] {
+    const { view } = this.#log;
+    return view === undefined ? [] : [view.bundle, ...view.upgrades.map(({ bundle }) => bundle)];
+  }
+
   /** Peers that have the same events and come to another state. */
   drifts(): readonly StateDrift[] {
     return this.#drift.all();
