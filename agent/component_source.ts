@@ -5,10 +5,14 @@
  */
 import { fetchArtifact } from "./artifact/fetch_artifact.ts";
 import type { PeerBlob } from "./artifact/p2p_source.ts";
+import type { Machine, Progress } from "./artifact/source.ts";
 import { RealmError } from "./kernel/error.ts";
 import type { World } from "./kernel/ports.ts";
+import { sha256Hex } from "./kernel/sha256.ts";
 import type { ComponentSpec } from "./realm/manifest.ts";
 import { inspect, requireWorld } from "./runtime/inspect.ts";
+
+export type { Machine } from "./artifact/source.ts";
 
 /** A component's bytes and their sha256. */
 export interface FetchedComponent {
@@ -16,10 +20,23 @@ export interface FetchedComponent {
   readonly digest: string;
 }
 
+/** How the source of a component is fetched. */
+export interface FetchOptions {
+  /** Relative paths start here. */
+  readonly folder: string;
+  readonly machine: Machine;
+  /** Whom `p2p:` is asked of. */
+  readonly peerBlob?: PeerBlob;
+  readonly progress?: Progress;
+  /**
+   * Asked when the source cannot be reached: bytes that were had from it before.
+   */
+  readonly stored?: () => Promise<Uint8Array | undefined>;
+}
+
 /**
- * Fetches the source of a component; relative paths start at `folder`, `p2p:` is asked of
- * `peerBlob`. Checks the digest that the
- * manifest pins, if it does, and that the bytes fit its world.
+ * Fetches the source of a component. Checks the digest that the manifest pins, if it does, and that
+ * the bytes fit its world.
  *
  * Throws RealmError that names the component: `digest-mismatch`, `not-found`, and what
  * {@link checkComponent} throws.
@@ -27,16 +44,25 @@ export interface FetchedComponent {
 export async function fetchComponent(
   name: string,
   spec: Pick<ComponentSpec, "source" | "sha256" | "world">,
-  folder: string,
-  peerBlob?: PeerBlob,
+  { folder, machine, peerBlob, progress, stored }: FetchOptions,
 ): Promise<FetchedComponent> {
-  const { bytes, sha256 } = await about(name, () =>
-    fetchArtifact({
-      source: spec.source,
-      manifestFolder: folder,
-      ...(spec.sha256 === undefined ? {} : { sha256: spec.sha256 }),
-      ...(peerBlob === undefined ? {} : { peerBlob }),
-    }));
+  const { bytes, sha256 } = await about(name, async () => {
+    try {
+      return await fetchArtifact({
+        source: spec.source,
+        manifestFolder: folder,
+        machine,
+        ...(spec.sha256 === undefined ? {} : { sha256: spec.sha256 }),
+        ...(peerBlob === undefined ? {} : { peerBlob }),
+        ...(progress === undefined ? {} : { progress }),
+      });
+    } catch (error) {
+      const isOffline = error instanceof RealmError && error.code === "failed";
+      const bytes = isOffline ? await stored?.() : undefined;
+      if (bytes === undefined) throw error;
+      return { bytes, sha256: await sha256Hex(bytes) };
+    }
+  });
   await checkComponent(name, bytes, spec.world);
   return { bytes, digest: sha256 };
 }

@@ -11,14 +11,16 @@ import * as path from "node:path";
 import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { EventContent, SignedEvent } from "../agent/kernel/event.ts";
-import type { Manifest } from "../agent/realm/manifest.ts";
+import type { ComponentSpec, Manifest } from "../agent/realm/manifest.ts";
 import type { ManifestSignature } from "../agent/realm/manifest_signature.ts";
 import type { Author, EventsAnswer } from "./author.ts";
 import type { Context } from "./context.ts";
 import { withAgent } from "./connection.ts";
 import { GENESIS_FILE } from "./key.ts";
 import type { NodeStatus } from "./nodes.ts";
+import { machineOf } from "./machine.ts";
 import { printable } from "./output.ts";
+import { ProgressLine } from "./progress.ts";
 
 /** What an agent answers to a plan. */
 export type PlanAnswer = Awaited<ReturnType<ControlClient["plan"]>>;
@@ -61,18 +63,26 @@ export async function readRelease(context: Context, file: string): Promise<Relea
     context.note(`warning: ${file}:${line}: ${path} ${message}`);
   }
   requireSupported(manifest, file);
-  const fetched = await Promise.all(
-    [...manifest.components].map(async ([name, component]) => {
-      const found = await fetchComponent(
-        name,
-        component,
-        path.dirname(full),
-        (digest) => withAgent(context, (agent) => agent.getBlob(digest)),
-      );
-      context.detail(`component ${name}: sha256 ${found.digest}, ${found.bytes.length} bytes`);
-      return [name, found] as const;
-    }),
-  );
+  const progress = new ProgressLine(context);
+  const machine = machineOf(context.shell);
+  let fetched;
+  try {
+    fetched = await Promise.all(
+      [...manifest.components].map(async ([name, component]) => {
+        const found = await fetchComponent(name, component, {
+          folder: path.dirname(full),
+          machine,
+          peerBlob: (digest) => withAgent(context, (agent) => agent.getBlob(digest)),
+          progress: (done, total) => progress.update(name, done, total),
+          stored: () => storedBytes(context, name, component),
+        });
+        context.detail(`component ${name}: sha256 ${found.digest}, ${found.bytes.length} bytes`);
+        return [name, found] as const;
+      }),
+    );
+  } finally {
+    progress.end();
+  }
   return {
     name: file,
     bytes,
@@ -80,6 +90,40 @@ export async function readRelease(context: Context, file: string): Promise<Relea
     digests: new Map(fetched.map(([name, { digest }]) => [name, digest])),
     blobs: new Map(fetched.map(([, { digest, bytes }]) => [digest, bytes])),
   };
+}
+
+/**
+ * What the agent has of a component whose source cannot be reached: the bytes that the manifest
+ * pins, else those that the manifest in force has from the same source.
+ */
+async function storedBytes(
+  context: Context,
+  name: string,
+  { source, sha256 }: ComponentSpec,
+): Promise<Uint8Array | undefined> {
+  const { parseManifest } = await import("../agent/realm/manifest.ts");
+  const { parseManifestSignature } = await import("../agent/realm/manifest_signature.ts");
+  try {
+    return await withAgent(context, async (agent) => {
+      let digest = sha256;
+      if (digest === undefined) {
+        const current = await agent.manifest();
+        if (current === null) return undefined;
+        const text = decodeText(current.manifest, "the manifest in force");
+        const before = parseManifest(text, "the manifest in force").components.get(name);
+        if (before?.source !== source) return undefined;
+        digest = parseManifestSignature(current.signature).digests.get(name);
+      }
+      if (digest === undefined) return undefined;
+      const bytes = await agent.getBlob(digest);
+      context.note(`${source} cannot be reached: ${name} stays sha256:${digest}, of the store`);
+      return bytes;
+    });
+  } catch (error) {
+    // Why the source cannot be reached says more than that the agent has nothing of it.
+    if (error instanceof RealmError) return undefined;
+    throw error;
+  }
 }
 
 /** The version of the next manifest: above the one in force, and above all of the log. */

@@ -1,7 +1,7 @@
 /**
  * Fetches the component that a manifest's `source` names, and checks its digest.
  *
- * One file per scheme; `file:`, `http:`, `https:` and `p2p:` for now.
+ * One file per scheme, behind one type ({@link Source}); `conformance.ts` is what each is tested by.
  *
  * @module
  */
@@ -10,16 +10,18 @@ import { sha256Hex } from "../kernel/sha256.ts";
 import { fetchFile } from "./file_source.ts";
 import { fetchHttp } from "./http_source.ts";
 import { fetchP2p, type PeerBlob } from "./p2p_source.ts";
+import type { Machine, Progress, Source } from "./source.ts";
 
 /** Largest component unless told otherwise. */
 export const ARTIFACT_BYTES_MAX = 256 * 1024 * 1024;
 
 /** What to fetch, and the bounds on it. */
 export interface ArtifactRequest {
-  /** `file:./x.wasm`, `https://host/x.wasm` … */
+  /** `file:./x.wasm`, `registry:ghcr.io/acme/x:1` … */
   readonly source: string;
   /** Folder that relative `file:` paths start from: that of the manifest. */
   readonly manifestFolder: string;
+  readonly machine: Machine;
   /** Lower-case hex; checked where given. */
   readonly sha256?: string;
   /** {@link ARTIFACT_BYTES_MAX} unless given. */
@@ -30,6 +32,7 @@ export interface ArtifactRequest {
   readonly signal?: AbortSignal;
   /** Where `p2p:` blobs come from. */
   readonly peerBlob?: PeerBlob;
+  readonly progress?: Progress;
 }
 
 /** A component's bytes and their name. */
@@ -39,31 +42,42 @@ export interface Artifact {
   readonly sha256: string;
 }
 
-/** Schemes of the manifest that a later version fetches. */
-const LATER = ["registry", "s3", "ipfs"];
+/** What is not needed for most is loaded when it is. */
+const SOURCES: Readonly<Record<string, () => Promise<Source>>> = {
+  file: async () => fetchFile,
+  http: async () => fetchHttp,
+  https: async () => fetchHttp,
+  p2p: async () => fetchP2p,
+  registry: async () => (await import("./registry_source.ts")).fetchRegistry,
+  s3: async () => (await import("./s3_source.ts")).fetchS3,
+  ipfs: async () => (await import("./ipfs_source.ts")).fetchIpfs,
+};
+const WANTED = "file:, http:, https:, registry:, s3:, ipfs: or p2p:";
 
 /**
  * Fetches and checks.
  *
- * Throws RealmError `digest-mismatch` naming both digests, `not-found`, `limit-exceeded`,
- * `unsupported` and `invalid-config` for the source itself, `failed` for a transfer that did not
- * work or took too long.
+ * Throws RealmError `digest-mismatch` naming both digests, what a {@link Source} throws,
+ * `invalid-config` for another scheme, and `failed` for what took too long.
  */
 export async function fetchArtifact(request: ArtifactRequest): Promise<Artifact> {
-  const { source, manifestFolder, bytesMax = ARTIFACT_BYTES_MAX, timeoutMs = 300_000 } = request;
+  const { source, bytesMax = ARTIFACT_BYTES_MAX, timeoutMs = 300_000 } = request;
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), timeoutMs);
   const signal = request.signal ? AbortSignal.any([request.signal, late.signal]) : late.signal;
   let bytes: Uint8Array;
   try {
     signal.throwIfAborted();
-    const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(source)?.[1]?.toLowerCase();
-    if (scheme === "file") bytes = await fetchFile(source, { manifestFolder, bytesMax, signal });
-    else if (scheme === "http" || scheme === "https") {
-      bytes = await fetchHttp(source, { bytesMax, signal });
-    } else if (scheme === "p2p") {
-      bytes = await fetchP2p(source, { bytesMax, signal, peerBlob: request.peerBlob });
-    } else throw unknownScheme(source, scheme);
+    const { manifestFolder, machine, peerBlob, progress } = request;
+    const fetchSource = await sourceOf(source);
+    bytes = await fetchSource(source, {
+      bytesMax,
+      signal,
+      manifestFolder,
+      machine,
+      peerBlob,
+      progress,
+    });
   } catch (error) {
     if (late.signal.aborted) {
       throw new RealmError("failed", `Cannot fetch "${source}": not done within ${timeoutMs} ms`, {
@@ -85,19 +99,12 @@ export async function fetchArtifact(request: ArtifactRequest): Promise<Artifact>
   return { bytes, sha256 };
 }
 
-function unknownScheme(source: string, scheme: string | undefined): RealmError {
-  if (scheme !== undefined && LATER.includes(scheme)) {
-    return new RealmError(
-      "unsupported",
-      `Cannot fetch "${source}": ${scheme}: is not supported yet`,
-      {
-        hint: "Use file:, http:, https: or p2p:",
-      },
-    );
-  }
-  return new RealmError(
+async function sourceOf(source: string): Promise<Source> {
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(source)?.[1]?.toLowerCase();
+  if (scheme !== undefined && Object.hasOwn(SOURCES, scheme)) return await SOURCES[scheme]!();
+  throw new RealmError(
     "invalid-config",
-    `Cannot fetch "${source}": wanted file:, http:, https: or p2p: at its start`,
-    { hint: scheme === undefined ? `Write file:${source}` : "Use file:, http:, https: or p2p:" },
+    `Cannot fetch "${source}": wanted ${WANTED} at its start`,
+    { hint: scheme === undefined ? `Write file:${source}` : `Use ${WANTED}` },
   );
 }

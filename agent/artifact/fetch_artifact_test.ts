@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
+import { NO_MACHINE } from "./conformance.ts";
 import { type ArtifactRequest, fetchArtifact } from "./fetch_artifact.ts";
 
 const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -28,7 +29,12 @@ function served(
     const origin = `http://127.0.0.1:${server.addr.port}`;
     try {
       await run(async (path, options = {}) => {
-        const request = { source: `${origin}${path}`, manifestFolder: "/", ...options };
+        const request = {
+          source: `${origin}${path}`,
+          manifestFolder: "/",
+          machine: NO_MACHINE,
+          ...options,
+        };
         return new TextDecoder().decode((await fetchArtifact(request)).bytes);
       }, origin);
     } finally {
@@ -52,7 +58,12 @@ Deno.test("fetchArtifact() reads files relative to the manifest, absolute, and b
         `FILE:./build/a b%20.wasm`,
       ]
     ) {
-      const artifact = await fetchArtifact({ source, manifestFolder: folder, sha256: ABC });
+      const artifact = await fetchArtifact({
+        source,
+        manifestFolder: folder,
+        machine: NO_MACHINE,
+        sha256: ABC,
+      });
       assert.deepEqual(artifact, { bytes: new TextEncoder().encode("abc"), sha256: ABC }, source);
     }
   }));
@@ -60,7 +71,7 @@ Deno.test("fetchArtifact() reads files relative to the manifest, absolute, and b
 Deno.test("fetchArtifact() says why a file cannot be had", () =>
   inFolder(async (folder) => {
     const get = (source: string, options: Partial<ArtifactRequest> = {}) =>
-      fetchArtifact({ source, manifestFolder: folder, ...options });
+      fetchArtifact({ source, manifestFolder: folder, machine: NO_MACHINE, ...options });
     await Deno.writeTextFile(`${folder}/abc`, "abc");
     await new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).output();
     await assert.rejects(get("file:./missing"), hasCode("not-found", /there is no file/));
@@ -78,7 +89,12 @@ Deno.test("fetchArtifact() names both digests when they differ", () =>
     await Deno.writeTextFile(`${folder}/abc`, "abc");
     const wanted = "0".repeat(64);
     await assert.rejects(
-      fetchArtifact({ source: "file:abc", manifestFolder: folder, sha256: wanted }),
+      fetchArtifact({
+        source: "file:abc",
+        manifestFolder: folder,
+        machine: NO_MACHINE,
+        sha256: wanted,
+      }),
       (error) =>
         hasCode("digest-mismatch")(error) && (error as Error).message.includes(wanted) &&
         (error as Error).message.includes(ABC),
@@ -86,12 +102,32 @@ Deno.test("fetchArtifact() names both digests when they differ", () =>
   }));
 
 Deno.test("fetchArtifact() refuses schemes it does not know", async () => {
-  const get = (source: string) => fetchArtifact({ source, manifestFolder: "/" });
-  for (const source of ["registry:ghcr.io/a/b@sha256:0", "s3:b/k", "ipfs:bafy"]) {
-    await assert.rejects(get(source), hasCode("unsupported", /not supported yet$/));
-  }
+  const get = (source: string) =>
+    fetchArtifact({ source, manifestFolder: "/", machine: NO_MACHINE });
   for (
-    const source of ["", "x.wasm", "./x.wasm", "ftp://host/x", "data:,abc", "http://", "https:"]
+    const source of [
+      "",
+      "x.wasm",
+      "./x.wasm",
+      "ftp://host/x",
+      "data:,abc",
+      "http://",
+      "https:",
+      "constructor:x",
+      "registry:",
+      "registry:auth",
+      "registry:acme/auth",
+      "registry:ghcr.io/Acme/auth",
+      "registry:ghcr.io/acme/auth@sha256:0",
+      "registry:ghcr.io/acme/auth:1 2",
+      "registry:ghcr.io/../auth",
+      "s3:",
+      "s3:bucket",
+      "s3:Bucket/key",
+      "s3:bucket/key?secret=1",
+      "ipfs:",
+      "ipfs:bafy",
+    ]
   ) {
     await assert.rejects(get(source), hasCode("invalid-config"), source);
   }
@@ -137,7 +173,7 @@ Deno.test("fetchArtifact() does not follow a redirect from https to http", async
   };
   try {
     await assert.rejects(
-      fetchArtifact({ source: "https://host/x", manifestFolder: "/" }),
+      fetchArtifact({ source: "https://host/x", manifestFolder: "/", machine: NO_MACHINE }),
       hasCode("refused", /redirected to http:\/\/host, wanted https:/),
     );
     assert.deepEqual(asked, ["https://host/x"]);
@@ -155,7 +191,7 @@ Deno.test(
     await assert.rejects(fetchFrom("/404"), hasCode("not-found", /404/));
     await assert.rejects(fetchFrom("/410"), hasCode("not-found"));
     await assert.rejects(fetchFrom("/500"), hasCode("failed", /500/));
-    await assert.rejects(fetchFrom("/403"), hasCode("failed", /403/));
+    await assert.rejects(fetchFrom("/403"), hasCode("refused", /403/));
   }),
 );
 
@@ -206,14 +242,14 @@ Deno.test("fetchArtifact() says that a server cannot be reached", async () => {
   listener.close();
   const source = `http://127.0.0.1:${port}/x`;
   await assert.rejects(
-    fetchArtifact({ source, manifestFolder: "/" }),
+    fetchArtifact({ source, manifestFolder: "/", machine: NO_MACHINE }),
     (error) => hasCode("failed")(error) && (error as Error).message.includes(source),
   );
 });
 
 Deno.test("fetchArtifact() gets p2p: by digest from who has it", async () => {
   const get = (source: string, options: Partial<ArtifactRequest> = {}) =>
-    fetchArtifact({ source, manifestFolder: "/", ...options });
+    fetchArtifact({ source, manifestFolder: "/", machine: NO_MACHINE, ...options });
   const asked: string[] = [];
   const peerBlob = async (digest: string) => {
     asked.push(digest);

@@ -7,6 +7,7 @@
 import { isAbsolute, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RealmError } from "../kernel/error.ts";
+import type { SourceContext } from "./source.ts";
 import { tooLarge } from "./too_large.ts";
 
 /**
@@ -37,7 +38,7 @@ export function filePath(source: string, manifestFolder: string): string {
  */
 export async function fetchFile(
   source: string,
-  options: { manifestFolder: string; bytesMax: number; signal: AbortSignal },
+  options: SourceContext,
 ): Promise<Uint8Array> {
   const path = filePath(source, options.manifestFolder);
   const failed = (code: "failed" | "not-found", reason: string, cause?: unknown) =>

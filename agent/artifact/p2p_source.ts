@@ -5,6 +5,7 @@
  */
 import { RealmError } from "../kernel/error.ts";
 import { SHA256_HEX, sha256Hex } from "../kernel/sha256.ts";
+import type { SourceContext } from "./source.ts";
 import { tooLarge } from "./too_large.ts";
 
 /** Gives a blob that this node has, or gets from others. Throws RealmError `not-found`. */
@@ -18,7 +19,7 @@ export type PeerBlob = (digest: string, signal: AbortSignal) => Promise<Uint8Arr
  */
 export async function fetchP2p(
   source: string,
-  options: { bytesMax: number; signal: AbortSignal; peerBlob: PeerBlob | undefined },
+  options: SourceContext,
 ): Promise<Uint8Array> {
   const { bytesMax, signal, peerBlob } = options;
   const digest = source.slice(source.indexOf(":") + 1);

@@ -13,7 +13,7 @@ import {
   isLoopbackName,
   kindOfAddress,
   refusalOfAddress,
-} from "./address_policy.ts";
+} from "../kernel/address_policy.ts";
 
 /** A peer as a guest names it. */
 export interface Target {

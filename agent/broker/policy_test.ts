@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { formatIp, parseIp } from "../kernel/ip_address.ts";
 import { parseListen, parseOutbound } from "../kernel/network_grant.ts";
 import { type NetworkGrants, NO_NETWORK } from "../kernel/ports.ts";
-import { type AddressKind, isPrivateName, kindOfAddress } from "./address_policy.ts";
+import { type AddressKind, isPrivateName, kindOfAddress } from "../kernel/address_policy.ts";
 import { NetworkPolicy, type Target } from "./network_policy.ts";
 
 const ip = (text: string) => parseIp(text)!;

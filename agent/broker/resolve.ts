@@ -5,7 +5,7 @@
  */
 import { lookup } from "node:dns";
 import { type IpAddress, parseIp } from "../kernel/ip_address.ts";
-import { isLoopbackName } from "./address_policy.ts";
+import { isLoopbackName } from "../kernel/address_policy.ts";
 import { NetworkError } from "./network_error.ts";
 
 /**

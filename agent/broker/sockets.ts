@@ -22,7 +22,7 @@ import { packDatagram, unpackDatagram } from "../kernel/datagram.ts";
 import { formatIp, type IpAddress, parseIp } from "../kernel/ip_address.ts";
 import { normalizeName } from "../kernel/network_grant.ts";
 import type { Pipe, Service } from "../kernel/ports.ts";
-import { kindOfAddress } from "./address_policy.ts";
+import { kindOfAddress } from "../kernel/address_policy.ts";
 import { connectTcp } from "./dial.ts";
 import { NetworkError } from "./network_error.ts";
 import type { NetworkPolicy, Refusal } from "./network_policy.ts";

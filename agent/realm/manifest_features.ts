@@ -8,7 +8,7 @@
  */
 import { RealmError } from "../kernel/error.ts";
 import { formatList, pathOf, quote } from "../kernel/config.ts";
-import { type ComponentSpec, lineOf, type Manifest, sourceScheme } from "./manifest.ts";
+import { type ComponentSpec, lineOf, type Manifest } from "./manifest.ts";
 
 /** A use of something that comes later. */
 export interface UnsupportedFeature {
@@ -19,19 +19,12 @@ export interface UnsupportedFeature {
   readonly feature: string;
 }
 
-const SOURCES = ["file", "http", "https", "p2p"];
-
 /** For each key of a component: whether it is used, and what it is. */
 const COMPONENT_FEATURES: readonly {
   readonly key: string;
   readonly isUsed: (component: ComponentSpec) => boolean;
   readonly feature: string;
 }[] = [
-  {
-    key: "source",
-    isUsed: (c) => !SOURCES.includes(sourceScheme(c.source)),
-    feature: `a source other than ${SOURCES.map((s) => `${s}:`).join(", ")}`,
-  },
   { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
   { key: "health", isUsed: (c) => c.health !== undefined, feature: "health checks" },
 ];

@@ -467,7 +467,7 @@ Deno.test("unsupportedFeatures() reports what is used, with its line, and nothin
   assert.deepEqual(unsupportedFeatures(parseManifest(MINIMAL)), []);
   const found = unsupportedFeatures(parseManifest(EVERY_KEY));
   assert.deepEqual(found.map(({ path }) => path), [
-    ...["source", "secrets", "health"].map((key) => `components.auth.${key}`),
+    ...["secrets", "health"].map((key) => `components.auth.${key}`),
     'components."orders@green".health',
     "routing.bm-01[1].max_surge",
     "routing.bm-01[1].max_unavailable",

@@ -19,7 +19,7 @@ import type { AppliedEvent, AppSetting } from "../guest/host_imports.ts";
 import type { State } from "../state.ts";
 
 /** Bytes that one call of `random` gives. */
-export const RANDOM_BYTES_MAX = 65_536;
+export const APP_RANDOM_BYTES_MAX = 65_536;
 /** Bytes of a line of a log that are kept. */
 export const LOG_BYTES_MAX = 4096;
 
@@ -121,7 +121,7 @@ export function hostOf(
     clock: { now: () => BigInt(Math.trunc(around.nowMs())) },
     random: {
       bytes: (length: number) => {
-        if (length > RANDOM_BYTES_MAX) throw new Error(`it wants ${length} random bytes at once`);
+        if (length > APP_RANDOM_BYTES_MAX) throw new Error(`it wants ${length} random bytes at once`);
         return around.random(length);
       },
     },

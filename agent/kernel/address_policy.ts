@@ -10,7 +10,7 @@
  * @see https://www.iana.org/assignments/iana-ipv6-special-registry
  * @module
  */
-import { type IpAddress, isInNetwork, type Network, parseNetwork } from "../kernel/ip_address.ts";
+import { type IpAddress, isInNetwork, type Network, parseNetwork } from "./ip_address.ts";
 
 /** What an address is for. */
 export type AddressKind =
