@@ -267,7 +267,10 @@ export class RealmMember {
     this.peer.touched();
     if (refused[0] !== undefined) {
       const { code, problem } = refused[0];
-      throw new RealmError(code, `Cannot take the event: ${problem}`);
+      throw new RealmError(
+        code === "void" ? "refused" : code,
+        `Cannot take the event: ${problem}`,
+      );
     }
     if (missing[0] !== undefined) {
       throw new RealmError(
