@@ -22,7 +22,7 @@ import { bytesOf } from "../kernel/byte_string.ts";
 import { bytesEqual } from "../kernel/key.ts";
 import type { AppliedEvent } from "./guest/host_imports.ts";
 import type { Outcome } from "./guest/state_apply.ts";
-import { compareEvents, replayOrder } from "./replay_order.ts";
+import { compareEvents, orderDigest, replayOrder } from "./replay_order.ts";
 import { RewindBudget, type RewindLimits } from "./rewind_budget.ts";
 import { Snapshots } from "./snapshots.ts";
 import { type Journal, State } from "./state.ts";
@@ -74,6 +74,18 @@ export interface ReplayParts {
   /** Asked of events that count. Without it: those of {@link CHECKPOINT_TYPE} by the creator. */
   readonly isCheckpoint?: (event: TopicEvent) => boolean;
   readonly rewindLimits?: RewindLimits;
+  /** What another replay had come to: where its events come first in the order, they are not applied. */
+  readonly resume?: Resume;
+}
+
+/** What a replay had come to. */
+export interface Resume {
+  /** How many events of the order it had applied, and their {@link orderDigest}. */
+  readonly length: number;
+  readonly order: Uint8Array;
+  readonly state: State;
+  readonly bundle: string;
+  readonly guest: Guest;
 }
 
 /** A state, and what applies the event after it. */
@@ -111,6 +123,9 @@ export class Replay {
   readonly #unsettling = new Set<TopicEvent>();
   /** Authors of which not all events may count. */
   readonly #forked: Set<Uint8Array>;
+  /** Events at the start of the log of which the outcomes are not known, and where they led to. */
+  #skipped = 0;
+  #skippedTo: State | undefined;
   #illness: unknown;
   #isIll = false;
 
@@ -212,6 +227,7 @@ export class Replay {
     // Without those who have to wait there is no such order: until then it is the one of before.
     if (causes.some(({ author }) => !this.#budget.allows(author, nowMs))) return this.#merge(nowMs);
     const { events, final } = replayOrder(topic, this.#isCheckpoint);
+    if (log.length === 0) this.#resume(events);
     let same = 0;
     while (same < log.length && log[same] === events[same]) same++;
     const cost = log.length - same + Math.ceil(log.length / COMPARED_PER_APPLIED);
@@ -223,6 +239,53 @@ export class Replay {
     this.#isUnsure = false;
     this.#final = final;
     return this.#apply(same, events.slice(same));
+  }
+
+  /** Goes on from where another replay was, if it had applied the first of these. */
+  #resume(events: readonly TopicEvent[]): void {
+    const { resume } = this.#parts;
+    if (resume === undefined || events.length < resume.length) return;
+    const first = events.slice(0, resume.length);
+    if (!bytesEqual(orderDigest(first), resume.order)) return;
+    for (const event of first) this.#log.push(event);
+    const { length, state, bundle, guest } = resume;
+    this.#applied = length;
+    this.#stage = { state, bundle, guest };
+    this.#snapshots.offer(length, this.#stage);
+    this.#skip(length, state);
+  }
+
+  #skip(length: number, to?: State): void {
+    if (length === this.#skipped) return;
+    this.#skipped = length;
+    this.#skippedTo = to;
+  }
+
+  /** How many events at the start of {@link log} were not applied here: see {@link recall}. */
+  get skipped(): number {
+    return this.#skipped;
+  }
+
+  /**
+   * Applies what was skipped, an event at each step, in between anything else: afterwards its outcomes
+   * are known. Returns false when that leads to another state than the one that was gone on from: what
+   * said so was wrong. Throws when the host fails.
+   */
+  *recall(abi: number): Generator<void, boolean> {
+    let { stage } = this.#snapshots.before(0);
+    let at = 0;
+    // A rewind into what was skipped applies what is behind it.
+    for (; at < this.#skipped; at++) {
+      const event = this.#log[at]!;
+      const step = this.#step(event, stage);
+      if ("needed" in step) return true; // nobody can tell yet
+      if (step.outcome !== undefined) this.#outcomes.set(event, step.outcome);
+      ({ stage } = step);
+      yield;
+    }
+    const to = this.#skippedTo;
+    this.#skip(0);
+    return to === undefined || bytesEqual(to.digest(abi), stage.state.digest(abi));
   }
 
   /** Puts what is new into its places, which are behind the last checkpoint. */
@@ -277,6 +340,7 @@ export class Replay {
         this.#snapshots.rewind(length);
         for (const event of log.slice(length, this.#applied)) this.#outcomes.delete(event);
         this.#applied = length;
+        this.#skip(Math.min(this.#skipped, length));
       }
       log.length = length;
       for (const event of events) log.push(event);

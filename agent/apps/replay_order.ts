@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { sha256 } from "../kernel/sha256_sync.ts";
 import type { Topic, TopicEvent } from "../kernel/topic.ts";
 
 /** The events to be applied. */
@@ -45,6 +46,15 @@ export function replayOrder(
   }
   const events = parts.flat();
   return { events, final: events.length - parts.at(-1)!.length };
+}
+
+/** A digest of events in this order: 32 bytes. */
+export function orderDigest(events: readonly TopicEvent[]): Uint8Array {
+  const keys = new Uint8Array(32 * events.length);
+  for (const [i, { key }] of events.entries()) {
+    for (let at = 0; at < 32; at++) keys[32 * i + at] = key.charCodeAt(at);
+  }
+  return sha256(keys);
 }
 
 /** Which of two events, neither in the past of a checkpoint, is applied first: below zero for `a`. */

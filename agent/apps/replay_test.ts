@@ -16,6 +16,7 @@ import { componentOf, moduleText } from "./guest/component_fake.ts";
 import type { AppliedEvent } from "./guest/host_imports.ts";
 import { type Outcome, StateApply } from "./guest/state_apply.ts";
 import { CHECKPOINT_TYPE, type Guest, Replay, type ReplayParts } from "./replay.ts";
+import { orderDigest } from "./replay_order.ts";
 import { type Journal, State } from "./state.ts";
 import { Snapshots } from "./snapshots.ts";
 
@@ -249,6 +250,55 @@ Deno.test("any order of delivery gives the same state where bundles change, and 
     { numRuns: Deno.env.get("SLOW") ? 5000 : 150 },
   );
   assert.ok(upgrades > 20 && blocked > 20, `${upgrades} upgrades, ${blocked} times blocked`);
+});
+
+Deno.test("a replay goes on from what another had come to, and learns the outcomes behind it", () => {
+  let resumed = 0;
+  let rewound = 0;
+  fc.assert(
+    fc.property(HISTORY, fc.nat(), fc.nat(), (history, cut, late) => {
+      const straight = peer();
+      for (const event of history) straight.take(event);
+      straight.replay.update(0);
+      const wanted = agreed(straight.replay);
+
+      const before = peer();
+      for (const event of history.slice(0, cut % (history.length + 1))) before.take(event);
+      before.replay.update(0);
+      const { log, state, bundle } = before.replay;
+      const resume = { length: log.length, order: orderDigest(log), state, bundle, guest: chained };
+      const after = peer({ resume });
+      const open = [...history];
+      // At least what the other had.
+      const kept = late % 2 === 0 ? open.splice(cut % (history.length + 1)) : [];
+      for (const event of open) after.take(event);
+      chained.applied = 0;
+      after.replay.update(0);
+      const { skipped } = after.replay;
+      assert.ok(skipped === 0 || skipped === resume.length);
+      if (skipped > 0) resumed++;
+      const recall = after.replay.recall(ABI);
+      let step = recall.next();
+      for (let i = 0; !step.done && i < late % 7; i++) step = recall.next();
+      for (const event of kept) after.take(event);
+      if (after.replay.update(1e9).rewound > 0) rewound++;
+      while (!step.done) step = recall.next();
+      assert.equal(step.value, true);
+      assert.deepEqual(agreed(after.replay), wanted);
+
+      if (before.replay.state.size === 0) return;
+      const wrong = peer({ resume: { ...resume, state: State.EMPTY } });
+      for (const event of history) wrong.take(event);
+      wrong.replay.update(0);
+      if (wrong.replay.skipped === 0) return;
+      const check = wrong.replay.recall(ABI);
+      let end = check.next();
+      while (!end.done) end = check.next();
+      assert.equal(end.value, false);
+    }),
+    { numRuns: Deno.env.get("SLOW") ? 5000 : 150 },
+  );
+  assert.ok(resumed > 30 && rewound > 5, `${resumed} resumed, ${rewound} rewound`);
 });
 
 Deno.test("a dry run of an upgrade says what becomes of it", () => {

@@ -79,6 +79,9 @@ interface Open {
   view: AppView | undefined;
 }
 
+/** Where nothing is stored: events stay in memory. */
+const NOWHERE: Store = { get: () => undefined, scan: () => [], write() {}, close() {} };
+
 /** See the module. */
 export class AppLog implements EventLog {
   readonly store: Store;
@@ -96,10 +99,10 @@ export class AppLog implements EventLog {
   readonly #ahead = new Map<EventKey, SignedEvent>();
   readonly #followers = new Set<TopicFollower>();
 
-  private constructor({ store, verify, topic, openers }: AppLogInit) {
+  private constructor({ store, verify, topic, openers }: AppLogInit, keys?: KeyRing) {
     this.store = store;
     this.topicId = topic;
-    this.keys = new KeyRing(openers);
+    this.keys = keys ?? new KeyRing(openers);
     this.#verify = verify;
     this.#events = new StoredEvents(store, "");
     this.#intake = new EventIntake(verify);
@@ -148,6 +151,25 @@ export class AppLog implements EventLog {
     log.#start(genesis);
     if (content.isEncrypted) {
       log.write(sealEpoch(1, log.view!.members.keys(), undefined, random), signer);
+    }
+    return log;
+  }
+
+  /** A log of these events and all in their past alone, in memory. */
+  past(ends: readonly TopicEvent[]): AppLog {
+    const past = new Set<TopicEvent>();
+    const open = [...ends];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      if (past.has(next)) continue;
+      past.add(next);
+      open.push(...next.parents);
+    }
+    const init = { store: NOWHERE, verify: this.#verify, topic: this.topicId };
+    const log = new AppLog(init, this.keys.again());
+    log.#start(this.read(this.topic!.genesis));
+    const offer = new Offer();
+    for (const event of [...past].sort((a, b) => a.lamport - b.lamport)) {
+      log.#enter(log.#open!, this.read(event), offer);
     }
     return log;
   }
@@ -222,7 +244,9 @@ export class AppLog implements EventLog {
   }
 
   #append(content: EventContent, place: EventPlace, signer: SyncSigner): SignedEvent {
-    const signed = signEventSync(eventAt(signer.publicKey, place, content), signer);
+    const event = eventAt(signer.publicKey, place, content);
+    readAppEvent(event);
+    const signed = signEventSync(event, signer);
     const offer = new Offer();
     // To verify what was signed here takes longer than all the rest.
     this.#intake.take(

@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesOf, textOf } from "../../kernel/byte_string.ts";
-import type { AppliedEvent } from "../guest/host_imports.ts";
-import { type Guest, Replay } from "../replay.ts";
-import type { Journal } from "../state.ts";
+import { Replay } from "../replay.ts";
 import { replayParts } from "./app_replay.ts";
 import { nextEpoch } from "./authoring.ts";
 import {
@@ -14,27 +11,12 @@ import {
   createTopic,
   emptyLog,
   exchange,
+  guestOf,
   join,
   randomFrom,
   someCid,
   stranger,
 } from "./topic_fake.ts";
-
-/** Keeps what each author said last, and a chain of everything. */
-function guestOf(name: string): Guest {
-  return {
-    apply({ author, kind, payload }: AppliedEvent, writes: Journal) {
-      const chain = writes.get(bytesOf("chain")) ?? new Uint8Array();
-      writes.put(bytesOf("chain"), sha256(Uint8Array.of(...chain, ...payload, ...bytesOf(name))));
-      writes.put(author, Uint8Array.of(...kind, ...payload));
-      return { verdict: { kind: "accepted" }, fuel: 1 };
-    },
-    migrate({ payload }, writes) {
-      writes.put(bytesOf("from"), payload);
-      return { verdict: { kind: "accepted" }, fuel: 1 };
-    },
-  };
-}
 
 const digest = (replay: Replay) => replay.state.digest(1).toHex();
 

@@ -151,6 +151,11 @@ export class KeyRing {
     for (const opener of openers) this.add(opener);
   }
 
+  /** Another ring with the same secrets, to learn from other events. */
+  again(): KeyRing {
+    return new KeyRing(this.#openers);
+  }
+
   /** Takes another secret, and opens with it what is there. */
   add(opener: Opener): void {
     this.#openers.push(opener);

@@ -17,6 +17,9 @@ import {
   verifierOf,
   type VerifySync,
 } from "../../kernel/verify.ts";
+import type { AppliedEvent } from "../guest/host_imports.ts";
+import type { Guest } from "../replay.ts";
+import type { Journal } from "../state.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
 import { appContent, type AppGenesis, type AppRole, type KernelEvent } from "./app_event.ts";
 import { AppLog } from "./app_log.ts";
@@ -128,6 +131,22 @@ export async function join(
   const invite = await personOf(seed);
   log.write(joinBy(log, invite, newcomer.publicKey), newcomer);
   return invite.opener;
+}
+
+/** A guest of a bundle: keeps what each author said last, and a chain of everything. */
+export function guestOf(name: string): Guest {
+  return {
+    apply({ author, kind, payload }: AppliedEvent, writes: Journal) {
+      const chain = writes.get(bytesOf("chain")) ?? new Uint8Array();
+      writes.put(bytesOf("chain"), sha256(Uint8Array.of(...chain, ...payload, ...bytesOf(name))));
+      writes.put(author, Uint8Array.of(...kind, ...payload));
+      return { verdict: { kind: "accepted" }, fuel: 1 };
+    },
+    migrate({ payload }, writes) {
+      writes.put(bytesOf("from"), payload);
+      return { verdict: { kind: "accepted" }, fuel: 1 };
+    },
+  };
 }
 
 /** Everything that a log keeps. */
