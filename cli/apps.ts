@@ -1,5 +1,6 @@
 /**
- * `realm app`: bundles of apps, made and installed on this machine.
+ * `realm app`: bundles of apps, made and installed on this machine. Topics are in `topics.ts` and
+ * `topic_contents.ts`.
  *
  * @module
  */
@@ -7,9 +8,22 @@ import * as path from "node:path";
 import type { PackedBundle } from "../agent/apps/bundle.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Signer } from "../agent/kernel/verify.ts";
+import type { InstalledApp } from "../agent/installed_apps.ts";
 import { command, commands } from "./command.ts";
+import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
 import { formatTable, printable } from "./output.ts";
+import { call, digest, log, state, verify } from "./topic_contents.ts";
+import {
+  createTopic,
+  inviteToTopic,
+  join,
+  keep,
+  leave,
+  removeMember,
+  topics,
+  upgrade,
+} from "./topics.ts";
 import { argument, optional, optionalArgument, parseText, toggle, Wanted } from "./parameters.ts";
 
 /** Name of the publisher's key in the data folder. */
@@ -35,7 +49,7 @@ const MEANING: Readonly<Record<string, string>> = {
   ui: "show its user interface",
 };
 
-const create = command({
+const newApp = command({
   brief: "Write the source of a small app that builds",
   description: "Makes a folder of that name with bundle.toml and an app in the text format of " +
     "WebAssembly: a note that everybody may replace.",
@@ -121,24 +135,10 @@ const install = command({
   flags: { yes: toggle("Grant what it asks for without being asked") },
   args: [argument("Bundle", "BUNDLE", parseText)],
   async run(context, flags, file) {
-    const { asksOf } = await import("../agent/installed_apps.ts");
-    const { packed, bytes } = await open(context, file);
-    const apps = await installed(context);
-    const before = await apps.before(packed);
-    const asks = asksOf(packed);
-    const isNew = asks.filter((ask) => !before?.grants.includes(ask));
-    const { name, version } = packed.bundle;
-    if (isNew.length > 0 && !flags.yes) {
-      context.note(
-        `${name} ${version} asks to:\n${isNew.map((ask) => `  ${meaning(ask)}\n`).join("")}`,
-      );
-      if (!await context.confirm(`Install ${name} and grant this?`, "--yes")) {
-        throw new RealmError("refused", `Cannot install ${name}: what it asks for was not granted`);
-      }
-    }
-    const { makePrivateFolder } = await import("./key_file.ts");
-    await makePrivateFolder(context.dataFolder);
-    const app = await apps.install(packed, bytes, asks);
+    const { readBundleFile } = await import("../agent/installed_apps.ts");
+    const bytes = await readBundleFile(context.resolve(file));
+    const { app, before } = await installBundle(context, bytes, flags.yes);
+    await tellAgent(context);
     context.print(
       { ...app, replaced: before?.bundle ?? null },
       () =>
@@ -147,6 +147,41 @@ const install = command({
     );
   },
 });
+
+/** Verifies a bundle, asks for what it wants beyond what was granted before, and keeps it. */
+export async function installBundle(
+  context: Context,
+  bytes: Uint8Array,
+  isGranted: boolean,
+): Promise<{ app: InstalledApp; before: InstalledApp | undefined }> {
+  const { asksOf } = await import("../agent/installed_apps.ts");
+  const packed = await verified(bytes);
+  const apps = await installed(context);
+  const before = await apps.before(packed);
+  const asks = asksOf(packed);
+  const isNew = asks.filter((ask) => !before?.grants.includes(ask));
+  const { name, version } = packed.bundle;
+  if (isNew.length > 0 && !isGranted) {
+    context.note(
+      `${name} ${version} asks to:\n${isNew.map((ask) => `  ${meaning(ask)}\n`).join("")}`,
+    );
+    if (!await context.confirm(`Install ${name} and grant this?`, "--yes")) {
+      throw new RealmError("refused", `Cannot install ${name}: what it asks for was not granted`);
+    }
+  }
+  const { makePrivateFolder } = await import("./key_file.ts");
+  await makePrivateFolder(context.dataFolder);
+  return { app: await apps.install(packed, bytes, asks), before };
+}
+
+/** An agent that runs looks again; one that does not will when it starts. */
+async function tellAgent(context: Context): Promise<void> {
+  try {
+    await withAgent(context, (agent) => agent.apps.changed({}));
+  } catch (error) {
+    if (!(error instanceof RealmError) || error.code !== "unreachable") throw error;
+  }
+}
 
 const ls = command({
   brief: "List the apps of this machine",
@@ -171,7 +206,10 @@ const grants = command({
       throw new RealmError("usage", "Cannot revoke a grant: no app is named, wanted APP");
     }
     const shown = text === undefined ? await apps.list() : [await apps.find(text)];
-    if (flags.revoke !== undefined) shown[0] = await apps.revoke(shown[0]!, flags.revoke);
+    if (flags.revoke !== undefined) {
+      shown[0] = await apps.revoke(shown[0]!, flags.revoke);
+      await tellAgent(context);
+    }
     const rows = shown.flatMap(({ app, name, grants }) =>
       grants.map((grant) => ({ app, name, grant }))
     );
@@ -184,13 +222,26 @@ const grants = command({
   },
 });
 
-export const apps = commands("Make and install apps of peers", {
-  new: create,
+export const apps = commands("Make apps of peers, and take part in their topics", {
+  new: newApp,
   build,
   check,
   install,
   ls,
   grants,
+  create: createTopic,
+  join,
+  invite: inviteToTopic,
+  keep,
+  leave,
+  remove: removeMember,
+  topics,
+  call,
+  state,
+  log,
+  digest,
+  verify,
+  upgrade,
 });
 
 /** A bundle that passed every check that there is before it runs. */
@@ -199,14 +250,18 @@ async function open(
   file: string,
 ): Promise<{ packed: PackedBundle; bytes: Uint8Array }> {
   const { readBundleFile } = await import("../agent/installed_apps.ts");
+  const bytes = await readBundleFile(context.resolve(file));
+  return { packed: await verified(bytes), bytes };
+}
+
+async function verified(bytes: Uint8Array): Promise<PackedBundle> {
   const { unpackBundle, verifyBundle } = await import("../agent/apps/bundle.ts");
   const { checkAsked } = await import("../agent/apps/asked.ts");
   const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
-  const bytes = await readBundleFile(context.resolve(file));
   const packed = unpackBundle(bytes);
   await verifyBundle(packed, webCryptoBackend());
   checkAsked(packed.bundle, packed.components);
-  return { packed, bytes };
+  return packed;
 }
 
 async function installed(context: Context) {

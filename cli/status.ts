@@ -13,6 +13,7 @@ import type { Context } from "./context.ts";
 import { formatNodes } from "./nodes.ts";
 import { type Column, formatTable, printable } from "./output.ts";
 import { optional, parseText, toggle } from "./parameters.ts";
+import { formatTopics } from "./topics.ts";
 
 /** Between two looks of `--watch`. */
 const WATCH_MS = 1_000;
@@ -89,6 +90,7 @@ export function formatStatus(
   );
   if (status.nodes.length > 1) parts.push(formatNodes(status.nodes, nowMs));
   parts.push(rows.length === 0 ? "no components\n" : formatTable(rows, columns));
+  if (status.topics.length > 0) parts.push(formatTopics(status.topics));
   return parts.join("\n");
 }
 

@@ -178,7 +178,7 @@ export class TopicApp {
   add(events: readonly Uint8Array[]): void {
     const { accepted, refused } = this.#log.offer(events.map(decodeSigned));
     // Who has no say now may have one later: such an event is set aside.
-    const problem = refused.find(({ code }) => code !== "refused")?.problem;
+    const problem = refused.find(({ code }) => code === "corrupt")?.problem;
     if (problem !== undefined) throw new Error(`an event was refused: ${problem}`);
     this.#received += events.length;
     const { topic } = this.#log;

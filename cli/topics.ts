@@ -1,0 +1,219 @@
+/**
+ * `realm app`: taking part in topics of apps, by way of the agent of this machine.
+ *
+ * @module
+ */
+import type { ControlClient } from "../agent/control/client.ts";
+import { RealmError } from "../agent/kernel/error.ts";
+import { command } from "./command.ts";
+import { withAgent } from "./connection.ts";
+import type { Context } from "./context.ts";
+import { formatTable, printable } from "./output.ts";
+import {
+  argument,
+  defaulted,
+  optional,
+  parseAssignment,
+  parseChoice,
+  parseDuration,
+  parseText,
+  repeated,
+  toggle,
+} from "./parameters.ts";
+
+type Apps = ControlClient["apps"];
+type TopicStatus = Awaited<ReturnType<Apps["topics"]>>["topics"][number];
+
+/** How often a topic that is waited for is looked at. */
+const LOOK_MS = 250;
+
+export const topicArgument = argument("Topic: its CID, or its name here", "TOPIC", parseText);
+const nameFlag = optional("What to call it on this machine", "NAME", parseText);
+
+/** Gives `use` the part of the agent that is about apps. */
+export function withApps<T>(context: Context, use: (apps: Apps) => Promise<T>): Promise<T> {
+  if (context.node !== undefined) {
+    throw new RealmError("usage", "Cannot ask another node about apps: they are its person's", {
+      hint: "Run the command on that machine",
+    });
+  }
+  return withAgent(context, (agent) => use(agent.apps));
+}
+
+export const topics = command({
+  brief: "List the topics that this machine takes part in",
+  async run(context) {
+    const { topics } = await withApps(context, (apps) => apps.topics({}));
+    context.print(topics, () => formatTopics(topics));
+  },
+});
+
+/** Topics as a table, and what is wrong with each below. */
+export function formatTopics(topics: readonly TopicStatus[]): string {
+  const table = formatTable(topics, [
+    { title: "NAME", text: ({ name }) => name },
+    { title: "APP", text: ({ appName, app }) => appName ?? app ?? "-" },
+    { title: "STATE", text: ({ state }) => state },
+    { title: "ROLE", text: ({ role }) => role },
+    { title: "EVENTS", text: ({ events }) => String(events), align: "right" },
+    { title: "PEERS", text: ({ peers }) => String(peers.length), align: "right" },
+    {
+      title: "DIGEST",
+      text: ({ digest, settled }) =>
+        digest === null ? "-" : `${digest.slice(0, 12)}${settled ? "" : " (not settled)"}`,
+    },
+    { title: "TOPIC", text: ({ topic }) => topic },
+  ]);
+  const problems = topics.flatMap(({ name, why, alarms, behaviorProblem }) => [
+    ...why === null ? [] : [`${name}: ${why}`],
+    ...behaviorProblem === null ? [] : [`${name}: its behavior ended: ${behaviorProblem}`],
+    ...alarms.map((alarm) => `${name}: ${alarm}`),
+  ]);
+  return table + problems.map((line) => `! ${printable(line)}\n`).join("");
+}
+
+function formatTopic({ name, topic, app, key, encrypted, state, why }: TopicStatus): string {
+  const lines = [
+    ["topic", topic],
+    ["name", name],
+    ["app", app ?? "not known yet"],
+    ["you", key],
+    ["state", why === null ? state : `${state}: ${why}`],
+    ...encrypted ? [["payloads", "encrypted"]] : [],
+  ] as const;
+  return lines.map(([title, value]) => `${title!.padEnd(9)} ${printable(value!)}\n`).join("");
+}
+
+export const createTopic = command({
+  brief: "Make a topic of an installed app",
+  description: "You are its creator: invite others with realm app invite.",
+  flags: {
+    name: nameFlag,
+    param: repeated("Parameter of the app, the same for ever", "NAME=VALUE", parseAssignment),
+    encrypted: toggle("Encrypt payloads to those who take part"),
+  },
+  args: [argument("App: its CID, or its name", "APP", parseText)],
+  async run(context, flags, app) {
+    const encoder = new TextEncoder();
+    const { topic } = await withApps(context, (apps) =>
+      apps.create({
+        app,
+        ...(flags.name === undefined ? {} : { name: flags.name }),
+        params: flags.param.map(([name, value]) => [name, encoder.encode(value).toBase64()]),
+        encrypted: flags.encrypted,
+      }));
+    context.print(topic, () => formatTopic(topic));
+  },
+});
+
+export const join = command({
+  brief: "Take part in a topic, by a ticket",
+  description: "The app's bundle is fetched from peers where it is not installed, and you are " +
+    "asked for what it wants to be granted.",
+  flags: {
+    name: nameFlag,
+    yes: toggle("Grant what the app asks for without being asked"),
+    wait: defaulted("How long to wait for peers", "DURATION", parseDuration, "30s"),
+  },
+  args: [argument("What realm app invite printed", "TICKET", parseText)],
+  async run(context, flags, ticket) {
+    const topic = await withApps(context, async (apps) => {
+      const name = flags.name === undefined ? {} : { name: flags.name };
+      const { topic } = await apps.join({ ticket, ...name });
+      const found = await settled(apps, topic.topic, flags.wait);
+      if (found.state !== "needs-bundle" || found.bundle === null) return found;
+      const { installBundle } = await import("./apps.ts");
+      const { bytes } = await apps.bundle({ bundle: found.bundle });
+      await installBundle(context, Uint8Array.fromBase64(bytes), flags.yes);
+      await apps.changed({});
+      return await settled(apps, topic.topic, flags.wait);
+    });
+    context.print(topic, () => formatTopic(topic));
+  },
+});
+
+/** The topic once its events are here and the person takes part, or as it is when time is up. */
+async function settled(apps: Apps, id: string, waitMs: number): Promise<TopicStatus> {
+  const { systemClock } = await import("../agent/system_clock.ts");
+  const endMs = systemClock.monotonicMs() + waitMs;
+  for (;;) {
+    const { topics } = await apps.topics({});
+    const found = topics.find(({ topic }) => topic === id);
+    if (found === undefined) {
+      throw new RealmError("not-found", `Cannot find topic ${id}: it is gone`);
+    }
+    const isThere = found.state !== "starting" &&
+      (found.role !== "none" || found.state === "needs-bundle");
+    if (isThere || systemClock.monotonicMs() >= endMs) return found;
+    await systemClock.sleep(LOOK_MS);
+  }
+}
+
+export const keep = command({
+  brief: "Store and serve a topic without running its app, by a ticket",
+  flags: { name: nameFlag },
+  args: [argument("What realm app invite --role keeper printed", "TICKET", parseText)],
+  async run(context, flags, ticket) {
+    const name = flags.name === undefined ? {} : { name: flags.name };
+    const { topic } = await withApps(context, (apps) => apps.join({ ticket, ...name, keep: true }));
+    context.print(topic, () => formatTopic(topic));
+  },
+});
+
+export const inviteToTopic = command({
+  brief: "Print a ticket by which others take part in a topic",
+  description: "Who has the ticket can join until you take it back: keep it as a secret.",
+  flags: {
+    role: defaulted(
+      "member, admin, or keeper, who stores and serves and writes nothing",
+      "ROLE",
+      parseChoice("member", "admin", "keeper"),
+      "member",
+    ),
+  },
+  args: [topicArgument],
+  async run(context, flags, topic) {
+    const answer = await withApps(context, (apps) => apps.invite({ topic, role: flags.role }));
+    context.print(answer, () => `${answer.ticket}\n`);
+    context.note("Whoever has this word can join: realm app join TICKET");
+  },
+});
+
+export const leave = command({
+  brief: "Take part in a topic no more, and delete it on this machine",
+  flags: { forget: toggle("Tell nobody: delete it here, and nothing else") },
+  args: [topicArgument],
+  async run(context, flags, topic) {
+    const answer = await withApps(context, (apps) => apps.leave({ topic, forget: flags.forget }));
+    context.print(answer, () => `left ${answer.topic}\n`);
+  },
+});
+
+export const removeMember = command({
+  brief: "Take a key out of a topic: nothing that it writes from now on counts",
+  args: [topicArgument, argument("Public key", "KEY", parseText)],
+  async run(context, _flags, topic, key) {
+    const answer = await withApps(context, (apps) => apps.remove({ topic, key }));
+    context.print(answer, () => `removed ${key}\nevent ${answer.event}\n`);
+  },
+});
+
+export const upgrade = command({
+  brief: "Go on with another bundle of the app, from here on, everywhere",
+  description: "The bundle has to be installed. Its migration is tried first; every peer then " +
+    "switches at the same event, and one that lacks the bundle stops there and says so.",
+  args: [topicArgument, argument("Bundle: its file, or its CID", "BUNDLE", parseText)],
+  async run(context, _flags, topic, file) {
+    const bundle = await bundleId(context, file);
+    const answer = await withApps(context, (apps) => apps.upgrade({ topic, bundle }));
+    context.print(answer, () => `upgraded to ${bundle}\nevent ${answer.event}\n`);
+  },
+});
+
+/** The CID of a bundle that is named by it, or by a file. */
+async function bundleId(context: Context, text: string): Promise<string> {
+  if (/^bafy[a-z2-7]+$/.test(text)) return text;
+  const { readBundleFile } = await import("../agent/installed_apps.ts");
+  const { unpackBundle } = await import("../agent/apps/bundle.ts");
+  return unpackBundle(await readBundleFile(context.resolve(text))).id.toString();
+}

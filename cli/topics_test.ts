@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { STATUS } from "../agent/control/fake_api.ts";
+import { withFakeAgent } from "./agent_fake.ts";
+
+const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
+const text = (base64: string) => new TextDecoder().decode(Uint8Array.fromBase64(base64));
+const [TOPIC] = STATUS.topics;
+const event = { event: "bafyevent", type: "add", reason: null, fuel: 9, final: false };
+
+Deno.test("app call prints the verdict of each event, and whether it is final", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    agent.answers.call = { refused: null, events: [{ ...event, verdict: "accepted" }] };
+    const called = await realm("app", "call", "lunch", "add", "5");
+    assert.equal(called.stderr, "");
+    assert.equal(called.stdout, "accepted (not final)  add  bafyevent\n");
+    assert.deepEqual(agent.asked.call, { topic: "lunch", intent: "add", input: base64("5") });
+    // A string of JSON stands for its text.
+    await realm("app", "call", "lunch", "create", '"Tea?\\nyes\\nno"');
+    assert.equal(text((agent.asked.call as { input: string }).input), "Tea?\nyes\nno");
+    await realm("app", "call", "lunch", "create", '{"a": 1}');
+    assert.equal(text((agent.asked.call as { input: string }).input), '{"a": 1}');
+    agent.answers.call = {
+      refused: null,
+      events: [{ ...event, verdict: "rejected", reason: "too late\u001b", final: true }],
+    };
+    const late = await realm("app", "call", "lunch", "add", "5");
+    assert.equal(late.status, 1);
+    assert.equal(late.stdout, "rejected: too late\\u{1b} (final)  add  bafyevent\n");
+    agent.answers.call = { refused: "closed", events: [] };
+    const refused = await realm("app", "call", "lunch", "add", "5", "--json");
+    assert.equal(refused.status, 3);
+    assert.equal(JSON.parse(refused.stderr).error.code, "refused");
+  }));
+
+Deno.test("app state shows texts as such and other bytes in hexadecimal digits", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    agent.answers.state = {
+      entries: [{ key: base64("total"), value: "AAAAAAAAAAU=" }, {
+        key: base64("a\x1b"),
+        value: base64("b\nc"),
+      }],
+      more: true,
+      digest: STATUS.topics[0]!.digest,
+    };
+    const { stdout } = await realm("app", "state", "lunch", "0x746f", "--at", "bafyevent");
+    assert.deepEqual(stdout.split("\n").map((line) => line.trimEnd()), [
+      "KEY     VALUE",
+      "total   0x0000000000000005",
+      "0x611b  b\\nc",
+      "and more",
+      `digest ${TOPIC!.digest}`,
+      "",
+    ]);
+    assert.deepEqual(agent.asked.state, {
+      topic: "lunch",
+      prefix: base64("to"),
+      at: "bafyevent",
+      limit: 1000,
+    });
+    assert.equal((await realm("app", "state", "lunch", "0xzz")).status, 2);
+  }));
+
+Deno.test("app topics and status list topics, with what is wrong", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    const topics = [{ ...TOPIC!, state: "needs-bundle", why: "bundle x is not installed" }];
+    agent.answers.topics = { topics };
+    agent.state = { ...agent.state, topics: [TOPIC!] };
+    const listed = await realm("app", "topics");
+    assert.match(listed.stdout, /^NAME .*\nlunch {2}poll {2}needs-bundle/);
+    assert.match(listed.stdout, /! lunch: bundle x is not installed\n$/);
+    assert.match((await realm("status")).stdout, /lunch {2}poll {2}running/);
+    assert.deepEqual(JSON.parse((await realm("app", "topics", "--json")).stdout), topics);
+  }));
+
+Deno.test("app verify fails where applying anew comes to something else", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    const digest = TOPIC!.digest;
+    agent.answers.verify = { equal: true, digest, again: digest, events: 3, fuel: 7 };
+    assert.match((await realm("app", "verify", "lunch")).stdout, /^equal: 3 events, 7 fuel\n/);
+    agent.answers.verify = { equal: false, digest, again: "00".repeat(32), events: 3, fuel: 7 };
+    const { status, stdout } = await realm("app", "verify", "lunch");
+    assert.equal(status, 1);
+    assert.match(stdout, /^DIFFERENT/);
+  }));
+
+Deno.test("commands about topics are for this machine only, and need its agent", () =>
+  withFakeAgent(async ({ realm, stop }) => {
+    assert.equal((await realm("app", "topics", "--node", "bm-02")).status, 2);
+    await stop();
+    const { status, stderr } = await realm("app", "create", "counter");
+    assert.equal(status, 5);
+    assert.match(stderr, /hint: Run realm agent/);
+  }));
+
+Deno.test("app create, join, invite, leave and remove ask what they are told", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    agent.answers.create = agent.answers.join = { topic: TOPIC };
+    agent.answers.topics = { topics: [TOPIC] };
+    agent.answers.invite = { ticket: "realmapp1word" };
+    agent.answers.leave = { topic: "bafytopic" };
+    agent.answers.remove = { event: "bafyevent" };
+    const made = await realm("app", "create", "poll", "--param", "a=b=c", "--encrypted");
+    assert.match(made.stdout, /^topic +bafytopic\nname +lunch\n/);
+    assert.deepEqual(agent.asked.create, {
+      app: "poll",
+      params: [["a", base64("b=c")]],
+      encrypted: true,
+    });
+    assert.equal((await realm("app", "join", "realmapp1word", "--name", "tea")).status, 0);
+    assert.deepEqual(agent.asked.join, { ticket: "realmapp1word", name: "tea", keep: false });
+    assert.equal((await realm("app", "keep", "realmapp1word")).status, 0);
+    assert.deepEqual(agent.asked.join, { ticket: "realmapp1word", keep: true });
+    const invited = await realm("app", "invite", "lunch", "--role", "keeper");
+    assert.equal(invited.stdout, "realmapp1word\n");
+    assert.deepEqual(agent.asked.invite, { topic: "lunch", role: "keeper" });
+    assert.equal((await realm("app", "invite", "lunch", "--role", "king")).status, 2);
+    assert.equal((await realm("app", "leave", "lunch", "--forget")).stdout, "left bafytopic\n");
+    assert.deepEqual(agent.asked.leave, { topic: "lunch", forget: true });
+    await realm("app", "remove", "lunch", "ed25519:x");
+    assert.deepEqual(agent.asked.remove, { topic: "lunch", key: "ed25519:x" });
+  }));
