@@ -4,16 +4,17 @@
  * *Renewal.* Where nothing lasts in them but memories and globals, they are put back to how they
  * were after instantiation, and handed on: the next instance is as new in every respect that a
  * guest can observe. All else of an instance is made anew each time in the ordinary way, by running
- * the same glue: limiter, WASI host, tables of handles. Only what the core modules call is bound
- * again, site by site. Core modules that grew, whose guest ended in any way but by returning, or
- * that are linked with anything but host functions and one another are never handed on.
+ * the same glue: limiter, WASI host, tables of handles. What the core modules call is bound again,
+ * site by site; the WASI host's functions, which have no state, are kept. Core modules that grew,
+ * whose guest ended in any way but by returning, or that are linked with anything but host functions
+ * and one another are never handed on.
  *
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
 import { HandlerLoop } from "./handler_loop.ts";
 import type { MeterGlobals } from "./limiter.ts";
-import { lowered, type Owner, type Site } from "./lowering.ts";
+import { lowered, type Owner, prepareWasi, type Site } from "./lowering.ts";
 import { LastingState, type MemoryImage } from "./memory_image.ts";
 import { RENEWABLE } from "../wasm/meter/lasting_names.ts";
 import { refuelFunction } from "./pause.ts";
@@ -42,6 +43,9 @@ export class Cores {
   readonly #known = new Set<unknown>();
   /** What every core module imports to be metered. */
   #realm: MeterGlobals & Record<string, unknown> | undefined;
+  #wasi:
+    | { readonly imports: Record<string, object>; readonly prepared: Record<string, object> }
+    | undefined;
   #owner: Owner | undefined;
   #isForeign = false;
   /** How many sites and modules the glue has asked for again; undefined while they are made. */
@@ -78,6 +82,13 @@ export class Cores {
       }),
       grow: (kind: number, units: number) => this.#owner!.limiter.grow(kind, units),
     };
+  }
+
+  /** What the glue is given of `imports`, which have to be those of every owner. */
+  prepared(imports: Record<string, object>): Record<string, object> {
+    this.#wasi ??= { imports, prepared: prepareWasi(imports) };
+    if (this.#wasi.imports !== imports) throw changed("another WASI host");
+    return this.#wasi.prepared;
   }
 
   /** The glue lowers a host function: what core modules are given for it. */

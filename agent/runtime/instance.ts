@@ -13,7 +13,7 @@ import { type Export, linkPlan, type Prepared, preparePlan } from "./abi/link.ts
 import { Cores } from "./cores.ts";
 import { compileGlue, type ComponentExports, type Instantiate } from "./glue.ts";
 import type { Limiter } from "./limiter.ts";
-import { isAgain, lift, type Owner, prepareWasi } from "./lowering.ts";
+import { isAgain, lift, type Owner } from "./lowering.ts";
 import { jspi } from "./pause.ts";
 import type { BodySource, RequestHead, ResponseResult, WasiHost } from "./wasi/host.ts";
 
@@ -74,7 +74,8 @@ export class Instance {
   ) {}
 
   /**
-   * Links and instantiates; `cores` are those of an instance before it, put back. Throws RealmError
+   * Links and instantiates; `cores` are those of an instance before it, put back, whose WASI host
+   * was the one before `init.wasi`. Throws RealmError
    * `memory-limit` when the initial memories and tables do not fit, and whatever a start function
    * throws; `cores` are then gone.
    */
@@ -104,7 +105,7 @@ export class Instance {
       }
       const glue = await linkage(
         (name) => modules[name]!,
-        prepareWasi(init.wasi.imports),
+        cores.prepared(init.wasi.imports),
         (module, imports) => ({ exports: cores.link(module, imports) }),
         (name, call, state) => cores.lower(name, call, state),
       );

@@ -314,7 +314,7 @@ export class Limiter {
   }
 
   /** A fuel check that found none left: 0 go on, 1 trap, 2 pause first. */
-  readonly tick = (): 0 | 1 | 2 => {
+  tick(): 0 | 1 | 2 {
     if (running !== this) this.enter(); // it was resumed after another had run
     this.#settle();
     this.init.onTick?.();
@@ -326,10 +326,10 @@ export class Limiter {
     const turnMs = turns.waiting > 0 ? TURN_IN_LINE_MS : TURN_MS;
     if (this.#turnMs > turnMs && (this.init.shared || this.init.awaits?.())) return 2;
     return this.#grant(available);
-  };
+  }
 
   /** Pauses the guest, which has to be suspendable: for fuel, else for one turn of the others. */
-  readonly pause = async (): Promise<0 | 1> => {
+  async pause(): Promise<0 | 1> {
     const { bucket, ledger, now } = this.init;
     this.init.onPause?.();
     this.leave();
@@ -346,13 +346,13 @@ export class Limiter {
     this.enter();
     this.#check();
     return this.#ended ? 1 : this.#grant(fuel ?? 0);
-  };
+  }
 
   /**
    * The guest cannot be suspended here (a start function, `cabi_realloc`, post-return): it goes
    * into debt, at most one second of fuel. A Worker of its own sleeps, a shared one traps.
    */
-  readonly debt = (): 0 | 1 => {
+  debt(): 0 | 1 {
     const { bucket, ledger, now, shared } = this.init;
     const owedMs = bucket?.emptyForMs() ?? 0;
     if (owedMs > 1000) {
@@ -369,21 +369,21 @@ export class Limiter {
       if (this.#ended) return 1;
     }
     return this.#grant(SLICE);
-  };
+  }
 
   /**
    * Asks for pages (kind 0) or table elements (kind 1); fewer than 0 gives back. 0 is allowed.
    *
    * The budget is that of the replica: its instances share it.
    */
-  readonly grow = (kind: number, units: number): 0 | 1 => {
+  grow(kind: number, units: number): 0 | 1 {
     const bytes = units * (kind === 0 ? PAGE_BYTES : TABLE_ELEMENT_BYTES);
     this.#hostMsMax += HOST_CALL_MS_MAX;
     if (this.charge(bytes)) return 0;
     this.#refusedGrowths++;
     this.init.ledger.add("refusedGrowths", 1);
     return 1;
-  };
+  }
 
   /** Takes memory that the host holds for the guest, or gives it back: false where there is none. */
   charge(bytes: number): boolean {

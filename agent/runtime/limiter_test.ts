@@ -117,8 +117,12 @@ function guest(limits: Partial<Limits>, options: { shared?: boolean } = {}) {
         fuel: limiter.fuel,
         stack: limiter.stack,
         outline: limiter.outline,
-        refuel: refuelFunction(limiter),
-        grow: limiter.grow,
+        refuel: refuelFunction({
+          tick: () => limiter.tick(),
+          pause: () => limiter.pause(),
+          debt: () => limiter.debt(),
+        }),
+        grow: (kind: number, units: number) => limiter.grow(kind, units),
       },
     },
   );

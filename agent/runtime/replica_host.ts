@@ -5,6 +5,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { Slots } from "../kernel/slots.ts";
 import { AgentCalls } from "./agent_calls.ts";
 import type { Cores } from "./cores.ts";
 import { clock, now, random } from "./host_clock.ts";
@@ -48,7 +49,7 @@ function isOrderly(error: unknown): boolean {
 export class ReplicaHost implements RequestsHost {
   readonly ledger: Ledger;
   readonly outbox: Outbox;
-  readonly live = new Set<Live>();
+  readonly live = new Slots<Live>();
   readonly #bucket: FuelBucket | undefined;
   readonly #linkage: Linkage;
   readonly #locks: readonly MountLock[];
@@ -129,7 +130,7 @@ export class ReplicaHost implements RequestsHost {
       case "pipe-stop":
         return this.#calls.receive(message);
       case "end":
-        for (const { limiter } of this.live) limiter.tick();
+        this.live.forEach(({ limiter }) => limiter.tick());
         this.#bucket?.release();
         this.#go.resolve();
         this.#stopHandler();
@@ -223,7 +224,10 @@ export class ReplicaHost implements RequestsHost {
   }
 
   /** See {@link RequestsHost}. */
-  async create(made: (limiter: Limiter) => void, cores?: Cores): Promise<Live> {
+  async create(
+    made: (limiter: Limiter) => void,
+    before?: { readonly cores: Cores; readonly wasi: WasiHost },
+  ): Promise<Live> {
     const { start } = this;
     const waits = () => {
       this.#requests.waits(live as Live);
@@ -244,13 +248,16 @@ export class ReplicaHost implements RequestsHost {
         this.#requests.flush();
         this.outbox.flushLate();
       },
-      ...cores && { globals: cores.globals },
+      ...before && { globals: before.cores.globals },
       onPause: waits,
     });
     made(limiter);
-    const wasi: WasiHost = createWasi(this.#context(limiter, (bytes) => wasi.memory.hold(bytes)));
+    const wasi: WasiHost = createWasi(
+      this.#context(limiter, (bytes) => wasi.memory.hold(bytes)),
+      before?.wasi,
+    );
     const live: { -readonly [K in keyof Live]?: Live[K] } = { limiter, wasi };
-    this.live.add(live as Live);
+    const place = live.place = this.live.add(live as Live);
     try {
       live.instance = await Instance.create({
         modules: start.modules,
@@ -261,9 +268,9 @@ export class ReplicaHost implements RequestsHost {
         once: start.instancePerRequest,
         wasi,
         onWait: waits,
-      }, cores);
+      }, before?.cores);
     } catch (error) {
-      this.live.delete(live as Live);
+      this.live.delete(place);
       wasi.close();
       throw error;
     }
@@ -358,14 +365,14 @@ export class ReplicaHost implements RequestsHost {
     if (!cores) return;
     let limiter: Limiter | undefined;
     try {
-      return await this.create((l) => limiter = l, cores);
+      return await this.create((l) => limiter = l, { cores, wasi: live.wasi });
     } catch {
       limiter?.dispose(); // whoever needs one makes it, and hears why not
     }
   }
 
   #drop(live: Live): void {
-    this.live.delete(live);
+    this.live.delete(live.place);
     live.wasi.close();
     live.limiter.dispose();
     if (this.#isStopping && this.live.size === 0) {

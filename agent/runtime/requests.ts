@@ -43,6 +43,8 @@ export interface Flight {
 
 /** An instance with what belongs to it alone. */
 export interface Live {
+  /** Its number among those of the replica. */
+  readonly place: number;
   readonly instance: Instance;
   readonly limiter: Limiter;
   readonly wasi: WasiHost;
@@ -56,7 +58,7 @@ export interface RequestsHost {
   readonly outbox: Outbox;
   readonly ledger: Ledger;
   /** Every instance there is. */
-  readonly live: ReadonlySet<Live>;
+  readonly live: { readonly size: number };
   /** Makes an instance; `made` gets its limiter before it can fail. */
   create(made: (limiter: Limiter) => void): Promise<Live>;
   /** Drops an instance for good. */

@@ -41,10 +41,11 @@ export const ALL: Grants = {
   keyvalue: false,
 };
 
-/** Builds a host on a virtual clock that starts at 1000.5 ms. */
+/** Builds a host on a virtual clock that starts at 1000.5 ms; `before` as of `createWasi()`. */
 export function createFixture(
   grants: Partial<Grants> = {},
   override: Partial<WasiContext> = {},
+  before?: WasiHost,
 ): Fixture {
   let nowNs = 1_000_500_000n;
   const sleepers = new Set<{ atNs: bigint; wake: () => void }>();
@@ -91,7 +92,7 @@ export function createFixture(
     },
     trace: ({ call, lacks }) => void traces.push([call, lacks === undefined]),
     ...override,
-  });
+  }, before);
   return {
     wasi,
     output,

@@ -2,8 +2,9 @@
  * The WASI host of one instance: every interface of `wasi:cli/command` and `wasi:http/proxy`,
  * answered within the instance's grants, as wasmtime answers.
  *
- * {@link createWasi} builds all of it anew for each instance. Imports are made when the glue asks
- * for them, so that an instance pays for the interfaces it has and no more.
+ * {@link createWasi} builds all of it anew for each instance, but for the functions that the glue
+ * is given: they have no state, and lead to whichever instance is at work in a place. They are made
+ * when the glue asks for them, so that an instance pays for the interfaces it has and no more.
  *
  * @module
  */
@@ -15,6 +16,7 @@ import { type WasiContext, WasiInstance } from "./context.ts";
 import { createConfig } from "./config.ts";
 import { createFilesystem, Descriptor, DirectoryEntryStream } from "./filesystem.ts";
 import {
+  createHandlerHost,
   createHttp,
   type HttpHost,
   IncomingRequest,
@@ -37,6 +39,7 @@ import {
   membersOf,
   namesIn,
   type Parts,
+  Place,
 } from "./interfaces.ts";
 import { InputStream, IoError, OutputStream, poll, Pollable } from "./io.ts";
 import { Bucket, Cas, createKeyvalue } from "./keyvalue.ts";
@@ -166,8 +169,10 @@ class PartsOnce implements Parts {
   #random: ReturnType<typeof createRandom> | undefined;
   #filesystem: ReturnType<typeof createFilesystem> | undefined;
   #keyvalue: ReturnType<typeof createKeyvalue> | undefined;
+  #http: ReturnType<typeof createHttp> | undefined;
+  #made: Map<unknown, ReturnType<Parts["made"]>> | undefined;
 
-  constructor(readonly host: WasiInstance, readonly http: ReturnType<typeof createHttp>) {}
+  constructor(readonly host: WasiInstance) {}
 
   get cli() {
     return this.#cli ??= createCli(this.host);
@@ -187,6 +192,17 @@ class PartsOnce implements Parts {
 
   get keyvalue() {
     return this.#keyvalue ??= createKeyvalue(this.host);
+  }
+
+  get http() {
+    return this.#http ??= createHttp(this.host);
+  }
+
+  made(make: Parameters<Parts["made"]>[0]) {
+    this.#made ??= new Map();
+    let made = this.#made.get(make);
+    if (!made) this.#made.set(make, made = make(this));
+    return made;
   }
 }
 
@@ -253,18 +269,18 @@ const INTERFACES: Interfaces = {
 const CLASSES = classesOf(INTERFACES);
 const CLASSES_3 = classesOf(INTERFACES_3);
 
-const PARTS = Symbol("parts");
+const PLACE = Symbol("place");
 
 /**
- * The interfaces of one instance: inherited getters, of which each becomes a value of its own when
- * it is first asked for. An instance pays for what it imports.
+ * The interfaces of the instances of a place: inherited getters, of which each becomes a value of
+ * its own when it is first asked for. An instance pays for what it imports.
  */
 class Imports {
   /** Not private: whoever replaces an interface inherits the others. */
-  readonly [PARTS]: Parts;
+  readonly [PLACE]: Place;
 
-  constructor(parts: Parts) {
-    this[PARTS] = parts;
+  constructor(place: Place) {
+    this[PLACE] = place;
   }
 
   static {
@@ -272,7 +288,7 @@ class Imports {
       Object.defineProperty(Imports.prototype, iface, {
         enumerable: iface !== PREVIEW1,
         get(this: Imports) {
-          const value = membersOf(this[PARTS], iface, INTERFACES, CLASSES);
+          const value = membersOf(this[PLACE], iface, INTERFACES, CLASSES);
           Object.defineProperty(this, iface, { value, enumerable: iface !== PREVIEW1 });
           return value;
         },
@@ -283,17 +299,17 @@ class Imports {
 
 /** The host of one instance of the asynchronous ABI, where 0.2 and 0.3 stand side by side. */
 class AbiImports implements AbiHost {
-  readonly #parts: Parts;
+  readonly #place: Place;
   readonly #imports: Record<string, object>;
   readonly #members = new Map<string, Record<string, unknown>>();
 
-  constructor(parts: Parts, imports: Record<string, object>) {
-    this.#parts = parts;
+  constructor(place: Place, imports: Record<string, object>) {
+    this.#place = place;
     this.#imports = imports;
   }
 
   get instance(): WasiInstance {
-    return this.#parts.host;
+    return this.#place.host;
   }
 
   #of(full: string): Record<string, unknown> {
@@ -301,7 +317,7 @@ class AbiImports implements AbiHost {
     if (!version?.startsWith("0.3.")) return this.#imports[iface] as Record<string, unknown>;
     let members = this.#members.get(iface);
     if (!members) {
-      members = membersOf(this.#parts, iface, INTERFACES_3, CLASSES_3);
+      members = membersOf(this.#place, iface, INTERFACES_3, CLASSES_3);
       this.#members.set(iface, members);
     }
     return members;
@@ -327,20 +343,51 @@ class AbiImports implements AbiHost {
   }
 }
 
-/** Builds the WASI host of one instance. */
-export function createWasi(ctx: WasiContext): WasiHost {
-  const host = new WasiInstance(ctx);
-  const http = createHttp(host);
-  const parts = new PartsOnce(host, http);
-  const imports = new Imports(parts) as unknown as Record<string, object>;
-  return {
-    imports,
-    abi: new AbiImports(parts, imports),
-    http: http.host,
-    http3: createHandlerHost3(host),
-    memory: host.memory,
-    close: () => host.close(),
-  };
+class HostOfInstance implements WasiHost {
+  readonly #place: Place;
+  readonly #instance: WasiInstance;
+  readonly imports: Record<string, object>;
+
+  constructor(ctx: WasiContext, before: WasiHost | undefined) {
+    this.#instance = new WasiInstance(ctx);
+    const parts = new PartsOnce(this.#instance);
+    if (before instanceof HostOfInstance) {
+      this.#place = before.#place;
+      this.#place.parts = parts;
+      this.imports = before.imports;
+    } else {
+      this.#place = new Place(parts);
+      this.imports = new Imports(this.#place) as unknown as Record<string, object>;
+    }
+  }
+
+  get abi(): AbiHost {
+    return new AbiImports(this.#place, this.imports);
+  }
+
+  get http(): HttpHost {
+    return createHandlerHost(this.#instance);
+  }
+
+  get http3(): WasiHost["http3"] {
+    return createHandlerHost3(this.#instance);
+  }
+
+  get memory(): HostMemory {
+    return this.#instance.memory;
+  }
+
+  close(): void {
+    this.#instance.close();
+  }
+}
+
+/**
+ * Builds the WASI host of one instance. `before` is that of an instance which is over, and whose
+ * imports lead to the new one from now on.
+ */
+export function createWasi(ctx: WasiContext, before?: WasiHost): WasiHost {
+  return new HostOfInstance(ctx, before);
 }
 
 /** A context that grants nothing, to see what a host has. */
@@ -397,9 +444,9 @@ export function functionNames(): ReadonlySet<string> {
 export function functionNames3(): ReadonlySet<string> {
   const names = new Set<string>();
   const host = new WasiInstance(NO_CONTEXT);
-  const parts = new PartsOnce(host, createHttp(host));
+  const place = new Place(new PartsOnce(host));
   for (const iface in INTERFACES_3.functions) {
-    const members = membersOf(parts, iface, INTERFACES_3, CLASSES_3);
+    const members = membersOf(place, iface, INTERFACES_3, CLASSES_3);
     for (const name of namesIn(iface, members, INTERFACES_3, CLASSES_3)) {
       names.add(`${iface}#${name}`);
     }

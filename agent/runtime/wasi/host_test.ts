@@ -324,3 +324,35 @@ Deno.test("logging gives lines with their level, bounded and without control cha
   denied.get("wasi:logging/logging").log("info", "", "hi");
   assert.equal(denied.notices.length, 1);
 });
+
+Deno.test("createWasi() leads what an instance was given on to the one after it, with nothing of its own", () => {
+  const functions = ({ get }: ReturnType<typeof createFixture>) => ({
+    environment: get("wasi:cli/environment"),
+    random: get("wasi:random/random"),
+    seed: get("wasi:random/insecure-seed"),
+    stdout: get("wasi:cli/stdout"),
+    http: get("wasi:http/types"),
+  });
+  const first = createFixture({ args: ["first"] });
+  const given = functions(first) as any;
+  assert.deepEqual(given.environment.getArguments(), ["first"]);
+  const seed = given.seed.insecureSeed();
+  new given.http.Fields();
+  given.random.getRandomU64();
+  first.wasi.close();
+  const lengthBefore = first.traces.length;
+
+  const second = createFixture({ args: ["second"], random: false }, {
+    random: { bytes: (length) => new Uint8Array(length).fill(9) },
+  }, first.wasi);
+  const again = functions(second) as any;
+  for (const name in again) assert.equal(again[name], given[name], name);
+  assert.deepEqual(given.environment.getArguments(), ["second"]);
+  assert.notDeepEqual(given.seed.insecureSeed(), seed);
+  given.stdout.getStdout().write(new TextEncoder().encode("of the second"));
+  assert.deepEqual([first.output.stdout, second.output.stdout], ["", "of the second"]);
+  assert.equal(new given.http.Fields().host.live("fields"), 1);
+  assert.match(trapOf(() => given.random.getRandomU64()), /random is not granted/);
+  assert.deepEqual([first.notices.length, second.notices.length], [0, 1]);
+  assert.equal(first.traces.length, lengthBefore);
+});

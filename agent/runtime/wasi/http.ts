@@ -206,16 +206,20 @@ export interface HttpHost {
   createResponseOutparam(onResponse: (response: ResponseResult) => void): ResponseOutparam;
 }
 
-/** The functions of `wasi:http`, by interface, and the host's side. */
+/** The functions of `wasi:http`, by interface. */
 export function createHttp(host: WasiInstance) {
   return {
     types: {
       httpErrorCode: (error: IoError): HttpErrorCode | undefined => error.init.http,
     },
     outgoingHandler: createOutgoingHandler(host),
-    host: {
-      createIncomingRequest: (head, body) => new IncomingRequest(host, head, body),
-      createResponseOutparam: (onResponse) => new ResponseOutparam(host, onResponse),
-    } satisfies HttpHost,
+  };
+}
+
+/** The host's side. */
+export function createHandlerHost(host: WasiInstance): HttpHost {
+  return {
+    createIncomingRequest: (head, body) => new IncomingRequest(host, head, body),
+    createResponseOutparam: (onResponse) => new ResponseOutparam(host, onResponse),
   };
 }

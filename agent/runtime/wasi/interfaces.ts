@@ -29,6 +29,17 @@ export interface Parts {
   readonly random: ReturnType<typeof createRandom>;
   readonly filesystem: ReturnType<typeof createFilesystem>;
   readonly keyvalue: ReturnType<typeof createKeyvalue>;
+  /** What `make` makes of these parts, once. */
+  made(make: (parts: Parts) => Functions): Functions;
+}
+
+/** The parts of the instance at work, of several that have the same interfaces one after the other. */
+export class Place {
+  constructor(public parts: Parts) {}
+
+  get host(): WasiInstance {
+    return this.parts.host;
+  }
 }
 
 /** A generation of WASI, by interface without version. */
@@ -62,21 +73,27 @@ export function classesOf({ resources }: Interfaces): Readonly<Record<string, ob
   );
 }
 
-/** Makes the members of an interface for one instance; `classes` as of {@link classesOf}. */
+/**
+ * Makes the members of an interface for the instances of a place; `classes` as of {@link classesOf}.
+ *
+ * They have no state: whatever they find of an instance they find by the parts that are there when
+ * they are called.
+ */
 export function membersOf(
-  parts: Parts,
+  place: Place,
   iface: string,
   { functions, constructible }: Interfaces,
   classes: Readonly<Record<string, object>>,
 ): Record<string, unknown> {
   // Inherits nothing: a guest may import any name.
   const members: Record<string, unknown> = Object.create(null);
-  Object.assign(members, bindFunctions(parts.host, iface, functions[iface]!(parts)));
+  const make = functions[iface]!;
+  Object.assign(members, bindFunctions(place, iface, () => place.parts.made(make)));
   Object.assign(members, classes[iface]);
   const made = constructible[iface];
   for (const name in made) {
     const [resource, type, ...statics] = made[name]!;
-    members[name] = bindResource(parts.host, iface, resource, type, statics);
+    members[name] = bindResource(place, iface, resource, type, statics);
   }
   return members;
 }

@@ -127,6 +127,11 @@ export function guardResource(
   }
 }
 
+/** The instance at work, where several are bound to the same functions one after the other. */
+export interface AtWork {
+  readonly host: WasiInstance;
+}
+
 /** A class and its static functions that a guest reaches; they get the instance first. */
 interface Constructible {
   new (host: WasiInstance, ...args: never[]): object;
@@ -135,13 +140,13 @@ interface Constructible {
 }
 
 /**
- * A resource class as one instance sees it, where a guest can construct it or call its static
- * functions; every other class is given to the glue as it is.
+ * A resource class as the instance at work sees it, where a guest can construct it or call its
+ * static functions; every other class is given to the glue as it is.
  *
  * The prototype is shared: whoever replaces a method on it does so for every instance.
  */
 export function bindResource(
-  host: WasiInstance,
+  atWork: AtWork,
   iface: string,
   resource: string,
   type: Constructible,
@@ -151,6 +156,7 @@ export function bindResource(
   // What has a default is the host's to give: a guest says itself what it calls a function with.
   const count = type.length - 1;
   const bound = function (...args: unknown[]) {
+    const { host } = atWork;
     return answer(
       host,
       `${iface}#[constructor]${resource}`,
@@ -162,10 +168,11 @@ export function bindResource(
   Object.setPrototypeOf(bound, null); // as of `Resource`
   const members = type as unknown as Record<string, Call>;
   for (const name of statics) {
-    let call: string | undefined; // named when it is called: instances are made for each request
+    let call: string | undefined; // named when it is called: most never are
     Object.defineProperty(bound, name, {
       configurable: true, // what may wait is replaced
       value: (...args: unknown[]) => {
+        const { host } = atWork;
         call ??= `${iface}#[static]${resource}.${kebab(name)}`;
         return answer(host, call, () => members[name]!(host, ...args), args);
       },
@@ -174,18 +181,19 @@ export function bindResource(
   return bound;
 }
 
-/** The functions of an interface, guarded. */
+/** The functions of an interface, guarded; `functions` gives those of the instance at work. */
 export function bindFunctions(
-  host: WasiInstance,
+  atWork: AtWork,
   iface: string,
-  functions: Record<string, AnyFunction>,
+  functions: () => Record<string, AnyFunction>,
 ): Record<string, Call> {
   const bound: Record<string, Call> = {};
-  for (const name in functions) {
-    const act = functions[name]!;
+  for (const name in functions()) {
     let call: string | undefined;
-    bound[name] = (...args) =>
-      answer(host, call ??= `${iface}#${kebab(name)}`, () => act(...args), args);
+    bound[name] = (...args) => {
+      const act = functions()[name]!;
+      return answer(atWork.host, call ??= `${iface}#${kebab(name)}`, () => act(...args), args);
+    };
   }
   return bound;
 }
