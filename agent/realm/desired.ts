@@ -49,6 +49,8 @@ export interface DesiredReplica {
   readonly spec: ComponentSpec;
   /** See {@link proxiedPortOf}. */
   readonly proxiedPort?: number;
+  /** What it takes the place of has to be gone before it starts. */
+  readonly stopsFirst?: boolean;
 }
 
 /** Whether requests reach it by the proxy. */
@@ -142,6 +144,25 @@ export function revisionOf(
   digest: string,
   restarts: number,
   proxiedPort?: number,
+): string {
+  let known = revisions.get(spec);
+  if (known === undefined) revisions.set(spec, known = new Map());
+  const key = `${digest} ${restarts} ${proxiedPort}`;
+  let revision = known.get(key);
+  if (revision === undefined) {
+    known.set(key, revision = computeRevision(spec, digest, restarts, proxiedPort));
+  }
+  return revision;
+}
+
+/** Asked for again and again, for every node: see {@link revisionOf}. */
+const revisions = new WeakMap<ComponentSpec, Map<string, string>>();
+
+function computeRevision(
+  spec: ComponentSpec,
+  digest: string,
+  restarts: number,
+  proxiedPort: number | undefined,
 ): string {
   return sha256HexSync(encodeCanonical({
     digest,

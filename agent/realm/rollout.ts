@@ -1,0 +1,388 @@
+/**
+ * Rollouts: how the replicas of a component go from one release to the next, over many nodes, with
+ * nobody who leads. Pure: what a node knows goes in, what it may do now comes out.
+ *
+ * *How nodes agree who goes next.* The replicas of a component are slots. Every node puts them into
+ * the same order: nodes by rendezvous rank, the slots of a node by index. A slot is *settled* once it
+ * runs the release that is wanted, is ready, and nothing of what it ran before is left. Each node
+ * says in its health record how many of its slots are settled. The slots that are not make a queue,
+ * and only its first `max_surge` may be in progress. Nobody has to be asked:
+ *
+ * - Within one release a slot that is settled holds nothing of the budget ever again, so what is
+ *   known of others can only be too low. Who counts too few settled slots before its own waits too
+ *   long; it never starts too early.
+ * - Take those that are in progress at one moment, by whatever each of them knew. The last of them
+ *   in the order counted all before it as not settled, which they are, and found less than
+ *   `max_surge`. So there are no more than that.
+ * - Nobody begins before every live node that has slots says that it goes by the same version and
+ *   revision. What one of them still has in progress from before is in its report, and counts
+ *   until it is over; nobody who has said so begins anything of before.
+ *
+ * Reports count for the manifest version and the revision that they name, which never come back
+ * once they were left: an old report cannot be taken for one of now.
+ *
+ * A slot whose replica ended or is unhealthy has nothing to lose: it goes to the wanted release at
+ * once, in place; so does one in which a release that is not wanted any more is being started.
+ *
+ * *Two budgets.* With `max_surge` above 0 a slot starts the new release beside the old one, which
+ * serves until the new one is ready: nothing is ever taken away. With `max_surge = 0`, and for
+ * components of which two must not run at once (a volume, no requests to hand over), the old one
+ * stops first, `max_unavailable` slots at a time, and only while no more are missing already. Slots
+ * that a node is to give away are in the queue then, too.
+ *
+ * *Replicas that move.* A node that is to give slots away (drain, a node that came back) keeps them
+ * until as many elsewhere are ready. What is missing is started at once as long as there are fewer
+ * slots than replicas, beyond that out of the same budget. So a connected group that agrees on who
+ * is live, and whose nodes have heard of one another, never has more than `replicas + max_surge`,
+ * and a stampede of nodes that return goes one by one.
+ *
+ * *Failure.* A node that cannot get a slot of a new release ready gives a verdict ({@link Failure}).
+ * Verdicts are only ever added and go from node to node, so all come to the same set, in whatever
+ * order they hear of them. A component whose release failed goes on with the newest release before
+ * it that has not ({@link effectiveRelease}), in the same way, slot by slot. Of that one no verdict
+ * is given: it pauses where it is. So every rollout ends in the release that is wanted or in the
+ * last healthy one.
+ *
+ * @module
+ */
+import { revisionOf } from "./desired.ts";
+import { type ComponentSpec, type Manifest } from "./manifest.ts";
+import { pinsItsNode, rank } from "./placement.ts";
+import type { Release } from "./plan.ts";
+
+/** How many slots may be in progress, and how. */
+export interface Budget {
+  /** Whether the new one starts while the old one serves; else the old one stops first. */
+  readonly isBeside: boolean;
+  /** Slots in progress at once, at least 1. */
+  readonly slots: number;
+}
+
+/** What a node says of the slots of one component. */
+export interface SlotReport {
+  /** The revision that it wants to run: see `revisionOf`. Empty for another manifest version. */
+  readonly revision: string;
+  /** Slots with anything in them, those that it is about to give away too. */
+  readonly slots: number;
+  /** Slots with a replica that is ready, whatever its revision. */
+  readonly ready: number;
+  /** See the module. */
+  readonly settled: number;
+  /** Slots in which something of before is left beside the newest. */
+  readonly doubled: number;
+  /** Whether it knows that all slots of the release were settled once. */
+  readonly isComplete: boolean;
+}
+
+/** A live node, as it is known to the one that decides. */
+export interface Member {
+  readonly node: string;
+  /** Slots that placement gives it; 0 for one that has none, or none any more. */
+  readonly wanted: number;
+  /** The revision that they should run there. */
+  readonly revision: string;
+  /** `undefined` while nothing was heard of it; of another manifest version nothing is settled. */
+  readonly report: SlotReport | undefined;
+}
+
+/** What there is in one slot of the node that decides. */
+export interface OwnSlot {
+  readonly index: number;
+  /** Of the newest instance in it. */
+  readonly revision: string;
+  /** Whether that one is ready, and whether any in the slot is. */
+  readonly isReady: boolean;
+  readonly isServed: boolean;
+  /** Whether nothing of an instance before that is left. */
+  readonly isAlone: boolean;
+  /** It ended and waits for its next start, or is unhealthy. */
+  readonly isBroken: boolean;
+}
+
+/** What one node decides about, for one component. */
+export interface SlotQuestion {
+  readonly component: string;
+  readonly self: string;
+  /** Live nodes, this one among them, in any order. */
+  readonly members: readonly Member[];
+  readonly own: readonly OwnSlot[];
+  readonly budget: Budget;
+  /**
+   * Whether the wanted release may be started wherever a slot is empty: it was complete once, or
+   * there is none before it.
+   */
+  readonly isProven: boolean;
+}
+
+/**
+ * What a slot is to have now: the wanted release, what serves in it (else what there is), or, where
+ * it is empty, the release before. Slots that are not named have nothing, or lose it.
+ */
+export interface SlotChoice {
+  readonly index: number;
+  readonly run: "goal" | "kept" | "base";
+}
+
+/** The budget of a component by the routes that it has. */
+export function budgetOf(component: string, manifest: Manifest): Budget {
+  const routes = manifest.routes.filter((route) => route.component === component);
+  const least = (values: readonly (number | undefined)[]) => {
+    const given = values.filter((value) => value !== undefined);
+    return given.length === 0 ? undefined : Math.min(...given);
+  };
+  const surge = least(routes.map(({ maxSurge }) => maxSurge)) ?? 1;
+  const unavailable = Math.max(1, least(routes.map(({ maxUnavailable }) => maxUnavailable)) ?? 1);
+  const spec = manifest.components.get(component)!;
+  const isBeside = surge > 0 && canRunTwice(spec, routes.length > 0);
+  return { isBeside, slots: isBeside ? surge : unavailable };
+}
+
+/**
+ * Whether the next instance may run beside the one before: one that takes requests is handed over,
+ * and nobody else writes to its volume.
+ */
+function canRunTwice(spec: ComponentSpec, isRouted: boolean): boolean {
+  const takesRequests = spec.world === "wasi:http/proxy" || isRouted;
+  return takesRequests && !pinsItsNode(spec);
+}
+
+/** What each slot of this node is to have now; sorted by index. See the module. */
+export function chooseSlots(question: SlotQuestion): SlotChoice[] {
+  const { own, budget, isProven } = question;
+  const group = new Group(question);
+  const there = new Map(own.map((slot) => [slot.index, slot]));
+  const { wanted, revision } = group.self;
+  const choices: SlotChoice[] = [];
+  let { missingBefore: missing, unsettledBefore: queued } = group;
+  /** Own slots from one on that hold some of the budget already. */
+  const heldFrom = (from: number) =>
+    own.filter(({ index, isAlone, isServed }) =>
+      index >= from && (budget.isBeside ? !isAlone : !isServed)
+    ).length;
+  const isWithin = (taken: number) => group.isAgreed && taken < budget.slots;
+  const heldBeside = (index: number) => group.heldAside + heldFrom(index + 1);
+  /** Whether there is some of the budget for the next slot in the queue, or is held by this one. */
+  const isNext = (index: number) => isWithin(queued++ + heldBeside(index));
+  const isHeld = (index: number) => isWithin(queued + heldBeside(index) - 1);
+  for (let index = 0; index < wanted; index++) {
+    const slot = there.get(index);
+    if (slot !== undefined && isSettled(slot, revision)) {
+      choices.push({ index, run: "goal" });
+      continue;
+    }
+    if (slot === undefined) {
+      const isRoom = group.slots + missing++ < group.wanted;
+      // Where the old one stops first, all that is empty is held already, this slot too.
+      const isFirst = budget.isBeside ? isNext(index) : isHeld(index);
+      if (isRoom) choices.push({ index, run: isProven || isFirst ? "goal" : "base" });
+      else if (isFirst && budget.isBeside) choices.push({ index, run: "goal" });
+      continue;
+    }
+    const mayGo = isNext(index);
+    if (slot.revision === revision || slot.isBroken || !slot.isAlone && !slot.isReady) {
+      choices.push({ index, run: "goal" });
+    } else choices.push({ index, run: mayGo ? "goal" : "kept" });
+  }
+  const surplus = own.filter(({ index }) => index >= wanted).sort((a, b) => a.index - b.index);
+  const kept = budget.isBeside
+    ? surplus.filter(({ isServed }) => isServed).slice(0, group.owed)
+    : surplus.filter(({ index, isServed }) => !isNext(index) && isServed);
+  return [...choices, ...kept.map(({ index }) => ({ index, run: "kept" as const }))];
+}
+
+/** Whether every slot of a component was settled at once, as far as this node knows. */
+export function isComplete(members: readonly Member[]): boolean {
+  const saysSo = ({ revision, report }: Member) =>
+    report?.revision === revision && report.isComplete;
+  const isSettled = (member: Member) => settledOf(member) >= member.wanted;
+  const isSomewhere = members.some(({ wanted }) => wanted > 0);
+  return members.some(saysSo) || isSomewhere && members.every(isSettled);
+}
+
+/** What this node says of its slots. */
+export function reportOf(
+  { wanted, revision }: Pick<Member, "wanted" | "revision">,
+  own: readonly OwnSlot[],
+  isComplete: boolean,
+): SlotReport {
+  return {
+    revision,
+    slots: own.length,
+    ready: own.filter(({ isServed }) => isServed).length,
+    settled: own.filter((slot) => slot.index < wanted && isSettled(slot, revision)).length,
+    doubled: own.filter(({ isAlone }) => !isAlone).length,
+    isComplete,
+  };
+}
+
+function isSettled(slot: OwnSlot, revision: string): boolean {
+  return slot.revision === revision && slot.isReady && slot.isAlone;
+}
+
+function settledOf({ wanted, revision, report }: Member): number {
+  return report?.revision === revision ? Math.min(wanted, report.settled) : 0;
+}
+
+/** Of a node that has said nothing yet the worst is taken: it has all its slots, none is settled. */
+function slotsOf({ wanted, report }: Member): number {
+  return report?.slots ?? wanted;
+}
+
+/** The sums over the nodes of a group, as one of them sees it. */
+class Group {
+  readonly self: Member;
+  readonly wanted: number;
+  readonly slots: number;
+  /** Whether every other node that has slots goes by the same revision. */
+  readonly isAgreed: boolean;
+  /**
+   * Slots of nodes before this one in the order that are in the queue. Where the old one stops first
+   * these are all that run and are not to stay; what is empty is no matter of order then.
+   */
+  readonly unsettledBefore: number;
+  /** Slots before that are empty. */
+  readonly missingBefore: number;
+  /**
+   * What is taken of the budget beside what is before this node in the order: by slots after it in
+   * which two run, and those that there are beyond what is wanted; or, where the old one stops
+   * first, by those after it that are not ready, and those that are empty.
+   */
+  readonly heldAside: number;
+  /** Slots that this node keeps for others until theirs are ready. */
+  readonly owed: number;
+
+  constructor({ component, self, members, own, budget }: SlotQuestion) {
+    const byName = new Map(members.map((member) => [member.node, member]));
+    const here = byName.get(self) ?? { node: self, wanted: 0, revision: "" };
+    this.self = { ...here, report: reportOf(here, own, false) };
+    byName.set(self, this.self);
+    const ordered = rank(component, byName.keys()).map((node) => byName.get(node)!);
+    const place = ordered.indexOf(this.self);
+    const before = ordered.slice(0, place);
+    const sum = (of: readonly Member[], value: (member: Member) => number) =>
+      of.reduce((total, member) => total + value(member), 0);
+    this.wanted = sum(ordered, ({ wanted }) => wanted);
+    this.slots = sum(ordered, slotsOf);
+    this.isAgreed = ordered.every(({ wanted, revision, report }) =>
+      report === undefined
+        ? wanted === 0
+        : wanted + report.slots === 0 || report.revision === revision
+    );
+    const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
+    this.unsettledBefore = sum(before, (member) => {
+      const { wanted, report } = member;
+      const settled = settledOf(member);
+      if (!budget.isBeside) return slotsOf(member) - Math.min(slotsOf(member), settled);
+      return wanted - settled + Math.min(surplusOf(member), report?.doubled ?? 0);
+    });
+    this.missingBefore = sum(before, (member) => Math.max(0, member.wanted - slotsOf(member)));
+    const after = ordered.slice(place + 1);
+    this.heldAside = budget.isBeside
+      ? sum(after, ({ report }) => report?.doubled ?? 0) + Math.max(0, this.slots - this.wanted)
+      : sum(after, (member) => slotsOf(member) - Math.min(slotsOf(member), readyOf(member))) +
+        Math.max(0, this.wanted - this.slots);
+    const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
+    this.owed = Math.max(0, unready - sum(before, surplusOf));
+  }
+}
+
+function readyOf({ report }: Member): number {
+  return report?.ready ?? 0;
+}
+
+/** That a release of a component could not be made ready. */
+export interface Failure {
+  readonly component: string;
+  /** Of the manifest with which it came. */
+  readonly version: number;
+  /** See {@link releaseOf}. */
+  readonly release: string;
+  /** Name of the node that found it. */
+  readonly node: string;
+  /** Probe, status, body and the last lines of the log, for people. */
+  readonly evidence: string;
+}
+
+/** Names what runs of a component, whatever it was restarted for. */
+export function releaseOf(component: string, { manifest, digests }: Release): string | undefined {
+  const spec = manifest.components.get(component);
+  const digest = digests.get(component);
+  if (spec === undefined || digest === undefined) return undefined;
+  return revisionOf(spec, digest, 0);
+}
+
+/** A manifest that came into force, with its version. */
+export interface VersionedRelease extends Release {
+  readonly version: number;
+}
+
+/** Which release of a component a realm goes by. */
+export interface Goal {
+  readonly component: string;
+  /** The version that it is of: below the one in force when that one's failed. */
+  readonly version: number;
+  readonly release: string;
+  readonly failure: Failure | undefined;
+}
+
+/**
+ * The manifest in force with components whose release failed as they were in the newest version
+ * before in which they had another release that did not fail. Where there is none they stay.
+ *
+ * `before` are the manifests that were in force before, newest first; it is asked for no more than
+ * is needed.
+ */
+export function effectiveRelease(
+  inForce: VersionedRelease,
+  before: Iterable<VersionedRelease>,
+  failures: readonly Failure[],
+): { readonly release: Release; readonly goals: ReadonlyMap<string, Goal> } {
+  const { manifest, digests, version } = inForce;
+  const components = new Map(manifest.components);
+  const effective = new Map(digests);
+  const goals = new Map<string, Goal>();
+  for (const component of manifest.components.keys()) {
+    const release = releaseOf(component, inForce);
+    if (release === undefined) continue;
+    const failure = failureOf(component, version, release, failures);
+    const last = failure && lastBefore(component, release, before, failures);
+    if (last !== undefined) {
+      components.set(component, last.of.manifest.components.get(component)!);
+      effective.set(component, last.of.digests.get(component)!);
+    }
+    goals.set(component, {
+      component,
+      version: last?.of.version ?? version,
+      release: last?.release ?? release,
+      failure,
+    });
+  }
+  return { release: { manifest: { ...manifest, components }, digests: effective }, goals };
+}
+
+/** The newest release of a component before that is another one and did not fail. */
+export function lastBefore(
+  component: string,
+  release: string,
+  before: Iterable<VersionedRelease>,
+  failures: readonly Failure[],
+): { readonly of: VersionedRelease; readonly release: string } | undefined {
+  for (const of of before) {
+    const there = releaseOf(component, of);
+    if (there === undefined) return undefined; // a name that was given anew
+    if (there === release || failureOf(component, of.version, there, failures)) continue;
+    return { of, release: there };
+  }
+  return undefined;
+}
+
+function failureOf(
+  component: string,
+  version: number,
+  release: string,
+  failures: readonly Failure[],
+): Failure | undefined {
+  return failures.find((failure) =>
+    failure.component === component && failure.version === version && failure.release === release
+  );
+}
