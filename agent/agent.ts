@@ -120,6 +120,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       blobs,
       clock,
       peers,
+      records: () => realm.records(),
+      changed: () => realm.healthChanged(),
+      notice,
       ended: ({ component, index, startedAtMs, restarts, usage }) =>
         metrics.record({ component, replica: index, instance: startedAtMs, restarts, usage }),
     });

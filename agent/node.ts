@@ -28,10 +28,13 @@ import { policyPath, readPolicy } from "./policy_file.ts";
 import type { NodePeers } from "./peer_services.ts";
 import type { RealmState } from "./realm_state.ts";
 import type { Given } from "./reported_replicas.ts";
+import { Rollouts } from "./rollouts.ts";
 import { createServices } from "./services.ts";
-import { type DesiredReplica, desiredReplicas, proxiedPortOf } from "./realm/desired.ts";
+import { type DesiredReplica, proxiedPortOf } from "./realm/desired.ts";
 import type { Manifest } from "./realm/manifest.ts";
 import { requireSupported } from "./realm/manifest_features.ts";
+import type { NodeAnswer } from "./realm/node_rollout.ts";
+import type { HealthRecord, OwnHealth } from "./realm/peering/health_record.ts";
 import { place, type Placement } from "./realm/placement.ts";
 import { allowsMount, checkPolicy, type Policy, portViolations } from "./realm/policy.ts";
 import { compileRoutes, matchRoute, type RouteTable } from "./realm/routing.ts";
@@ -52,6 +55,12 @@ export interface NodeInit {
   readonly clock: Clock;
   /** The other nodes; without them nobody is asked for anything. */
   readonly peers?: NodePeers;
+  /** The newest records of other approved nodes, by the name that the realm gives them. */
+  readonly records?: () => ReadonlyMap<string, HealthRecord>;
+  /** What {@link Node.health} says is another. */
+  readonly changed?: () => void;
+  /** A line for who watches the agent. */
+  readonly notice?: (text: string) => void;
   readonly ended: SupervisorInit["ended"];
 }
 
@@ -73,6 +82,8 @@ export interface Refused {
 
 const MIB = 1024 * 1024;
 const REFUSED_KEPT = 20;
+/** Lines of its log that a failed rollout shows. */
+const LINES_SHOWN = 10;
 
 /** See the module. */
 export class Node {
@@ -81,8 +92,13 @@ export class Node {
   readonly #keyValues: KeyValues;
   readonly #logs = new Map<string, LogRing>();
   readonly #upstreams = new Map<string, Upstream>();
+  /** Those that others took the place of, while they have requests in flight. */
+  readonly #former = new Map<string, readonly Upstream[]>();
+  readonly #rollouts: Rollouts;
+  #answer: NodeAnswer | undefined;
+  #isFollowing = false;
+  #isClosed = false;
   #routes: RouteTable = compileRoutes({ routes: [] });
-  #desired: readonly DesiredReplica[] = [];
   #refused: readonly Refused[] = [];
   #takingOver: Promise<void> = Promise.resolve();
   /** The last placement, and what it was made of. */
@@ -98,9 +114,19 @@ export class Node {
       clock: init.clock,
       start: (replica, io, signal) => this.#start(replica, io, signal),
       openLog: (component, index) => this.#openLog(component, index),
-      serve: (component, replicas) =>
-        this.#upstreams.get(component)?.setReplicas(replicas) ?? Promise.resolve(),
+      serve: (component, replicas) => this.#serve(component, replicas),
       ended: init.ended,
+      changed: () => this.#followSoon(),
+    });
+    this.#rollouts = new Rollouts({
+      state: init.state,
+      records: () => init.records?.() ?? new Map(),
+      lastLines: ({ component, index }) =>
+        this.log(component).lines({ tail: LINES_SHOWN, replica: index }).map(({ text }) => text),
+      failed: ({ component, version, node, evidence }) =>
+        init.notice?.(
+          `Rollout of ${component} in version ${version} failed on ${node}: ${evidence}`,
+        ),
     });
   }
 
@@ -133,7 +159,7 @@ export class Node {
 
   /** How many replicas of a component are wanted here. */
   wanted(component: string): number {
-    return this.#desired.filter((r) => r.component === component).length;
+    return this.#answer?.placement.replicas.get(component)?.get(this.name) ?? 0;
   }
 
   /** How many replicas of each component are wanted on each node that lives. */
@@ -151,12 +177,34 @@ export class Node {
 
   /** What another node, by the text of its key, is to run of a component. */
   given(component: string, peer: string): Given | undefined {
-    const { inForce, view } = this.init.state;
-    const digest = inForce?.signature.digests.get(component);
-    const name = view?.nodes.get(peer)?.name;
-    if (digest === undefined || name === undefined) return undefined;
+    const digests = this.#answer?.rollouts.get(component)?.digests;
+    const name = this.init.state.view?.nodes.get(peer)?.name;
+    if (digests === undefined || name === undefined) return undefined;
     const replicas = this.placed().get(component)?.get(name);
-    return replicas === undefined ? undefined : { replicas, digest };
+    return replicas === undefined ? undefined : { replicas, digests };
+  }
+
+  /** How far each component is, as this node knows it. */
+  get rollouts(): NodeAnswer["rollouts"] {
+    return this.#answer?.rollouts ?? new Map();
+  }
+
+  /** Replicas that have no place, and why. */
+  get unplaced(): Placement["unplaced"] {
+    return this.#answer?.placement.unplaced ?? [];
+  }
+
+  /** What this node says of what it runs. */
+  health(): Pick<OwnHealth, "replicas" | "failures"> {
+    const replicas = [...this.#answer?.report ?? []].map(([component, report]) => {
+      const { ready, ...said } = report;
+      const wanted = this.wanted(component);
+      const digest = this.#answer!.release.digests.get(component)!;
+      const there = this.supervisor.slots().find(({ replica }) => replica.component === component);
+      const running = there?.served?.digest ?? there?.replica.digest ?? digest;
+      return { component, digest: running, wanted, running: ready, ...said };
+    });
+    return { replicas, failures: this.#rollouts.failures };
   }
 
   /** The log of a component, begun when first asked for. */
@@ -167,6 +215,7 @@ export class Node {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.supervisor.close();
     this.#keyValues.close();
     for (const ring of this.#logs.values()) ring.close();
@@ -235,16 +284,49 @@ export class Node {
     return view.nodes.has(key) ? others().live : [];
   }
 
-  /** Runs and routes what the realm's state says. */
+  /** Follows once what happens now is over. */
+  #followSoon(): void {
+    if (this.#isFollowing) return;
+    this.#isFollowing = true;
+    Promise.resolve().then(() => {
+      this.#isFollowing = false;
+      if (!this.#isClosed) this.follow();
+    }).catch(console.error);
+  }
+
+  /** Replicas of a component that take its requests; resolves when the others have ended theirs. */
+  async #serve(component: string, replicas: readonly Replica[]): Promise<void> {
+    const former = (this.#former.get(component) ?? [])
+      .filter(({ load }) => load.inFlight + load.waiting > 0);
+    if (former.length > 0) this.#former.set(component, former);
+    else this.#former.delete(component);
+    const upstream = this.#upstreams.get(component);
+    const all = upstream === undefined ? former : [upstream, ...former];
+    await Promise.all(all.map((each) => each.setReplicas(replicas)));
+  }
+
+  #retire(component: string, upstream: Upstream | undefined): void {
+    if (upstream === undefined) return;
+    this.#former.set(component, [...this.#former.get(component) ?? [], upstream]);
+  }
+
+  /** Runs and routes what the realm's state says, as far as rollouts are. */
   follow(): void {
     const { state } = this.init;
     const { inForce, overrides } = state;
     if (!inForce) {
-      this.#desired = [];
+      this.#answer = undefined;
       this.#routes = compileRoutes({ routes: [] });
       return this.supervisor.set([]);
     }
-    const { manifest, signature } = inForce;
+    const answer = this.#answer = this.#rollouts.plan(inForce, {
+      node: this.name,
+      live: [...this.#live(inForce.manifest)],
+      overrides,
+      own: this.supervisor.slots(),
+      troubles: this.supervisor.troubles(),
+    });
+    const { manifest } = answer.release;
     for (const [name, spec] of manifest.components) {
       const there = this.#upstreams.get(name);
       if (spec.world !== "wasi:http/proxy" && !proxiedPortOf(name, manifest)) continue;
@@ -261,24 +343,31 @@ export class Node {
         ...(elsewhere ? { elsewhere } : {}),
       };
       const replicas = there?.expectsFirst ? undefined : there?.replicas;
+      this.#retire(name, there);
       this.#upstreams.set(name, new Upstream(options, replicas));
     }
-    for (const name of this.#upstreams.keys()) {
-      if (!manifest.components.has(name)) this.#upstreams.delete(name);
+    for (const [name, upstream] of this.#upstreams) {
+      if (manifest.components.has(name)) continue;
+      this.#retire(name, upstream);
+      this.#upstreams.delete(name);
     }
     this.#routes = compileRoutes(manifest);
-    this.#desired = desiredReplicas({
-      manifest,
-      digests: signature.digests,
-      node: this.name,
-      live: this.#live(manifest),
-      overrides,
-    });
-    const wanted = new Set(this.#desired.map(({ component }) => component));
+    const wanted = new Set(answer.desired.map(({ component }) => component));
     for (const [name, upstream] of this.#upstreams) {
       if (upstream.expectsFirst && !wanted.has(name)) upstream.setReplicas([]); // none will come
     }
-    this.supervisor.set(this.#desired, { mayStart: this.mayStart });
+    this.supervisor.set(answer.desired, { mayStart: this.mayStart });
+    this.#tellOfChange();
+  }
+
+  #said = "";
+
+  /** Others wait for what this node says of its slots. */
+  #tellOfChange(): void {
+    const said = JSON.stringify(this.health());
+    if (said === this.#said) return;
+    this.#said = said;
+    this.init.changed?.();
   }
 
   async #start(

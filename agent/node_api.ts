@@ -17,6 +17,7 @@ import type {
   PeerAnswer,
   PeerStatus,
   PlanAnswer,
+  Rollout,
   SignedManifest,
   Status,
 } from "./control/api.ts";
@@ -33,6 +34,7 @@ import { desiredReplicas } from "./realm/desired.ts";
 import { decodeManifest, formatTarget, type Manifest, parseManifest } from "./realm/manifest.ts";
 import { parseManifestSignature } from "./realm/manifest_signature.ts";
 import { planChanges } from "./realm/plan.ts";
+import type { RolloutStatus } from "./realm/node_rollout.ts";
 import { checkPolicy } from "./realm/policy.ts";
 import type { RealmMember } from "./realm_member.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
@@ -214,6 +216,9 @@ export class NodeApi implements ControlApi {
         digest: inForce!.signature.digests.get(name)!,
         replicas: node.wanted(name),
         placed: [...placed.get(name) ?? []].sort().map(([node, replicas]) => ({ node, replicas })),
+        rollout: rolloutStatus(node.rollouts.get(name)),
+        unplaced: node.unplaced.filter(({ component }) => component === name)
+          .map(({ replicas, why }) => ({ replicas, why })),
         scaledTo:
           overrides.scales.find((s) => s.component === name && (s.node ?? node.name) === node.name)
             ?.replicas ?? null,
@@ -335,6 +340,20 @@ export class NodeApi implements ControlApi {
       { hint: "Run realm status" },
     );
   }
+}
+
+function rolloutStatus(rollout: RolloutStatus | undefined): Rollout | null {
+  if (rollout === undefined) return null;
+  const { version, wanted, settled, waitsFor, failure } = rollout;
+  const isDone = settled >= wanted;
+  const state = failure === undefined
+    ? isDone ? "complete" as const : "rolling" as const
+    : isDone
+    ? "returned" as const
+    : "returning" as const;
+  const why = failure &&
+    { version: failure.version, node: failure.node, evidence: failure.evidence };
+  return { state, version, wanted, settled, waitsFor, failure: why ?? null };
 }
 
 /** Digests for a plan that nobody signed: what the manifest pins, else what runs. */

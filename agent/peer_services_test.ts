@@ -21,7 +21,7 @@ class Known {
 
   isApproved = (peer: string) => this.approved.has(peer);
   isLive = (peer: string) => this.live.has(peer);
-  given = () => ({ replicas: 2, digest: "d" });
+  given = () => ({ replicas: 2, digests: ["d"] });
   healthOf = (peer: string) => ({ record: { replicas: this.replicas.get(peer) ?? [] } }) as never;
 }
 

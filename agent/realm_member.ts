@@ -20,7 +20,7 @@ import { headsDigest } from "./kernel/sync/session.ts";
 import { signerOf } from "./kernel/verify.ts";
 import type { NodeSample } from "./observe/node_sampler.ts";
 import type { ControlEvent } from "./realm/control_event.ts";
-import type { OwnHealth } from "./realm/peering/health_record.ts";
+import type { HealthRecord, OwnHealth } from "./realm/peering/health_record.ts";
 import { SILENT_MS } from "./realm/peering/health_board.ts";
 import { type RealmAlarm, viewDigest } from "./realm/realm_view.ts";
 import { RealmPeer } from "./realm_peer.ts";
@@ -287,6 +287,23 @@ export class RealmMember {
     this.peer.touched();
   }
 
+  /** What this node says of itself changed. */
+  healthChanged(): void {
+    this.peer.core.tellSoon();
+    this.peer.touched();
+  }
+
+  /** The newest records of other approved nodes, by their names. */
+  records(): ReadonlyMap<string, HealthRecord> {
+    const { view } = this.#init.state;
+    return new Map(
+      [...view?.nodes ?? []].flatMap(([key, { name }]) => {
+        const record = key === this.key ? undefined : this.peer.core.healthOf(key)?.record;
+        return record === undefined ? [] : [[name, record] as const];
+      }),
+    );
+  }
+
   /** What is known of the other nodes, for placement. */
   others(): Others {
     const { core } = this.peer;
@@ -478,22 +495,12 @@ export class RealmMember {
     const node = this.#init.node();
     const sample = this.#init.sample();
     const { inForce } = this.#init.state;
-    const running = new Map<string, number>();
-    for (const { component, state } of node.supervisor.replicas()) {
-      if (state === "running") running.set(component, (running.get(component) ?? 0) + 1);
-    }
-    const components = [...inForce?.manifest.components.keys() ?? []];
     return {
       version: inForce?.signature.version ?? 0,
       cpuPermille: Math.round(sample.cpuPercent * 10),
       memoryBytes: sample.agentMemoryBytes,
       addresses: [...this.addresses],
-      replicas: components.map((component) => ({
-        component,
-        digest: inForce!.signature.digests.get(component)!,
-        wanted: node.wanted(component),
-        running: running.get(component) ?? 0,
-      })).filter(({ wanted, running }) => wanted > 0 || running > 0),
+      ...node.health(),
       latencyMs: (peer) =>
         this.#network?.connections().find((each) => each.peer === peer)?.latencyMs,
     };

@@ -52,6 +52,7 @@ function member(
         memoryBytes: 0,
         addresses: [],
         replicas: [],
+        failures: [],
         latencyMs: () => undefined,
       }),
     },

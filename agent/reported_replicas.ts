@@ -5,7 +5,7 @@
  * requests of clients. So it is believed for components only that the placement gives it, and for
  * no more replicas. Since nodes learn of changes one after the other, there is a second choice, for
  * as long as no node that was given a component runs it as the manifest in force wants: a node that
- * runs it with other bytes (those of the manifest before), or that was given it a moment ago.
+ * runs it with other bytes than the rollout of the component has, or that was given it a moment ago.
  *
  * @module
  */
@@ -15,8 +15,8 @@ import type { PeerReplicas } from "./proxy/peer_upstream.ts";
 /** What the manifest in force and the placement give a node. */
 export interface Given {
   readonly replicas: number;
-  /** sha256 of the component, in hex. */
-  readonly digest: string;
+  /** sha256 of the component, in hex: while a rollout is under way of several releases. */
+  readonly digests: readonly string[];
 }
 
 /** What a node says of one component. */
@@ -71,7 +71,7 @@ export class ReportedReplicas {
         if (now) this.#lately.set(key, { replicas, atMs: nowMs });
         const believed = Math.min(running, replicas);
         if (believed < 1) continue;
-        const choice = now?.digest === digest ? first : second;
+        const choice = now?.digests.includes(digest) ? first : second;
         choice.set(component, [...choice.get(component) ?? [], { peer, running: believed }]);
       }
     }

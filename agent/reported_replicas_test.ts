@@ -19,7 +19,7 @@ function setUp() {
   const say = (peer: string, running: number, digest = "d2") =>
     reports.set(peer, [{ component: "shop", digest, running }]);
   const give = (peer: string, replicas: number) =>
-    placement.set(`${peer} shop`, { replicas, digest: "d2" });
+    placement.set(`${peer} shop`, { replicas, digests: ["d2"] });
   return { found, of, say, give, take: (peer: string) => placement.delete(`${peer} shop`) };
 }
 

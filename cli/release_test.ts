@@ -192,7 +192,7 @@ Deno.test("apply refuses a manifest before anything is asked of the agent", () =
         /invalid-config[^]*memory_mx_mb.*nearest is memory_max_mb/,
       ],
       [
-        HANDLER + '\nhealth = { http = "/" }',
+        HANDLER + "\nhealth = { export = true }",
         1,
         /unsupported[^]*line 7: .*health.* not supported yet/,
       ],

@@ -124,6 +124,7 @@ function replicaRow(
 const TONE_OF_STATE: Readonly<Record<ReplicaStatus["state"], Tone>> = {
   starting: "accent",
   running: "good",
+  unhealthy: "bad",
   backoff: "warn",
   stopped: "dim",
   failed: "bad",

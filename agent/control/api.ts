@@ -51,7 +51,14 @@ const digest = z.string().regex(SHA256_HEX, "wanted 64 lower-case hex digits");
 const errorCode = z.enum(Object.keys(EXIT_STATUS) as [ErrorCode, ...ErrorCode[]]);
 
 /** Where a replica is in its life. */
-export const replicaState = z.enum(["starting", "running", "backoff", "stopped", "failed"]);
+export const replicaState = z.enum([
+  "starting",
+  "running",
+  "unhealthy",
+  "backoff",
+  "stopped",
+  "failed",
+]);
 
 /** {@link EnforcedLimits} of the ports. */
 export const limits = z.object({
@@ -185,6 +192,28 @@ export const nodeStatus = z.object({
   addresses: z.array(z.string()).readonly(),
 });
 
+/** How far a component is on its way from one release to the next, on all nodes together. */
+export const rollout = z.object({
+  /**
+   * `complete`: all replicas run what is wanted. `rolling`: on the way. `returned`: what the manifest
+   * in force wants failed, and all run the release before; `returning`: on the way there.
+   */
+  state: z.enum(["complete", "rolling", "returning", "returned"]),
+  /** Of the manifest that the release is of. */
+  version: count,
+  wanted: count,
+  /** Replicas that run it, are ready, and have nothing of before beside them. */
+  settled: count,
+  /** Nodes that do not say yet that they go by it. */
+  waitsFor: z.array(z.string()).readonly(),
+  failure: z.object({
+    version: count,
+    node: z.string(),
+    /** Probe, status and body, or how it ended; then the last lines of its log. */
+    evidence: z.string(),
+  }).nullable(),
+});
+
 /** Something that an operator should see to. */
 export const alarm = z.object({ code: z.string(), message: z.string() });
 
@@ -222,6 +251,10 @@ export const status = z.object({
     replicas: count,
     /** The same for every node that it is placed on, this one included. */
     placed: z.array(z.object({ node: z.string(), replicas: count })).readonly(),
+    /** `null` before there is an answer. */
+    rollout: rollout.nullable(),
+    /** Replicas that have no place, and why. */
+    unplaced: z.array(z.object({ replicas: count, why: z.string() })).readonly(),
     /** Set by `scale`; `null` when the manifest decides. */
     scaledTo: count.nullable(),
     /** Lines of all its replicas that came too fast and are not in its log. */
@@ -398,6 +431,7 @@ export type Status = z.infer<typeof status>;
 export type ManifestRequest = z.infer<typeof manifestRequest>;
 export type Change = z.infer<typeof change>;
 export type PlanAnswer = z.infer<typeof planAnswer>;
+export type Rollout = z.infer<typeof rollout>;
 export type NodeStatus = z.infer<typeof nodeStatus>;
 export type Alarm = z.infer<typeof alarm>;
 export type LogPlace = z.infer<typeof logPlace>;

@@ -78,6 +78,8 @@ export const STATUS: Status = {
     digest: DIGEST,
     replicas: 2,
     placed: [{ node: "laptop", replicas: 2 }],
+    rollout: null,
+    unplaced: [],
     scaledTo: 2,
     droppedLogLines: 0,
   }],

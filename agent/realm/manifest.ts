@@ -215,6 +215,10 @@ function checkComponent(
   });
   checkMounts(component.mounts, path, say);
   const { health, placement } = component;
+  const isRouted = [...file.routing.values()].flat().some((route) => route?.component === name);
+  if (health !== undefined && !isHandler && !isRouted) {
+    say(`${path}.health`, "is for what takes requests, wanted a route to it");
+  }
   if (health?.http === undefined && health?.export === false) {
     say(`${path}.health.export`, "is false, wanted true or http instead");
   }

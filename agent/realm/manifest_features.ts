@@ -26,7 +26,7 @@ const COMPONENT_FEATURES: readonly {
   readonly feature: string;
 }[] = [
   { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
-  { key: "health", isUsed: (c) => c.health !== undefined, feature: "health checks" },
+  { key: "health", isUsed: (c) => c.health?.export === true, feature: "health by an export" },
 ];
 
 /** Every such use, in the order of the file. */
@@ -39,10 +39,6 @@ export function unsupportedFeatures(manifest: Manifest): UnsupportedFeature[] {
     for (const { key, isUsed, feature } of COMPONENT_FEATURES) {
       if (isUsed(component)) add(`${pathOf("components", name)}.${key}`, feature);
     }
-  }
-  for (const route of manifest.routes) {
-    if (route.maxSurge !== undefined) add(`${route.key}.max_surge`, "rollouts");
-    if (route.maxUnavailable !== undefined) add(`${route.key}.max_unavailable`, "rollouts");
   }
   for (const name of manifest.secrets.keys()) add(pathOf("secrets", name), "secrets");
   return found.sort((a, b) => a.line - b.line);

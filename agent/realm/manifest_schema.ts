@@ -73,6 +73,8 @@ export interface HealthSpec {
   readonly healthyAfter: number;
   /** Bad probes in a row that make it unhealthy. */
   readonly unhealthyAfter: number;
+  /** Bad probes of one that was just started are forgiven for so long. */
+  readonly graceMs: number;
 }
 
 /** `placement`, for a component that has no route. */
@@ -263,6 +265,7 @@ const health = exactlyOne(
     timeoutMs: withDefault(integer(1, DAY_MS), 500),
     healthyAfter: withDefault(integer(1, 1_000), 2),
     unhealthyAfter: withDefault(integer(1, 1_000), 3),
+    graceMs: withDefault(integer(0, DAY_MS), 10_000),
   }),
 );
 

@@ -163,6 +163,7 @@ Deno.test("parseManifest() reads every key of the contract", () => {
       timeoutMs: 500,
       healthyAfter: 2,
       unhealthyAfter: 3,
+      graceMs: 10_000,
     },
     placement: undefined,
   });
@@ -269,6 +270,11 @@ Deno.test("parseManifest() refuses each value that is wrong, alone", () => {
     ],
     [hello('secrets = ["nope"]'), /is "nope", wanted a name of \[secrets\]/],
     [hello("health = { interval_ms = 100 }"), /wanted exactly one of http and export/],
+    [
+      hello("") +
+      '\n[components.job]\nsource = "file:j"\nworld = "wasi:cli/command"\nhealth = { http = "/x" }\n',
+      /health is for what takes requests, wanted a route/,
+    ],
     [hello("health = { export = false }"), /health.export is false, wanted true/],
     [hello('health = { http = "/x", export = true }'), /wanted exactly one of http and export/],
     [hello('isolation = "vm"'), /wanted "worker" or "process"/],
@@ -467,10 +473,8 @@ Deno.test("unsupportedFeatures() reports what is used, with its line, and nothin
   assert.deepEqual(unsupportedFeatures(parseManifest(MINIMAL)), []);
   const found = unsupportedFeatures(parseManifest(EVERY_KEY));
   assert.deepEqual(found.map(({ path }) => path), [
-    ...["secrets", "health"].map((key) => `components.auth.${key}`),
+    "components.auth.secrets",
     'components."orders@green".health',
-    "routing.bm-01[1].max_surge",
-    "routing.bm-01[1].max_unavailable",
     "secrets.jwt_pub",
   ]);
   const lines = EVERY_KEY.split("\n");

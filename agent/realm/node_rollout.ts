@@ -49,8 +49,11 @@ export interface NodeQuestion {
   readonly complete: ReadonlyMap<string, string>;
   readonly overrides: Overrides;
   readonly live: Iterable<string>;
-  /** What another live node said last; `undefined` when it said nothing yet. */
-  readonly reported: (node: string) => NodeReport | undefined;
+  /**
+   * What another live node said last; `undefined` when it said nothing yet, `null` where it takes no
+   * part: an agent that knows of no others leaves them their share and waits for none.
+   */
+  readonly reported: (node: string) => NodeReport | undefined | null;
   readonly own: readonly RunningSlot[];
 }
 
@@ -58,6 +61,8 @@ export interface NodeQuestion {
 export interface RolloutStatus extends Goal {
   /** The release that it comes from, and returns to; `undefined` where there is none. */
   readonly base: string | undefined;
+  /** sha256 of what replicas may run meanwhile, the wanted one first. */
+  readonly digests: readonly string[];
   /** What its slots on this node should run. */
   readonly revision: string;
   readonly wanted: number;
@@ -98,20 +103,19 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       revision,
     }));
     const wantedOn = (name: string) => placement.replicas.get(component)?.get(name) ?? 0;
-    const members = names.map((name): Member => ({
+    const members = names.filter((name) => name !== node && reports.get(name) !== null).map((
+      name,
+    ): Member => ({
       node: name,
       wanted: wantedOn(name),
       revision: replicaOf(component, { manifest, digests, node: name, overrides })!.revision,
-      report: currentReport(component, inForce.version, reports.get(name)),
+      report: currentReport(component, inForce.version, reports.get(name) ?? undefined),
     }));
     const here = replicaOf(component, { manifest, digests, node, overrides })!;
     const self = { node, wanted: wantedOn(node), revision: here.revision };
     const isKnownComplete = question.complete.get(component) === goal.release;
     const ownReport = reportOf(self, ownSlots, isKnownComplete);
-    const group = [
-      ...members.filter((member) => member.node !== node),
-      { ...self, report: ownReport },
-    ];
+    const group = [...members, { ...self, report: ownReport }];
     const isNowComplete = isKnownComplete || isComplete(group);
     // Looked for only where something depends on it: it may be many manifests back.
     const base = isNowComplete ? undefined : lastBefore(
@@ -152,6 +156,8 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       ...goal,
       revision: here.revision,
       base: base?.release,
+      digests: [here.digest, inForce.digests.get(component)!, base?.of.digests.get(component)!]
+        .filter((digest, i, all) => digest !== undefined && all.indexOf(digest) === i),
       wanted: group.reduce((sum, { wanted }) => sum + wanted, 0),
       settled: group.reduce(
         (sum, { wanted, revision, report }) =>

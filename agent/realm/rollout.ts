@@ -303,6 +303,9 @@ export interface Failure {
   readonly evidence: string;
 }
 
+/** UTF-16 units of the evidence of a failure: it travels in every health record. */
+export const EVIDENCE_LENGTH_MAX = 1_500;
+
 /** Names what runs of a component, whatever it was restarted for. */
 export function releaseOf(component: string, { manifest, digests }: Release): string | undefined {
   const spec = manifest.components.get(component);

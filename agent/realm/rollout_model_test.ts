@@ -435,7 +435,11 @@ class World {
 
   isSettled(): boolean {
     const total = this.nodes.reduce((sum, { slots }) => sum + slots.size, 0);
-    return total === this.replicas && this.nodes.every((node) => this.#isSettled(node));
+    // What serves in the place of a replica that cannot stays.
+    const isHurt = this.nodes.some(({ slots }) =>
+      [...slots.values()].some(({ newest }) => this.bad.has(newest.replica.digest))
+    );
+    return (total === this.replicas || isHurt) && this.nodes.every((node) => this.#isSettled(node));
   }
 
   #isSettled({ version, slots, answer, complete }: ModelNode): boolean {

@@ -19,7 +19,12 @@ import type {
 } from "../kernel/ports.ts";
 import { type DesiredReplica, takesRequests } from "../realm/desired.ts";
 import { stepsOfMinority } from "../realm/peering/majority.ts";
+import type { RunningSlot } from "../realm/node_rollout.ts";
 import { dueAt, keyOf, type ObservedReplica, reconcile, type Step } from "../realm/reconcile.ts";
+
+import { freshHealth, type Health, noteProbe } from "../realm/health.ts";
+import { Pace } from "./pace.ts";
+import { formatProbe, type Probe, probe } from "./probe.ts";
 
 /** What the supervisor needs of the rest of the agent. */
 export interface SupervisorInit {
@@ -48,6 +53,8 @@ export interface SupervisorInit {
     readonly restarts: number;
     readonly usage: Usage;
   }): void;
+  /** What {@link Supervisor.slots} says is another. */
+  changed?(): void;
 }
 
 /** The log of one instance. */
@@ -64,7 +71,8 @@ export interface ReplicaView {
   readonly component: string;
   readonly index: number;
   readonly digest: string;
-  readonly state: "starting" | "running" | "backoff" | "stopped" | "failed";
+  /** `starting` until it is ready; `unhealthy` while it is out of the route. */
+  readonly state: "starting" | "running" | "unhealthy" | "backoff" | "stopped" | "failed";
   readonly restarts: number;
   readonly startedAtMs: number | null;
   readonly retryAtMs: number | null;
@@ -76,44 +84,40 @@ export interface ReplicaView {
   readonly lastExit: { readonly atMs: number; readonly exit: Exit } | null;
 }
 
-/** A replaced or stopped handler has this long to finish its requests. */
-const DRAIN_MS = 10_000;
-
-/** Output that a replica may write a second; past it the guest waits, not the agent. */
-const OUTPUT_BYTES_PER_SEC = 1024 * 1024;
-/** What it may write at once after it was silent. */
-const OUTPUT_BYTES_BURST = 4 * 1024 * 1024;
-
-/** Slows down who writes without end. */
-class Pace {
-  #bytes = OUTPUT_BYTES_BURST;
-  #atMs: number;
-
-  constructor(readonly clock: Clock) {
-    this.#atMs = clock.monotonicMs();
-  }
-
-  /** Resolves when as much may follow; at once within the rate. */
-  after(bytes: number): Promise<void> | undefined {
-    const now = this.clock.monotonicMs();
-    const refilled = (now - this.#atMs) * OUTPUT_BYTES_PER_SEC / 1000;
-    this.#bytes = Math.min(OUTPUT_BYTES_BURST, this.#bytes + refilled) - bytes;
-    this.#atMs = now;
-    if (this.#bytes >= 0) return undefined;
-    return this.clock.sleep(-this.#bytes * 1000 / OUTPUT_BYTES_PER_SEC);
-  }
+/** What a slot has that cannot be made ready. */
+export interface Trouble {
+  readonly replica: DesiredReplica;
+  /** `GET /healthz: 503 "no database"`, or how it ended. */
+  readonly what: string;
 }
+
+/**
+ * A replaced or stopped handler has this long to finish its requests, or as long as one may take
+ * where that is longer.
+ */
+const DRAIN_MS = 10_000;
+/** A command that runs so long has started well. */
+const SETTLED_MS = 2_000;
+/** Starts in vain, one after the other, that are trouble. */
+const STARTS_IN_VAIN = 3;
 
 /** One replica and its current instance. */
 interface Entry {
-  readonly replica: DesiredReplica;
+  replica: DesiredReplica;
   readonly attempt: number;
   state: ObservedReplica["state"];
-  /** Ends its start, where that is still under way. */
+  /** Ends its start, where that is still under way, and its probes. */
   readonly start: AbortController;
   live: Replica | undefined;
-  /** The instance that serves until this one does. */
-  before: Replica | undefined;
+  /** Whether it takes requests, or runs well if it takes none. */
+  isReady: boolean;
+  health: Health | undefined;
+  /** The last that was bad. */
+  probe: Probe | undefined;
+  /** Why it is being stopped, where that is no wish of anybody. */
+  verdict: Exit | undefined;
+  /** What serves until this one does. */
+  before: Entry | undefined;
   readonly restarts: number;
   readonly startedAtMs: number;
   lastExit: ReplicaView["lastExit"];
@@ -126,6 +130,8 @@ export class Supervisor {
   readonly #entries = new Map<string, Entry>();
   /** Starts of each replica since it is desired, by its key. */
   readonly #starts = new Map<string, number>();
+  /** By replica: instances that are out of their slot and not gone yet. */
+  readonly #going = new Map<string, number>();
   /** Lives of instances, from the start on, and those that still finish requests. */
   readonly #leaving = new Set<Promise<void>>();
   readonly #abort = new AbortController();
@@ -142,7 +148,49 @@ export class Supervisor {
     this.#mayStart = mayStart;
     const keys = new Set(desired.map(keyOf));
     for (const key of this.#starts.keys()) if (!keys.has(key)) this.#starts.delete(key);
+    for (const replica of desired) {
+      // What may change while it runs is read from the manifest that is in force now.
+      const entry = this.#entries.get(keyOf(replica));
+      const { revision, digest } = entry?.replica ?? {};
+      if (revision === replica.revision && digest === replica.digest) entry!.replica = replica;
+    }
     this.#reconcile();
+  }
+
+  /** What there is in each slot, for rollouts. */
+  slots(): RunningSlot[] {
+    return [...this.#entries.values()].map((entry) => {
+      const { replica, state, health, before } = entry;
+      const served = servingOf(entry);
+      const isDone = state.kind === "exited" && state.success;
+      return {
+        replica,
+        served: served?.replica,
+        isReady: entry.isReady || isDone,
+        isServed: served !== undefined || entry.isReady || isDone,
+        isAlone: before === undefined && !this.#going.has(keyOf(replica)),
+        isBroken: state.kind === "exited" && !isDone || health?.state === "unhealthy" ||
+          health?.state === "failed",
+      };
+    });
+  }
+
+  /** Slots that cannot be made ready. */
+  troubles(): Trouble[] {
+    return [...this.#entries.values()].flatMap(
+      ({ replica, state, attempt, health, probe, verdict, lastExit }) => {
+        const isInVain = state.kind === "exited" && !state.success &&
+          (attempt + 1 >= STARTS_IN_VAIN || verdict !== undefined);
+        const isSick = health?.state === "unhealthy" || health?.state === "failed";
+        if (!isInVain && !isSick) return [];
+        const what = probe !== undefined
+          ? formatProbe(probe)
+          : lastExit === null
+          ? "it did not start"
+          : formatExit(lastExit.exit);
+        return [{ replica, what }];
+      },
+    );
   }
 
   /** Every replica, sorted as desired ones are. */
@@ -161,7 +209,11 @@ export class Supervisor {
           ? retryAt !== undefined ? "backoff" : state.success ? "stopped" : "failed"
           : state.kind === "stopping"
           ? "stopped"
-          : state.kind,
+          : entry.health?.state === "unhealthy"
+          ? "unhealthy"
+          : entry.isReady || !takesRequests(replica)
+          ? state.kind
+          : "starting",
         restarts: entry.restarts,
         startedAtMs: running ? entry.startedAtMs : null,
         retryAtMs: retryAt === undefined ? null : retryAt + offset,
@@ -181,9 +233,9 @@ export class Supervisor {
     this.#abort.abort();
     this.#due.abort();
     this.#desired = [];
-    for (const entry of this.#entries.values()) abandon(entry);
-    const instances = [...this.#entries.values()].flatMap(({ live, before }) => [live, before]);
-    await Promise.all(instances.map((replica) => replica?.stop()));
+    const entries = [...this.#entries.values()].flatMap(withBefore);
+    for (const entry of entries) abandon(entry);
+    await Promise.all(entries.map(({ live }) => live?.stop()));
     this.#entries.clear();
     await Promise.all(this.#leaving);
   }
@@ -215,11 +267,12 @@ export class Supervisor {
         return;
       case "replace": {
         const old = this.#entries.get(keyOf(step.replica))!;
+        if (this.#goBack(old, step.replica)) return;
         // The old one serves until the new one does; `#publish` then lets it go. Of a command that
         // does not run there is nothing to wait for.
-        if (takesRequests(step.replica) || old.live === undefined) {
-          this.#start(step.replica, 0, old);
-        } else this.#stop(old);
+        const isBeside = takesRequests(step.replica) && !step.replica.stopsFirst;
+        if (isBeside || old.live === undefined) this.#start(step.replica, 0, old);
+        else this.#stop(old);
         return;
       }
       case "stop":
@@ -239,14 +292,35 @@ export class Supervisor {
       state: { kind: "starting" },
       start: new AbortController(),
       live: undefined,
-      before: before?.live ?? before?.before,
+      isReady: false,
+      health: undefined,
+      probe: undefined,
+      verdict: undefined,
+      before: before && servingOf(before),
       restarts,
       startedAtMs: clock.wallMs(),
       lastExit: before?.lastExit ?? null,
     };
     this.#entries.set(key, entry);
-    if (before) abandon(before);
+    if (before && before !== entry.before) {
+      abandon(before);
+      if (before.live) this.#letGo([before]); // it never served
+    }
     this.#leave(this.#run(entry));
+  }
+
+  /** What served until now is what is wanted again: it goes on, and what was to follow it goes. */
+  #goBack(entry: Entry, wanted: DesiredReplica): boolean {
+    const { before } = entry;
+    const isIt = before?.live !== undefined && before.isReady &&
+      before.replica.revision === wanted.revision && before.replica.digest === wanted.digest;
+    if (!isIt) return false;
+    before.replica = wanted;
+    this.#entries.set(keyOf(wanted), before);
+    entry.before = undefined;
+    abandon(entry);
+    this.#publish(wanted.component, entry.live ? [entry] : []);
+    return true;
   }
 
   async #run(entry: Entry): Promise<void> {
@@ -275,20 +349,27 @@ export class Supervisor {
       }
       entry.live = live;
       entry.state = { kind: "running" };
-      this.#publish(replica.component, take(entry));
+      entry.health = replica.spec.health?.http === undefined || !takesRequests(replica)
+        ? undefined
+        : freshHealth(clock.monotonicMs());
+      if (entry.health !== undefined) this.#leave(this.#watch(entry, live));
+      else if (takesRequests(replica)) this.#ready(entry);
+      else {
+        clock.sleep(SETTLED_MS, entry.start.signal).then(() => this.#ready(entry), () => {});
+      }
       exit = await live.exited;
       const { restarts, startedAtMs } = entry;
       const { component, index } = replica;
       this.init.ended({ component, index, startedAtMs, restarts, usage: live.usage() });
+      exit = entry.verdict ?? exit;
     } catch (error) {
       if (this.#abort.signal.aborted) return log.close();
+      // Its successor has what was before, and says what came of it.
+      if (this.#entries.get(keyOf(replica)) !== entry) return log.close();
       exit = failureOf(error);
-      if (this.#entries.get(keyOf(replica)) === entry) {
-        const before = take(entry);
-        if (before) this.#publish(replica.component, before);
-      } else return log.close(); // its successor has what was before, and says what came of it
     }
     const now = clock.monotonicMs();
+    abandon(entry);
     entry.lastExit = { atMs: clock.wallMs(), exit };
     entry.state = {
       kind: "exited",
@@ -297,25 +378,92 @@ export class Supervisor {
       ranMs: now - startedMs,
     };
     entry.live = undefined;
+    entry.isReady = false;
+    entry.health = undefined;
     if (exit.kind !== "stopped") log.notice(formatExit(exit));
     log.close();
-    this.#publish(replica.component, undefined);
+    this.#publish(replica.component, []);
     this.#reconcile();
   }
 
-  /** Tells who serves now, and stops `gone` when it has finished its requests. */
-  #publish(component: string, gone: Replica | undefined): void {
-    const serving = [...this.#entries.values()]
-      .filter((e) => e.replica.component === component && takesRequests(e.replica))
-      .flatMap((e) => e.state.kind === "running" ? e.live ?? [] : e.before ?? []);
-    const drained = this.init.serve(component, serving);
-    if (gone) this.#leave(this.#drain(gone, drained));
+  /** It takes requests from now on; what served until now may go. */
+  #ready(entry: Entry): void {
+    if (entry.live === undefined || entry.isReady) return;
+    entry.isReady = true;
+    const before = entry.before;
+    entry.before = undefined;
+    this.#publish(entry.replica.component, before ? withBefore(before) : []);
   }
 
-  async #drain(replica: Replica, drained: Promise<void>): Promise<void> {
+  /** Probes an instance until it ends. */
+  async #watch(entry: Entry, live: Replica): Promise<void> {
+    const { clock } = this.init;
+    const { signal } = entry.start;
+    while (entry.live === live && entry.health !== undefined && entry.health.state !== "failed") {
+      const { health } = entry.replica.spec;
+      if (health?.http === undefined) return this.#ready(entry); // the manifest has none any more
+      const result = await probe(live, health.http, health.timeoutMs, clock, signal);
+      if (signal.aborted || entry.live !== live) return;
+      if (!result.isGood) entry.probe = result;
+      this.#noteHealth(entry, noteProbe(entry.health, result.isGood, health, clock.monotonicMs()));
+      try {
+        await clock.sleep(health.intervalMs, signal);
+      } catch {
+        return;
+      }
+    }
+  }
+
+  #noteHealth(entry: Entry, health: Health): void {
+    const before = entry.health!.state;
+    entry.health = health;
+    if (health.state === before) return;
+    const { replica } = entry;
+    if (health.state === "healthy") {
+      entry.probe = undefined;
+      return this.#ready(entry);
+    }
+    // It leaves the route first, and is started again second.
+    entry.isReady = false;
+    if (health.state === "unhealthy") return this.#publish(replica.component, []);
+    const message = `${keyOf(replica)} is unhealthy: ${formatProbe(entry.probe!)}`;
+    entry.verdict = { kind: "trap", code: "failed", message, backtrace: [] };
+    this.#publish(replica.component, [entry]);
+  }
+
+  /** Tells who serves now, and stops those that are gone when they have finished their requests. */
+  #publish(component: string, gone: readonly Entry[]): void {
+    const entries = [...this.#entries.values()].filter(({ replica }) =>
+      replica.component === component
+    );
+    const serving = entries.filter(({ replica }) => takesRequests(replica))
+      .flatMap((entry) => servingOf(entry)?.live ?? []);
+    this.#letGo(gone, this.init.serve(component, serving));
+    this.init.changed?.();
+  }
+
+  /** Stops instances once `drained`; until then their slots have them. */
+  #letGo(gone: readonly Entry[], drained: Promise<void> = Promise.resolve()): void {
+    for (const { live, replica } of gone) {
+      if (live === undefined) continue;
+      const key = keyOf(replica);
+      this.#going.set(key, (this.#going.get(key) ?? 0) + 1);
+      this.#leave(
+        this.#drain(live, drained, replica.spec.requestTimeoutMs).then(() => {
+          const left = this.#going.get(key)! - 1;
+          if (left > 0) this.#going.set(key, left);
+          else this.#going.delete(key);
+          this.init.changed?.();
+        }),
+      );
+    }
+  }
+
+  async #drain(replica: Replica, drained: Promise<void>, requestTimeoutMs = 0): Promise<void> {
     const late = new AbortController();
     const signal = AbortSignal.any([late.signal, this.#abort.signal]);
-    await Promise.race([drained, this.init.clock.sleep(DRAIN_MS, signal).catch(() => {})]);
+    const longest = Math.max(DRAIN_MS, requestTimeoutMs);
+    await Promise.race([drained, this.init.clock.sleep(longest, signal).catch(() => {})]);
     late.abort();
     await replica.stop();
   }
@@ -328,33 +476,44 @@ export class Supervisor {
   /** Takes the entry out; its instance ends when its requests are done. */
   #stop(entry: Entry): void {
     const { live, replica } = entry;
+    const key = keyOf(replica);
+    abandon(entry);
     if (live === undefined || entry.state.kind === "exited") {
-      this.#entries.delete(keyOf(replica));
-      abandon(entry);
-      const before = take(entry);
-      if (before) this.#publish(replica.component, before);
-      return;
-    }
-    if (takesRequests(replica)) {
-      this.#entries.delete(keyOf(replica));
-      this.#publish(replica.component, live);
+      this.#entries.delete(key);
+      this.#publish(replica.component, entry.before ? withBefore(entry.before) : []);
       return;
     }
     entry.state = { kind: "stopping" };
-    this.#leave(
-      live.stop().then(() => {
-        if (this.#entries.get(keyOf(replica)) === entry) this.#entries.delete(keyOf(replica));
-        this.#reconcile();
-      }),
-    );
+    entry.isReady = false;
+    const gone = () => {
+      if (this.#entries.get(key) === entry) this.#entries.delete(key);
+      this.#reconcile();
+      this.init.changed?.();
+    };
+    const before = entry.before;
+    entry.before = undefined;
+    if (!takesRequests(replica)) return this.#leave(live.stop().then(gone));
+    const serving = [...this.#entries.values()]
+      .filter((each) => each.replica.component === replica.component)
+      .flatMap((each) => servingOf(each)?.live ?? []);
+    const drained = this.init.serve(replica.component, serving);
+    if (before) this.#letGo(withBefore(before), drained);
+    this.#leave(this.#drain(live, drained, replica.spec.requestTimeoutMs).then(gone));
+    this.init.changed?.();
   }
 }
 
-/** The instance that served until now; from now on nobody's. */
-function take(entry: Entry): Replica | undefined {
-  const { before } = entry;
-  entry.before = undefined;
-  return before;
+/** The instance of a slot that takes its requests: its own, else the one before. */
+function servingOf(entry: Entry): Entry | undefined {
+  for (let each: Entry | undefined = entry; each !== undefined; each = each.before) {
+    if (each.live !== undefined && each.isReady) return each;
+  }
+  return undefined;
+}
+
+/** An entry and all that are before it. */
+function withBefore(entry: Entry): Entry[] {
+  return entry.before === undefined ? [entry] : [entry, ...withBefore(entry.before)];
 }
 
 /** Ends the start of an entry whose replica nobody wants any more. */

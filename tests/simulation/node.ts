@@ -136,6 +136,7 @@ export class SimulatedNode {
           memoryBytes: 0,
           addresses: [`/memory/${this.name}`],
           replicas: [],
+          failures: [],
           latencyMs: () => undefined,
         }),
       },

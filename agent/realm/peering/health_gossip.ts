@@ -32,6 +32,8 @@ export interface HealthGossipInit {
   readonly own: () => OwnRecord | undefined;
   /** Round trip to a linked peer in milliseconds, where it was measured. */
   readonly latencyMs: (peer: string) => number | undefined;
+  /** A node says that it runs something else than before. */
+  readonly changed: () => void;
 }
 
 /** Own health is told after at least so long, and up to a third more. */
@@ -114,7 +116,9 @@ export class HealthGossip {
         this.#epoch = signed.record.epoch + 1;
         continue;
       }
+      const before = this.board.get(signed.record.key)?.record;
       this.board.put(signed, nowMs(), signed.record.key === link.peer);
+      if (!runsTheSame(before, signed.record)) this.#init.changed();
       this.#news.push({ signed, from: link.peer });
       this.#newsAtMs = Math.min(this.#newsAtMs, nowMs() + GATHER_MS);
     }
@@ -145,4 +149,11 @@ export class HealthGossip {
       if (link.hasRoom) this.#init.links.send(link, { frame: "health", records: batch });
     }
   }
+}
+
+/** Whether two records say the same of what runs and of what failed. */
+function runsTheSame(a: HealthRecord | undefined, b: HealthRecord): boolean {
+  if (a === undefined || a.version !== b.version) return false;
+  const said = ({ replicas, failures }: HealthRecord) => JSON.stringify([replicas, failures]);
+  return said(a) === said(b);
 }

@@ -29,21 +29,26 @@ import {
 } from "../../kernel/peering/fields.ts";
 import { PROGRAM_LENGTH_MAX } from "./frame.ts";
 
+import { EVIDENCE_LENGTH_MAX, type Failure, type SlotReport } from "../rollout.ts";
+
 /** Bytes of a record with its signature. */
 export const RECORD_BYTES_MAX = 64 * 1024;
 /** Components of one node, peers that are heard, nodes that wait for approval, in one record. */
 export const COMPONENTS_MAX = 512;
 export const HEARD_MAX = 64;
 export const PENDING_MAX = 8;
+/** Failed releases in one record. */
+export const FAILURES_MAX = 8;
 /** Starts of a node. */
 const EPOCH_MAX = 2 ** 40;
 
-/** The replicas of a component on one node. */
-export interface ComponentHealth {
+/** The replicas of a component on one node; see `rollout.ts` for what it says of its slots. */
+export interface ComponentHealth extends Omit<SlotReport, "ready"> {
   readonly component: string;
   /** sha256 of the bytes of those that run, in hex. */
   readonly digest: string;
   readonly wanted: number;
+  /** Those that are ready: what takes requests takes them. */
   readonly running: number;
 }
 
@@ -65,6 +70,8 @@ export interface OwnHealth {
   readonly memoryBytes: number;
   readonly addresses: readonly string[];
   readonly replicas: readonly ComponentHealth[];
+  /** Releases that this node found to have failed, or heard of, the newest last. */
+  readonly failures: readonly Failure[];
   /** Round trip to a linked peer in milliseconds, where it was measured. */
   latencyMs(peer: string): number | undefined;
 }
@@ -117,8 +124,19 @@ export function signHealth(
     cpu: record.cpuPermille,
     memory: record.memoryBytes,
     addresses: record.addresses.slice(0, ADDRESSES_MAX),
-    replicas: record.replicas.slice(0, COMPONENTS_MAX)
-      .map(({ component, digest, wanted, running }) => [component, digest, wanted, running]),
+    replicas: record.replicas.slice(0, COMPONENTS_MAX).map((r) => [
+      r.component,
+      r.digest,
+      r.wanted,
+      r.running,
+      r.revision,
+      r.slots,
+      r.settled,
+      r.doubled,
+      r.isComplete ? 1 : 0,
+    ]),
+    failures: record.failures.slice(-FAILURES_MAX)
+      .map((f) => [f.component, f.version, f.release, f.node, f.evidence]),
     heard: record.heard.slice(0, HEARD_MAX)
       .map(([peer, ms]) => [peer, Math.round(ms) + 1]),
     pending: record.pending.slice(-PENDING_MAX)
@@ -164,7 +182,8 @@ function parts(bytes: Uint8Array): [Uint8Array, Uint8Array] {
   return [inner, signature];
 }
 
-const KEYS = "addresses count counter cpu epoch heads heard key memory name pending program " +
+const KEYS =
+  "addresses count counter cpu epoch failures heads heard key memory name pending program " +
   "replicas v version view";
 
 function recordOf(bytes: Uint8Array): HealthRecord {
@@ -186,12 +205,27 @@ function recordOf(bytes: Uint8Array): HealthRecord {
     memoryBytes: count(value.memory),
     addresses: list(value.addresses, ADDRESSES_MAX, (item) => text(item, ADDRESS_LENGTH_MAX)),
     replicas: list(value.replicas, COMPONENTS_MAX, (item) => {
-      const [component, digest, wanted, running] = tuple(item, 4);
+      const [component, digest, wanted, running, revision, ...slots] = tuple(item, 9);
       return {
         component: text(component, NAME_LENGTH_MAX * 2),
         digest: hex(digest),
         wanted: count(wanted),
         running: count(running),
+        revision: revisionText(revision),
+        slots: count(slots[0]),
+        settled: count(slots[1]),
+        doubled: count(slots[2]),
+        isComplete: count(slots[3]) > 0,
+      };
+    }),
+    failures: list(value.failures, FAILURES_MAX, (item) => {
+      const [component, version, release, node, evidence] = tuple(item, 5);
+      return {
+        component: text(component, NAME_LENGTH_MAX * 2),
+        version: count(version),
+        release: revisionText(release),
+        node: text(node, NAME_LENGTH_MAX),
+        evidence: text(evidence, EVIDENCE_LENGTH_MAX),
       };
     }),
     heard: list(value.heard, HEARD_MAX, (item) => {
@@ -227,6 +261,13 @@ function publicKey(value: CborValue | undefined): string {
 function hex(value: CborValue | undefined): string {
   const digits = text(value, 64);
   if (!/^[0-9a-f]{64}$/.test(digits)) throw corrupt("wanted a sha256 in hex");
+  return digits;
+}
+
+/** See `revisionOf`. */
+function revisionText(value: CborValue | undefined): string {
+  const digits = text(value, 16);
+  if (!/^[0-9a-f]{16}$/.test(digits)) throw corrupt("wanted a revision");
   return digits;
 }
 

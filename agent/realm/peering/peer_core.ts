@@ -53,7 +53,7 @@ export interface PeerPorts {
   /** Ends the link, and for a banned or revoked peer every connection. */
   cut(peer: string, reason: string): void;
   /**
-   * The view, the live nodes or the introductions changed. Called from {@link PeerCore.tick} alone,
+   * The view, the live nodes, what they run, or the introductions changed. Called from {@link PeerCore.tick} alone,
    * when everything in the view is durable: what is acted on must not be gone after a power cut.
    */
   changed(): void;
@@ -143,6 +143,7 @@ export class PeerCore {
       isApproved: (peer) => this.isApproved(peer),
       own: () => this.#ownRecord(),
       latencyMs: (peer) => ports.health().latencyMs(peer),
+      changed: () => this.#isChangeOwed = true,
     });
   }
 
@@ -272,6 +273,11 @@ export class PeerCore {
     const signed = this.#exchange.changing(() => this.#log.append(said, signer));
     this.#exchange.flush();
     return signed;
+  }
+
+  /** What this node says of itself is not true any more: it is told soon, not at its time. */
+  tellSoon(): void {
+    this.#health.tellSoon();
   }
 
   // What others ask.

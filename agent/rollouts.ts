@@ -1,0 +1,178 @@
+/**
+ * The rollouts of one node, with what they need to remember: which releases failed, by whose
+ * verdict, and which were complete. What is decided is in `realm/rollout.ts`; this keeps it over a
+ * restart, hears what other nodes say, and gives this node's own verdicts.
+ *
+ * @module
+ */
+import { CID, decodeCanonical, encodeCanonical } from "./kernel/canonical.ts";
+import type { Store } from "./kernel/ports.ts";
+import { readControlEvent } from "./realm/control_event.ts";
+import type { DesiredReplica, Overrides } from "./realm/desired.ts";
+import { decodeManifest, parseManifest } from "./realm/manifest.ts";
+import {
+  isOnTrial,
+  type NodeAnswer,
+  type NodeReport,
+  planNode,
+  type RunningSlot,
+} from "./realm/node_rollout.ts";
+import { EVIDENCE_LENGTH_MAX, type Failure, type VersionedRelease } from "./realm/rollout.ts";
+import { FAILURES_MAX, type HealthRecord } from "./realm/peering/health_record.ts";
+import type { InForce, RealmState } from "./realm_state.ts";
+import type { Trouble } from "./supervisor/supervisor.ts";
+
+/** What {@link Rollouts} are made with. */
+export interface RolloutsInit {
+  readonly state: RealmState;
+  /** The newest records of other approved nodes, by the name that the realm gives them. */
+  readonly records: () => ReadonlyMap<string, HealthRecord>;
+  /** The last lines of a replica's log. */
+  readonly lastLines: (replica: DesiredReplica) => readonly string[];
+  /** A release failed. */
+  readonly failed: (failure: Failure) => void;
+}
+
+const FAILURES = "realm/rollout-failures";
+const COMPLETE = "realm/rollout-complete";
+/** Failures that are remembered: of the last versions, which are those that matter. */
+const KEPT_MAX = 256;
+
+/** See the module. */
+export class Rollouts {
+  readonly #store: Store;
+  #failures: readonly Failure[];
+  readonly #complete: Map<string, string>;
+  /** Manifests of before, by their events. */
+  readonly #releases = new Map<string, VersionedRelease>();
+
+  constructor(readonly init: RolloutsInit) {
+    this.#store = init.state.store;
+    this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Failure[];
+    this.#complete = new Map((read(this.#store, COMPLETE) ?? []) as unknown as [string, string][]);
+  }
+
+  /** Those that this node knows of, for its record; the newest last. */
+  get failures(): readonly Failure[] {
+    return this.#failures.slice(-FAILURES_MAX);
+  }
+
+  /** What this node is to run now. */
+  plan(
+    inForce: InForce,
+    { node, live, overrides, own, troubles }: {
+      readonly node: string;
+      readonly live: readonly string[];
+      readonly overrides: Overrides;
+      readonly own: readonly RunningSlot[];
+      readonly troubles: readonly Trouble[];
+    },
+  ): NodeAnswer {
+    const { state } = this.init;
+    const records = this.init.records();
+    const isAlone = state.view === undefined || state.view.nodes.size === 0;
+    for (const record of records.values()) {
+      for (const failure of record.failures) this.#learn(failure, state);
+    }
+    const ask = () =>
+      planNode({
+        node,
+        inForce: releaseOf(inForce),
+        before: { [Symbol.iterator]: () => this.#before(inForce) },
+        failures: this.#failures,
+        complete: this.#complete,
+        overrides,
+        live,
+        reported: (name) => isAlone ? null : reportOf(records.get(name)),
+        own,
+      });
+    let answer = ask();
+    if (this.#judge(answer, node, troubles)) answer = ask();
+    this.#noteComplete(answer);
+    return answer;
+  }
+
+  /** Gives this node's verdict on what cannot be made ready. */
+  #judge(answer: NodeAnswer, node: string, troubles: readonly Trouble[]): boolean {
+    const before = this.#failures;
+    for (const { replica, what } of troubles) {
+      if (!isOnTrial(replica, answer)) continue;
+      const { component } = replica;
+      const { version, release } = answer.rollouts.get(component)!;
+      const lines = this.init.lastLines(replica).map((line) => `  ${line}`);
+      const evidence = [what, ...lines].join("\n").slice(0, EVIDENCE_LENGTH_MAX);
+      this.#add({ component, version, release, node, evidence });
+    }
+    return this.#failures !== before;
+  }
+
+  /** Takes over a verdict of another node. */
+  #learn(failure: Failure, { inForce }: RealmState): void {
+    // Of what is not in force here yet it is heard again.
+    if (inForce === undefined || failure.version > inForce.signature.version) return;
+    if (!inForce.manifest.nodes.has(failure.node)) return;
+    this.#add(failure);
+  }
+
+  #add(failure: Failure): void {
+    const { component, version, release } = failure;
+    const isKnown = this.#failures.some((known) =>
+      known.component === component && known.version === version && known.release === release
+    );
+    if (isKnown) return;
+    this.#failures = [...this.#failures, failure].sort((a, b) => a.version - b.version)
+      .slice(-KEPT_MAX);
+    const value = encodeCanonical(this.#failures.map((each) => ({ ...each })));
+    this.#store.write([{ put: FAILURES, value }]);
+    this.init.failed(failure);
+  }
+
+  #noteComplete({ rollouts }: NodeAnswer): void {
+    let isNew = false;
+    for (const { component, release, isComplete } of rollouts.values()) {
+      if (!isComplete || this.#complete.get(component) === release) continue;
+      this.#complete.set(component, release);
+      isNew = true;
+    }
+    for (const component of this.#complete.keys()) {
+      if (!rollouts.has(component)) isNew = this.#complete.delete(component) || isNew;
+    }
+    if (isNew) this.#store.write([{ put: COMPLETE, value: encodeCanonical([...this.#complete]) }]);
+  }
+
+  /** The manifests before the one in force, newest first. */
+  *#before(inForce: InForce): Generator<VersionedRelease> {
+    const { log, view } = this.init.state;
+    const history = view?.history ?? [];
+    for (const { event, version, outcome } of history.toReversed()) {
+      if (outcome !== "applied" || version >= inForce.signature.version) continue;
+      let release = this.#releases.get(event);
+      if (release === undefined) {
+        const signed = log.load(CID.parse(event));
+        const said = signed && readControlEvent(signed.event);
+        if (said?.kind !== "manifest") continue; // checked when it was taken
+        const manifest = parseManifest(decodeManifest(said.manifestBytes));
+        release = { version, manifest, digests: said.signature.digests };
+        this.#releases.set(event, release);
+      }
+      yield release;
+    }
+  }
+}
+
+function releaseOf({ manifest, signature: { version, digests } }: InForce): VersionedRelease {
+  return { manifest, version, digests };
+}
+
+function reportOf(record: HealthRecord | undefined): NodeReport | undefined {
+  if (record === undefined) return undefined;
+  const slots = record.replicas.map(({ component, running, ...said }) =>
+    [component, { ...said, ready: running }] as const
+  );
+  return { version: record.version, slots: new Map(slots) };
+}
+
+function read(store: Store, key: string): unknown[] | undefined {
+  const value = store.get(key);
+  return value && decodeCanonical(value) as unknown[];
+}
