@@ -15,6 +15,7 @@ import {
   GRANTED,
   IMPORT,
   INTERFACES,
+  MIGRATOR,
   PACKAGE,
   type Profile,
   PROFILES,
@@ -119,6 +120,10 @@ Deno.test("contracts.ts says what the WIT says", async () => {
     assert.deepEqual(of(imports), allowed, profile);
     assert.deepEqual(of(exports), [EXPORT[profile]]);
   }
+  const { exports } = readBorder(await everything("state-apply-migrating"));
+  const { functions } = exports.find(({ name }) => name === `${PACKAGE}${MIGRATOR}@${VERSION}`)!;
+  seen[MIGRATOR] = Object.fromEntries(functions);
+  assert.equal(exports.length, 2);
   assert.deepEqual(seen, INTERFACES);
 });
 
@@ -128,6 +133,9 @@ Deno.test("a component of everything that a world has is of its profile, and of 
     const grants = Object.values(GRANTED);
     assert.deepEqual(checkProfile(bytes, profile, grants).imports.length > 3, true);
     assert.deepEqual(profilesOf(bytes), [profile]);
+    if (profile === "state-apply") {
+      checkProfile(await everything("state-apply-migrating"), profile);
+    }
     for (const other of PROFILES) {
       if (other === profile) continue;
       assert.throws(() => checkProfile(bytes, other, grants), { code: "refused" });

@@ -63,6 +63,7 @@ export const INTERFACES: Readonly<Record<string, Readonly<Record<string, string>
   "network": { "fetch": `(${REQUEST}) -> result<${RESPONSE}, ${FAILURE}>` },
   "ui": {},
   "applier": { "apply": "(list<u8>) -> result<_, list<u8>>" },
+  "migrator": { "migrate": "(list<u8>) -> result<_, list<u8>>" },
   "proposer": { "propose": `(list<u8>, list<u8>) -> result<list<${PROPOSAL}>, list<u8>>` },
   "view": {
     "render": `() -> list<${NODE}>`,
@@ -78,6 +79,9 @@ export const EXPORT: Readonly<Record<Profile, string>> = {
   "interaction": "view",
   "behavior": "bot",
 };
+
+/** What a state-apply may export besides. */
+export const MIGRATOR = "migrator";
 
 const EVERY: readonly Profile[] = PROFILES;
 

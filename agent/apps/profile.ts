@@ -21,6 +21,7 @@ import {
   GRANTED,
   IMPORT,
   INTERFACES,
+  MIGRATOR,
   PACKAGE,
   type Profile,
   PROFILES,
@@ -225,6 +226,10 @@ class ProfileChecker {
       );
     }
     this.#functions(item, of);
+    const migrator = exports.find(({ name }) => name === `${PACKAGE}${MIGRATOR}@${VERSION}`);
+    if (this.profile === "state-apply" && migrator !== undefined) {
+      this.#functions(migrator, MIGRATOR);
+    }
   }
 
   /** Types of nested components too: what passes between those decides a verdict as well. */

@@ -121,7 +121,9 @@ export function hostOf(
     clock: { now: () => BigInt(Math.trunc(around.nowMs())) },
     random: {
       bytes: (length: number) => {
-        if (length > APP_RANDOM_BYTES_MAX) throw new Error(`it wants ${length} random bytes at once`);
+        if (length > APP_RANDOM_BYTES_MAX) {
+          throw new Error(`it wants ${length} random bytes at once`);
+        }
         return around.random(length);
       },
     },

@@ -20,7 +20,7 @@ import { type Part, readComposition } from "../../wasm/composition.ts";
 import { meter } from "../../wasm/meter/meter.ts";
 import { decodeModule, SECTION } from "../../wasm/meter/module.ts";
 import { RENEWABLE } from "../../wasm/meter/lasting_names.ts";
-import { EXPORT, PACKAGE, type Profile, VERSION } from "../contracts.ts";
+import { EXPORT, MIGRATOR, PACKAGE, type Profile, VERSION } from "../contracts.ts";
 import { MEMORY_PAGES_MAX, TABLE_ELEMENTS_MAX } from "./prices.ts";
 import { type Signature, signatureOf } from "./signature.ts";
 
@@ -82,10 +82,12 @@ export async function corePartsOf(
   }
   const { parts, exports } = readComposition(component);
   if (parts.length === 0) throw refusedAs(profile, "it has no core module");
-  const name = `${PACKAGE}${EXPORT[profile]}@${VERSION}`;
-  const main = exports.get(name);
-  if (main !== undefined && (main.from !== parts.length - 1 || main.name !== name)) {
-    throw refusedAs(profile, `what it exports is not of its last part`);
+  for (const  of of[EXPORT[profile], MIGRATOR]) {
+    const name = `${PACKAGE}${of}@${VERSION}`;
+    const main = exports.get(name);
+    if (main !== undefined && (main.from !== parts.length - 1 || main.name !== name)) {
+      throw refusedAs(profile, `what it exports is not of its last part`);
+    }
   }
   const made: CorePart[] = [];
   let pages = 0;

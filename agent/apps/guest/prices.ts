@@ -13,6 +13,8 @@ export const ABI = 1;
 
 /** Units for one event. */
 export const FUEL_MAX = 4_000_000;
+/** Units for taking over the state of another bundle: 10,000 entries of it written anew, or a second. */
+export const MIGRATION_FUEL_MAX = 400_000_000;
 /** Bytes of call depth as the rewriter counts them: far less than any engine's stack. */
 export const STACK_BYTES = 256 * 1024;
 /** Pages of 64 KiB that a component may have, all its parts together. */

@@ -28,12 +28,20 @@ import {
   type Writes,
 } from "./host_imports.ts";
 import { callLinked, PartBorder } from "./linked_call.ts";
-import { FUEL_MAX, LINK_PRICE, LIST_BYTES_MAX, MEMORY_PAGES_MAX, STACK_BYTES } from "./prices.ts";
+import {
+  FUEL_MAX,
+  LINK_PRICE,
+  LIST_BYTES_MAX,
+  MEMORY_PAGES_MAX,
+  MIGRATION_FUEL_MAX,
+  STACK_BYTES,
+} from "./prices.ts";
 import type { Signature } from "./signature.ts";
 
 const NAMESPACE = "realm:app/";
 const VERSION = "@0.1.0";
 const APPLY = `${NAMESPACE}applier${VERSION}#apply`;
+const MIGRATE = `${NAMESPACE}migrator${VERSION}#migrate`;
 const refused = (why: string) => refusedAs("state-apply", why);
 
 /** What became of an event. Only `accepted` keeps what it wrote. */
@@ -81,6 +89,8 @@ export class StateApply {
   /** The first thing that ended the call; a guest that catches it does not get away with it. */
   #end: unknown;
   #hasEnded = false;
+  #fuelMax = FUEL_MAX;
+  #canMigrate = false;
 
   private constructor(parts: readonly CorePart[], setting: AppSetting, verify: VerifySync) {
     this.#parts = parts;
@@ -141,6 +151,7 @@ export class StateApply {
     }
     try {
       guest.#instantiate();
+      guest.#canMigrate = typeof guest.#instances.at(-1)!.exports[MIGRATE] === "function";
     } catch (error) {
       // Its segments do not fit, or a function has another type than the host's.
       const isGuests = error instanceof WebAssembly.RuntimeError ||
@@ -158,15 +169,30 @@ export class StateApply {
    * is `accepted`. Throws when the host fails: see the module.
    */
   apply(event: AppliedEvent, writes: Writes): Outcome {
+    return this.#call(APPLY, FUEL_MAX, event, writes);
+  }
+
+  /**
+   * Takes over the state of another bundle, whose CID in text is the payload; the event is the upgrade.
+   * As {@link apply}; a component that exports no migrator takes every state as it is.
+   */
+  migrate(event: AppliedEvent, writes: Writes): Outcome {
+    return this.#canMigrate
+      ? this.#call(MIGRATE, MIGRATION_FUEL_MAX, event, writes)
+      : { verdict: { kind: "accepted" }, fuel: 0 };
+  }
+
+  #call(name: string, fuelMax: number, event: AppliedEvent, writes: Writes): Outcome {
+    this.#fuelMax = fuelMax;
     this.#renew();
     const pay = (units: number) => this.#pay(units);
     this.#hasEnded = false;
     this.#end = undefined;
-    this.#fuel.value = FUEL_MAX;
+    this.#fuel.value = fuelMax;
     this.#stack.value = STACK_BYTES;
     this.#calls = this.#instances.map(({ memory }) => ({ memory, event, writes, pay }));
     try {
-      return this.#outcome(this.#run(this.#instances.at(-1)!, event.payload));
+      return this.#outcome(this.#run(this.#instances.at(-1)!, name, event.payload));
     } catch (error) {
       // A fault that was thrown in an import, or what came of it.
       return this.#outcome(this.#verdictOf(this.#hasEnded ? this.#end : error));
@@ -175,10 +201,10 @@ export class StateApply {
     }
   }
 
-  #run({ memory, exports }: Instance, payload: Uint8Array): Verdict {
+  #run({ memory, exports }: Instance, name: string, payload: Uint8Array): Verdict {
     if (payload.length > LIST_BYTES_MAX) return { kind: "trapped", why: "its payload is too long" };
-    const apply = exports[APPLY] as (pointer: number, length: number) => number;
-    const at = apply(memory.write(payload), payload.length);
+    const act = exports[name] as (pointer: number, length: number) => number;
+    const at = act(memory.write(payload), payload.length);
     if (this.#hasEnded) throw this.#end;
     const tag = memory.u8(at);
     // The whole result is read, so that no part of it may be out of bounds.
@@ -192,8 +218,8 @@ export class StateApply {
   #outcome(verdict: Verdict): Outcome {
     const left = this.#fuel.value as number;
     return left < 0
-      ? { verdict: { kind: "out-of-fuel" }, fuel: FUEL_MAX }
-      : { verdict, fuel: FUEL_MAX - left };
+      ? { verdict: { kind: "out-of-fuel" }, fuel: this.#fuelMax }
+      : { verdict, fuel: this.#fuelMax - left };
   }
 
   #verdictOf(error: unknown): Verdict {
@@ -254,7 +280,7 @@ export class StateApply {
   }
 
   #pay(units: number): void {
-    const left = (this.#fuel.value as number) - Math.min(units, FUEL_MAX);
+    const left = (this.#fuel.value as number) - Math.min(units, this.#fuelMax);
     this.#fuel.value = left;
     if (left < 0) throw new GuestFault("out-of-fuel", "its fuel is used up");
   }

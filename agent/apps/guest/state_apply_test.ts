@@ -7,7 +7,8 @@ import { State } from "../state.ts";
 import { componentOf, HEAP, moduleText } from "./component_fake.ts";
 import { applyByGlue } from "./glue_fake.ts";
 import type { AppliedEvent, AppSetting, Writes } from "./host_imports.ts";
-import { FUEL_MAX, PRICES } from "./prices.ts";
+import { checkProfile } from "../profile.ts";
+import { FUEL_MAX, MIGRATION_FUEL_MAX, PRICES } from "./prices.ts";
 import { StateApply } from "./state_apply.ts";
 
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "latin1"));
@@ -68,6 +69,55 @@ Deno.test("apply() accepts, or rejects with the guest's reason", async () => {
   assert.deepEqual(run(guest, "!no").verdict, { kind: "rejected", reason: bytes("!no") });
   assert.deepEqual(run(guest, "yes"), accepted);
   assert.ok(accepted.fuel > PRICES["state-write"].put && accepted.fuel < FUEL_MAX);
+});
+
+Deno.test("migrate() takes over a state, with fuel of its own, and leaves one it has no say in", async () => {
+  const wit = `
+    interface migrator { migrate: func(before: list<u8>) -> result<_, list<u8>>; }
+    world migrating { include state-apply; export migrator; }`;
+  const wat = moduleText(
+    "",
+    `(func (export "realm:app/migrator@0.1.0#migrate") (param $p i32) (param $n i32) (result i32)
+      (local $i i32)
+      (if (i32.eq (i32.load8_u (local.get $p)) (i32.const 33)) (then (loop $on (br $on))))
+      (call $event.kind (i32.const 32))
+      (loop $more
+        (i32.store (i32.const 64) (local.get $i))
+        (call $state-write.put (i32.const 64) (i32.const 4) (local.get $p) (local.get $n))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $more (i32.lt_u (local.get $i) (i32.const 500))))
+      (call $state-write.put
+        ${word(32)} ${word(36)} (local.get $p) (local.get $n))
+      (i32.const 16))`,
+  );
+  const component = await componentOf(wat, wit, "migrating");
+  assert.deepEqual(checkProfile(component, "state-apply").profile, "state-apply");
+  const guest = await StateApply.load(component, SETTING, verify);
+  const journal = State.EMPTY.journal();
+  const { verdict, fuel } = guest.migrate(eventOf("bafybefore"), journal);
+  assert.deepEqual(verdict, { kind: "accepted" });
+  assert.ok(fuel > FUEL_MAX && fuel < MIGRATION_FUEL_MAX, `${fuel}`);
+  const state = journal.commit();
+  assert.equal(state.size, 501);
+  assert.equal(text(state.get(bytes("vote"))!), "bafybefore");
+  const spent = guest.migrate(eventOf("!"), state.journal());
+  assert.deepEqual(spent, { verdict: { kind: "out-of-fuel" }, fuel: MIGRATION_FUEL_MAX });
+  assert.deepEqual(run(guest, "x", state).verdict, { kind: "accepted" });
+  const plain = await load("");
+  const untouched = state.journal();
+  const taken = { verdict: { kind: "accepted" }, fuel: 0 };
+  assert.deepEqual(plain.migrate(eventOf("bafybefore"), untouched), taken);
+  assert.equal(untouched.commit(), state);
+});
+
+Deno.test("a migrator of other types is refused", async () => {
+  const wit = `
+    interface migrator { migrate: func(before: list<u8>); }
+    world migrating { include state-apply; export migrator; }`;
+  const migrate =
+    `(func (export "realm:app/migrator@0.1.0#migrate") (param $p i32) (param $n i32))`;
+  const component = await componentOf(moduleText("", migrate), wit, "migrating");
+  assert.throws(() => checkProfile(component, "state-apply"), { code: "refused" });
 });
 
 /** Calls every function of the host and puts what comes of it. */
