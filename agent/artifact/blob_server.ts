@@ -3,7 +3,7 @@
  *
  * Bounded for each peer: streams, bytes a second, time between requests, time that it lets a chunk
  * wait; and streams over all. One chunk is read at a time for a stream. The states before chunks
- * are made by going through the blob once, one blob at a time, and those of a few blobs are kept.
+ * are made by going through the blob once, one blob at a time, and are kept within a bound.
  *
  * @module
  */
@@ -49,8 +49,8 @@ const PEER_BLOB_BYTES_PER_SECOND = 64 * 1024 * 1024;
 const PEER_BLOB_STREAMS_MAX = 4;
 const BLOB_STREAMS_MAX = 32;
 
-/** Blobs whose states are kept; 32 KiB for the largest blob. */
-const CHAINS_KEPT = 16;
+/** Bytes of states that are kept, those of at least one blob: 32 for each 256 KiB of blobs. */
+const CHAIN_BYTES_KEPT = 4 * 1024 * 1024;
 
 /** Requests that are read and dropped once the answer is that there is nothing. */
 const ASKED_DROPPED_MAX = 16;
@@ -61,6 +61,13 @@ interface PeerUse {
   paidMs: number;
 }
 
+interface Chain {
+  /** The states before the chunks of a blob; `undefined` when its bytes are not what they were. */
+  readonly states: Promise<readonly Uint8Array[] | undefined>;
+  /** What they take. */
+  readonly bytes: number;
+}
+
 /** See the module. */
 export class BlobServer {
   readonly #bytesPerSecond: number;
@@ -69,8 +76,9 @@ export class BlobServer {
   readonly #idleMs: number;
   readonly #peers = new Map<string, PeerUse>();
   readonly #streams = new Set<PeerStream>();
-  /** Oldest first. */
-  readonly #chains = new Map<string, Promise<readonly Uint8Array[] | undefined>>();
+  /** The one that was used longest ago is first. */
+  readonly #chains = new Map<string, Chain>();
+  #chainBytes = 0;
   #building: Promise<unknown> = Promise.resolve();
   readonly #unhandle: () => void;
 
@@ -175,16 +183,25 @@ export class BlobServer {
   }
 
   /** The states before the chunks of a blob; `undefined` when its bytes are not what they were. */
-  #chain(digest: string, size: number): Promise<readonly Uint8Array[] | undefined> {
+  #chain(digest: string, size: number): Chain["states"] {
     let chain = this.#chains.get(digest);
-    this.#chains.delete(digest);
     if (!chain) {
-      chain = this.#building.then(() => this.#build(digest, size));
-      this.#building = chain;
-    }
+      const states = this.#building.then(() => this.#build(digest, size));
+      this.#building = states;
+      chain = { states, bytes: chunkCount(size) * STATE_BYTES };
+    } else this.#forget(digest);
     this.#chains.set(digest, chain);
-    if (this.#chains.size > CHAINS_KEPT) this.#chains.delete(this.#chains.keys().next().value!);
-    return chain;
+    this.#chainBytes += chain.bytes;
+    for (const oldest of this.#chains.keys()) {
+      if (this.#chainBytes <= CHAIN_BYTES_KEPT || this.#chains.size === 1) break;
+      this.#forget(oldest);
+    }
+    return chain.states;
+  }
+
+  #forget(digest: string): void {
+    this.#chainBytes -= this.#chains.get(digest)?.bytes ?? 0;
+    this.#chains.delete(digest);
   }
 
   /** Never rejects: a blob that cannot be read is one that is not here. */
@@ -198,7 +215,7 @@ export class BlobServer {
       const { states, digest: found } = builder.finish();
       if (found.toHex() === digest) return states;
     } catch { /* it was deleted meanwhile */ }
-    this.#chains.delete(digest);
+    this.#forget(digest);
     return undefined;
   }
 }

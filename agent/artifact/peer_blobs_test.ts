@@ -9,7 +9,14 @@ import { StreamReader } from "../kernel/stream_reader.ts";
 import { systemClock } from "../system_clock.ts";
 import type { BlobProgress } from "./blob_download.ts";
 import { BlobServer, type BlobServerInit } from "./blob_server.ts";
-import { ABSENT, BLOBS_PROTOCOL, BUSY, encodeAnswer, PRESENT } from "./blob_wire.ts";
+import {
+  ABSENT,
+  BLOBS_PROTOCOL,
+  BUSY,
+  CHUNK_HEAD_BYTES,
+  encodeAnswer,
+  PRESENT,
+} from "./blob_wire.ts";
 import { PeerBlobs, type PeerBlobsInit } from "./peer_blobs.ts";
 
 const SIZE = 6 * CHUNK_BYTES + 1234;
@@ -456,6 +463,30 @@ Deno.test("BlobServer ends who asks for chunks that are not, or does not take wh
     for (let i = 0; i < 50; i++) await deaf.write(new Uint8Array([0, 0, 0, 1])).catch(() => {});
     await eventually(() => server.streams === 0, "the deaf one is cut");
     for (const stream of realm.hub.open) stream.abort();
+  }));
+
+Deno.test("BlobServer goes through a blob once, however many others are asked for", () =>
+  withRealm(async (realm) => {
+    const { blobs } = await realm.giver("a");
+    let reads = 0;
+    const read = blobs.read.bind(blobs);
+    blobs.read = (...range) => (reads++, read(...range));
+    const digests: string[] = [];
+    for (let i = 0; i < 40; i++) digests.push(await blobs.put(blobOf(i + 1)));
+    const taker = await realm.hub.join("taker");
+    const take = async (digest: string, size: number) => {
+      const stream = await taker.open("a", BLOBS_PROTOCOL);
+      const reader = new StreamReader(stream);
+      await stream.write(Uint8Array.fromHex(digest));
+      await reader.read(encodeAnswer(PRESENT, size).length);
+      await stream.write(new Uint8Array(4));
+      assert.equal((await reader.read(CHUNK_HEAD_BYTES + size))?.[0], PRESENT);
+      stream.abort();
+    };
+    for (const [i, digest] of digests.entries()) await take(digest, i + 1);
+    assert.equal(reads, 80, "once to hash it, once to give it");
+    for (const [i, digest] of digests.entries()) await take(digest, i + 1);
+    assert.equal(reads, 120);
   }));
 
 Deno.test("BlobServer keeps to the rate of a peer", () =>

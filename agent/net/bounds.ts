@@ -12,10 +12,14 @@ export interface NetworkBounds {
   readonly connectionsPerAddressMax: number;
   /** Connections in their handshake that others opened. */
   readonly pendingMax: number;
+  /** Of them, of one address, so that it cannot keep others out. */
+  readonly pendingPerAddressMax: number;
   /** New sockets from one address in a second: many nodes may start together behind one. */
   readonly newPerSecondMax: number;
   /** Connections of keys that may not open the protocols of members, which others opened. */
   readonly strangersMax: number;
+  /** Of them, of one address. */
+  readonly strangersPerAddressMax: number;
   /** For the handshake of a connection, and for a new stream to say its protocol. */
   readonly handshakeMs: number;
   /** For a dial, all of it. */
@@ -41,8 +45,10 @@ export const NETWORK_BOUNDS: NetworkBounds = Object.freeze({
   connectionsMax: 256,
   connectionsPerAddressMax: 64,
   pendingMax: 64,
+  pendingPerAddressMax: 32,
   newPerSecondMax: 100,
   strangersMax: 64,
+  strangersPerAddressMax: 16,
   handshakeMs: 10_000,
   dialMs: 15_000,
   pingMs: 5_000,

@@ -90,7 +90,7 @@ async function rogue(victim: Network): Promise<{ say: MessageStream; stop(): Pro
   const met = Promise.withResolvers<void>();
   const node = await createLibp2p({
     logger: QUIET_LOGGER,
-    transports: [tcpTransport({ inboundMax: 1, inboundPerAddressMax: 1 })],
+    transports: [tcpTransport({ inboundMax: 1, inboundPerAddressMax: 1, pendingPerAddressMax: 1 })],
     connectionEncrypters: [noise({ crypto: NOISE_CRYPTO })],
     connectionMonitor: { enabled: false },
     streamMuxers: [() => ({
@@ -214,6 +214,12 @@ for (
       connectionsPerAddressMax: 1000,
       pendingMax: 10,
     }],
+    ["a flood of connections of one address, bounded in their handshake", {
+      connectionsMax: 1000,
+      connectionsPerAddressMax: 1000,
+      pendingMax: 1000,
+      pendingPerAddressMax: 10,
+    }],
   ] as const
 ) {
   const patient = { ...bounds, newPerSecondMax: 1000, handshakeMs: 600_000 };
@@ -236,16 +242,22 @@ for (
   });
 }
 
-hostile("strangers: members still find a place", { strangersMax: 3 }, async (victim) => {
-  const strangers = await Promise.all(Array.from({ length: 6 }, () => start()));
-  const dials = await Promise.allSettled(
-    strangers.map((stranger) => stranger.dial(victim.addresses()[0]!)),
-  );
-  const inside = () => victim.connections().length;
-  assert.ok(dials.some(({ status }) => status === "rejected"));
-  await until(() => inside() <= 3);
-  await Promise.all(strangers.map((stranger) => stranger.close()));
-});
+const CROWDS: readonly [string, Partial<NetworkBounds>][] = [
+  ["strangers: members still find a place", { strangersMax: 3 }],
+  ["strangers of one address: others still find a place", { strangersPerAddressMax: 3 }],
+];
+for (const [title, bounds] of CROWDS) {
+  hostile(title, bounds, async (victim) => {
+    const strangers = await Promise.all(Array.from({ length: 6 }, () => start()));
+    const dials = await Promise.allSettled(
+      strangers.map((stranger) => stranger.dial(victim.addresses()[0]!)),
+    );
+    const inside = () => victim.connections().length;
+    assert.ok(dials.some(({ status }) => status === "rejected"));
+    await until(() => inside() <= 3);
+    await Promise.all(strangers.map((stranger) => stranger.close()));
+  });
+}
 
 hostile("a frame that claims 4 GiB", {}, async (victim) => {
   const { say, stop } = await rogue(victim);

@@ -37,7 +37,7 @@ import {
   startNode,
 } from "./libp2p_node.ts";
 import { Libp2pStream } from "./libp2p_stream.ts";
-import { parseTcpAddress } from "./tcp_address.ts";
+import { parseTcpAddress, placeOf } from "./tcp_address.ts";
 
 export type { Libp2pOptions } from "./libp2p_node.ts";
 
@@ -318,14 +318,16 @@ class Libp2pNetwork implements PeerNetwork {
     }
   }
 
-  /** Strangers do not take the places of members. */
-  #isOneTooMany({ direction, remotePeer }: Connection): boolean {
+  /** Strangers do not take the places of members, nor those of one address all places of strangers. */
+  #isOneTooMany({ direction, remotePeer, remoteAddr }: Connection): boolean {
     const isStranger = (peer: PeerId) =>
       !this.#knownProtocols.some((protocol) => this.#gate.mayOpen(keyOf(peer) ?? "", protocol));
     if (direction === "outbound" || !isStranger(remotePeer)) return false;
     const strangers = this.#node.getConnections()
       .filter((other) => other.direction === "inbound" && isStranger(other.remotePeer));
-    return strangers.length > this.#bounds.strangersMax;
+    const neighbours = strangers.filter((other) => isNear(other.remoteAddr, remoteAddr));
+    return strangers.length > this.#bounds.strangersMax ||
+      neighbours.length > this.#bounds.strangersPerAddressMax;
   }
 
   #isMember(key: string): boolean {
@@ -369,6 +371,12 @@ class Libp2pNetwork implements PeerNetwork {
 
 /** Protocols whose streams come and go by themselves. */
 const IN_PASSING = new Set(["", "/ipfs/ping/1.0.0", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"]);
+
+/** Whether two connections came from one address: see `placeOf()`; those of a relay are its own. */
+function isNear(a: { toString(): string }, b: { toString(): string }): boolean {
+  const [one, other] = [a, b].map((address) => /^\/ip[46]\/([^/]+)/.exec(address.toString())?.[1]);
+  return one !== undefined && other !== undefined && placeOf(one) === placeOf(other);
+}
 
 function isRelayed(connection: Connection): boolean {
   return connection.remoteAddr.toString().includes("/p2p-circuit");

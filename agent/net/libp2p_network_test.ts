@@ -29,7 +29,7 @@ Deno.test("many nodes behind one address join one node at once", options, async 
 });
 
 Deno.test(
-  "a network needs net, and env for a logger that says nothing, of all permissions",
+  "a network needs net, and env for a logger that says nothing; and its process ends with it",
   options,
   async () => {
     const script = new URL("./two_nodes_fake.ts", import.meta.url).pathname;

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import "./local_locks.ts";
 import { createLibp2p, type Libp2p } from "libp2p";
 import { circuitRelayServer, circuitRelayTransport } from "@libp2p/circuit-relay-v2";
 import { dcutr } from "@libp2p/dcutr";
@@ -89,6 +90,7 @@ export async function startNode(
         tcpTransport({
           inboundMax: bounds.connectionsMax,
           inboundPerAddressMax: bounds.connectionsPerAddressMax,
+          pendingPerAddressMax: bounds.pendingPerAddressMax,
           ...(options.sockets === undefined ? {} : { sockets: options.sockets }),
         }),
         membersOnly(circuitRelayTransport(), isMember),

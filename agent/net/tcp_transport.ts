@@ -38,6 +38,8 @@ export interface TcpOptions {
   readonly inboundMax: number;
   /** Of them, sockets of one address. */
   readonly inboundPerAddressMax: number;
+  /** Of these, sockets that are in their handshake. */
+  readonly pendingPerAddressMax: number;
   readonly sockets?: Sockets;
 }
 
@@ -62,13 +64,15 @@ class TcpTransport implements Transport {
   readonly [transportSymbol] = true as const;
   readonly [Symbol.toStringTag] = "realm/tcp";
   readonly #inbound: InboundCount;
+  readonly #pending: InboundCount;
 
   constructor(
     readonly logger: ComponentLogger,
     readonly options: TcpOptions,
     readonly sockets: Sockets,
   ) {
-    this.#inbound = new InboundCount(options);
+    this.#inbound = new InboundCount(options.inboundMax, options.inboundPerAddressMax);
+    this.#pending = new InboundCount(options.inboundMax, options.pendingPerAddressMax);
   }
 
   async dial(address: Multiaddr, options: DialTransportOptions<any>): Promise<Connection> {
@@ -90,7 +94,7 @@ class TcpTransport implements Transport {
   }
 
   createListener(options: CreateListenerOptions): Listener {
-    return new TcpListener(options, this.logger, this.sockets, this.#inbound);
+    return new TcpListener(options, this.logger, this.sockets, this.#inbound, this.#pending);
   }
 
   listenFilter(addresses: Multiaddr[]): Multiaddr[] {
@@ -107,13 +111,12 @@ class InboundCount {
   readonly #byHost = new Map<string, number>();
   #total = 0;
 
-  constructor(readonly options: TcpOptions) {}
+  constructor(readonly max: number, readonly perAddressMax: number) {}
 
   /** Takes a place, if there is one; the returned function gives it back, once. */
   take(host: string): (() => void) | undefined {
     const ofHost = this.#byHost.get(host) ?? 0;
-    const { inboundMax, inboundPerAddressMax } = this.options;
-    if (this.#total >= inboundMax || ofHost >= inboundPerAddressMax) return undefined;
+    if (this.#total >= this.max || ofHost >= this.perAddressMax) return undefined;
     this.#byHost.set(host, ofHost + 1);
     this.#total++;
     let taken = true;
@@ -139,6 +142,7 @@ class TcpListener extends TypedEventEmitter<ListenerEvents> implements Listener 
     readonly logger: ComponentLogger,
     readonly sockets: Sockets,
     readonly inbound: InboundCount,
+    readonly pending: InboundCount,
   ) {
     super();
   }
@@ -186,7 +190,9 @@ class TcpListener extends TypedEventEmitter<ListenerEvents> implements Listener 
     const { hostname, port } = socket.remoteAddr;
     const host = mappedIpv4(hostname);
     const giveBack = this.inbound.take(placeOf(host));
-    if (giveBack === undefined) {
+    const met = giveBack && this.pending.take(placeOf(host));
+    if (giveBack === undefined || met === undefined) {
+      giveBack?.();
       socket.close();
       return;
     }
@@ -198,7 +204,8 @@ class TcpListener extends TypedEventEmitter<ListenerEvents> implements Listener 
       void connection.written().then(giveBack);
     });
     this.options.upgrader.upgradeInbound(connection, { signal: this.#stop.signal })
-      .catch((error) => connection.abort(error));
+      .catch((error) => connection.abort(error))
+      .finally(met);
   }
 }
 
