@@ -21,6 +21,7 @@ import { isKernelType } from "./apps/topic/app_event.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
 import { inviteTo, joinBy } from "./apps/topic/authoring.ts";
 import { openerOf } from "./apps/topic/payload_keys.ts";
+import { SnapshotStore, type TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
 import type { CallAnswer, EventVerdict, TopicStatus } from "./control/apps_api.ts";
 import { nodeBackend } from "./crypto_node.ts";
 import { CID } from "./kernel/canonical.ts";
@@ -80,6 +81,8 @@ export interface AppTopicInit {
 
 /** Events that are handed to a Worker in one message. */
 const BATCH = 512;
+/** Events after which what it has come to is stored again: half a second of applying them. */
+const SNAPSHOT_EVENTS = 2_000;
 /** Events that a behavior may write at once, and then in each second. */
 const BEHAVIOR_EVENTS = 32;
 const BEHAVIOR_EVENTS_PER_SEC = 2;
@@ -109,6 +112,9 @@ export class AppTopic {
   #bundle: RunnableBundle | undefined;
   /** Bundles that the Worker was given. */
   readonly #given = new Set<string>();
+  readonly #snapshots: SnapshotStore;
+  #snapshotLength = 0;
+  #isSaving = false;
   #state: TopicStatus["state"] = "starting";
   #why: string | null = null;
   /** Events handed to the Worker, and those for its next message. */
@@ -125,6 +131,7 @@ export class AppTopic {
   constructor(init: AppTopicInit) {
     this.#init = init;
     this.log = init.log;
+    this.#snapshots = new SnapshotStore(init.log.store);
     this.id = init.log.topicId.toString();
     this.#record = init.record;
     this.person = signerOf(init.person, nodeBackend());
@@ -227,7 +234,8 @@ export class AppTopic {
       return this.#set("not-granted", `${missing} is not granted, which applying events takes`);
     }
     await this.#start(grants);
-    for (const { code } of bundles) {
+    // The one that the topic starts with comes last: with it begins what a snapshot may go on from.
+    for (const { code } of bundles.toReversed()) {
       if (this.#given.has(code.id)) continue;
       this.#given.add(code.id);
       await this.#runner!.app.addBundle(code);
@@ -248,6 +256,8 @@ export class AppTopic {
         behavior: this.#behavior.publicKey,
         openers,
         grants,
+        ...this.#snapshot(),
+        ...this.#base(),
       },
       {
         progress: (progress) => this.#progressed(progress),
@@ -282,6 +292,45 @@ export class AppTopic {
     this.#isFeeding = false;
     this.#hand();
     this.#set("running", null);
+  }
+
+  /** What it had come to before, for a start that does not apply everything again. */
+  #snapshot(): { snapshot: TopicSnapshot } | undefined {
+    const [record] = this.#snapshots.newest();
+    this.#snapshotLength = record?.length ?? 0;
+    try {
+      return record && { snapshot: this.#snapshots.load(record) };
+    } catch (error) {
+      this.#init.notice(`Topic ${this.#record.name}: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  /** The state that a fork begins with. */
+  #base(): { base: TopicSnapshot } | undefined {
+    const fork = this.log.view?.fork;
+    const record = fork && this.#snapshots.find(fork.digest);
+    return record && { base: this.#snapshots.load(record) };
+  }
+
+  /** Stores what it has come to, when it is far from what was stored. */
+  async #saveSnapshot(runner: AppRunner, applied: number): Promise<void> {
+    const isFar = applied - this.#snapshotLength >= SNAPSHOT_EVENTS ||
+      applied < this.#snapshotLength;
+    if (!isFar || this.#isSaving) return;
+    this.#isSaving = true;
+    try {
+      const snapshot = await runner.app.snapshot([...this.#snapshots.known()]);
+      if (snapshot === undefined || this.#runner !== runner) return;
+      this.#snapshots.save(snapshot, "newest", this.#init.clock.wallMs());
+      this.#snapshotLength = snapshot.record.length;
+    } catch (error) {
+      if (this.#runner === runner) {
+        this.#init.notice(`Topic ${this.#record.name}: ${messageOf(error)}`);
+      }
+    } finally {
+      this.#isSaving = false;
+    }
   }
 
   #stop(): void {
@@ -331,6 +380,9 @@ export class AppTopic {
         `the key of epoch ${needs.name} is not here: an admin has to renew it`,
       );
     } else if (this.#runner !== undefined) this.#set("running", null);
+    if (progress.settled && this.#runner !== undefined) {
+      void this.#saveSnapshot(this.#runner, progress.applied);
+    }
     this.#sharing.stateChanged();
   }
 

@@ -19,13 +19,21 @@ import type { Profile } from "../contracts.ts";
 import { AppGuest, type GuestCode, guestCode } from "../guest/app_guest.ts";
 import type { AppliedEvent, AppSetting } from "../guest/host_imports.ts";
 import { type Outcome, StateApply } from "../guest/state_apply.ts";
-import { Replay, type ReplayParts } from "../replay.ts";
+import { Replay, type ReplayParts, type Resume } from "../replay.ts";
 import type { State } from "../state.ts";
 import { isKernelType } from "../topic/app_event.ts";
 import { AppLog } from "../topic/app_log.ts";
-import { appliedEvent, replayParts } from "../topic/app_replay.ts";
+import { appliedEvent, type AppReplayInit, replayParts } from "../topic/app_replay.ts";
 import type { Opener } from "../topic/payload_keys.ts";
 import { NOWHERE } from "./namespace.ts";
+import { forkAt } from "../topic/past_state.ts";
+import {
+  baseSnapshot,
+  resumeFrom,
+  stateOf,
+  takeSnapshot,
+  type TopicSnapshot,
+} from "../topic/topic_snapshot.ts";
 import { BehaviorRunner } from "./behavior_runner.ts";
 import {
   type FetchFailure,
@@ -56,6 +64,10 @@ export interface TopicAppInit {
   readonly openers: readonly Opener[];
   /** What the person granted: `clock`, `network=https://example.com`. */
   readonly grants: readonly string[];
+  /** What it had come to before; checked, after a moment, by applying everything again. */
+  readonly snapshot?: TopicSnapshot;
+  /** The state that a fork begins with. */
+  readonly base?: TopicSnapshot;
 }
 
 /** How far it is. */
@@ -130,6 +142,10 @@ const CALL_FUEL = 100_000_000;
 /** An event that is not made yet has no name. */
 const NO_ID = new Uint8Array(32);
 const ABI = 1;
+/** What is applied again in the background: events at a time, the pause between, and the first one. */
+const RECALLED_AT_ONCE = 64;
+const RECALL_PAUSE_MS = 20;
+const RECALL_AFTER_MS = 2_000;
 
 /** See the module. */
 export class TopicApp {
@@ -154,6 +170,8 @@ export class TopicApp {
   /** Events that came since the last update. */
   #fresh: TopicEvent[] = [];
   #cancelUpdate: (() => void) | undefined;
+  #unfollow: (() => void) | undefined;
+  #baseState: State | undefined;
   #isClosed = false;
   /** One change of components after another. */
   #changing: Promise<void> = Promise.resolve();
@@ -222,10 +240,79 @@ export class TopicApp {
       );
     }
     if (this.#replay !== undefined) return;
-    this.#parts = replayParts(this.#log, { guestOf: (bundle) => this.#guests.get(bundle) });
+    if (this.#log.view!.fork !== undefined && this.#base === undefined) return;
+    this.#parts = replayParts(this.#log, this.#reading());
     if (this.#parts === undefined) return;
-    this.#replay = new Replay(this.#parts);
-    this.#log.follow(this.#replay);
+    this.#begin(this.#parts, this.#resume());
+  }
+
+  /** What events are read by. */
+  #reading(): AppReplayInit {
+    const state = this.#base;
+    return { guestOf: (bundle) => this.#guests.get(bundle), ...state && { state } };
+  }
+
+  /** The state that a fork begins with, if it is the one that the genesis says. */
+  get #base(): State | undefined {
+    const { base } = this.#init;
+    const fork = this.#log.view?.fork;
+    if (fork === undefined || base === undefined) return undefined;
+    return this.#baseState ??= stateOf({
+      ...base,
+      record: { ...base.record, digest: fork.digest },
+    });
+  }
+
+  /** What a fork of the topic at an event is made of: the state of that event and its past alone. */
+  fork(at: string): { bundle: string; base: TopicSnapshot } {
+    const { past, genesis } = forkAt(this.#log, this.#event(at), ABI, this.#reading());
+    return { bundle: past.bundle, base: baseSnapshot(past, genesis.fork!, ABI) };
+  }
+
+  #resume(): Resume | undefined {
+    const { snapshot } = this.#init;
+    try {
+      return snapshot && resumeFrom(snapshot, (bundle) => this.#guests.get(bundle));
+    } catch (error) {
+      if (error instanceof RealmError) return undefined; // it is damaged
+      throw error;
+    }
+  }
+
+  #begin(parts: ReplayParts, resume: Resume | undefined): void {
+    const replay = new Replay(resume === undefined ? parts : { ...parts, resume });
+    this.#unfollow?.();
+    this.#replay = replay;
+    this.#unfollow = this.#log.follow(replay);
+    replay.update(this.#platform.nowMs());
+    if (replay.skipped === 0) return;
+    // Nobody waits for what becomes of these.
+    const skipped = new Set(replay.log.slice(0, replay.skipped));
+    this.#fresh = this.#fresh.filter((event) => !skipped.has(event));
+    this.#recall(replay, parts);
+  }
+
+  /** Applies what the snapshot stands for, a little at a time; without it where it is wrong. */
+  #recall(replay: Replay, parts: ReplayParts): void {
+    const steps = replay.recall(ABI);
+    const go = () => {
+      if (this.#isClosed || this.#replay !== replay) return;
+      for (let i = 0; i < RECALLED_AT_ONCE; i++) {
+        const step = steps.next();
+        if (step.done !== true) continue;
+        if (!step.value) this.#begin(parts, undefined);
+        return this.#tell();
+      }
+      this.#platform.later(RECALL_PAUSE_MS, go);
+    };
+    this.#platform.later(RECALL_AFTER_MS, go);
+  }
+
+  /** What it has come to, to go on from; undefined while it is not settled, or nothing to build on. */
+  snapshot(known: readonly string[]): TopicSnapshot | undefined {
+    const replay = this.#replay;
+    if (replay === undefined || !replay.isSettled || replay.skipped > 0) return undefined;
+    return takeSnapshot(this.#log.topic!, replay, ABI, new Set(known));
   }
 
   async #startBehavior(): Promise<void> {
@@ -345,7 +432,9 @@ export class TopicApp {
       if (this.#init.behavior !== undefined) void this.changed();
     }
     const fresh = this.#fresh;
-    this.#fresh = fresh.filter((event) => replay.outcomeOf(event) === undefined);
+    this.#fresh = fresh.filter((event) =>
+      !isKernelType(event.type) && replay.outcomeOf(event) === undefined
+    );
     for (const event of fresh) {
       if (replay.outcomeOf(event)?.verdict.kind !== "accepted") continue;
       const applied = this.#read(event);

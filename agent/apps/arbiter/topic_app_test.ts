@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { CID } from "../../kernel/canonical.ts";
 import { encodeSigned, type SignedEvent } from "../../kernel/event.ts";
 import { parsePublicKey } from "../../kernel/key.ts";
 import type { SyncSigner } from "../../kernel/verify.ts";
@@ -252,4 +253,60 @@ Deno.test("a grant that is taken back stops a behavior, and one that is given st
   await desk.app.setGrants(ALL);
   await desk.pass(5_000);
   assert.equal(desk.progress.at(-1)!.behavior, undefined);
+});
+
+Deno.test("an app goes on from a snapshot, and applies what that stands for in the background", async () => {
+  const log = createTopic();
+  const first = await Desk.open(log, counter);
+  const events: string[] = [];
+  for (const each of ["5", "7", "9"]) {
+    const outcomes = await first.call("add", each);
+    assert.ok(typeof outcomes !== "string");
+    events.push(outcomes[0]!.event);
+  }
+  const snapshot = first.app.snapshot([])!;
+  await first.call("add", "11");
+
+  const second = await Desk.open(log, counter, { snapshot });
+  assert.equal(total(second), 32n);
+  assert.equal(second.app.snapshot([]), undefined);
+  assert.equal(second.app.outcomes([events[1]!])[0]!.fuel, undefined);
+  await second.pass(10_000);
+  assert.deepEqual(second.app.outcomes(events), first.app.outcomes(events));
+  assert.deepEqual(second.app.snapshot([])!.record.digest, first.app.digest(undefined).digest);
+
+  // One that lies about what it is the state of is believed for a moment only.
+  const other = await Desk.open(createTopic({}, { random: randomFrom(5) }), counter);
+  await other.call("add", "100");
+  const wrong = other.app.snapshot([])!;
+  const { length, order } = snapshot.record;
+  const lie = { ...wrong, record: { ...wrong.record, length, order } };
+  const third = await Desk.open(log, counter, { snapshot: lie });
+  assert.equal(total(third), 111n);
+  await third.pass(10_000);
+  assert.equal(total(third), 32n);
+  const damaged = { ...snapshot, chunks: new Map() };
+  assert.equal(total(await Desk.open(log, counter, { snapshot: damaged })), 32n);
+});
+
+Deno.test("a fork begins with the state of an event", async () => {
+  const log = createTopic();
+  const first = await Desk.open(log, counter);
+  const outcomes = await first.call("add", "5");
+  assert.ok(typeof outcomes !== "string");
+  await first.call("add", "7");
+  const at = outcomes[0]!.event;
+  const { base, bundle } = first.app.fork(at);
+  assert.equal(bundle, log.view!.bundle);
+  const fork = { topic: log.topicId, event: CID.parse(at), digest: base.record.digest };
+  const forked = createTopic({ fork }, { random: randomFrom(6) });
+  const second = await Desk.open(forked, counter, { base });
+  assert.equal(total(second), 5n);
+  await second.call("add", "100");
+  assert.equal(total(second), 105n);
+  assert.equal(total(first), 12n);
+  // Without that state, or with another, nothing is applied.
+  assert.throws(() => total(new Desk(forked)), { code: "not-found" });
+  const other = first.app.snapshot([])!;
+  await assert.rejects(Desk.open(forked, counter, { base: other }), { code: "corrupt" });
 });

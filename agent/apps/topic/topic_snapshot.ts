@@ -19,7 +19,7 @@ import { RealmError } from "../../kernel/error.ts";
 import type { Store, StoreOp } from "../../kernel/ports.ts";
 import { headsDigest } from "../../kernel/sync/session.ts";
 import { keyOf, type Topic } from "../../kernel/topic.ts";
-import type { Replay } from "../replay.ts";
+import type { Guest, Replay, Resume } from "../replay.ts";
 import { orderDigest } from "../replay_order.ts";
 import type { State } from "../state.ts";
 import { type ChunkName, snapshotForm, SnapshotReader } from "../state_snapshot.ts";
@@ -94,6 +94,28 @@ export function takeSnapshot(
   return { record, chunks: new Map(fresh.map(([name, chunk]) => [name, chunk()])) };
 }
 
+/**
+ * What a replay goes on from. Undefined where the bundle in force there is not here. Throws RealmError
+ * `corrupt` when the snapshot is damaged.
+ */
+export function resumeFrom(
+  snapshot: TopicSnapshot,
+  guestOf: (bundle: string) => Guest | undefined,
+): Resume | undefined {
+  const { bundle, length, order } = snapshot.record;
+  const guest = guestOf(bundle);
+  return guest && { length, order, bundle, guest, state: stateOf(snapshot) };
+}
+
+/** The state of a snapshot with all of its chunks. Throws RealmError `corrupt`. */
+export function stateOf({ record: { index, abi, digest }, chunks }: TopicSnapshot): State {
+  const reader = new SnapshotReader(index, abi, digest);
+  for (const chunk of chunks.values()) reader.take(chunk);
+  const [missing] = reader.missing;
+  if (missing !== undefined) throw corrupt(`chunk ${missing} is not there`);
+  return reader.state();
+}
+
 /** What goes into a ticket; the snapshot has to be pinned. */
 export function ticketStateOf({ heads, count, digest }: SnapshotRecord): TicketState {
   return { heads, count, digest };
@@ -152,15 +174,19 @@ export class SnapshotStore {
     return /^[0-9a-f]{64}$/.test(name) ? this.store.get(CHUNK + name) : undefined;
   }
 
-  /** The state of a record that is here. Throws RealmError `corrupt` when it is damaged. */
-  state({ index, abi, digest }: SnapshotRecord): State {
-    const reader = new SnapshotReader(index, abi, digest);
-    for (const name of reader.missing) {
+  /** A record with all of its chunks. Throws RealmError `corrupt` when one is gone. */
+  load(record: SnapshotRecord): TopicSnapshot {
+    const chunks = chunkNames(record).map((name) => {
       const chunk = this.chunk(name);
       if (chunk === undefined) throw corrupt(`chunk ${name} is gone`);
-      reader.take(chunk);
-    }
-    return reader.state();
+      return [name, chunk] as const;
+    });
+    return { record, chunks: new Map(chunks) };
+  }
+
+  /** The state of a record that is here. Throws RealmError `corrupt` when it is damaged. */
+  state(record: SnapshotRecord): State {
+    return stateOf(this.load(record));
   }
 
   #records(): Kept[] {

@@ -12,6 +12,7 @@ import {
   decodeRecord,
   encodeRecord,
   PINNED_MAX,
+  resumeFrom,
   SnapshotStore,
   takeSnapshot,
   ticketStateOf,
@@ -68,11 +69,10 @@ Deno.test("a start goes on from the newest snapshot and applies what came after 
   const again = AppLog.open({ store, verify, topic: log.topicId });
   const [record] = snapshots.newest();
   const counter = counting();
-  const parts = replayParts(again, counter)!;
-  const { length, order, bundle } = record!;
-  const guest = counter.guestOf(bundle);
-  const resume = { length, order, bundle, guest, state: snapshots.state(record!) };
-  const resumed = new Replay({ ...parts, resume });
+  const { length } = record!;
+  assert.equal(resumeFrom(snapshots.load(record!), () => undefined), undefined);
+  const resume = resumeFrom(snapshots.load(record!), counter.guestOf)!;
+  const resumed = new Replay({ ...replayParts(again, counter)!, resume });
   again.follow(resumed);
   resumed.update(0);
   assert.equal(counter.applied, 7);
