@@ -24,7 +24,16 @@ import {
   topics,
   upgrade,
 } from "./topics.ts";
-import { argument, optional, optionalArgument, parseText, toggle, Wanted } from "./parameters.ts";
+import {
+  argument,
+  defaulted,
+  optional,
+  optionalArgument,
+  parseInteger,
+  parseText,
+  toggle,
+  Wanted,
+} from "./parameters.ts";
 
 /** Name of the publisher's key in the data folder. */
 export const PUBLISHER_KEY_FILE = "publisher.key";
@@ -114,16 +123,48 @@ const build = command({
 });
 
 const check = command({
-  brief: "Check a bundle: form, digests, signature, profiles",
+  brief: "Check a bundle, and the laws of replay on made up histories",
   description: "Does what install does before it asks: every block against its digest, the " +
     "signature and the succession of keys, each component against its profile and against what " +
-    "the bundle asks for. Nothing of it runs.",
+    "the bundle asks for. Then makes histories up of what state-propose and interaction offer " +
+    "and of changed and random payloads, and applies each several times: the same log, other " +
+    "orders of delivery, late events, forks, dry runs. A history that breaks a law is made small.",
+  flags: {
+    seed: optional("Make the same histories again", "SEED", parseText),
+    histories: defaulted("Histories to make up", "N", parseInteger(0, 100_000), "20"),
+    events: defaulted("Events of each", "N", parseInteger(1, 1000), "40"),
+  },
   args: [argument("Bundle", "BUNDLE", parseText)],
-  async run(context, _flags, file) {
+  async run(context, flags, file) {
     const { packed, bytes } = await open(context, file);
     const { describeBundle, formatBundle } = await import("./bundle_text.ts");
-    const checked = { file, ...await describeBundle(packed, bytes.length) };
-    context.print(checked, () => formatBundle(file, checked));
+    const { describeCheck, formatCheck } = await import("./bundle_check_text.ts");
+    const { checkApp } = await import("../agent/apps/check/check.ts");
+    const { LAWS } = await import("../agent/apps/check/laws.ts");
+    const { subjectOf } = await import("../agent/apps/check/subject.ts");
+    const { nodeBackend } = await import("../agent/crypto_node.ts");
+    const { verifierOf } = await import("../agent/kernel/verify.ts");
+    const { seed = crypto.randomUUID().slice(0, 8), histories, events } = flags;
+    const subject = await subjectOf(packed.components, verifierOf(nodeBackend()));
+    const report = checkApp(subject, { seed, histories, events });
+    const described = {
+      file,
+      ...await describeBundle(packed, bytes.length),
+      laws: describeCheck(report),
+    };
+    context.print(
+      described,
+      () => `${formatBundle(file, described)}\n${formatCheck(described.laws)}`,
+    );
+    if (report.broken === undefined) return;
+    throw new RealmError(
+      "failed",
+      `Cannot pass ${file}: a law is broken, ${LAWS[report.broken.law]}`,
+      {
+        hint: `realm app check ${file} --seed ${seed} --histories ${report.histories} ` +
+          `--events ${events} shows it again`,
+      },
+    );
   },
 });
 

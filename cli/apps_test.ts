@@ -79,9 +79,13 @@ Deno.test("app new writes what app build packs, inspect tells and app install in
     await json(realm("app", "build", "memo", "--json"));
     assert.deepEqual(await Deno.readFile(`${folder}/${BUNDLE}`), bytes, "a build is repeatable");
 
-    for (const words of [["inspect", BUNDLE], ["app", "check", BUNDLE]]) {
-      assert.deepEqual(await json(realm(...words, "--json")), { ...built, file: BUNDLE });
-    }
+    assert.deepEqual(await json(realm("inspect", BUNDLE, "--json")), { ...built, file: BUNDLE });
+    const { laws, ...checked } = await json(
+      realm("app", "check", BUNDLE, "--seed", "s", "--histories", "2", "--events", "9", "--json"),
+    );
+    assert.deepEqual(checked, { ...built, file: BUNDLE });
+    assert.deepEqual([laws.seed, laws.histories, laws.events], ["s", 2, 18]);
+    assert.ok(laws.verdicts.accepted > 0 && laws.broken === undefined);
     const { stdout } = await realm("inspect", BUNDLE);
     assert.match(stdout, /bundle of memo 0\.1\.0, \d+ bytes\n[^]*asks for {3}state-write\n/);
 
@@ -289,6 +293,43 @@ Deno.test("app build says what is wrong with the source", async () => {
   });
 });
 
+Deno.test("app check makes a history small that breaks a law, and says how to see it again", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("app", "new", "memo");
+    const fixture =
+      new URL("../fixtures/apps/counter/state-propose.wasm", import.meta.url).pathname;
+    const toml = await Deno.readTextFile(`${folder}/memo/bundle.toml`);
+    await Deno.writeTextFile(
+      `${folder}/memo/bundle.toml`,
+      `${toml}[components.state-propose]\nfile = "${fixture}"\n`,
+    );
+    // Numbers of which the last byte is above 100 never end.
+    const note = await Deno.readTextFile(`${folder}/memo/note.wat`);
+    const spin = "(if (i32.gt_u (i32.load8_u offset=7 (local.get $payload)) (i32.const 100))\n" +
+      "(then (loop $l (br $l))))\n";
+    const at = "    (if (i32.eqz (local.get $length))";
+    assert.ok(note.includes(at));
+    await Deno.writeTextFile(`${folder}/memo/note.wat`, note.replace(at, spin + at));
+    assert.equal((await realm("app", "build", "memo")).status, 0);
+
+    const check = (...more: string[]) =>
+      realm("app", "check", BUNDLE, "--histories", "9", "--events", "30", ...more);
+    const { status, stdout, stderr } = await check("--seed", "seven");
+    assert.equal(status, 1);
+    assert.match(stdout, /broken +no event of state-propose traps or uses up its fuel\n/);
+    assert.match(stdout, /event 1 uses up its fuel\n1 of 30 events are enough:\n/);
+    assert.match(stdout, /\n +1 {2}ann +add +[0-9a-f]{16}/);
+    assert.match(stderr, /^error\[failed\]: Cannot pass .*memo-0\.1\.0\.bundle: a law is broken/);
+    const [, again] = /hint: realm (.*) shows it again/.exec(stderr)!;
+    const repeated = await realm(...again!.split(" "), "--json");
+    const { laws } = JSON.parse(repeated.stdout);
+    assert.equal(laws.broken.law, "proposed");
+    assert.ok(stdout.includes(laws.broken.events[0].payload), "the same history again");
+    assert.deepEqual(laws.broken.delivery, null);
+    assert.equal(JSON.parse(repeated.stderr).error.code, "failed");
+  });
+});
+
 Deno.test("app build packs components of Rust, and none that may not be in an app", async () => {
   await inFolder(async (realm, folder) => {
     const fixture = (name: string) => new URL(`../fixtures/${name}`, import.meta.url).pathname;
@@ -304,7 +345,8 @@ Deno.test("app build packs components of Rust, and none that may not be in an ap
         if (modules.length === 0) assert.equal(sha256, digest, "a component is packed as it is");
         else assert.deepEqual([app, role, modules], ["poll", "state-apply", ["permission"]]);
       }
-      assert.equal((await json(realm("app", "check", file, "--json"))).name, app);
+      const tried = ["app", "check", file, "--histories", "1", "--json"];
+      assert.equal((await json(realm(...tried))).name, app);
     }
     await Deno.mkdir(`${folder}/composed`);
     const poll = (await Deno.readTextFile(fixture("apps/poll/bundle.toml")))

@@ -13,7 +13,7 @@ import type { Player } from "./cast.ts";
 import { kindOf } from "./judge.ts";
 import type { Endpoint } from "./network.ts";
 import { SimulatedNode } from "./node.ts";
-import type { SeededRandom } from "./random.ts";
+import type { SeededRandom } from "../../agent/kernel/seeded_random.ts";
 import type { World } from "./world.ts";
 
 /** What a traitor may do; each has some of it. */

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { SeededRandom } from "./random.ts";
+import type { SeededRandom } from "../../agent/kernel/seeded_random.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** What joins the network: one run of one node. */

@@ -24,7 +24,7 @@ import {
 import { type Player, verify } from "./cast.ts";
 import { CrashingDisk, PowerCut } from "./crashing_store.ts";
 import type { Endpoint } from "./network.ts";
-import type { SeededRandom } from "./random.ts";
+import type { SeededRandom } from "../../agent/kernel/seeded_random.ts";
 import type { World } from "./world.ts";
 
 const EPOCH = "peer/epoch";

@@ -9,7 +9,7 @@ import type { ControlEvent } from "../../agent/realm/control_event.ts";
 import type { Offered } from "../../agent/realm/realm_log.ts";
 import { type Player, player } from "./cast.ts";
 import type { SimulatedNode } from "./node.ts";
-import type { SeededRandom } from "./random.ts";
+import type { SeededRandom } from "../../agent/kernel/seeded_random.ts";
 import type { World } from "./world.ts";
 
 /** See the module. */

@@ -9,7 +9,7 @@ import { player } from "./cast.ts";
 import { Outsider, Traitor } from "./hostile.ts";
 import { SimulatedNode } from "./node.ts";
 import type { Owners } from "./owners.ts";
-import type { SeededRandom } from "./random.ts";
+import type { SeededRandom } from "../../agent/kernel/seeded_random.ts";
 import { operator, type World } from "./world.ts";
 
 const KINDS = [

@@ -31,7 +31,7 @@ import type { Kind } from "./scenario.ts";
 import { Judge } from "./judge.ts";
 import { SimulatedNetwork } from "./network.ts";
 import type { SimulatedNode } from "./node.ts";
-import { SeededRandom } from "./random.ts";
+import { SeededRandom } from "../../agent/kernel/seeded_random.ts";
 import { Timeline } from "./timeline.ts";
 
 /** A manifest, read. */

@@ -2,8 +2,8 @@
  * Chance from a seed: the same seed gives the same numbers on every machine.
  *
  * The generator is sfc32 of PractRand (http://pracrand.sourceforge.net), seeded by mixing the text
- * of the seed. Each part of a simulation takes a fork of its own, so that a change in one does not
- * shift what the others draw.
+ * of the seed. Parts of what is simulated or made up take forks of their own, so that a change in one
+ * does not shift what the others draw.
  *
  * @module
  */
