@@ -21,8 +21,9 @@ import { meter } from "../../wasm/meter/meter.ts";
 import { decodeModule, SECTION } from "../../wasm/meter/module.ts";
 import { RENEWABLE } from "../../wasm/meter/lasting_names.ts";
 import { EXPORT, MIGRATOR, PACKAGE, type Profile, VERSION } from "../contracts.ts";
+import { coreTypeProblem } from "./core_types.ts";
 import { MEMORY_PAGES_MAX, TABLE_ELEMENTS_MAX } from "./prices.ts";
-import { type Signature, signatureOf } from "./signature.ts";
+import { type Signature, signatureOf, SIGNATURES } from "./signature.ts";
 
 /** What a guest is instantiated from. */
 export interface CoreModule {
@@ -91,15 +92,34 @@ export async function corePartsOf(
   }
   const made: CorePart[] = [];
   let pages = 0;
-  for (const part of parts) {
-    const { pagesMin, ...module } = await compiled(part.bytes, options);
+  const links = parts.map((part) => linksOf(part, parts, profile));
+  for (const [i, part] of parts.entries()) {
+    const { pagesMin, bytes, ...core } = await compiled(part.bytes, options);
     pages += pagesMin;
-    made.push({ ...module, links: linksOf(part, parts, profile) });
+    const problem = coreTypeProblem(
+      { bytes, module: core.module },
+      (from, name) => (links[i]!.get(from)?.functions ?? functionsOf(from))?.get(name),
+      (exported) => {
+        const [of = "", name = ""] = exported.split("#");
+        const taken = links.flatMap((taker) => [...taker.values()])
+          .find((link) => link.part === i && link.name === of && link.functions.has(name));
+        return (taken?.functions ?? functionsOf(of))?.get(name);
+      },
+    );
+    if (problem !== undefined) throw refusedAs(profile, problem);
+    made.push({ ...core, links: links[i]! });
   }
   if (pages > memoryPagesMax) {
     throw refusedAs(profile, `its parts have ${pages} pages, wanted at most ${memoryPagesMax}`);
   }
   return made;
+}
+
+/** The functions of an interface of the contract, by its full name. */
+function functionsOf(name: string): ReadonlyMap<string, Signature> | undefined {
+  const version = `@${VERSION}`;
+  if (!name.startsWith(PACKAGE) || !name.endsWith(version)) return undefined;
+  return SIGNATURES.get(name.slice(PACKAGE.length, -version.length));
 }
 
 function linksOf(
@@ -131,7 +151,7 @@ function linksOf(
 async function compiled(
   component: Uint8Array,
   { profile, memoryPagesMax: pagesMax, tableElementsMax }: CoreModuleOptions,
-): Promise<CoreModule & { readonly pagesMin: number }> {
+): Promise<CoreModule & { readonly pagesMin: number; readonly bytes: Uint8Array }> {
   const refused = (why: string) => refusedAs(profile, why);
   const found: { bytes: Uint8Array; memoryPagesMax: number; pagesMin: number }[] = [];
   for (const { start, end } of coreModules(component)) {
@@ -151,10 +171,10 @@ async function compiled(
   if (main === undefined || others.length > 0) {
     throw refused(`it has ${found.length} core modules with a memory, wanted one`);
   }
-  const { bytes } = meter(main.bytes, { memoryPagesMax: pagesMax, tableElementsMax });
+  const metered = meter(main.bytes, { memoryPagesMax: pagesMax, tableElementsMax });
   let module: WebAssembly.Module;
   try {
-    module = await WebAssembly.compile(bytes);
+    module = await WebAssembly.compile(metered.bytes);
   } catch (error) {
     if (!(error instanceof WebAssembly.CompileError)) throw error;
     throw new RealmError("invalid-module", `Cannot load the component: ${error.message}`, {
@@ -162,8 +182,8 @@ async function compiled(
     });
   }
   const isRenewable = WebAssembly.Module.customSections(module, RENEWABLE).length > 0;
-  const { memoryPagesMax, pagesMin } = main;
-  return { module, memoryPagesMax, pagesMin, isRenewable };
+  const { bytes, memoryPagesMax, pagesMin } = main;
+  return { bytes, module, memoryPagesMax, pagesMin, isRenewable };
 }
 
 /** The error for a component that is valid and not of the form. */
