@@ -130,6 +130,8 @@ class Libp2pNetwork implements PeerNetwork {
     try {
       connection = await this.#node.dial(target, {
         signal: timeLimit(this.#bounds.dialMs, signal),
+        // Else a connection by way of a relay would do.
+        force: !address.includes("/p2p-circuit") && this.#isRelayedOnly(key),
       });
     } catch (cause) {
       signal?.throwIfAborted();
@@ -145,6 +147,11 @@ class Libp2pNetwork implements PeerNetwork {
       throw unreachable(address, "the other end ended the connection at once", cause);
     }
     return keyOf(connection.remotePeer)!;
+  }
+
+  #isRelayedOnly(key: string | undefined): boolean {
+    const peer = key === undefined ? undefined : this.#peers.get(key);
+    return peer !== undefined && isRelayed(this.#best(key!, peer));
   }
 
   disconnect(peer: string): void {

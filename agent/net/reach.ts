@@ -10,7 +10,13 @@ import { splitAddress } from "../kernel/peer_id.ts";
 import type { Clock } from "../kernel/ports.ts";
 import type { PeerNetwork } from "./libp2p_network.ts";
 import type { PeerStore } from "./peer_store.ts";
-import { Redial, type RedialStep, type RedialTimes, type Target } from "./redial.ts";
+import {
+  type Connected,
+  Redial,
+  type RedialStep,
+  type RedialTimes,
+  type Target,
+} from "./redial.ts";
 
 /** What {@link startReach} is made with. */
 export interface ReachOptions {
@@ -64,14 +70,17 @@ export function startReach(options: ReachOptions): Reach {
 
   const look = () => {
     if (stop.signal.aborted) return;
-    const connected = new Set(network.connections().map(({ peer }) => peer));
+    const connected = new Map<string, Connected>(
+      network.connections().map(({ peer, relayed }) => [peer, relayed ? "relayed" : "direct"]),
+    );
     const keys = new Set([...options.wanted(), ...named]);
     const targets: Target[] = [
       ...Array.from(keys, (id) => ({ id, isKey: true, addresses: book.addresses(id) })),
       ...Array.from(bare.keys(), (id) => ({ id, isKey: false, addresses: [id] })),
     ];
-    const isConnected = ({ id, isKey }: Target) => connected.has(isKey ? id : bare.get(id) ?? "");
-    for (const step of redial.due(clock.monotonicMs(), targets, isConnected)) {
+    const connectionOf = ({ id, isKey }: Target) =>
+      connected.get(isKey ? id : bare.get(id) ?? "") ?? "no";
+    for (const step of redial.due(clock.monotonicMs(), targets, connectionOf)) {
       const work = take(step).finally(() => underway.delete(work));
       underway.add(work);
     }

@@ -7,6 +7,9 @@
  * another do not come back in step. Of two nodes that want each other the one with the smaller key
  * dials at once and the other a moment later, by when there is nothing left to do.
  *
+ * A peer that is connected by way of a relay is still looked for directly, ever less often: what was
+ * in between may have gone, and a relay has better things to do.
+ *
  * @module
  */
 
@@ -19,6 +22,9 @@ export interface Target {
   /** Where to find it, the best first; none when nothing is known. */
   readonly addresses: readonly string[];
 }
+
+/** How a target is connected: by way of a relay is better than not at all. */
+export type Connected = "direct" | "relayed" | "no";
 
 /** One thing to do. */
 export type RedialStep =
@@ -46,6 +52,9 @@ export const REDIAL_TIMES: RedialTimes = Object.freeze({
   parallelMax: 8,
 });
 
+/** A relayed peer is tried directly as after so many failures, and one more each time. */
+const FAILURES_OF_RELAYED = 3;
+
 interface Attempt {
   /** When it may be tried next. */
   nextMs: number;
@@ -53,6 +62,8 @@ interface Attempt {
   /** Which address is next. */
   turn: number;
   underway: boolean;
+  /** Whether it was connected by way of a relay when that was last looked at. */
+  isRelayed: boolean;
   /** Since when it is connected. */
   upSinceMs?: number | undefined;
 }
@@ -78,7 +89,7 @@ export class Redial {
   due(
     nowMs: number,
     targets: readonly Target[],
-    isConnected: (target: Target) => boolean,
+    connectionOf: (target: Target) => Connected,
   ): RedialStep[] {
     const named = new Set(targets.map(({ id }) => id));
     let room = this.#times.parallelMax;
@@ -90,14 +101,21 @@ export class Redial {
     for (const target of targets) {
       if (target.id === this.self) continue;
       const attempt = this.#attempt(target, nowMs);
-      if (isConnected(target)) {
-        attempt.upSinceMs ??= nowMs;
-        continue;
-      }
-      if (attempt.upSinceMs !== undefined) this.#lost(attempt, nowMs);
+      const connection = connectionOf(target);
+      if (connection === "no") {
+        if (attempt.upSinceMs !== undefined) this.#lost(attempt, nowMs);
+      } else attempt.upSinceMs ??= nowMs;
+      const isRelayed = connection === "relayed";
+      if (isRelayed && !attempt.isRelayed) this.#wait(attempt, nowMs, FAILURES_OF_RELAYED);
+      attempt.isRelayed = isRelayed;
+      if (connection === "direct") continue;
       if (room === 0 || attempt.underway || attempt.nextMs > nowMs) continue;
-      const { id, addresses } = target;
+      const { id } = target;
+      const addresses = isRelayed
+        ? target.addresses.filter((address) => !address.includes("/p2p-circuit"))
+        : target.addresses;
       const address = addresses[attempt.turn % (addresses.length || 1)];
+      if (address === undefined && isRelayed) continue;
       attempt.underway = true;
       room--;
       steps.push(address === undefined ? { kind: "find", id } : { kind: "dial", id, address });
@@ -128,7 +146,7 @@ export class Redial {
     let attempt = this.#attempts.get(id);
     if (attempt === undefined) {
       const late = isKey && this.self > id ? this.#times.courtesyMs : 0;
-      attempt = { nextMs: nowMs + late, failures: 0, turn: 0, underway: false };
+      attempt = { nextMs: nowMs + late, failures: 0, turn: 0, underway: false, isRelayed: false };
       this.#attempts.set(id, attempt);
     }
     return attempt;
@@ -141,7 +159,8 @@ export class Redial {
     this.#wait(attempt, nowMs);
   }
 
-  #wait(attempt: Attempt, nowMs: number): void {
+  #wait(attempt: Attempt, nowMs: number, failures = attempt.failures): void {
+    attempt.failures = failures;
     const { firstMs, longestMs } = this.#times;
     const fullMs = Math.min(firstMs * 2 ** Math.min(attempt.failures, 30), longestMs);
     attempt.failures++;

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { Redial, REDIAL_TIMES, type RedialStep, type Target } from "./redial.ts";
 
 const key = (id: string, ...addresses: string[]): Target => ({ id, isKey: true, addresses });
-const nobody = () => false;
+const nobody = () => "no" as const;
 const half = () => 0.5;
 
 Deno.test("due() dials each target once until it is told how that went", () => {
@@ -23,7 +23,7 @@ Deno.test("due() lets the smaller key go first and then has nothing to do", () =
   assert.equal(small.due(0, [key("b", "/b")], nobody).length, 1);
   assert.equal(large.due(0, [key("a", "/a")], nobody).length, 0);
   // The connection that the smaller made is there when the larger's turn comes.
-  assert.equal(large.due(REDIAL_TIMES.courtesyMs, [key("a", "/a")], () => true).length, 0);
+  assert.equal(large.due(REDIAL_TIMES.courtesyMs, [key("a", "/a")], () => "direct").length, 0);
   // Were it not there, the larger would dial.
   const alone = new Redial("b", half);
   alone.due(0, [key("a", "/a")], nobody);
@@ -61,7 +61,7 @@ Deno.test("a connection that lasted starts afresh, one that ended at once does n
     }
     redial.due(now, targets, nobody);
     redial.done("b", now, "connected");
-    assert.deepEqual(redial.due(now, targets, () => true), []);
+    assert.deepEqual(redial.due(now, targets, () => "direct"), []);
     now += lastedMs;
     assert.deepEqual(redial.due(now, targets, nobody), []);
     assert.deepEqual(redial.due(now + waitMs - 1, targets, nobody), []);
@@ -99,7 +99,9 @@ Deno.test("due() never dials itself, nor more at once than it may, nor anybody w
     for (const { aheadMs, wanted, connected, outcome } of events) {
       now += aheadMs;
       const targets = wanted.map((id) => key(id, `/${id}`));
-      for (const step of redial.due(now, targets, ({ id }) => connected.includes(id))) {
+      for (
+        const step of redial.due(now, targets, ({ id }) => connected.includes(id) ? "direct" : "no")
+      ) {
         assert.ok(wanted.includes(step.id) && !connected.includes(step.id) && step.id !== "c");
         assert.ok(!underway.has(step.id));
         underway.add(step.id);
@@ -117,4 +119,32 @@ Deno.test("due() never dials itself, nor more at once than it may, nor anybody w
     const later = redial.due(now + 2 * REDIAL_TIMES.longestMs, [key("a", "/a")], nobody);
     assert.equal(steps.length + later.length, 1);
   }));
+});
+
+Deno.test("a peer that is connected by way of a relay is looked for directly, ever less often", () => {
+  const redial = new Redial("a", () => 0);
+  const targets = [key("b", "/relay/p2p-circuit", "/1", "/2")];
+  redial.due(0, targets, nobody);
+  redial.done("b", 0, "connected");
+  const waits: number[] = [];
+  const addresses = new Set<string>();
+  let now = 0;
+  for (let n = 0; n < 6; n++) {
+    const start = now;
+    let steps: RedialStep[] = [];
+    while (steps.length === 0) steps = redial.due(now += 100, targets, () => "relayed");
+    waits.push(now - start);
+    addresses.add((steps[0] as { address: string }).address);
+    redial.done("b", now, "failed");
+  }
+  assert.deepEqual(waits.map((ms) => Math.round(ms / 1000)), [4, 8, 16, 32, 60, 60]);
+  assert.deepEqual(addresses, new Set(["/1", "/2"]));
+  assert.deepEqual(redial.due(now + 100_000, targets, () => "direct"), []);
+});
+
+Deno.test("a peer of which only relays are known is left as it is", () => {
+  const redial = new Redial("a", () => 0);
+  const targets = [key("b", "/relay/p2p-circuit")];
+  redial.due(0, targets, () => "relayed");
+  assert.deepEqual(redial.due(1_000_000, targets, () => "relayed"), []);
 });

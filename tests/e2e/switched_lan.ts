@@ -46,6 +46,14 @@ export class SwitchedLan {
     return this.#plug(this.ports, "home");
   }
 
+  /** These hear the others and not one another: as behind routers of their own; or no more so. */
+  async isolate(ports: readonly Port[], isOn = true): Promise<void> {
+    const lines = ports.map((port) =>
+      `link set p${this.ports.indexOf(port)} type bridge_slave isolated ${isOn ? "on" : "off"}`
+    );
+    await ip(lines, ["-n", `${this.name}-switch`]);
+  }
+
   async #plug(ports: readonly Port[], bridge: string): Promise<void> {
     const lines = ports.map((port) => `link set p${this.ports.indexOf(port)} master ${bridge}`);
     await ip(lines, ["-n", `${this.name}-switch`]);
