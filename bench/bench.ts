@@ -35,6 +35,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   sync: async () => (await import("./sync.ts")).sync,
   memory: async () => (await import("./memory.ts")).memory,
   peers: async () => (await import("./peers.ts")).peers,
+  apps: async () => (await import("./apps.ts")).apps,
 };
 
 function machine(): string {

@@ -8,7 +8,7 @@
  */
 
 /** What a number counts. */
-export type Unit = "µs" | "ms" | "MiB" | "MB/s" | "req/s" | "x" | "%" | "";
+export type Unit = "µs" | "ms" | "MiB" | "kB" | "MB/s" | "req/s" | "/s" | "x" | "%" | "";
 
 /** A measured value. */
 export interface Figure {

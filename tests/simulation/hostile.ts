@@ -126,7 +126,7 @@ export class Traitor extends SimulatedNode {
       memoryBytes: 0,
       addresses: [],
       replicas: [],
-          failures: [],
+      failures: [],
       heard: [],
       pending: Array.from({ length: 8 }, () => ({
         key: formatPublicKey(random.bytes(32)),

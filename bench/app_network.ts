@@ -1,0 +1,172 @@
+/**
+ * Topics of an app among nodes of this process, over TCP on loopback.
+ *
+ * @module
+ */
+import { AppPeer } from "../agent/app_peer.ts";
+import { StateShelf } from "../agent/apps/peering/topic_states.ts";
+import { ABI } from "../agent/apps/guest/prices.ts";
+import type { Replay } from "../agent/apps/replay.ts";
+import { AppLog } from "../agent/apps/topic/app_log.ts";
+import { inviteTo, joinBy } from "../agent/apps/topic/authoring.ts";
+import { nodeBackend } from "../agent/crypto_node.ts";
+import { formatPublicKey } from "../agent/kernel/key.ts";
+import type { Network } from "../agent/kernel/ports.ts";
+import { keyPairOf, signerOf, type SyncSigner } from "../agent/kernel/verify.ts";
+import { startLibp2p } from "../agent/net/libp2p_network.ts";
+import { MemoryStore } from "../agent/store/memory_store.ts";
+import { systemClock } from "../agent/system_clock.ts";
+import type { TopicCarrier } from "../agent/topic_carrier.ts";
+import { createLog, replayOf, signerFrom, verify, write } from "./apps.ts";
+
+const backend = nodeBackend();
+const random = { bytes: (n: number) => crypto.getRandomValues(new Uint8Array(n)) };
+
+/** A node with one topic. */
+interface Node {
+  readonly key: string;
+  readonly network: Network;
+  readonly carrier: TopicCarrier;
+  readonly log: AppLog;
+  /** The digest of all that is there, once it is applied. */
+  digest(): Promise<string>;
+  close(): Promise<void>;
+}
+
+async function start(
+  person: SyncSigner,
+  log: AppLog,
+  { invite, nodes = [] }: { invite?: SyncSigner; nodes?: readonly string[] } = {},
+): Promise<Node> {
+  const { publicKey, secretKey } = await keyPairOf(random.bytes(32), backend);
+  const key = formatPublicKey(publicKey);
+  const network = await startLibp2p({
+    secretKey,
+    listen: ["/ip4/127.0.0.1/tcp/0"],
+    gate: { mayConnect: () => true, mayOpen: () => true },
+  });
+  let replay: Replay | undefined;
+  const applied = () => {
+    replay?.update(systemClock.monotonicMs());
+    return replay?.isSettled ? { tree: replay.state.tree, abi: ABI } : undefined;
+  };
+  const peer = new AppPeer({
+    self: key,
+    person,
+    verify,
+    clock: systemClock,
+    network,
+    store: new MemoryStore(),
+    learnt: () => {},
+    addressesOf: (node) => node === key ? network.addresses() : [],
+    notice: (text) => console.error(`bench: ${text}`),
+  });
+  const carrier = peer.add({
+    topic: log.topicId,
+    log,
+    invite,
+    nodes,
+    states: StateShelf.of(applied),
+    changed: () => {},
+  });
+  return {
+    key,
+    network,
+    carrier,
+    log,
+    digest: async () => {
+      replay ??= await replayOf(log);
+      applied();
+      return replay.state.digest(ABI).toHex();
+    },
+    close: async () => {
+      peer.close();
+      await network.close();
+    },
+  };
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const from = performance.now(); !await holds();) {
+    if (performance.now() - from > 120_000) throw new Error("nodes did not become equal");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** An invite for members: who has it can join. */
+async function invited(log: AppLog, by: SyncSigner): Promise<SyncSigner> {
+  const { said, seed } = inviteTo(log, "member", random);
+  log.write(said, by);
+  return signerOf(await keyPairOf(seed, backend), backend);
+}
+
+const empty = (log: AppLog) =>
+  AppLog.open({ store: new MemoryStore(), verify, topic: log.topicId });
+
+/** Milliseconds from the dial of a newcomer until it has so many events, and has applied them. */
+export async function coldSync(count: number): Promise<number> {
+  const [ann, ben] = await Promise.all([signerFrom(1), signerFrom(2)]);
+  const log = createLog(new MemoryStore(), ann);
+  const invite = await invited(log, ann);
+  log.write(joinBy(log, invite, ben.publicKey), ben);
+  while (log.topic!.size < count) write(log, log.topic!.size, ann);
+  log.flush(0);
+  const giver = await start(ann, log);
+  const taker = await start(ben, empty(log), { nodes: [giver.key] });
+  try {
+    const wanted = await giver.digest();
+    const from = performance.now();
+    await taker.network.dial(giver.network.addresses()[0]!);
+    await until(() => taker.log.topic?.size === log.topic!.size);
+    if (await taker.digest() !== wanted) throw new Error("another digest");
+    return performance.now() - from;
+  } finally {
+    await taker.close();
+    await giver.close();
+  }
+}
+
+/** Milliseconds from the last of 100 events of five writers until all of them have one digest. */
+export async function fiveWriters(): Promise<number> {
+  const people = await Promise.all([1, 2, 3, 4, 5].map(signerFrom));
+  const log = createLog(new MemoryStore(), people[0]!);
+  const invite = await invited(log, people[0]!);
+  for (const person of people.slice(1)) log.write(joinBy(log, invite, person.publicKey), person);
+  log.flush(0);
+  const nodes: Node[] = [];
+  try {
+    for (const person of people) {
+      nodes.push(
+        await start(person, nodes.length === 0 ? log : empty(log), {
+          nodes: nodes.map(({ key }) => key),
+        }),
+      );
+    }
+    for (const [i, node] of nodes.entries()) {
+      for (const other of nodes.slice(0, i)) await node.network.dial(other.network.addresses()[0]!);
+    }
+    const sizes = (size: number) => nodes.every(({ log: { topic } }) => topic?.size === size);
+    await until(() =>
+      sizes(log.topic!.size) &&
+      nodes.every(({ carrier }) => carrier.core.peers().filter((p) => p.inSync).length === 4)
+    );
+    for (const node of nodes) await node.digest();
+    const size = log.topic!.size;
+    for (let round = 0; round < 20; round++) {
+      for (const [i, { carrier }] of nodes.entries()) {
+        carrier.core.writing((to) => write(to, 5 * round + i, people[i]!));
+        carrier.touched();
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const from = performance.now();
+    await until(async () => {
+      if (!sizes(size + 100)) return false;
+      const digests = await Promise.all(nodes.map((node) => node.digest()));
+      return new Set(digests).size === 1;
+    });
+    return performance.now() - from;
+  } finally {
+    for (const node of nodes) await node.close();
+  }
+}
