@@ -10,6 +10,7 @@
 import { join } from "node:path";
 import type { Status } from "./control/api.ts";
 import { serveControl } from "./control/server.ts";
+import { AppSharing } from "./app_sharing.ts";
 import { AppsHost } from "./apps_host.ts";
 import { nodeBackend } from "./crypto_node.ts";
 import { HostCommands } from "./host_commands.ts";
@@ -150,16 +151,26 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       components: () => state.inForce?.manifest.components.size ?? 0,
       node: () => ({ ...sample, p2pLinks: realm.network?.connections().length ?? 0 }),
     });
-    const apps = await AppsHost.open({
+    const sharing: AppSharing = new AppSharing({
+      self: formatPublicKey(keys.publicKey),
+      store,
+      verify: verifierOf(nodeBackend()),
+      clock,
+      member: () => realm,
+      bundle: (id) => apps.bundles.bytes(id),
+      notice,
+    });
+    opened.push(() => sharing.close());
+    const apps: AppsHost = await AppsHost.open({
       dataFolder,
       store,
       verify: verifierOf(nodeBackend()),
       clock,
       notice,
-      opened: () => {},
-      removed: () => {},
-      ticketPeers: () => [],
-      fetchBundle: () => Promise.resolve(undefined),
+      opened: (topic, person) => sharing.opened(topic, person),
+      removed: (topic) => sharing.removed(topic),
+      ticketPeers: (topic) => sharing.ticketPeers(topic),
+      fetchBundle: (id) => sharing.fetch(id),
     });
     opened.push(() => apps.close());
     let remote: RemoteControl | undefined;
@@ -173,6 +184,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       sample: () => sample,
       joined: (network) => {
         peers.join(network);
+        sharing.join(network);
         const roleOf = (peer: string) => realm.roleOf(peer);
         remote = serveRemoteControl({ network, api, dataFolder, roleOf, onBug: console.error });
       },
@@ -186,6 +198,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       notice,
       lan: options.lan,
+      apps: sharing,
     });
     opened.push(() => realm.close());
     opened.push(() => peers.close());
@@ -232,6 +245,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (listenAt.length > 0 || realm.knowsPeers) {
       await realm.start(listenAt);
     }
+    sharing.started();
     return {
       controlPath: control.socketPath,
       proxyUrl: urlOf(proxy),

@@ -181,6 +181,12 @@ export class AppTopic {
     );
   }
 
+  /** {@link app}, once what is being started has been. */
+  async running(): Promise<AppRunner["app"]> {
+    await this.#starting;
+    return this.app;
+  }
+
   get isRunning(): boolean {
     return this.#runner !== undefined;
   }
@@ -400,10 +406,11 @@ export class AppTopic {
     payload: Uint8Array,
   ): Promise<EventOutcome & { readonly type: string }> {
     const type = typeOf(kind);
-    const tried = await this.app.dryRun({ kind, payload }, this.placeFor(by.publicKey));
+    const app = await this.running();
+    const tried = await app.dryRun({ kind, payload }, this.placeFor(by.publicKey));
     if (tried.verdict !== "accepted") return { ...tried, type };
     const { id } = this.write((log) => log.append({ type, payload }, by));
-    const [outcome] = await this.app.outcomes([id.toString()]);
+    const [outcome] = await app.outcomes([id.toString()]);
     return { ...outcome!, type };
   }
 
@@ -412,7 +419,8 @@ export class AppTopic {
    * events are durable and applied; what the app would reject is not written.
    */
   async call(intent: Uint8Array, input: Uint8Array): Promise<CallAnswer> {
-    const proposed = await this.app.propose(intent, input);
+    const app = await this.running();
+    const proposed = await app.propose(intent, input);
     if (proposed.tag === "err") return { refused: utf8.decode(proposed.val), events: [] };
     const events: EventVerdict[] = [];
     for (const { kind, payload } of proposed.val.slice(0, PROPOSALS_MAX)) {

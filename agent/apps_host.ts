@@ -320,8 +320,9 @@ export class AppsHost {
         { hint: "Run realm app install" },
       );
     }
-    await topic.app.addBundle(bundle.code);
-    const tried = await topic.app.dryUpgrade(id, topic.placeFor(topic.person.publicKey));
+    const running = await topic.running();
+    await running.addBundle(bundle.code);
+    const tried = await running.dryUpgrade(id, topic.placeFor(topic.person.publicKey));
     if (tried.verdict !== "accepted") {
       throw new RealmError(
         "refused",
@@ -360,10 +361,11 @@ export class AppsHost {
       topic,
       timer: setTimeout(() => this.#closeView(session), VIEW_IDLE_MS),
     });
-    const { nodes, intents } = await topic.app.view(session, input);
+    const app = await topic.running();
+    const { nodes, intents } = await app.view(session, input);
     const calls = [];
     for (const { name, input } of intents) calls.push(await topic.call(name, input));
-    const shown = calls.length === 0 ? nodes : (await topic.app.view(session, undefined)).nodes;
+    const shown = calls.length === 0 ? nodes : (await app.view(session, undefined)).nodes;
     return { nodes: shown, calls };
   }
 

@@ -1,89 +1,10 @@
 import assert from "node:assert/strict";
-import { AppsHost } from "./apps_host.ts";
-import { buildBundle, type BuiltBundle } from "./bundle_builder.ts";
-import type { AppAnswer, CallAnswer } from "./control/apps_api.ts";
-import { nodeBackend } from "./crypto_node.ts";
-import { asksOf } from "./installed_apps.ts";
+import { fixtureBundle, Machine } from "./apps_fake.ts";
 import { RealmError } from "./kernel/error.ts";
-import { keyPairOf, signerOf, verifierOf } from "./kernel/verify.ts";
-import { MemoryStore } from "./store/memory_store.ts";
-import { systemClock } from "./system_clock.ts";
 
-const publisher = signerOf(
-  await keyPairOf(new Uint8Array(32).fill(5), nodeBackend()),
-  nodeBackend(),
-);
-const fixture = (app: string) =>
-  buildBundle(
-    new URL(`../fixtures/apps/${app}`, import.meta.url).pathname,
-    publisher,
-    nodeBackend(),
-  );
-const bundles = { counter: await fixture("counter"), poll: await fixture("poll") };
-const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
-const text = (base64: string) => new TextDecoder().decode(Uint8Array.fromBase64(base64));
+const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
 const code = (code: string) => (error: unknown) =>
   error instanceof RealmError && error.code === code;
-
-/** A person's machine with apps and no network. */
-class Machine {
-  readonly notices: string[] = [];
-
-  private constructor(
-    readonly host: AppsHost,
-    readonly folder: string,
-    readonly store: MemoryStore,
-  ) {}
-
-  static async start(folder?: string, store = new MemoryStore()): Promise<Machine> {
-    const dataFolder = folder ?? await Deno.makeTempDir();
-    const notices: string[] = [];
-    const host = await AppsHost.open({
-      dataFolder,
-      store,
-      verify: verifierOf(nodeBackend()),
-      clock: systemClock,
-      notice: (text) => void notices.push(text),
-      opened: () => {},
-      removed: () => {},
-      ticketPeers: () => [],
-      fetchBundle: () => Promise.resolve(undefined),
-    });
-    const machine = new Machine(host, dataFolder, store);
-    machine.notices.push(...notices);
-    return machine;
-  }
-
-  async install({ packed, bytes }: BuiltBundle, grants = asksOf(packed)): Promise<void> {
-    await this.host.bundles.installed.install(packed, bytes, grants);
-    await this.host.api.changed({});
-  }
-
-  /** The same data, after the program was started again. */
-  async restarted(): Promise<Machine> {
-    this.host.close();
-    return await Machine.start(this.folder, this.store);
-  }
-
-  async create(app: string, name?: string): Promise<AppAnswer<"create">["topic"]> {
-    const options = { app, params: [], encrypted: false, ...(name === undefined ? {} : { name }) };
-    return (await this.host.api.create(options)).topic;
-  }
-
-  async call(topic: string, intent: string, input: string): Promise<CallAnswer> {
-    return await this.host.api.call({ topic, intent, input: base64(input) });
-  }
-
-  async keys(topic: string): Promise<string[]> {
-    const { entries } = await this.host.api.state({ topic, prefix: "", limit: 100 });
-    return entries.map(({ key }) => text(key));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.host.close();
-    await Deno.remove(this.folder, { recursive: true });
-  }
-}
 
 Deno.test("an app is installed, a topic made, called and read, and there again after a restart", async () => {
   await using first = await Machine.start();
@@ -120,7 +41,7 @@ Deno.test("an app is installed, a topic made, called and read, and there again a
     const at = await again.host.api.digest({ topic: "counter", at: log[0]!.event });
     assert.equal(at.digest, digest);
   } finally {
-    again.host.close();
+    await again.stop();
   }
 });
 
@@ -129,7 +50,7 @@ Deno.test("two apps on one machine have nothing of one another", async () => {
   await machine.install(bundles.counter);
   await machine.install(bundles.poll);
   await machine.create("counter");
-  const poll = await machine.create("poll", "lunch");
+  const poll = await machine.create("poll", { name: "lunch" });
   await machine.call("counter", "add", "5");
   const made = await machine.call("lunch", "create", "Tea?\nyes\nno");
   assert.equal(made.refused, null);
@@ -189,7 +110,7 @@ Deno.test("topics have names, are left, and forgotten", async () => {
   await machine.install(bundles.counter);
   const first = await machine.create("counter");
   assert.equal((await machine.create("counter")).name, "counter-2");
-  await assert.rejects(machine.create("counter", "counter-2"), code("refused"));
+  await assert.rejects(machine.create("counter", { name: "counter-2" }), code("refused"));
   assert.throws(() => machine.host.api.leave({ topic: "counter", forget: false }), code("refused"));
   await machine.host.api.leave({ topic: "counter", forget: true });
   assert.throws(
@@ -203,7 +124,7 @@ Deno.test("topics have names, are left, and forgotten", async () => {
 Deno.test("encrypted topics keep payloads from who looks into the store", async () => {
   await using machine = await Machine.start();
   await machine.install(bundles.poll);
-  const { topic } = await machine.host.api.create({ app: "poll", params: [], encrypted: true });
+  const topic = await machine.create("poll", { encrypted: true });
   assert.equal(topic.encrypted, true);
   assert.equal((await machine.call("poll", "create", "Secret tea?\nyes\nno")).refused, null);
   const stored = [...machine.store.scan("app-topic/")].map(([, value]) =>
@@ -213,5 +134,5 @@ Deno.test("encrypted topics keep payloads from who looks into the store", async 
   assert.ok((await machine.keys("poll")).length > 0);
   const again = await machine.restarted();
   assert.equal((await again.call("poll", "create", "Again?\nyes\nno")).refused, null);
-  again.host.close();
+  await again.stop();
 });

@@ -15,7 +15,7 @@ export async function readState(
   topic: AppTopic,
   { prefix, after, at, limit }: Ask<"state">,
 ): Promise<AppAnswer<"state">> {
-  const { entries, more, digest } = await topic.app.entries({
+  const { entries, more, digest } = await (await topic.running()).entries({
     prefix: Uint8Array.fromBase64(prefix),
     after: after === undefined ? undefined : Uint8Array.fromBase64(after),
     at,
@@ -33,7 +33,7 @@ export async function readLog(
   topic: AppTopic,
   { from, limit }: Ask<"log">,
 ): Promise<AppAnswer<"log">> {
-  const { events, total } = await topic.app.ordered(from, limit);
+  const { events, total } = await (await topic.running()).ordered(from, limit);
   return {
     events: events.map((event) => ({
       ...verdictOf(event, event.type),
@@ -52,7 +52,7 @@ export async function readDigest(
   topic: AppTopic,
   { at }: Ask<"digest">,
 ): Promise<AppAnswer<"digest">> {
-  const { digest, abi, settled } = await topic.app.digest(at);
+  const { digest, abi, settled } = await (await topic.running()).digest(at);
   return { digest: digest.toHex(), abi, settled, events: topic.log.topic!.size };
 }
 
@@ -61,7 +61,7 @@ export async function verifyTopic(
   topic: AppTopic,
   { at }: Ask<"verify">,
 ): Promise<AppAnswer<"verify">> {
-  const { digest, again, events, fuel } = await topic.app.verify(at);
+  const { digest, again, events, fuel } = await (await topic.running()).verify(at);
   const [was, is] = [digest.toHex(), again.toHex()];
   return { equal: was === is, digest: was, again: is, events, fuel };
 }

@@ -19,7 +19,14 @@ import type { Profile } from "../contracts.ts";
 import { AppGuest, type GuestCode, guestCode } from "../guest/app_guest.ts";
 import type { AppliedEvent, AppSetting } from "../guest/host_imports.ts";
 import { type Outcome, StateApply } from "../guest/state_apply.ts";
+import {
+  type DriftAnswer,
+  type DriftAsked,
+  type DriftStep,
+  StateShelf,
+} from "../peering/topic_states.ts";
 import { Replay, type ReplayParts, type Resume } from "../replay.ts";
+import type { DriftQuestion } from "../state_digest.ts";
 import type { State } from "../state.ts";
 import { isKernelType } from "../topic/app_event.ts";
 import { AppLog } from "../topic/app_log.ts";
@@ -158,6 +165,7 @@ export class TopicApp {
   readonly #guests = new Map<string, StateApply>();
   readonly #codes = new Map<string, Promise<GuestCode>>();
   readonly #views: Views;
+  readonly #shelf = new StateShelf();
   #grants: ReadonlySet<string>;
   #replay: Replay | undefined;
   #parts: ReplayParts | undefined;
@@ -442,9 +450,10 @@ export class TopicApp {
     }
   }
 
-  /** What {@link TopicAppHost.progress} was told last. */
-  progress(): TopicProgress {
+  #progress(): TopicProgress {
     const replay = this.#replay;
+    // Peers are told of it, and may ask.
+    if (replay?.isSettled) this.#shelf.keep(replay.state.tree, ABI);
     const { view } = this.#log;
     const illness = replay?.illness;
     return {
@@ -463,7 +472,7 @@ export class TopicApp {
   }
 
   #tell(): void {
-    if (!this.#isClosed) this.#host.progress(this.progress());
+    if (!this.#isClosed) this.#host.progress(this.#progress());
   }
 
   /** The events that an intent of the person makes, or why it makes none. */
@@ -557,9 +566,14 @@ export class TopicApp {
     return { digest: state.digest(ABI), abi: ABI, settled: this.#running().isSettled };
   }
 
-  /** The state's Merkle tree and form, for finding where it drifted from another's. */
-  tree(): { tree: State["tree"]; abi: number } {
-    return { tree: this.#state.tree, abi: ABI };
+  /** What a peer asks about a state that it was told of. */
+  answerDrift(digest: Uint8Array, question: DriftQuestion): DriftAnswer {
+    return this.#shelf.answer(digest, question);
+  }
+
+  /** What to ask a peer next whose state is another. */
+  stepDrift(search: DriftAsked): DriftStep {
+    return this.#shelf.step(search);
   }
 
   /** Events in the order in which they are applied. */

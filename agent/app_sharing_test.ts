@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import { MemoryHub } from "./net/memory_network.ts";
+
+const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
+
+/** Whether machines have settled on one state of a topic. */
+function agree(topic: string, ...machines: Machine[]): boolean {
+  const all = machines.map((machine) => machine.status(topic));
+  return all.every(({ settled, digest, heads }) =>
+    settled && digest === all[0]!.digest && heads.join() === all[0]!.heads.join()
+  );
+}
+
+Deno.test("two people share a topic: by a ticket, with the bundle from the peer, to one state", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await ann.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const ticket = await ann.invite("ours");
+  assert.match(ticket, /^realmapp1z/);
+  await ben.join(ticket, "ours");
+  await ben.dial(ann);
+  await until("ben has the events", () => ben.status("ours").state === "needs-bundle");
+  const { bytes } = await ben.host.api.bundle({ bundle: ben.status("ours").bundle! });
+  assert.deepEqual(Uint8Array.fromBase64(bytes), bundles.counter.bytes);
+  await ben.install(bundles.counter);
+  await until("ben takes part", () => ben.status("ours").role === "member");
+  await Promise.all([1, 2, 3].flatMap((n) => [
+    ann.call("ours", "add", `${n}`),
+    ben.call("ours", "add", `${10 * n}`),
+  ]));
+  await until("both agree", () => agree("ours", ann, ben) && ann.status("ours").events > 8);
+  assert.deepEqual(ann.status("ours").peers, [ben.status("ours").key]);
+  const log = await ben.host.api.log({ topic: "ours", from: 0, limit: 100 });
+  assert.equal(log.events.filter(({ verdict }) => verdict === "accepted").length, 6);
+});
+
+Deno.test("what two write apart comes together; a keeper serves it between them", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await using kim = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  await ben.join(await ann.invite("ours"), "ours");
+  await kim.join(await ann.invite("ours", "keeper"), "ours");
+  await ben.dial(ann);
+  await kim.dial(ann);
+  await until(
+    "all take part",
+    () => ben.status("ours").role === "member" && kim.status("ours").role === "keeper",
+  );
+  assert.equal(kim.status("ours").state, "keeping");
+  assert.equal(kim.status("ours").digest, null);
+  await assert.rejects(kim.call("ours", "add", "1"), /keeping/);
+  // Ann goes; ben writes, and leaves it with the keeper.
+  await until("kim has all", () => kim.status("ours").events === ann.status("ours").events);
+  await using later = await (async () => {
+    await ann.stop();
+    await ben.call("ours", "add", "5");
+    await kim.dial(ben);
+    await until("kim has it", () => kim.status("ours").events === ben.status("ours").events);
+    const again = await Machine.start(hub, ann);
+    await again.call("ours", "add", "7");
+    return again;
+  })();
+  await later.dial(kim);
+  await until("ann has it from kim", () => agree("ours", later, ben));
+  assert.equal(later.status("ours").events, kim.status("ours").events);
+});
+
+Deno.test("who was taken out writes nothing more that counts, and reads nothing new", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using eve = await Machine.start(hub);
+  for (const machine of [ann, eve]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours", encrypted: true });
+  await eve.join(await ann.invite("ours"), "ours");
+  await eve.dial(ann);
+  await until("eve takes part", () => eve.status("ours").role === "member");
+  assert.equal((await eve.call("ours", "add", "5")).refused, null);
+  await until("both agree", () => agree("ours", ann, eve));
+  const { events } = eve.status("ours");
+  await ann.host.api.remove({ topic: "ours", key: eve.status("ours").key });
+  await ann.call("ours", "add", "1");
+  await until("eve is cut off", () => ann.status("ours").peers.length === 0);
+  await eve.call("ours", "add", "9").catch(() => {});
+  assert.equal(ann.status("ours").members.length, 1);
+  const log = await ann.host.api.log({ topic: "ours", from: 0, limit: 100 });
+  assert.equal(log.events.filter(({ author }) => author === eve.status("ours").key).length, 2);
+  assert.ok(eve.status("ours").events <= events + 1);
+});
