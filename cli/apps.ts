@@ -13,6 +13,7 @@ import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
 import { formatTable, printable } from "./output.ts";
+import { openApp } from "./app_open.ts";
 import { call, digest, log, state, verify } from "./topic_contents.ts";
 import {
   createTopic,
@@ -283,6 +284,7 @@ export const apps = commands("Make apps of peers, and take part in their topics"
   digest,
   verify,
   upgrade,
+  open: openApp,
 });
 
 /** A bundle that passed every check that there is before it runs. */

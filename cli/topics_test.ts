@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { STATUS } from "../agent/control/fake_api.ts";
+import { RealmError } from "../agent/kernel/error.ts";
 import { withFakeAgent } from "./agent_fake.ts";
 
 const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
@@ -90,6 +91,20 @@ Deno.test("commands about topics are for this machine only, and need its agent",
     const { status, stderr } = await realm("app", "create", "counter");
     assert.equal(status, 5);
     assert.match(stderr, /hint: Run realm agent/);
+  }));
+
+Deno.test("app open wants a terminal, and a topic that runs", () =>
+  withFakeAgent(async ({ realm, terminal, agent }) => {
+    const { status, stderr } = await realm("app", "open", "lunch");
+    assert.equal(status, 2);
+    assert.match(stderr, /there is no terminal/);
+    agent.answers.topics = { topics: [] };
+    Object.assign(agent.apps, {
+      view: () => {
+        throw new RealmError("not-found", "Cannot find topic");
+      },
+    });
+    assert.equal((await terminal([], "app", "open", "lunch")).status, 4);
   }));
 
 Deno.test("app create, join, invite, leave and remove ask what they are told", () =>

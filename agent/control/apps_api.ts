@@ -107,7 +107,10 @@ export const uiNode = z.object({
 export const uiInput = z.union([
   z.strictObject({ tag: z.literal("press"), val: word }),
   z.strictObject({ tag: z.literal("key"), val: word }),
-  z.strictObject({ tag: z.literal("submit"), val: z.tuple([word, z.string().max(65_536)]) }),
+  z.strictObject({
+    tag: z.literal("submit"),
+    val: z.tuple([word, z.string().max(65_536)]).readonly(),
+  }),
 ]);
 
 /** What came of an intent: the events that it became, or why it became none. */
