@@ -17,7 +17,7 @@ import type {
 } from "./apps/arbiter/guest_host.ts";
 import type { EventOutcome, TopicProgress } from "./apps/arbiter/topic_app.ts";
 import type { Profile } from "./apps/contracts.ts";
-import { isKernelType } from "./apps/topic/app_event.ts";
+import { type ForkOrigin, isKernelType } from "./apps/topic/app_event.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
 import { inviteTo, joinBy } from "./apps/topic/authoring.ts";
 import { openerOf } from "./apps/topic/payload_keys.ts";
@@ -27,7 +27,7 @@ import { nodeBackend } from "./crypto_node.ts";
 import { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import { encodeSigned, isEventType, type SignedEvent } from "./kernel/event.ts";
-import { formatPublicKey, type KeyPair } from "./kernel/key.ts";
+import { bytesEqual, formatPublicKey, type KeyPair } from "./kernel/key.ts";
 import type { Clock, Random } from "./kernel/ports.ts";
 import { StoredEvents } from "./kernel/stored_event.ts";
 import type { TopicEvent } from "./kernel/topic.ts";
@@ -69,6 +69,8 @@ export interface AppTopicInit {
   readonly bundle: (id: string) => Promise<RunnableBundle | undefined>;
   /** What the person granted the app; undefined where it is not installed. */
   readonly grants: (app: string) => readonly string[] | undefined;
+  /** The state that a fork begins with, computed where its origin is here. */
+  readonly baseOf: (fork: ForkOrigin) => Promise<TopicSnapshot | undefined>;
   /** A request of the behavior, which its grants allow or not. */
   readonly request: (
     request: GuestRequest,
@@ -239,6 +241,7 @@ export class AppTopic {
       this.#stop();
       return this.#set("not-granted", `${missing} is not granted, which applying events takes`);
     }
+    await this.#findBase();
     await this.#start(grants);
     // The one that the topic starts with comes last: with it begins what a snapshot may go on from.
     for (const { code } of bundles.toReversed()) {
@@ -310,6 +313,23 @@ export class AppTopic {
       this.#init.notice(`Topic ${this.#record.name}: ${messageOf(error)}`);
       return undefined;
     }
+  }
+
+  /** Has the state that a fork begins with computed, where it is not here yet. */
+  async #findBase(): Promise<void> {
+    const fork = this.log.view?.fork;
+    if (fork === undefined || this.#snapshots.find(fork.digest) !== undefined) return;
+    const base = await this.#init.baseOf(fork);
+    if (base !== undefined && bytesEqual(base.record.digest, fork.digest)) {
+      this.#snapshots.save(base, "base", this.#init.clock.wallMs());
+      return;
+    }
+    const why = base === undefined
+      ? `topic ${fork.topic}, which it forks, is not here with event ${fork.event}`
+      : `the state of the topic that it forks is another than its creator says`;
+    throw new RealmError("not-found", `Cannot start the fork: ${why}`, {
+      hint: "Join that topic first",
+    });
   }
 
   /** The state that a fork begins with. */

@@ -16,6 +16,8 @@ import { clear, namespaced, NOWHERE } from "./apps/arbiter/namespace.ts";
 import { AppLog } from "./apps/topic/app_log.ts";
 import { formatAppTicket, parseAppTicket } from "./apps/topic/app_ticket.ts";
 import { inviteTo, nextEpoch, revocationsOf } from "./apps/topic/authoring.ts";
+import type { ForkOrigin } from "./apps/topic/app_event.ts";
+import { SnapshotStore, type TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
 import { openerOf } from "./apps/topic/payload_keys.ts";
 import type { AppAnswer, AppParams, AppsApi, TopicStatus } from "./control/apps_api.ts";
 import { nodeBackend } from "./crypto_node.ts";
@@ -79,6 +81,7 @@ export class AppsHost {
       log: (params) => readLog(this.#find(params.topic), params),
       digest: (params) => readDigest(this.#find(params.topic), params),
       verify: (params) => verifyTopic(this.#find(params.topic), params),
+      fork: (params) => this.#fork(params),
       upgrade: (params) => this.#upgrade(params),
       remove: (params) => this.#remove(params),
       bundle: ({ bundle }) => this.#bundle(bundle),
@@ -157,6 +160,7 @@ export class AppsHost {
       random,
       bundle: (id) => this.bundles.get(id),
       grants: (app) => this.bundles.grantsOf(app),
+      baseOf: (fork) => this.#baseOf(fork),
       request: appRequest,
       changedRecord: (record) => this.#remember(log.topicId, record),
       notice,
@@ -228,6 +232,33 @@ export class AppsHost {
       nodes: [],
     });
     return { topic: topic.status() };
+  }
+
+  async #fork({ topic: name, at, name: called }: AppParams<"fork">): Promise<AppAnswer<"fork">> {
+    const topic = this.#find(name);
+    const { bundle, base } = await (await topic.running()).fork(at);
+    const { app, params, isEncrypted } = topic.log.view!;
+    const log = this.#make({
+      app: CID.parse(app),
+      bundle: CID.parse(bundle),
+      params,
+      isEncrypted,
+      fork: { topic: topic.log.topicId, event: CID.parse(at), digest: base.record.digest },
+    }, await this.#keys());
+    new SnapshotStore(log.store).save(base, "base", this.#init.clock.wallMs());
+    const forked = await this.#add(log, {
+      name: this.#nameFor(called, `${topic.record.name}-fork`),
+      isKept: false,
+      nodes: [],
+    });
+    return { topic: forked.status() };
+  }
+
+  /** The state that a fork begins with, where its origin is here. */
+  async #baseOf({ topic, event }: ForkOrigin): Promise<TopicSnapshot | undefined> {
+    const origin = this.#topics.get(topic.toString());
+    if (origin?.log.topic?.has(event) !== true) return undefined;
+    return (await (await origin.running()).fork(event.toString())).base;
   }
 
   /** A topic of the person's own: its namespace has the name that its genesis gives it. */

@@ -105,6 +105,30 @@ Deno.test("a user interface calls for the person and draws what came of it", asy
   machine.host.api.closeView({ session });
 });
 
+Deno.test("a fork begins with the state of an event, and goes its own way", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const { events: [first] } = await machine.call("counter", "add", "5");
+  await machine.call("counter", "add", "7");
+  const at = first!.event;
+  const then = await machine.host.api.digest({ topic: "counter", at });
+  const { topic } = await machine.host.api.fork({ topic: "counter", at, name: "other" });
+  assert.equal(topic.state, "running");
+  assert.equal((await machine.host.api.digest({ topic: "other" })).digest, then.digest);
+  const before = (await machine.host.api.digest({ topic: "counter" })).digest;
+  assert.equal((await machine.call("other", "add", "1")).refused, null);
+  assert.notEqual((await machine.host.api.digest({ topic: "other" })).digest, then.digest);
+  assert.equal((await machine.host.api.digest({ topic: "counter" })).digest, before);
+  await assert.rejects(
+    async () => await machine.host.api.fork({ topic: "counter", at: "bafynothing" }),
+    code("not-found"),
+  );
+  const again = await machine.restarted();
+  assert.ok((await again.host.api.verify({ topic: "other" })).equal);
+  await again.stop();
+});
+
 Deno.test("topics have names, are left, and forgotten", async () => {
   await using machine = await Machine.start();
   await machine.install(bundles.counter);

@@ -17,6 +17,7 @@ import { openApp } from "./app_open.ts";
 import { call, digest, log, state, verify } from "./topic_contents.ts";
 import {
   createTopic,
+  fork,
   inviteToTopic,
   join,
   keep,
@@ -283,6 +284,7 @@ export const apps = commands("Make apps of peers, and take part in their topics"
   log,
   digest,
   verify,
+  fork,
   upgrade,
   open: openApp,
 });

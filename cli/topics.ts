@@ -18,6 +18,7 @@ import {
   parseDuration,
   parseText,
   repeated,
+  required,
   toggle,
 } from "./parameters.ts";
 
@@ -207,6 +208,18 @@ export const upgrade = command({
     const bundle = await bundleId(context, file);
     const answer = await withApps(context, (apps) => apps.upgrade({ topic, bundle }));
     context.print(answer, () => `upgraded to ${bundle}\nevent ${answer.event}\n`);
+  },
+});
+
+export const fork = command({
+  brief: "Make a topic of your own that begins with the state after an event",
+  description: "Who takes part in the topic that is forked can check that state when they join.",
+  flags: { at: required("Event, from realm app log", "EVENT", parseText), name: nameFlag },
+  args: [topicArgument],
+  async run(context, flags, topic) {
+    const name = flags.name === undefined ? {} : { name: flags.name };
+    const answer = await withApps(context, (apps) => apps.fork({ topic, at: flags.at, ...name }));
+    context.print(answer.topic, () => formatTopic(answer.topic));
   },
 });
 

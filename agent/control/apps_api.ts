@@ -192,6 +192,11 @@ export const APP_CALLS = {
     z.strictObject({ topic: topicName, at: cid.optional() }),
     z.object({ equal: z.boolean(), digest, again: digest, events: count, fuel: count }),
   ),
+  /** A topic of one's own that begins with the state after an event. */
+  fork: call(
+    z.strictObject({ topic: topicName, at: cid, name: label.optional() }),
+    topicAnswer,
+  ),
   /** From here on another bundle of the app applies events; its migration is tried first. */
   upgrade: call(
     z.strictObject({ topic: topicName, bundle: cid }),
