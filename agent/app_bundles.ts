@@ -10,7 +10,7 @@ import { checkAsked } from "./apps/asked.ts";
 import { unpackBundle, verifyBundle } from "./apps/bundle.ts";
 import { checkProfile } from "./apps/profile.ts";
 import { nodeBackend } from "./crypto_node.ts";
-import { type InstalledApp, InstalledApps, readBundleFile } from "./installed_apps.ts";
+import { type InstalledApp, InstalledApps, readBundleFile, revoked } from "./installed_apps.ts";
 import { RealmError } from "./kernel/error.ts";
 
 /** Name of the folder of installed apps in the data folder. */
@@ -50,6 +50,7 @@ export class AppBundles {
 
   /** A bundle by its CID; undefined where it is not here. Throws where it may not be run. */
   async get(id: string): Promise<RunnableBundle | undefined> {
+    if (await this.installed.revocationOf(id) !== undefined) throw revoked(id);
     let loading = this.#loaded.get(id);
     if (loading === undefined) {
       this.#loaded.set(id, loading = this.#load(id));

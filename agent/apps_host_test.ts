@@ -87,6 +87,22 @@ Deno.test("what is not granted, or not installed, does not run; a grant can be t
   assert.equal((await machine.call("counter", "add", "1")).refused, null);
 });
 
+Deno.test("a bundle that its publisher revoked runs no more", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const { installed } = machine.host.bundles;
+  // That it was verified before it is kept is for the command line.
+  await installed.keepRevocation(bundles.counter.packed.id.toString(), new Uint8Array());
+  await machine.host.api.changed({});
+  assert.equal(machine.status("counter").state, "revoked");
+  await assert.rejects(machine.call("counter", "add", "1"), code("refused"));
+  await assert.rejects(machine.create("counter"), code("refused"));
+  const again = await machine.restarted();
+  assert.equal(again.status("counter").state, "revoked");
+  await again.stop();
+});
+
 Deno.test("a user interface calls for the person and draws what came of it", async () => {
   await using machine = await Machine.start();
   await machine.install(bundles.poll);

@@ -84,13 +84,14 @@ export class InstalledApps {
     return there;
   }
 
-  /** Keeps a bundle that was verified. `bytes` are its packed form. */
+  /** Keeps a bundle that was verified. `bytes` are its packed form. Throws for one that was revoked. */
   async install(
     packed: PackedBundle,
     bytes: Uint8Array,
     grants: readonly string[],
   ): Promise<InstalledApp> {
     const { bundle, id, app, succession } = packed;
+    if (await this.revocationOf(id.toString()) !== undefined) throw revoked(id.toString());
     const installed: InstalledApp = {
       app: app.toString(),
       bundle: id.toString(),
@@ -104,6 +105,22 @@ export class InstalledApps {
     await writeWhole(path.join(this.#folder, `${id}.bundle`), bytes);
     await this.#write(installed);
     return installed;
+  }
+
+  /** The revocation of a bundle that was taken, encoded; verified when it was. */
+  async revocationOf(bundle: string): Promise<Uint8Array | undefined> {
+    try {
+      return await Deno.readFile(path.join(this.#folder, `${bundle}.revoked`));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+
+  /** Keeps the revocation of a bundle, which was verified: it is installed and started no more. */
+  async keepRevocation(bundle: string, encoded: Uint8Array): Promise<void> {
+    await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await writeWhole(path.join(this.#folder, `${bundle}.revoked`), encoded);
   }
 
   /** Takes a grant back. Throws RealmError `not-found` where it was not given. */
@@ -140,6 +157,13 @@ export class InstalledApps {
     }
     return record;
   }
+}
+
+/** The error for a bundle that its publisher took back. */
+export function revoked(bundle: string): RealmError {
+  return new RealmError("refused", `Cannot use bundle ${bundle}: its publisher revoked it`, {
+    hint: "Install another version of the app",
+  });
 }
 
 function isRecord(value: unknown): value is InstalledApp {

@@ -226,6 +226,63 @@ async function tellAgent(context: Context): Promise<void> {
   }
 }
 
+const revoke = command({
+  brief: "Take a bundle of yours back, or take the word of its publisher that it is taken back",
+  description: "Of a bundle: signs its revocation with the publisher's key, writes it to " +
+    "NAME-VERSION.revocation beside it, for others, and takes it. Of a revocation: takes it, where " +
+    "the bundle that it names is here. A revoked bundle is installed and started no more.",
+  flags: {
+    key: optional(
+      "Key file of the publisher (default: the one of the data folder)",
+      "FILE",
+      parseText,
+    ),
+  },
+  args: [argument("Bundle, or revocation: its file", "FILE", parseText)],
+  async run(context, flags, name) {
+    const { InstalledApps, readBundleFile, writeWhole } = await import(
+      "../agent/installed_apps.ts"
+    );
+    const { unpackBundle } = await import("../agent/apps/bundle.ts");
+    const { decodeRevocation, encodeRevocation, revokeBundle, verifyRevocation } = await import(
+      "../agent/apps/revocation.ts"
+    );
+    const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+    const folder = path.join(context.dataFolder, APPS_FOLDER);
+    const here = (id: string) => readBundleFile(path.join(folder, `${id}.bundle`));
+    const file = context.resolve(name);
+    const bytes = await readBundleFile(file);
+    const isRevocation = name.endsWith(".revocation");
+    const packed = isRevocation
+      ? unpackBundle(await here(decodeRevocation(bytes).bundle.toString()))
+      : await verified(bytes);
+    let encoded = bytes;
+    let written: string | null = null;
+    if (!isRevocation) {
+      // The app may have been handed on since: a later bundle says to whom.
+      const later = (await (await installed(context)).list())
+        .find(({ app }) => app === packed.app.toString());
+      const chain = later === undefined ? [] : unpackBundle(await here(later.bundle)).succession;
+      const more = chain.slice(packed.succession.length);
+      encoded = encodeRevocation(
+        await revokeBundle(packed, more, await publisher(context, flags.key)),
+      );
+      const { name, version } = packed.bundle;
+      written = path.join(path.dirname(file), `${name}-${version}.revocation`);
+    }
+    await verifyRevocation(decodeRevocation(encoded), packed, webCryptoBackend());
+    if (written !== null) await writeWhole(written, encoded, 0o644);
+    const { makePrivateFolder } = await import("./key_file.ts");
+    await makePrivateFolder(context.dataFolder);
+    await new InstalledApps(folder).keepRevocation(packed.id.toString(), encoded);
+    await tellAgent(context);
+    context.print(
+      { bundle: packed.id.toString(), app: packed.app.toString(), file: written },
+      () => `revoked ${packed.id}\n${written === null ? "" : `wrote   ${written}\n`}`,
+    );
+  },
+});
+
 const ls = command({
   brief: "List the apps of this machine",
   async run(context) {
@@ -272,6 +329,7 @@ export const apps = commands("Make apps of peers, and take part in their topics"
   install,
   ls,
   grants,
+  revoke,
   create: createTopic,
   join,
   invite: inviteToTopic,

@@ -198,6 +198,27 @@ Deno.test("app install refuses what was changed, and keeps what was there", asyn
   });
 });
 
+Deno.test("app revoke takes a bundle back, by its publisher's word alone", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("app", "new", "memo");
+    await realm("app", "build", "memo");
+    await json(realm("app", "install", BUNDLE, "--yes", "--json"));
+    const { file, bundle } = await json(realm("app", "revoke", BUNDLE, "--json"));
+    assert.equal(file, `${folder}/memo/memo-0.1.0.revocation`);
+    await fails(
+      realm("app", "install", BUNDLE, "--yes"),
+      "refused",
+      new RegExp(`${bundle}.*revoked`),
+    );
+    // On another machine that has the bundle.
+    const other = ["--data", `${folder}/other`];
+    await json(realm("app", "install", BUNDLE, "--yes", "--json", ...other));
+    await fails(realm("app", "revoke", BUNDLE, ...other), "bad-signature", /not signed by/);
+    await json(realm("app", "revoke", file, "--json", ...other));
+    await fails(realm("app", "install", BUNDLE, "--yes", ...other), "refused", /revoked/);
+  });
+});
+
 Deno.test("app install takes later versions, and nothing of a key that handed the app on", async () => {
   await inFolder(async (realm, folder) => {
     await realm("app", "new", "memo");

@@ -334,17 +334,7 @@ export function unpackBundle(bytes: Uint8Array): PackedBundle {
  */
 export async function verifyBundle(packed: PackedBundle, backend: SignatureBackend): Promise<void> {
   const { bundle, app, first, signature, succession } = packed;
-  let key = first.publisher;
-  for (const [i, step] of succession.entries()) {
-    const message = successionBytes({ app, number: i + 1, from: key, to: step.to });
-    if (!await verify(key, message, step.signature, backend)) {
-      throw refuse(
-        "bad-signature",
-        `step ${i + 1} of its succession is not signed by the key before`,
-      );
-    }
-    key = step.to;
-  }
+  const key = await followSuccession({ app, number: 0, key: first.publisher }, succession, backend);
   if (!bytesEqual(key, bundle.publisher)) {
     throw refuse(
       "wrong-owner",
@@ -355,6 +345,32 @@ export async function verifyBundle(packed: PackedBundle, backend: SignatureBacke
   if (!await verify(key, message, signature, backend)) {
     throw refuse("bad-signature", `it is not signed by its publisher ${formatPublicKey(key)}`);
   }
+}
+
+/**
+ * The key to which steps of a succession lead, which come after the first `number`.
+ *
+ * Throws RealmError `bad-signature`.
+ */
+export async function followSuccession(
+  { app, number, key: from }: {
+    readonly app: CID;
+    readonly number: number;
+    readonly key: Uint8Array;
+  },
+  steps: readonly Succession[],
+  backend: SignatureBackend,
+): Promise<Uint8Array> {
+  let key = from;
+  for (const [i, step] of steps.entries()) {
+    const at = number + i + 1;
+    const message = successionBytes({ app, number: at, from: key, to: step.to });
+    if (!await verify(key, message, step.signature, backend)) {
+      throw refuse("bad-signature", `step ${at} of its succession is not signed by the key before`);
+    }
+    key = step.to;
+  }
+  return key;
 }
 
 /**
@@ -402,22 +418,24 @@ function sealOf(
   const named = CID.asCID(bundle);
   if (named === null || !named.equals(id)) throw malformed("its seal is of another bundle");
   if (!isBytes(signature, SIGNATURE_BYTES)) throw malformed("its signature has another length");
+  return { signature, succession: readSuccession(succession) };
+}
+
+/** Steps of a succession, of which no signature is verified. Throws RealmError. */
+export function readSuccession(succession: CborValue | undefined): Succession[] {
   if (!Array.isArray(succession)) throw malformed("its succession is no list");
   if (succession.length > SUCCESSIONS_MAX) {
     throw tooMuch(
       `its succession has ${succession.length} steps, wanted at most ${SUCCESSIONS_MAX}`,
     );
   }
-  return {
-    signature,
-    succession: succession.map((step: CborValue) => {
-      if (
-        !hasKeys(step, ["signature", "to"]) || !isBytes(step.to, KEY_BYTES) ||
-        !isBytes(step.signature, SIGNATURE_BYTES)
-      ) throw malformed("a step of its succession is not a key with a signature");
-      return { to: step.to, signature: step.signature };
-    }),
-  };
+  return succession.map((step: CborValue) => {
+    if (
+      !hasKeys(step, ["signature", "to"]) || !isBytes(step.to, KEY_BYTES) ||
+      !isBytes(step.signature, SIGNATURE_BYTES)
+    ) throw malformed("a step of its succession is not a key with a signature");
+    return { to: step.to, signature: step.signature };
+  });
 }
 
 /** Two roles may be the same component: its block is there once. */
@@ -432,7 +450,10 @@ function isMap(value: unknown): value is Record<string, CborValue> {
 }
 
 /** Whether a value is a map with exactly these keys, given sorted. */
-function hasKeys(value: unknown, keys: readonly string[]): value is Record<string, CborValue> {
+export function hasKeys(
+  value: unknown,
+  keys: readonly string[],
+): value is Record<string, CborValue> {
   return isMap(value) && Object.keys(value).sort().join() === keys.join();
 }
 
@@ -451,7 +472,7 @@ function mapOf<T>(
   return new Map(order.map((key) => [key, read(value[key]!)]));
 }
 
-function isBytes(value: unknown, length: number): value is Uint8Array {
+export function isBytes(value: unknown, length: number): value is Uint8Array {
   return value instanceof Uint8Array && value.length === length;
 }
 

@@ -36,6 +36,7 @@ export type Domain =
   | "realm/bundle/1"
   | "realm/exec/1"
   | "realm/health/1"
+  | "realm/revocation/1"
   | "realm/succession/1"
   | "realm/join/1"
   | "realm/topic-hello/1"
