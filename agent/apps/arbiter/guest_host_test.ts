@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { RealmError } from "../../kernel/error.ts";
 import { IMPORT, INTERFACES, type Profile, PROFILES } from "../contracts.ts";
 import { AppGuest, GUEST_PAGES_MAX, guestCode } from "../guest/app_guest.ts";
-import { guestComponent } from "../guest/guest_component_fake.ts";
+import { guestComponent, type GuestModule } from "../guest/guest_component_fake.ts";
 import { State } from "../state.ts";
 import { type BehaviorSurroundings, type GuestRequest, hostOf, WAITING } from "./guest_host.ts";
 
@@ -279,5 +279,121 @@ Deno.test("what is of another profile does not link, though it was not checked b
   assert.throws(
     () => new AppGuest(code, host, LIMITS),
     fails("unknown-import", /clock@0.1.0 now/),
+  );
+});
+
+/** A module that turns bytes round, in memory of its own, and counts; `count` may call out. */
+const HELPER: GuestModule = {
+  wit: "round: func(bytes: list<u8>) -> list<u8>; count: func() -> string;",
+  types: { round: "(param i32 i32 i32)", count: "(param i32)" },
+  uses: ["clock.now"],
+  functions: {
+    round: `(param $p i32) (param $n i32) (result i32) (local $i i32)
+      (loop $l (if (i32.lt_u (local.get $i) (local.get $n)) (then
+        (i32.store8 (i32.add (i32.const 1024) (local.get $i)) (i32.load8_u
+          (i32.sub (i32.add (local.get $p) (local.get $n)) (i32.add (local.get $i) (i32.const 1)))))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br $l))))
+      (i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (local.get $n))
+      (i32.const 16)`,
+    count: `(result i32)
+      (drop (call $clock.now))
+      (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+      (i32.store8 (i32.const 0) (i32.add (global.get $calls) (i32.const 48)))
+      (i32.store (i32.const 16) (i32.const 0)) (i32.store (i32.const 20) (i32.const 1))
+      (i32.const 16)`,
+  },
+  rest: "(global $calls (mut i32) (i32.const 0))",
+};
+
+/** Draws how often it was drawn, and hands on what it is told the other way round. */
+const composed = (module: GuestModule) =>
+  guestComponent(
+    "interaction",
+    [],
+    {
+      render: `(result i32)
+      (call $helper.count (i32.const 40))
+      (i32.store (i32.const 0) (i32.const 32)) (i32.store offset=4 (i32.const 0) (i32.const 1))
+      (i32.store (i32.const 32) (i32.const 0)) (i32.store8 offset=4 (i32.const 32) (i32.const 3))
+      (i32.store (i32.const 48) (i32.const 0)) (i32.store (i32.const 52) (i32.const 0))
+      (i32.const 0)`,
+      handle: `(param $case i32) (param $a i32) (param $an i32) (param $b i32) (param $bn i32)
+        (result i32)
+      (call $helper.round (local.get $a) (local.get $an) (i32.const 32))
+      (i32.store (i32.const 0) (i32.const 32)) (i32.store offset=4 (i32.const 0) (i32.const 1))
+      (i64.store (i32.const 40) (i64.const 0))
+      (i32.const 0)`,
+    },
+    "",
+    module,
+  );
+
+Deno.test("a module that is composed in is called, and may call what it was granted", async () => {
+  const guest = await load(await composed(HELPER), "interaction");
+  const draw = () => guest.call("render") as { text: string }[];
+  assert.equal(draw()[0]!.text, "1");
+  assert.deepEqual(guest.call("handle", { tag: "press", val: "abc" }), [
+    { name: bytes("cba"), input: bytes("") },
+  ]);
+  assert.equal(draw()[0]!.text, "2", "it remembers, as the whole does");
+  const used = guest.fuelUsed;
+  assert.ok(used > 2 * 1000, `${used} for two calls`);
+
+  let isGranted = true;
+  const surroundings = around({ isGranted: () => isGranted });
+  const asked = await load(await composed(HELPER), "interaction", surroundings);
+  asked.call("render");
+  isGranted = false;
+  assert.throws(() => asked.call("render"), fails("refused", /now of clock, which is not granted/));
+});
+
+Deno.test("a module that breaks a rule, or does not end, ends the whole", async () => {
+  const count = (body: string) =>
+    composed({ ...HELPER, functions: { ...HELPER.functions, count: body } });
+  const bodies: [string, string, RegExp][] = [
+    ["(result i32) unreachable", "trap", /unreachable/],
+    ["(result i32) (loop $l (br $l)) (i32.const 0)", "out-of-fuel", /used up its fuel/],
+    ["(result i32) (i32.const 131068)", "trap", /out of bounds/],
+    ["(result i32) (i32.const 17)", "trap", /aligned/],
+  ];
+  for (const [body, code, message] of bodies) {
+    const guest = await load(await count(body), "interaction");
+    assert.throws(() => guest.call("render"), fails(code, message), body);
+    assert.ok(guest.hasEnded);
+  }
+  const grow = `(result i32)
+    (i32.store (i32.const 0) (memory.grow (i32.const 251))) (i32.store (i32.const 4) (memory.size))
+    (if (i32.eq (memory.size) (i32.const 2)) (then unreachable)) (i32.const 16)`;
+  (await load(await count(grow), "interaction")).call("render");
+  const more = await load(await count(grow.replace("251", "253")), "interaction");
+  assert.throws(
+    () => more.call("render"),
+    fails("trap", /unreachable/),
+    "both have 256 pages in all",
+  );
+});
+
+Deno.test("a module that would have to wait is refused", async () => {
+  const component = await guestComponent(
+    "behavior",
+    [],
+    {
+      wake: "(param i32) (result i32) (call $helper.ask) (i32.const 0)",
+    },
+    "",
+    {
+      wit: "ask: func();",
+      types: { ask: "" },
+      uses: ["outbox.propose"],
+      functions: {
+        ask: `(call $outbox.propose (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+        (i32.const 0))`,
+      },
+    },
+  );
+  await assert.rejects(
+    load(component, "behavior"),
+    fails("unsupported", /imports outbox, which waits/),
   );
 });

@@ -22,7 +22,8 @@ import {
 } from "../../wasm/values.ts";
 import { STACK_EXHAUSTED } from "../../wasm/meter/meter.ts";
 import { EXPORT, PACKAGE, type Profile, VERSION } from "../contracts.ts";
-import { type CoreModule, coreModuleOf, refusedAs } from "./core_module.ts";
+import { type CorePart, corePartsOf, type Link, refusedAs } from "./core_module.ts";
+import { callLinked } from "./linked_call.ts";
 import { type Signature, SIGNATURES } from "./signature.ts";
 
 /**
@@ -61,27 +62,30 @@ type CoreFunction = (...args: CoreValue[]) => CoreValue | undefined;
 /** A component, ready to be instantiated. */
 export interface GuestCode {
   readonly profile: Profile;
-  readonly core: CoreModule;
+  readonly parts: readonly CorePart[];
 }
 
-/** Rewrites and compiles a component whose profile was checked. Throws as {@link coreModuleOf} does. */
+/** Rewrites and compiles a component whose profile was checked. Throws as {@link corePartsOf} does. */
 export async function guestCode(component: Uint8Array, profile: Profile): Promise<GuestCode> {
-  const core = await coreModuleOf(component, {
+  const parts = await corePartsOf(component, {
     profile,
     memoryPagesMax: GUEST_PAGES_MAX,
     tableElementsMax: TABLE_ELEMENTS_MAX,
   });
-  return { profile, core };
+  return { profile, parts };
 }
 
 /** See the module. */
 export class AppGuest {
   readonly #code: GuestCode;
   readonly #limits: GuestLimits;
+  /** Of the last part, which has what the component exports. */
   readonly #exports: WebAssembly.Exports;
   readonly #fuel = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   readonly #stack = new WebAssembly.Global({ value: "i32", mutable: true }, 0);
   readonly #border: GuestBorder;
+  /** By part. */
+  readonly #parts: { readonly exports: WebAssembly.Exports; readonly border: GuestBorder }[] = [];
   /** What ended it. */
   #end: RealmError | undefined;
   #isCalled = false;
@@ -98,10 +102,27 @@ export class AppGuest {
   ) {
     this.#code = code;
     this.#limits = limits;
-    const border = this.#border = new GuestBorder((units) => this.#pay(units));
+    this.#start();
+    for (const part of code.parts) this.#parts.push(this.#instantiate(part, host, waiting));
+    ({ exports: this.#exports, border: this.#border } = this.#parts.at(-1)!);
+  }
+
+  #instantiate(
+    { module: compiled, links, memoryPagesMax }: CorePart,
+    host: HostFunctions,
+    waiting: readonly string[],
+  ): { exports: WebAssembly.Exports; border: GuestBorder } {
+    const code = this.#code;
+    const isLast = this.#parts.length === code.parts.length - 1;
+    const border = new GuestBorder((units) => this.#pay(units));
     const imports: Record<string, WebAssembly.ModuleImports> = Object.create(null);
-    for (const { module, name, kind } of WebAssembly.Module.imports(code.core.module)) {
+    for (const { module, name, kind } of WebAssembly.Module.imports(compiled)) {
       if (module === "realm") continue;
+      const link = links.get(module);
+      if (kind === "function" && link?.functions.has(name)) {
+        (imports[module] ??= Object.create(null))[name] = this.#linked(border, link, name);
+        continue;
+      }
       const found = kind === "function" ? interfaceOf(module) : undefined;
       const signature = found === undefined ? undefined : SIGNATURES.get(found)?.get(name);
       const members = found !== undefined && Object.hasOwn(host, found) ? host[found]! : {};
@@ -112,9 +133,13 @@ export class AppGuest {
         );
       }
       const act = members[name] as (...args: unknown[]) => unknown;
-      (imports[module] ??= Object.create(null))[name] = waiting.includes(`${found}.${name}`)
-        ? new jspi.Suspending(this.#lower(signature, act))
-        : this.#lower(signature, act);
+      const waits = waiting.includes(`${found}.${name}`);
+      // A part that waits would have to suspend the one that called it, through our own code.
+      if (waits && !isLast) {
+        throw refusedAs(code.profile, `a module in it imports ${found}, which waits`);
+      }
+      const core = this.#lower(border, signature, act);
+      (imports[module] ??= Object.create(null))[name] = waits ? new jspi.Suspending(core) : core;
     }
     imports.realm = {
       fuel: this.#fuel,
@@ -125,21 +150,54 @@ export class AppGuest {
         this.#fail(new RealmError("out-of-fuel", `The ${code.profile} component used up its fuel`));
         return 1;
       },
-      grow: (kind: number, units: number) => this.#grow(kind, units),
+      grow: (kind: number, units: number) => this.#grow(border, memoryPagesMax, kind, units),
     };
-    this.#start();
+    let exports: WebAssembly.Exports;
     try {
-      this.#exports = new WebAssembly.Instance(code.core.module, imports).exports;
+      exports = new WebAssembly.Instance(compiled, imports).exports;
     } catch (error) {
       throw new RealmError("invalid-module", `Cannot load the component: ${messageOf(error)}`, {
         cause: error,
       });
     }
-    const { memory, cabi_realloc: realloc } = this.#exports;
+    const { memory, cabi_realloc: realloc } = exports;
     if (!(memory instanceof WebAssembly.Memory)) {
       throw refusedAs(code.profile, "it exports no memory");
     }
     border.bind(memory, typeof realloc === "function" ? realloc as CoreFunction : undefined);
+    return { exports, border };
+  }
+
+  /** A function that a part imports from another. */
+  #linked(border: GuestBorder, { part, name, functions }: Link, fn: string): CoreFunction {
+    const exported = `${name}#${fn}`;
+    const signature = functions.get(fn)!;
+    return (...core) =>
+      this.#guarded(() => {
+        const { exports, border: other } = this.#parts[part]!;
+        return callLinked(signature, core, border, {
+          border: other,
+          call: exports[exported] as CoreFunction,
+          leave: (result) => {
+            const after = exports[`cabi_post_${exported}`];
+            if (typeof after === "function") other.alone(() => after(result));
+          },
+        });
+      });
+  }
+
+  /** Something that the guest calls, and is ended by if it throws. */
+  #guarded<T>(act: () => T): T {
+    if (this.#end !== undefined) throw this.#end;
+    try {
+      if (!this.#isCalled || this.#parts.some(({ border }) => border.isAlone)) {
+        throw new Error("it calls out while it may not");
+      }
+      this.#pay(HOST_CALL_FUEL);
+      return act();
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /** Whether it can be called again. */
@@ -233,7 +291,7 @@ export class AppGuest {
     value: CoreValue | undefined,
   ): unknown {
     if (this.#end !== undefined) throw this.#end;
-    const lifted = result === undefined ? undefined : this.#read(result, 1, [value!]);
+    const lifted = result === undefined ? undefined : this.#read(this.#border, result, 1, [value!]);
     const post = this.#exports[`cabi_post_${exported}`];
     if (typeof post === "function") post(value);
     if (this.#end !== undefined) throw this.#end;
@@ -241,36 +299,40 @@ export class AppGuest {
   }
 
   /** Values that are `flatMax` core values or less, else in memory, where the first one points. */
-  #read(codec: Codec, flatMax: number, values: readonly CoreValue[]): unknown {
-    if (isFlat(codec, flatMax)) return codec.lift(this.#border, new Flat(values));
+  #read(
+    border: GuestBorder,
+    codec: Codec,
+    flatMax: number,
+    values: readonly CoreValue[],
+  ): unknown {
+    if (isFlat(codec, flatMax)) return codec.lift(border, new Flat(values));
     const at = (values[0] as number) >>> 0;
-    checkRange(this.#border, at, codec.size, codec.align);
-    return codec.load(this.#border, at);
+    checkRange(border, at, codec.size, codec.align);
+    return codec.load(border, at);
   }
 
   /** A function of the host as the core module imports it. */
-  #lower({ params, result }: Signature, act: (...args: unknown[]) => unknown): CoreFunction {
+  #lower(
+    border: GuestBorder,
+    { params, result }: Signature,
+    act: (...args: unknown[]) => unknown,
+  ): CoreFunction {
     const isDirect = result === undefined || isFlat(result, 1);
     const answer = (value: unknown, core: readonly CoreValue[]): CoreValue | undefined => {
       if (result === undefined) return undefined;
       if (isDirect) {
         const values: CoreValue[] = [];
-        result.lower(this.#border, value, values);
+        result.lower(border, value, values);
         return values[0];
       }
       const at = (core.at(-1) as number) >>> 0;
-      checkRange(this.#border, at, result.size, result.align);
-      result.store(this.#border, at, value);
+      checkRange(border, at, result.size, result.align);
+      result.store(border, at, value);
       return undefined;
     };
-    return (...core) => {
-      if (this.#end !== undefined) throw this.#end;
-      try {
-        if (!this.#isCalled || this.#border.isAllocating) {
-          throw new Error("it calls the host while it may not");
-        }
-        this.#pay(HOST_CALL_FUEL);
-        const value = act(...this.#read(params, FLAT_MAX, core) as unknown[]);
+    return (...core) =>
+      this.#guarded(() => {
+        const value = act(...this.#read(border, params, FLAT_MAX, core) as unknown[]);
         if (!(value instanceof Promise)) return answer(value, core);
         const stack = this.#stack.value;
         return value.then((value) => {
@@ -280,10 +342,7 @@ export class AppGuest {
         }).catch((error) => {
           throw this.#fail(error);
         }) as unknown as CoreValue;
-      } catch (error) {
-        throw this.#fail(error);
-      }
-    };
+      });
   }
 
   #pay(units: number): void {
@@ -310,10 +369,10 @@ export class AppGuest {
     return this.#end;
   }
 
-  #grow(kind: number, units: number): number {
+  #grow(border: GuestBorder, pagesMax: number, kind: number, units: number): number {
     if (kind !== 0 || units < 0) return 1;
-    const pages = this.#border.bytes.length / 65_536;
-    return pages + units <= this.#code.core.memoryPagesMax ? 0 : 1;
+    const all = this.#parts.reduce((sum, { border }) => sum + border.pages, units);
+    return border.pages + units <= pagesMax && all <= GUEST_PAGES_MAX ? 0 : 1;
   }
 }
 
@@ -323,8 +382,8 @@ class GuestBorder implements Border {
   #realloc: CoreFunction | undefined;
   #view = new DataView(new ArrayBuffer(0));
   #bytes = new Uint8Array(0);
-  /** The guest makes room for a value: meanwhile it may not call the host. */
-  isAllocating = false;
+  /** Its code runs for the host, not for itself: meanwhile it may not call out. */
+  isAlone = false;
 
   constructor(readonly pay: (units: number) => void) {}
 
@@ -349,11 +408,22 @@ class GuestBorder implements Border {
   alloc(align: number, size: number): number {
     if (this.#realloc === undefined) throw new Error("it exports no cabi_realloc");
     this.pay(size);
-    this.isAllocating = true;
-    const at = (this.#realloc(0, 0, align, size) as number) >>> 0;
-    this.isAllocating = false;
+    const realloc = this.#realloc;
+    const at = this.alone(() => realloc(0, 0, align, size) as number) >>> 0;
     checkRange(this, at, size, align);
     return at;
+  }
+
+  get pages(): number {
+    return this.bytes.length / 65_536;
+  }
+
+  /** Runs code of the guest that makes room, or ends a call. What it throws ends the guest. */
+  alone<T>(act: () => T): T {
+    this.isAlone = true;
+    const value = act();
+    this.isAlone = false;
+    return value;
   }
 
   lift(bytes: number, elements: number): void {

@@ -62,17 +62,7 @@ export interface CorePart extends CoreModule {
   readonly links: ReadonlyMap<string, Link>;
 }
 
-/** Finds, rewrites and compiles the module of a component of one part. */
-export async function coreModuleOf(
-  component: Uint8Array,
-  options: CoreModuleOptions = STATE_APPLY,
-): Promise<CoreModule> {
-  const [part, ...others] = await corePartsOf(component, options);
-  if (others.length === 0) return part!;
-  throw refusedAs(options.profile, `it has ${others.length + 1} parts, wanted one`);
-}
-
-/** The parts of a component, of which the last one has what the component exports. */
+/** Finds, rewrites and compiles the parts of a component; the last has what the component exports. */
 export async function corePartsOf(
   component: Uint8Array,
   options: CoreModuleOptions = STATE_APPLY,

@@ -5,6 +5,7 @@
  * @module
  */
 import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { compose } from "../../wasm/composition.ts";
 import { EXPORT, type Profile } from "../contracts.ts";
 
 // See `component_fake.ts`.
@@ -44,15 +45,59 @@ export async function guestComponent(
   uses: readonly string[],
   bodies: Readonly<Record<string, string>>,
   rest = "",
+  module?: GuestModule,
+): Promise<Uint8Array> {
+  const socket = { name: EXPORT[profile], world: profile };
+  if (module === undefined) return await made(socket, uses, bodies, rest, "", "");
+  const { functions, wit, types } = module;
+  const used = new Set(module.uses.map((use) => use.split(".")[0]));
+  const plugImports = [...used].map((of) => `import ${of};`).join(" ");
+  const all = `interface helper { ${wit} }
+    world socket { include ${profile}; import helper; }
+    world plug { ${plugImports} export helper; }`;
+  const imports = Object.entries(types).map(([name, type]) =>
+    `(import "realm:app/helper@0.1.0" "${name}" (func $helper.${name} ${type}))`
+  ).join("\n");
+  const whole = await made({ ...socket, world: "socket" }, uses, bodies, rest, imports, all);
+  const plug = await made(
+    { name: "helper", world: "plug" },
+    module.uses,
+    functions,
+    module.rest ?? "",
+    "",
+    all,
+  );
+  return compose(whole, [{ name: "helper", bytes: plug }]);
+}
+
+/** A module that is composed in; it is called as `$helper.NAME`. */
+export interface GuestModule {
+  /** Its functions in WIT. */
+  readonly wit: string;
+  /** Parameters and result of each, as a core module has them that calls it. */
+  readonly types: Readonly<Record<string, string>>;
+  readonly uses: readonly string[];
+  /** As the bodies of {@link guestComponent}. */
+  readonly functions: Readonly<Record<string, string>>;
+  readonly rest?: string;
+}
+
+async function made(
+  { name, world }: { readonly name: string; readonly world: string },
+  uses: readonly string[],
+  bodies: Readonly<Record<string, string>>,
+  rest: string,
+  more: string,
+  wit: string,
 ): Promise<Uint8Array> {
   const imports = uses.map((name) => {
     const [of, fn] = name.split(".");
     return `(import "realm:app/${of}@0.1.0" "${fn}" (func $${name} ${FUNCTIONS[name]}))`;
   });
-  const exports = Object.entries(bodies).map(([name, body]) =>
-    `(func (export "realm:app/${EXPORT[profile]}@0.1.0#${name}") ${body})`
+  const exports = Object.entries(bodies).map(([fn, body]) =>
+    `(func (export "realm:app/${name}@0.1.0#${fn}") ${body})`
   );
-  const binary = await parse(`(module ${imports.join("\n")}
+  const binary = await parse(`(module ${imports.join("\n")} ${more}
     (memory (export "memory") 2)
     (global $top (mut i32) (i32.const 4096))
     (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
@@ -70,8 +115,8 @@ export async function guestComponent(
   )).join("\n");
   const embedded = await componentEmbed({
     binary,
-    witSource: `package realm:app@0.1.0;\n${witSource}`,
-    world: profile,
+    witSource: `package realm:app@0.1.0;\n${witSource}\n${wit}`,
+    world,
   });
   return await componentNew(embedded);
 }
