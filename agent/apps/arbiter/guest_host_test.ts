@@ -282,10 +282,21 @@ Deno.test("what is of another profile does not link, though it was not checked b
   );
 });
 
+/** A flag and a char in a number: what came through. */
+const OTHER = `(param $a i32) (param $b f32) (param $c i32) (param $d i32) (result f64)
+  (f64.add (f64.promote_f32 (local.get $b)) (f64.convert_i32_u
+    (i32.add (local.get $c) (i32.add (local.get $a) (i32.shl (local.get $d) (i32.const 8))))))`;
+
 /** A module that turns bytes round, in memory of its own, and counts; `count` may call out. */
 const HELPER: GuestModule = {
-  wit: "round: func(bytes: list<u8>) -> list<u8>; count: func() -> string;",
-  types: { round: "(param i32 i32 i32)", count: "(param i32)" },
+  wit: `flags sides { left, right }
+    round: func(bytes: list<u8>) -> list<u8>; count: func() -> string;
+    other: func(a: bool, b: f32, c: char, d: sides) -> f64;`,
+  types: {
+    round: "(param i32 i32 i32)",
+    count: "(param i32)",
+    other: "(param i32 f32 i32 i32) (result f64)",
+  },
   uses: ["clock.now"],
   functions: {
     round: `(param $p i32) (param $n i32) (result i32) (local $i i32)
@@ -302,6 +313,7 @@ const HELPER: GuestModule = {
       (i32.store8 (i32.const 0) (i32.add (global.get $calls) (i32.const 48)))
       (i32.store (i32.const 16) (i32.const 0)) (i32.store (i32.const 20) (i32.const 1))
       (i32.const 16)`,
+    other: OTHER,
   },
   rest: "(global $calls (mut i32) (i32.const 0))",
 };
@@ -313,6 +325,9 @@ const composed = (module: GuestModule) =>
     [],
     {
       render: `(result i32)
+      (if (f64.ne (f64.const 613.5)
+        (call $helper.other (i32.const 1) (f32.const 0.5) (i32.const 100) (i32.const 2)))
+        (then unreachable))
       (call $helper.count (i32.const 40))
       (i32.store (i32.const 0) (i32.const 32)) (i32.store offset=4 (i32.const 0) (i32.const 1))
       (i32.store (i32.const 32) (i32.const 0)) (i32.store8 offset=4 (i32.const 32) (i32.const 3))

@@ -73,8 +73,8 @@ export async function corePartsOf(
   }
   const { parts, exports } = readComposition(component);
   if (parts.length === 0) throw refusedAs(profile, "it has no core module");
-  for (const  of of[EXPORT[profile], MIGRATOR]) {
-    const name = `${PACKAGE}${of}@${VERSION}`;
+  for (const exported of [EXPORT[profile], MIGRATOR]) {
+    const name = `${PACKAGE}${exported}@${VERSION}`;
     const main = exports.get(name);
     if (main !== undefined && (main.from !== parts.length - 1 || main.name !== name)) {
       throw refusedAs(profile, `what it exports is not of its last part`);

@@ -14,7 +14,7 @@ export interface Signature {
   readonly result: Codec | undefined;
 }
 
-/** `(list<u8>, u32) -> option<u8>`; throws an Error where a text is not of the contract's form. */
+/** `(list<u8>, u32) -> option<u8>`, as `wasm/border.ts` writes it; throws an Error for another form. */
 export function signatureOf(text: string): Signature {
   const reader = new TypeReader(text);
   const params = reader.list("(", ")", () => reader.type());
@@ -97,7 +97,12 @@ class TypeReader {
           }),
         });
       case "enum":
+      case "flags":
         return this.#add({ kind, names: this.list("{", "}", () => this.#take()) });
+      case "bool":
+      case "char":
+      case "f32":
+      case "f64":
       case "string":
       case "u8":
       case "s8":
@@ -109,7 +114,7 @@ class TypeReader {
       case "u64":
         return kind;
       default:
-        throw new Error(`${this.text}: ${kind} is no type of the contract`);
+        throw new Error(`${this.text}: ${kind} is no type of a value`);
     }
   }
 
