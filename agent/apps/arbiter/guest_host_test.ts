@@ -377,6 +377,11 @@ Deno.test("a module that breaks a rule, or does not end, ends the whole", async 
     assert.throws(() => guest.call("render"), fails(code, message), body);
     assert.ok(guest.hasEnded);
   }
+  const calls = "(drop (call $clock.now))";
+  const late = `(func (export "cabi_post_realm:app/helper@0.1.0#count") (param i32) ${calls})`;
+  const behind = await composed({ ...HELPER, rest: HELPER.rest + late });
+  const called = await load(behind, "interaction");
+  assert.throws(() => called.call("render"), fails("trap", /calls out while it may not/));
   const grow = `(result i32)
     (i32.store (i32.const 0) (memory.grow (i32.const 251))) (i32.store (i32.const 4) (memory.size))
     (if (i32.eq (memory.size) (i32.const 2)) (then unreachable)) (i32.const 16)`;

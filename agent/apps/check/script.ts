@@ -116,7 +116,6 @@ export class ScriptBuilder {
     const parts: Part[] = [];
     let end = 0;
     for (const { at, of } of found) {
-      if (at < end) continue;
       if (at > end) parts.push(bytesOf(text.slice(end, at)));
       parts.push({ of });
       end = at + 32;

@@ -74,19 +74,16 @@ export function callLinked(
   try {
     const args = read(params, FLAT_MAX, caller, core);
     const answer = callee.call(...written(params, FLAT_MAX, callee.border, args));
-    if (result === undefined) {
-      callee.leave(answer);
-      return undefined;
-    }
-    const value = read(result, 1, callee.border, [answer!]);
-    const isFlat = isPassedFlat(result, 1);
     const values: CoreValue[] = [];
-    if (isFlat) result.lower(caller, value, values);
-    else {
-      // The caller says where, behind its arguments.
-      const at = (core.at(-1) as number) >>> 0;
-      checkRange(caller, at, result.size, result.align);
-      result.store(caller, at, value);
+    if (result !== undefined) {
+      const value = read(result, 1, callee.border, [answer!]);
+      if (isPassedFlat(result, 1)) result.lower(caller, value, values);
+      else {
+        // The caller says where, behind its arguments.
+        const at = (core.at(-1) as number) >>> 0;
+        checkRange(caller, at, result.size, result.align);
+        result.store(caller, at, value);
+      }
     }
     callee.leave(answer);
     return values[0];

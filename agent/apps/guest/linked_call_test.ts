@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { textOf } from "../../kernel/byte_string.ts";
 import { RealmError } from "../../kernel/error.ts";
 import { compose } from "../../wasm/composition.ts";
 import { State } from "../state.ts";
@@ -221,6 +222,23 @@ Deno.test("parts share fuel, depth of calls and memory", async () => {
     assert.equal(guest.apply(eventOf(nothing), journal).verdict.kind, "accepted");
     assert.equal(journal.commit().get(Uint8Array.of(1))![0], wanted, `${outer} and ${inner}`);
   }
+});
+
+Deno.test("load() refuses a component that gives a part something else than it asks for", async () => {
+  const component = (await whole("")).slice();
+  const text = textOf(component);
+  // The last time that names are in it is where they are given to the last part.
+  const at = (name: string) => {
+    const full = `realm:app/${name}@0.1.0\x05`; // then the instance
+    return text.lastIndexOf(full) + full.length;
+  };
+  component[at("state-read")] = component[at("params")]!;
+  await assert.rejects(
+    StateApply.load(component, SETTING, () => false),
+    (error) =>
+      error instanceof RealmError && error.code === "unsupported" &&
+      /gives a part realm:app\/params@0.1.0 for realm:app\/state-read@0.1.0/.test(error.message),
+  );
 });
 
 Deno.test("load() refuses parts that do not fit", async () => {
