@@ -66,7 +66,7 @@ function payloadOf({ payload }: Step, script: readonly Step[]): string {
 
 /** The text of a description. */
 export function formatCheck(
-  { seed, histories, events, verdicts, fuel, fuelMax, intents, broken }: CheckDescription,
+  { seed, histories, events, verdicts, fuel, fuelMax, intents, faults, broken }: CheckDescription,
 ): string {
   const most = fuel.map(({ kind, fuel }) => `${printable(kind)} ${fuel}`).join(", ");
   const lines = [
@@ -74,6 +74,7 @@ export function formatCheck(
     `verdicts   ${Object.entries(verdicts).map(([kind, n]) => `${n} ${kind}`).join(", ")}`,
     `most fuel  ${most === "" ? "none" : most}; an event has ${fuelMax}`,
     `intents    ${printable(intents.join(", ")) || "none found"}`,
+    ...faults.map((fault) => `fault      ${printable(fault).replaceAll("\n", " ")}`),
   ];
   if (broken === undefined) return `${lines.join("\n")}\nlaws       every one holds\n`;
   const rows = broken.events.map((event, i) => ({ ...event, place: i + 1 }));

@@ -47,6 +47,8 @@ export interface CheckReport {
   readonly fuelMax: number;
   /** Intents that were found and taken. */
   readonly intents: readonly string[];
+  /** What other components than state-apply trapped at: no law, and nothing to be shown to people. */
+  readonly faults: readonly string[];
   readonly broken?: BrokenLaw;
 }
 
@@ -78,6 +80,7 @@ export function checkApp(subject: Subject, options: CheckOptions): CheckReport {
     fuel: [...fuel].map(([kind, fuel]) => ({ kind, fuel })).sort((a, b) => b.fuel - a.fuel),
     fuelMax: FUEL_MAX,
     intents: explorer.intents,
+    faults: [...subject.faults.values()],
     ...broken && { broken },
   };
 }

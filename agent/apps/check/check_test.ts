@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { textOf } from "../../kernel/byte_string.ts";
 import { fixtureApp } from "../app_fixture_fake.ts";
+import { guestComponent } from "../guest/guest_component_fake.ts";
 import type { Outcome } from "../guest/state_apply.ts";
 import type { Guest } from "../replay.ts";
 import type { Journal } from "../state.ts";
@@ -34,6 +35,7 @@ function subject(guest: () => Guest): Subject {
     nodes: () => [],
     intents: () => [],
     words: [],
+    faults: new Map(),
   };
 }
 
@@ -161,6 +163,29 @@ Deno.test("checkApp() tells when the host fails", () => {
   const { broken } = checkApp(subject(() => guest), OPTIONS);
   assert.deepEqual([broken!.law, broken!.why], ["host", "RangeError: out of memory"]);
   assert.equal(broken!.script.length, 1);
+});
+
+Deno.test("checkApp() tells at what a component traps that proposes", async () => {
+  const components = new Map(await fixtureApp("counter"));
+  // Traps at an input of seven bytes.
+  components.set(
+    "state-propose",
+    await guestComponent("state-propose", [], {
+      propose: `(param $i i32) (param $in i32) (param $p i32) (param $n i32) (result i32)
+        (if (i32.eq (local.get $n) (i32.const 7)) (then unreachable))
+        (i32.store8 (i32.const 16) (i32.const 1))
+        (i32.store offset=4 (i32.const 16) (i32.const 0))
+        (i32.store offset=8 (i32.const 16) (i32.const 0))
+        (i32.const 16)`,
+    }),
+  );
+  const report = checkApp(await subjectOf(components, () => false), OPTIONS);
+  assert.equal(report.broken, undefined);
+  assert.equal(report.faults.length, 1);
+  assert.match(
+    report.faults[0]!,
+    /^propose\(".*", "[^]{7,}"\): The state-propose component trapped/,
+  );
 });
 
 Deno.test("a script names events by their steps, and goes on without those that are gone", () => {

@@ -34,6 +34,8 @@ const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 /** See the module; learns about the app from each history. */
 export class Explorer {
   readonly #words = new Set<string>();
+  /** Of those, the ones in why state-propose did nothing: it may name what it would do. */
+  readonly #hints = new Set<string>();
   /** Intents of which events came, with inputs that did it. */
   readonly #taken = new Map<string, string[]>();
   readonly #payloads: Idea[] = [];
@@ -116,8 +118,9 @@ export class Explorer {
   #byIntent(person: Person, ids: readonly Uint8Array[]): Idea[] {
     const { random } = this;
     const known = this.intents;
-    const words = [...this.#words];
-    if (known.length > 0 && random.chance(0.7)) {
+    const hints = [...this.#hints].filter((word) => !this.#taken.has(word));
+    const words = hints.length > 0 && random.chance(0.7) ? hints : [...this.#words];
+    if (known.length > 0 && random.chance(0.6)) {
       const intent = random.pick(known);
       const input = random.chance(0.6)
         ? this.#mixed(random.pick(this.#taken.get(intent)!), ids)
@@ -132,7 +135,9 @@ export class Explorer {
     const answer = this.subject.propose(person, utf8.encode(intent), utf8.encode(input));
     if (answer === undefined) return [];
     if (answer instanceof Uint8Array) {
-      this.#learn(wordsIn(text(answer)));
+      const words = wordsIn(text(answer));
+      this.#learn(words);
+      for (const word of words) if (this.#words.has(word)) this.#hints.add(word);
       return [];
     }
     const inputs = this.#taken.get(intent) ?? [];

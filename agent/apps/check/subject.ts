@@ -45,6 +45,8 @@ export interface Subject {
   intents(person: Person, input: ViewInput): readonly ViewIntent[];
   /** Words in its components: names of intents and events are among them, if not all. */
   readonly words: readonly string[];
+  /** The first fault of each component but state-apply, by its profile. */
+  readonly faults: ReadonlyMap<string, string>;
 }
 
 /** Units for one call of a component other than state-apply. */
@@ -67,8 +69,10 @@ export async function subjectOf(
     return component && await guestCode(component, role);
   };
   const [propose, view] = [await codeOf("state-propose"), await codeOf("interaction")];
-  const instance = (code: GuestCode, { key, state }: Person) =>
-    new AppGuest(
+  const faults = new Map<string, string>();
+  /** What a component answers; undefined where it traps, which is noted. */
+  const called = (code: GuestCode, { key, state }: Person, name: string, ...args: unknown[]) => {
+    const guest = new AppGuest(
       code,
       hostOf(code.profile, {
         setting,
@@ -82,6 +86,16 @@ export async function subjectOf(
       }),
       { fuelMax: FUEL },
     );
+    try {
+      return guest.call(name, ...args);
+    } catch (error) {
+      if (!(error instanceof RealmError)) throw error;
+      if (!faults.has(code.profile)) {
+        faults.set(code.profile, `${name}(${args.map(shown).join(", ")}): ${error.message}`);
+      }
+      return undefined;
+    }
+  };
   return {
     guest() {
       guests.reverse();
@@ -89,7 +103,7 @@ export async function subjectOf(
     },
     propose(person, intent, input) {
       if (propose === undefined) return undefined;
-      const answer = called(instance(propose, person), "propose", intent, input) as
+      const answer = called(propose, person, "propose", intent, input) as
         | { readonly tag: "ok"; readonly val: readonly Proposal[] }
         | { readonly tag: "err"; readonly val: Uint8Array }
         | undefined;
@@ -97,24 +111,20 @@ export async function subjectOf(
     },
     nodes(person) {
       if (view === undefined) return [];
-      return called(instance(view, person), "render") as readonly ViewNode[] ?? [];
+      return called(view, person, "render") as readonly ViewNode[] ?? [];
     },
     intents(person, input) {
       if (view === undefined) return [];
-      return called(instance(view, person), "handle", input) as readonly ViewIntent[] ?? [];
+      return called(view, person, "handle", input) as readonly ViewIntent[] ?? [];
     },
     words: wordsOf(components),
+    faults,
   };
 }
 
-/** What a component answers; undefined where it traps. */
-function called(guest: AppGuest, name: string, ...args: unknown[]): unknown {
-  try {
-    return guest.call(name, ...args);
-  } catch (error) {
-    if (error instanceof RealmError) return undefined;
-    throw error;
-  }
+/** An argument, for people. */
+function shown(value: unknown): string {
+  return JSON.stringify(value instanceof Uint8Array ? new TextDecoder().decode(value) : value);
 }
 
 /** Words of a text that could be names. */
