@@ -11,6 +11,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { Captured } from "./captured.ts";
 import { pruneGlue, shareGlue } from "./glue_prune.ts";
 
 /** The end (exclusive) of the bracketed text that opens at `open`, skipping string literals. */
@@ -68,7 +69,15 @@ export function reduceGlue(source: string): string {
     "if (val === 0 || (scope & T_FLAG) !== 0) {",
     "if (!val || (scope & T_FLAG) !== 0) {",
   );
-  if (js.includes("function rscTableRemove(") && !js.includes("if (!val || (scope & T_FLAG)")) {
+  // Numbers of captured objects are given again: one that was dropped must lead to none.
+  js = js.replace(
+    "table[handle << 1] = table[0] | T_FLAG;",
+    "table[(handle << 1) + 1] = 0; table[handle << 1] = table[0] | T_FLAG;",
+  );
+  if (
+    js.includes("function rscTableRemove(") &&
+    !(js.includes("if (!val || (scope & T_FLAG)") && js.includes("table[(handle << 1) + 1] = 0;"))
+  ) {
     throw changed("handles are dropped in another way");
   }
   const start = js.indexOf("const _trampoline");
@@ -139,6 +148,13 @@ export function reduceGlue(source: string): string {
   if (/\bTEXT_DECODER_UTF8\.decode\(new Uint8Array\(memory\d+\.buffer, \w+, \w+\)/.test(js)) {
     throw changed("a string is lifted in another form");
   }
+  js = js.replace(CAPTURED_TABLE, "$1 = new $$Captured()").replace(
+    CAPTURED,
+    "captureTable$2.add($1);",
+  );
+  if (/captureTable\d+(\.set\(| = new Map)/.test(js)) {
+    throw changed("a resource is kept in another form");
+  }
   const utilities = js.search(/^export const _util = \{/m);
   if (utilities >= 0) js = js.slice(0, utilities);
   if (!/^export function instantiate/m.test(js)) throw changed("there is no instantiate function");
@@ -157,7 +173,7 @@ export function reduceGlue(source: string): string {
     );
   const glue = shareGlue(pruneGlue(js));
   try {
-    new Function("$enter", "$lift", "$again", glue);
+    new Function("$enter", "$lift", "$again", "$Captured", glue);
   } catch (error) {
     throw changed((error as Error).message);
   }
@@ -188,6 +204,11 @@ const BOUNDED_LIST = /\$lift\(len\d+, len\d+\);\s*for \(let i = 0; i < len\d+; i
 const LIFTED_STRING =
   /(TEXT_DECODER_UTF8\.decode\(new Uint8Array\(memory\d+\.buffer, \w+, )(\w+)(\)\))/g;
 const LIFTED_BYTES = /(new Uint8Array\(memory\d+\.buffer\.slice\((\w+), \2 \+ )(\w+)( \* 1\)\))/g;
+
+/** Where the host's objects are kept that the guest has handles of, and how one is added. */
+const CAPTURED_TABLE = /\b(captureTable\d+)\s*=\s*new Map\(\)/g;
+const CAPTURED =
+  /\b(\w+)\[symbolRscRep\] \|\| \+\+captureCnt(\d+);\s+captureTable\2\.set\(rep, \1\);/g;
 
 const EXPORT = /^ +function [\w$]+\([^)]*\) \{\s+const hostProvided = false;/gm;
 const EXPORT_TASK =
@@ -296,6 +317,15 @@ export interface Instantiate {
  * fetch.
  */
 export function compileGlue(reduced: string, enter: Enter, lift: Lift, again: Again): Instantiate {
-  const make = new Function("$enter", "$lift", "$again", "process", "Deno", "fetch", reduced);
-  return make(enter, lift, again, undefined, undefined, undefined);
+  const make = new Function(
+    "$enter",
+    "$lift",
+    "$again",
+    "$Captured",
+    "process",
+    "Deno",
+    "fetch",
+    reduced,
+  );
+  return make(enter, lift, again, Captured, undefined, undefined, undefined);
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Captured } from "./captured.ts";
 import { compileGlue } from "./glue.ts";
 import { pruneGlue, shareGlue } from "./glue_prune.ts";
 import { transpile } from "./transpile.ts";
@@ -119,4 +120,31 @@ Deno.test("the glue of every kind of fixture is shared", async () => {
     const { glue } = await transpile(await Deno.readFile(file));
     assert(glue.includes("\nlet $;\n"), name);
   }
+});
+
+Deno.test("a handle that was dropped leads to no object, also not to one that came after it", async () => {
+  const file = new URL("../../fixtures/http-hello.wasm", import.meta.url);
+  const { glue } = await transpile(await Deno.readFile(file));
+  const functions = ["Own", "Remove"].map((name) => {
+    const from = glue.search(new RegExp(`^function rscTable(Create)?${name}\\(`, "m"));
+    return glue.slice(from, glue.indexOf("\n  }\n", from) + 4);
+  });
+  const { create, remove } = new Function(
+    `const T_FLAG = 1 << 30; ${functions.join("\n")}
+    return { create: rscTableCreateOwn, remove: rscTableRemove };`,
+  )() as {
+    create(table: number[], rep: number): number;
+    remove(table: number[], handle: number): { rep: number };
+  };
+  const captured = new Captured();
+  const table = [1 << 30, 0];
+  const at = (handle: number) => captured.get(table[(handle << 1) + 1]! & ~(1 << 30));
+  const [first, second] = ["first", "second"].map((name) =>
+    create(table, captured.add({ name }))
+  ) as [number, number];
+  const reps = [first, second].map((handle) => remove(table, handle).rep);
+  for (const rep of reps.reverse()) captured.delete(rep);
+  const later = create(table, captured.add({ name: "later" }));
+  assert.equal(later, second);
+  assert.deepEqual([at(first), at(later)], [undefined, { name: "later" }]);
 });
