@@ -64,6 +64,12 @@ export interface AppLogInit {
 /** Bytes of events that are kept for a replay to come: about 100,000 of a usual size. */
 const READ_AHEAD_BYTES = 64 * 1024 * 1024;
 
+/**
+ * Bytes of events that were read or written last and are kept: when one comes late, those after it are
+ * applied again, and to read them from the store takes twice as long as to apply them.
+ */
+const RECENT_BYTES = 4 * 1024 * 1024;
+
 /** Who wants to hear of each change at once; `Replay` is one. */
 export interface TopicFollower {
   /** The event is in the topic now. */
@@ -95,6 +101,9 @@ export class AppLog implements EventLog {
   #revision = 0;
   /** Accepted and not durable yet, parents first. */
   #pending = new Map<EventKey, SignedEvent>();
+  /** The last ones, at most {@link RECENT_BYTES}, the oldest first. */
+  readonly #recent = new Map<EventKey, SignedEvent>();
+  #recentBytes = 0;
   /** Durable, and not asked for yet. */
   readonly #ahead = new Map<EventKey, SignedEvent>();
   readonly #followers = new Set<TopicFollower>();
@@ -301,6 +310,7 @@ export class AppLog implements EventLog {
     const events = [...this.#pending.values()];
     this.store.write(events.map((signed) => this.#events.storeOp({ signed, atMs: wallMs })));
     this.#pending.clear();
+    for (const signed of events) this.#keep(signed);
     return events.filter(({ id }) => this.topic!.isKept(this.topic!.get(id)!));
   }
 
@@ -331,14 +341,27 @@ export class AppLog implements EventLog {
 
   /** An event of the topic, durable or not, with its payload as it was signed. */
   read(event: TopicEvent): SignedEvent {
-    const ahead = this.#ahead.get(event.key);
-    if (ahead !== undefined) {
-      this.#ahead.delete(event.key);
-      return ahead;
+    const known = this.#pending.get(event.key) ?? this.#recent.get(event.key);
+    if (known !== undefined) return known;
+    const signed = this.#ahead.get(event.key) ?? this.#events.load(event)?.signed;
+    this.#ahead.delete(event.key);
+    if (signed !== undefined) {
+      this.#keep(signed);
+      return signed;
     }
-    const signed = this.#pending.get(event.key) ?? this.#events.load(event)?.signed;
-    if (signed !== undefined) return signed;
     throw new RealmError("corrupt", `Cannot read event ${event.id}: it is gone from the store`);
+  }
+
+  /** Remembers an event for a while. */
+  #keep(signed: SignedEvent): void {
+    const recent = this.#recent;
+    recent.set(keyOf(signed.id), signed);
+    this.#recentBytes += signed.bytes.length;
+    for (const [key, { bytes }] of recent) {
+      if (this.#recentBytes <= RECENT_BYTES) break;
+      recent.delete(key);
+      this.#recentBytes -= bytes.length;
+    }
   }
 
   #start(signed: SignedEvent): void {
