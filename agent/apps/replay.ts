@@ -187,7 +187,7 @@ export class Replay {
   /** Takes note of an event that was added to the topic; {@link update} applies it. */
   added(event: TopicEvent): void {
     const { topic } = this.#parts;
-    const isForked = topic.tipsOf(event.author).length > 1;
+    const isForked = topic.isForked(event.author);
     // Its next event after the branches can make all of them count again.
     const wasForked = this.#forked.has(event.author);
     if (isForked) this.#forked.add(event.author);

@@ -303,6 +303,11 @@ export class Topic {
     return [...this.#authors.get(textOf(author))?.tips.values() ?? []].sort(byOrder);
   }
 
+  /** Whether an author has several tips. */
+  isForked(author: Uint8Array): boolean {
+    return (this.#authors.get(textOf(author))?.tips.size ?? 0) > 1;
+  }
+
   /** The tip of an author with the greatest `seq`, and of those the last: its next event's `prev`. */
   newestOf(author: Uint8Array): TopicEvent | undefined {
     return this.tipsOf(author).reduce<TopicEvent | undefined>(

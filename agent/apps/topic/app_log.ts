@@ -390,7 +390,7 @@ export class AppLog implements EventLog {
   /** Puts an event into the topic; false when it can never be there. */
   #enter({ topic, membership }: Open, signed: SignedEvent, offer: Offer): boolean {
     const said: AppSaid = readAppEvent(signed.event);
-    const wasForked = topic.tipsOf(signed.event.author).length > 1;
+    const wasForked = topic.isForked(signed.event.author);
     const added = topic.add(signed, (event) => membership.problemOf(event, signed, said));
     if (added.kind === "invalid" || added.kind === "missing") {
       const problem = added.kind === "invalid" ? added.problem : `${added.ids[0]} is missing`;
@@ -404,7 +404,7 @@ export class AppLog implements EventLog {
     this.#revision++;
     const isJudged = membership.learn(event) && topic.judge((e) => membership.isVoid(e));
     if (said.kind === "invite" || said.kind === "epoch") this.keys.learn(said);
-    const isForked = topic.tipsOf(event.author).length > 1;
+    const isForked = topic.isForked(event.author);
     if (said.kind !== "event" || wasForked || isForked) this.#open!.view = undefined;
     for (const follower of this.#followers) {
       follower.added(event);
