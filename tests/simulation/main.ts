@@ -6,6 +6,7 @@
  *     ./dev sim --first 5000      beginning with another one
  *     ./dev sim --seed 77         one, with a line for everything that happens
  *     ./dev sim --hours 3         one realm for three virtual hours
+ *     ./dev sim --apps            topics of apps in place of realms, with any of these but --hours
  *
  * A seed that fails is told as `SEED=77`, with the rule that it broke, and fails in the same way
  * wherever it is run again. The exit status is 1 when one failed.
@@ -31,9 +32,15 @@ async function main(): Promise<number> {
       seed: { type: "string" },
       hours: { type: "string" },
       trace: { type: "boolean", default: false },
+      apps: { type: "boolean", default: false },
     },
   });
   const trouble = values.hours === undefined ? {} : { troubleMs: Number(values.hours) * 3_600_000 };
+  if (values.apps && values.seed !== undefined) {
+    const { appSummaryOf, simulateApp } = await import("./apps/simulation.ts");
+    const trace = (line: string) => console.log(line);
+    return report([appSummaryOf(simulateApp({ seed: values.seed, trace }))]);
+  }
   if (values.seed !== undefined || values.hours !== undefined) {
     const trace = values.trace || values.hours === undefined
       ? { trace: (line: string) => console.log(line) }
@@ -41,11 +48,11 @@ async function main(): Promise<number> {
     return report([summaryOf(simulate({ seed: values.seed ?? "long", ...trouble, ...trace }))]);
   }
   const first = Number(values.first);
-  return report(await runAll(first, first + Number(values.seeds)));
+  return report(await runAll(first, first + Number(values.seeds), values.apps));
 }
 
 /** Every seed from `first` to before `end`, on all cores. */
-async function runAll(first: number, end: number): Promise<Summary[]> {
+async function runAll(first: number, end: number, apps: boolean): Promise<Summary[]> {
   let next = first;
   const done: Summary[] = [];
   const work = async () => {
@@ -58,7 +65,7 @@ async function runAll(first: number, end: number): Promise<Summary[]> {
             if (summary !== undefined) resolve(summary);
             else reject(new Error(`SEED=${seed} crashed: ${crash}`));
           };
-          worker.postMessage({ seed });
+          worker.postMessage({ seed, apps });
         }),
       );
     }

@@ -16,7 +16,8 @@ export interface Endpoint {
   readonly key: string;
   /** Whether this side wants to be linked with the key. */
   mayConnect(peer: string): boolean;
-  connected(peer: string): void;
+  /** `isDialler`: whether this side asked for the link. */
+  connected(peer: string, isDialler: boolean): void;
   disconnected(peer: string): void;
   received(peer: string, frame: Uint8Array): void;
   /** There is room to send again. */
@@ -143,8 +144,8 @@ export class SimulatedNetwork {
         broken: false,
       };
       this.#links.set(pair, link);
-      a.connected(to);
-      if (link.open[1]) b.connected(from);
+      a.connected(to, true);
+      if (link.open[1]) b.connected(from, false);
     });
   }
 

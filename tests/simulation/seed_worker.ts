@@ -3,12 +3,22 @@
  *
  * @module
  */
-import { simulate, summaryOf } from "./simulation.ts";
+import { simulate, type Summary, summaryOf } from "./simulation.ts";
 
 const scope = self as unknown as Worker;
-scope.onmessage = ({ data }: MessageEvent<{ readonly seed: string }>) => {
+
+/** The apps are loaded by who simulates them. */
+async function summaryOfApp(seed: string): Promise<Summary> {
+  const { appSummaryOf, simulateApp } = await import("./apps/simulation.ts");
+  return appSummaryOf(simulateApp({ seed }));
+}
+
+scope.onmessage = async (
+  { data: { seed, apps } }: MessageEvent<{ readonly seed: string; readonly apps: boolean }>,
+) => {
   try {
-    scope.postMessage({ summary: summaryOf(simulate(data)) });
+    const summary = apps ? await summaryOfApp(seed) : summaryOf(simulate({ seed }));
+    scope.postMessage({ summary });
   } catch (error) {
     scope.postMessage({ crash: (error as Error).stack });
   }
