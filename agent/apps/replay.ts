@@ -117,6 +117,9 @@ export class Replay {
   #final = 0;
   /** Added to the topic and not applied. */
   #waiting: TopicEvent[] = [];
+  /** Of them, those whose authors' budgets were used up; not looked at again before some is not. */
+  #late: TopicEvent[] = [];
+  #lateAtMs = Infinity;
   /** The order may have changed anywhere. */
   #isUnsure = true;
   /** Of those that wait, the ones that make it so. */
@@ -169,7 +172,7 @@ export class Replay {
 
   /** Whether every event that counts was applied: only then states of peers can be compared. */
   get isSettled(): boolean {
-    return !this.#isIll && !this.#isUnsure && this.#waiting.length === 0 &&
+    return !this.#isIll && !this.#isUnsure && this.#waiting.length + this.#late.length === 0 &&
       this.#applied === this.#log.length;
   }
 
@@ -206,8 +209,9 @@ export class Replay {
 
   /** When an update will apply of what waits, if nothing else comes; undefined when nothing does. */
   dueMs(nowMs: number): number | undefined {
-    if (this.#waiting.length === 0 || this.#isIll) return undefined;
-    const times = this.#waiting.map(({ author }) => this.#budget.allowedAtMs(author, nowMs));
+    const authors = new Set([...this.#waiting, ...this.#late].map(({ author }) => author));
+    if (authors.size === 0 || this.#isIll) return undefined;
+    const times = [...authors].map((author) => this.#budget.allowedAtMs(author, nowMs));
     return this.#isUnsure ? Math.max(...times) : Math.min(...times);
   }
 
@@ -219,6 +223,8 @@ export class Replay {
 
   /** Compares with the order anew. */
   #reorder(nowMs: number): Progress {
+    if (nowMs < this.#lateAtMs && this.#late.length > 0) return this.#merge(nowMs);
+    this.#wakeLate();
     const log = this.#log;
     const { topic } = this.#parts;
     const causes = this.#waiting.filter((event) =>
@@ -288,8 +294,15 @@ export class Replay {
     return to === undefined || bytesEqual(to.digest(abi), stage.state.digest(abi));
   }
 
+  #wakeLate(): void {
+    this.#waiting.push(...this.#late);
+    this.#late = [];
+    this.#lateAtMs = Infinity;
+  }
+
   /** Puts what is new into its places, which are behind the last checkpoint. */
   #merge(nowMs: number): Progress {
+    if (nowMs >= this.#lateAtMs) this.#wakeLate();
     const log = this.#log;
     const fresh: TopicEvent[] = [];
     const waiting: TopicEvent[] = [];
@@ -303,7 +316,9 @@ export class Replay {
       }
       if (at < log.length) {
         if (!this.#budget.allows(event.author, nowMs)) {
-          waiting.push(event);
+          this.#late.push(event);
+          const atMs = this.#budget.allowedAtMs(event.author, nowMs);
+          this.#lateAtMs = Math.min(this.#lateAtMs, atMs);
           continue;
         }
         costs.set(event.author, Math.max(costs.get(event.author) ?? 0, log.length - at));

@@ -19,12 +19,15 @@ export interface RewindLimits {
   readonly eventsPerSecond: number;
 }
 
-/** A burst of a second of work, and a tenth of the time after it; half of that for one author. */
+/**
+ * A burst of less than half a second of work, and a twentieth of the time after it; half of that for one
+ * author. A purse may be overdrawn once, by as many events as there are.
+ */
 export const REWIND_LIMITS: RewindLimits = {
-  authorEventsMax: 15_000,
-  authorEventsPerSecond: 1500,
-  eventsMax: 30_000,
-  eventsPerSecond: 3000,
+  authorEventsMax: 5_000,
+  authorEventsPerSecond: 500,
+  eventsMax: 10_000,
+  eventsPerSecond: 1_000,
 };
 
 /** What is left to somebody, as of a time; below zero after a rewind that cost more. */

@@ -41,9 +41,36 @@ export function replayParts(log: AppLog, init: AppReplayInit): ReplayParts | und
     guest,
     bundle: view!.bundle,
     ...init.state && { state: init.state },
-    read: (event) => readEvent(log, event, init.guestOf),
+    read: remembering((event) => readEvent(log, event, init.guestOf)),
     // Of who may not write one it does not count.
     isCheckpoint: ({ type }) => type === CHECKPOINT_TYPE,
+  };
+}
+
+/** Bytes of events that were read and may be applied again, with what it costs to keep each. */
+const READ_BYTES_MAX = 16 * 1024 * 1024;
+const READ_OVERHEAD_BYTES = 512;
+
+type Read = ReplayParts["read"];
+
+/** Keeps what was read last: who makes events be applied again shall not make them be read too. */
+function remembering(read: Read): Read {
+  const known = new Map<TopicEvent, AppliedEvent>();
+  const sizeOf = ({ payload }: AppliedEvent) => payload.length + READ_OVERHEAD_BYTES;
+  let bytes = 0;
+  return (event) => {
+    const there = known.get(event);
+    if (there !== undefined) return there;
+    const found = read(event);
+    if (found === undefined || !("payload" in found)) return found;
+    known.set(event, found);
+    bytes += sizeOf(found);
+    for (const [oldest, content] of known) {
+      if (bytes <= READ_BYTES_MAX) break;
+      known.delete(oldest);
+      bytes -= sizeOf(content);
+    }
+    return found;
   };
 }
 
