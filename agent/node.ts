@@ -184,6 +184,11 @@ export class Node {
     return replicas === undefined ? undefined : { replicas, digests };
   }
 
+  /** The manifest that the realm goes by: that in force, but for components that went back. */
+  get release(): NodeAnswer["release"] | undefined {
+    return this.#answer?.release;
+  }
+
   /** How far each component is, as this node knows it. */
   get rollouts(): NodeAnswer["rollouts"] {
     return this.#answer?.rollouts ?? new Map();

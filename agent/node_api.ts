@@ -21,7 +21,7 @@ import type {
   SignedManifest,
   Status,
 } from "./control/api.ts";
-import { CID } from "./kernel/canonical.ts";
+import { CID, sha256HexSync } from "./kernel/canonical.ts";
 import type { AppsHost } from "./apps_host.ts";
 import type { HostCommands } from "./host_commands.ts";
 import { RealmError } from "./kernel/error.ts";
@@ -32,7 +32,8 @@ import type { Node } from "./node.ts";
 import { readControlEvent } from "./realm/control_event.ts";
 import { desiredReplicas } from "./realm/desired.ts";
 import { decodeManifest, formatTarget, type Manifest, parseManifest } from "./realm/manifest.ts";
-import { parseManifestSignature } from "./realm/manifest_signature.ts";
+import { formatManifestSignature, parseManifestSignature } from "./realm/manifest_signature.ts";
+import { type NodePlan, planNodes, planWorld } from "./realm/node_plan.ts";
 import { planChanges } from "./realm/plan.ts";
 import type { RolloutStatus } from "./realm/node_rollout.ts";
 import { checkPolicy } from "./realm/policy.ts";
@@ -79,11 +80,24 @@ export class NodeApi implements ControlApi {
     };
   }
 
-  manifest(): CurrentManifest | null {
-    const { inForce, signatureLine } = this.#state;
+  manifest(version?: number): CurrentManifest | null {
+    const { inForce, signatureLine, view, log } = this.#state;
+    if (version !== undefined && version !== inForce?.signature.version) {
+      const record = view?.history.findLast((each) =>
+        each.version === version && each.outcome === "applied"
+      );
+      const signed = record && log.load(CID.parse(record.event));
+      const said = signed && readControlEvent(signed.event);
+      if (said?.kind !== "manifest") return null;
+      const signature = formatManifestSignature(said.signature);
+      return { version, manifest: said.manifestBytes, signature };
+    }
     if (!inForce) return null;
-    const { version } = inForce.signature;
-    return { version, manifest: inForce.bytes, signature: signatureLine! };
+    return {
+      version: inForce.signature.version,
+      manifest: inForce.bytes,
+      signature: signatureLine!,
+    };
   }
 
   async plan({ manifest: bytes, signature }: SignedManifest): Promise<PlanAnswer> {
@@ -96,9 +110,12 @@ export class NodeApi implements ControlApi {
     for (const digest of new Set(digests.values())) {
       if (!await this.blobs.has(digest)) missing.push(digest);
     }
+    const { plan, world } = this.#planNodes(manifest, digests, sha256HexSync(bytes));
     return {
       currentVersion: inForce?.signature.version ?? null,
       changes: this.#state.changes(manifest, digests),
+      ...plan,
+      world,
       violations: await this.#violations(manifest),
       missing,
     };
@@ -118,9 +135,28 @@ export class NodeApi implements ControlApi {
     };
   }
 
+  /** What each node will do, by what is known here; a node on its own takes part in any case. */
+  #planNodes(
+    manifest: Manifest,
+    digests: ReadonlyMap<string, string>,
+    sha256: string,
+  ): { readonly plan: NodePlan; readonly world: string } {
+    const { node } = this.init;
+    const { inForce, overrides } = this.#state;
+    const before = node.release ??
+      (inForce && { manifest: inForce.manifest, digests: inForce.signature.digests });
+    const changes = this.#state.changes(manifest, digests);
+    const live = [...new Set([...node.init.others().live, node.name])].sort();
+    const plan = planNodes({ before, after: { manifest, digests }, overrides, changes, live });
+    return {
+      plan,
+      world: planWorld(inForce?.event, { manifest: { sha256, digests }, plan, overrides }),
+    };
+  }
+
   /** One call at a time, in the order in which they came. */
-  append(events: readonly Uint8Array[]): Promise<EventsAnswer> {
-    const done = this.#appending.then(() => this.#append(events));
+  append(events: readonly Uint8Array[], world?: string): Promise<EventsAnswer> {
+    const done = this.#appending.then(() => this.#append(events, world));
     this.#appending = done.catch(() => {});
     return done;
   }
@@ -238,7 +274,7 @@ export class NodeApi implements ControlApi {
     };
   }
 
-  async #append(encoded: readonly Uint8Array[]): Promise<EventsAnswer> {
+  async #append(encoded: readonly Uint8Array[], world?: string): Promise<EventsAnswer> {
     const { node, realm } = this.init;
     const events = encoded.map(decodeSigned);
     const before = this.#state.inForce;
@@ -248,6 +284,10 @@ export class NodeApi implements ControlApi {
       if (this.#state.log.topic !== undefined) this.#requireNext(event, events);
       this.#requireSay(event);
       if (event.type === MANIFEST_TYPE) await this.#requireGood(signed);
+    }
+    // After all that takes time: nothing changes between this and the append.
+    for (const { event } of events) {
+      if (event.type === MANIFEST_TYPE && world !== undefined) this.#requireSame(event, world);
     }
     realm.append(events);
     await node.takeOver();
@@ -275,6 +315,20 @@ export class NodeApi implements ControlApi {
       "refused",
       `Cannot take the event: ${key} is neither the owner nor an operator of the manifest in force`,
       { hint: "Use the owner's key, or name this one in [realm] operators" },
+    );
+  }
+
+  /** The plan that somebody confirmed is the one that is carried out. */
+  #requireSame(event: Event, world: string): void {
+    const said = readControlEvent(event);
+    if (said.kind !== "manifest") return;
+    const { digests, sha256 } = said.signature;
+    const manifest = parseManifest(decodeManifest(said.manifestBytes));
+    if (this.#planNodes(manifest, digests, sha256).world === world) return;
+    throw new RealmError(
+      "stale",
+      "Cannot apply the manifest: nodes would do something else now than what was planned",
+      { hint: "Run the command again to see what would change now" },
     );
   }
 

@@ -15,6 +15,7 @@ import type {
   LogPlace,
   PeerStatus,
   PlanAnswer,
+  Rollout,
   SignedManifest,
 } from "../agent/control/api.ts";
 import { serveControl } from "../agent/control/server.ts";
@@ -43,6 +44,14 @@ import { testShell } from "./shell_fake.ts";
 export class FakeAgent implements ControlApi {
   owner = "";
   current: CurrentManifest | null = null;
+  /** Manifests that were in force, by their versions. */
+  readonly past = new Map<number, CurrentManifest>();
+  /** What `status` says of rollouts, one after the other; the last stays. */
+  rollouts: Rollout[] = [];
+  /** Worlds that came with events. */
+  readonly worlds: (string | undefined)[] = [];
+  /** What plans say of nodes. */
+  steps: PlanAnswer["steps"] = [];
   /** The control log. */
   readonly log: SignedEvent[] = [];
   /** Who signed its events. */
@@ -70,11 +79,16 @@ export class FakeAgent implements ControlApi {
   afterPlan: () => void = () => {};
 
   status() {
-    return this.state;
+    if (this.rollouts.length === 0 || this.current === null) return this.state;
+    const [rollout] = this.rollouts.length > 1 ? this.rollouts.splice(0, 1) : this.rollouts;
+    const components = this.state.components.map((c) => ({ ...c, rollout: rollout! }));
+    const { version } = this.current;
+    const manifest = { version, sha256: "0".repeat(64), appliedAtMs: 0 };
+    return { ...this.state, components, manifest };
   }
 
-  manifest() {
-    return this.current;
+  manifest(version?: number) {
+    return version === undefined ? this.current : this.past.get(version) ?? null;
   }
 
   /** The real plan, with the digests of what is signed. */
@@ -95,6 +109,9 @@ export class FakeAgent implements ControlApi {
     const answer = {
       currentVersion: this.current?.version ?? null,
       changes,
+      steps: this.steps,
+      unplaced: [],
+      world: "0".repeat(64),
       violations: this.violations,
       missing: [...after.digests.values()],
     };
@@ -117,7 +134,8 @@ export class FakeAgent implements ControlApi {
     };
   }
 
-  async append(events: readonly Uint8Array[]): Promise<EventsAnswer> {
+  async append(events: readonly Uint8Array[], world?: string): Promise<EventsAnswer> {
+    this.worlds.push(world);
     const signed = events.map(decodeSigned);
     for (const each of signed) await verifyEvent(each, webCryptoBackend());
     for (const { event } of signed) await this.#take(event);
@@ -190,6 +208,7 @@ export class FakeAgent implements ControlApi {
     }
     this.calls.push(`apply ${signed.version}`);
     this.current = { version: signed.version, manifest, signature };
+    this.past.set(signed.version, this.current);
   }
 
   async *exec(encoded: Uint8Array, timeoutMs: number): AsyncGenerator<ExecEvent> {

@@ -48,6 +48,7 @@ import { argument, Wanted } from "./parameters.ts";
 import { peer } from "./peer.ts";
 import { plan } from "./plan.ts";
 import { push } from "./push.ts";
+import { rollback } from "./rollback.ts";
 import { restart } from "./restart.ts";
 import { run as runGuest } from "./run.ts";
 import { serve } from "./serve.ts";
@@ -91,6 +92,7 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   apply,
   history,
   push,
+  rollback,
   status,
   logs,
   exec,

@@ -6,16 +6,18 @@
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import { argument, parseText, toggle } from "./parameters.ts";
+import { waitFlag } from "./rollout.ts";
 
 export const apply = command({
   brief: "Sign a manifest and apply it",
   description: "Reads the manifest, fetches its components, shows what would change, asks, signs " +
     "with the owner's key, writes the signature beside the manifest, and hands all of it to the " +
-    "agent. Nothing is applied but what was shown.",
-  flags: { yes: toggle("Apply without asking") },
+    "agent. Nothing is applied but what was shown: where nodes would do something else by then, " +
+    "it is refused.",
+  flags: { yes: toggle("Apply without asking"), wait: waitFlag },
   aliases: { y: "yes" },
   args: [argument("Manifest", "FILE.toml", parseText)],
-  async run(context, { yes }, file) {
+  async run(context, { yes, wait }, file) {
     const release = await import("./release.ts");
     const { Author } = await import("./author.ts");
     const read = await release.readRelease(context, file);
@@ -27,7 +29,7 @@ export const apply = command({
       const plan = await release.planRelease(agent, signed, current);
       const beginning = await release.beginningOf(context, agent, author);
       const { genesis, approves, joins } = beginning;
-      const shown = await release.formatPlan(plan, beginning);
+      const shown = await release.formatPlan(plan, beginning, context.colour("stdout"));
       if (!context.json) context.print(plan, () => shown);
       release.requireAllowed(plan, file);
       // Comments may differ where nothing else does: then there is still a text to put in force.
@@ -59,13 +61,20 @@ export const apply = command({
         agent,
         author,
         signed,
-        beginning,
-        () => release.writeSignature(signatureFile, signed.signature),
+        {
+          beginning,
+          world: plan.world,
+          beforeApply: () => release.writeSignature(signatureFile, signed.signature),
+        },
       );
+      const { awaitRollouts } = await import("./rollout.ts");
+      const rollouts = wait ? await awaitRollouts(context, agent, version) : undefined;
+      const failed = rollouts === undefined ? {} : { failed: rollouts.failed };
       context.print(
-        { file, version, changes, applied: true, signature: signatureFile, ...approved },
+        { file, version, changes, applied: true, signature: signatureFile, ...approved, ...failed },
         () => `applied version ${version}, signature in ${file}.sig\n`,
       );
+      return rollouts?.status;
     });
   },
 });

@@ -69,9 +69,13 @@ export class Author {
   async append(
     agent: Pick<ControlClient, "place" | "append">,
     contents: readonly EventContent[],
-    genesis?: SignedEvent,
+    { genesis, world }: {
+      readonly genesis?: SignedEvent | undefined;
+      /** Of the plan that was confirmed. */
+      readonly world?: string | undefined;
+    } = {},
   ): Promise<EventsAnswer> {
-    return await agent.append(await this.sign(agent, contents, genesis));
+    return await agent.append(await this.sign(agent, contents, genesis), world);
   }
 
   /** The events of {@link append}, as they are handed over. */

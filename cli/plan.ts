@@ -9,7 +9,7 @@ import { withAgent } from "./connection.ts";
 import { argument, parseText } from "./parameters.ts";
 
 export const plan = command({
-  brief: "Show what applying a manifest would change",
+  brief: "Show what applying a manifest would change, and what each node would do",
   description:
     "Reads the manifest, fetches its components, and asks the agent what would change. " +
     "Without the owner's key in the data folder components are not compared by what they hold.",
@@ -32,7 +32,7 @@ export const plan = command({
         : release;
       const plan = await planRelease(agent, signed, current);
       const digests = Object.fromEntries(release.digests);
-      const shown = await formatPlan(plan);
+      const shown = await formatPlan(plan, {}, context.colour("stdout"));
       context.print({ file, digests, ...plan }, () => shown);
       requireAllowed(plan, file);
     });

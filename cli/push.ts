@@ -82,7 +82,9 @@ export const push = command({
       if (!context.json) context.note(await formatPlan(plan));
       requireAllowed(plan, name);
       const { version } = signed;
-      const { changes } = await applyRelease(context, agent, author, signed);
+      const { changes } = await applyRelease(context, agent, author, signed, {
+        world: plan.world,
+      });
       context.print(
         { component, digest, version, changes, applied: true },
         () => `pushed ${component} as version ${version}\n`,

@@ -173,6 +173,15 @@ export interface Beginning {
   readonly scales: readonly { readonly component: string; readonly replicas: number }[];
 }
 
+/** How {@link applyRelease} hands over. */
+export interface ApplyOptions {
+  readonly beginning?: Beginning;
+  /** Of the plan that was confirmed: see the control API. */
+  readonly world?: string;
+  /** Runs after the upload and before the apply. */
+  readonly beforeApply?: () => Promise<void>;
+}
+
 /**
  * What has to come before the manifest: the first apply begins the control log and approves the
  * node of the agent that it talks to.
@@ -239,7 +248,7 @@ export function requireAllowed({ violations }: PlanAnswer, name: string): void {
 }
 
 /**
- * Uploads what the agent has not got and applies; `beforeApply` runs between the two.
+ * Uploads what the agent has not got and applies.
  *
  * Throws RealmError `stale` when another manifest was applied in the meantime, and whatever the
  * agent refuses the manifest for.
@@ -249,8 +258,7 @@ export async function applyRelease(
   agent: ControlClient,
   author: Author,
   release: SignedRelease,
-  beginning: Beginning = { joins: false, scales: [] },
-  beforeApply: () => Promise<void> = () => Promise.resolve(),
+  { beginning = { joins: false, scales: [] }, world, beforeApply }: ApplyOptions = {},
 ): Promise<EventsAnswer> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
   for (const [digest, bytes] of release.blobs) {
@@ -258,7 +266,7 @@ export async function applyRelease(
     context.detail(`uploading ${digest}, ${bytes.length} bytes`);
     await agent.putBlob(bytes);
   }
-  await beforeApply();
+  await beforeApply?.();
   const { bytes: manifestBytes, signature, digests } = release;
   const contents = [
     ...await approvals(beginning),
@@ -267,7 +275,7 @@ export async function applyRelease(
       .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
   ];
   try {
-    return await author.append(agent, contents, beginning.genesis);
+    return await author.append(agent, contents, { genesis: beginning.genesis, world });
   } catch (error) {
     if (error instanceof RealmError && error.code === "stale") throw overtaken(release.name, error);
     throw error;
@@ -288,18 +296,30 @@ function overtaken(name: string, cause?: unknown): RealmError {
   );
 }
 
-/** The plan as people read it. */
+/** The plan as people read it: what changes, and what each node does about it. */
 export async function formatPlan(
-  { changes }: Pick<PlanAnswer, "changes">,
+  plan: Pick<PlanAnswer, "changes" | "steps" | "unplaced">,
   { approves, joins }: Partial<Beginning> = {},
+  colour = false,
 ): Promise<string> {
   const { formatPlan } = await import("../agent/realm/plan.ts");
+  const { formatSteps } = await import("../agent/realm/node_plan.ts");
+  const paint = (code: number, text: string) => colour ? `\x1b[${code}m${text}\x1b[0m` : text;
   const approval = approves === undefined
     ? ""
     : `+ approves this node ${approves.name} ${approves.key}\n`;
   const join = joins ? "! joins what the owner's key signed on two machines at once\n" : "";
-  return printable(`${approval}${join}${formatPlan(changes)}\n`);
+  const changes = printable(`${approval}${join}${formatPlan(plan.changes)}\n`)
+    .replaceAll(/^[+~!-] .*/gm, (line) => paint(SIGN_COLOURS[line[0]!]!, line));
+  const steps = formatSteps(
+    plan,
+    (action, line) => paint(STEP_COLOURS[action], printable(line)),
+  );
+  return steps === "" ? changes : `${changes}\n${steps}\n`;
 }
+
+const SIGN_COLOURS: Readonly<Record<string, number>> = { "+": 32, "~": 33, "!": 35, "-": 31 };
+const STEP_COLOURS = { start: 32, replace: 33, move: 36, stop: 31, unplaced: 31 } as const;
 
 /**
  * Writes the signature beside its manifest: the whole of it or, when this fails, nothing.

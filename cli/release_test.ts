@@ -279,6 +279,63 @@ Deno.test("push replaces the bytes of one component in the manifest in force", (
     assert.equal(agent.current?.version, 2);
   }));
 
+Deno.test("rollback signs a manifest of before again, under a new version", () =>
+  withRelease(async ({ agent, realm, write }) => {
+    await write({ hello: HANDLER });
+    await realm("apply", "realm.toml", "--yes");
+    const first = agent.current!;
+    await write({ hello: `${HANDLER}\nmemory_max_mb = 64` });
+    await realm("apply", "realm.toml", "--yes");
+    agent.steps = [{ node: "bm-01", action: "replace", component: "hello", replicas: 1 }];
+
+    const none = await realm("rollback", "7", "--yes");
+    assert.deepEqual([none.status, /no manifest of it was in force/.test(none.stderr)], [4, true]);
+    const asked = await realm("rollback", "1");
+    assert.equal(asked.status, 2, "it asks, and nobody can answer");
+    assert.equal(agent.current!.version, 2);
+
+    const { status, stdout, stderr } = await realm("rollback", "1", "--yes");
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /~ component hello\n +memory_max_mb[^]*on bm-01\n +replace 1 of hello/);
+    assert.match(stdout, /applied version 1 again, as version 3\n$/);
+    assert.equal(agent.current!.version, 3);
+    assert.deepEqual(agent.current!.manifest, first.manifest);
+    const [was, is] = [first, agent.current!].map((m) => parseManifestSignature(m.signature));
+    assert.deepEqual(is!.digests, was!.digests);
+    assert.deepEqual(agent.worlds.at(-1), "0".repeat(64), "what was shown is what is applied");
+  }));
+
+Deno.test("apply --wait ends when every replica runs it, and fails when it goes back", () =>
+  withRelease(async ({ agent, realm, write }) => {
+    await write({ hello: HANDLER });
+    const rolling = {
+      state: "rolling" as const,
+      version: 1,
+      wanted: 2,
+      settled: 1,
+      waitsFor: ["bm-02"],
+      failure: null,
+    };
+    const failure = { version: 2, node: "bm-02", evidence: "GET /healthz: 503\n  last line" };
+    agent.state = { ...agent.state, components: agent.state.components.slice(0, 1) };
+    agent.rollouts = [rolling, { ...rolling, state: "complete", settled: 2, waitsFor: [] }];
+    const good = await realm("apply", "realm.toml", "--yes", "--wait");
+    assert.equal(good.status, 0, good.stderr);
+    assert.match(good.stderr, /auth is rolling: 1 of 2, waits for bm-02/);
+
+    await write({ hello: `${HANDLER}\nmemory_max_mb = 64` });
+    agent.rollouts = [{ ...rolling, state: "returned", settled: 2, waitsFor: [], failure }];
+    const bad = await realm("apply", "realm.toml", "--yes", "--wait", "--json");
+    assert.equal(bad.status, 1);
+    assert.match(
+      bad.stderr,
+      /auth failed on bm-02 and went back to version 1: GET \/healthz: 503\n {2}last line/,
+    );
+    assert.deepEqual(JSON.parse(bad.stdout).failed, [
+      { component: "auth", version: 1, node: "bm-02", evidence: failure.evidence },
+    ]);
+  }));
+
 Deno.test("push refuses another component, another world, and what the manifest pins", () =>
   withRelease(async ({ agent, folder, realm, write }) => {
     const digest = await sha256Hex(await fixture("http-hello.wasm"));

@@ -90,6 +90,8 @@ export function formatStatus(
   );
   if (status.nodes.length > 1) parts.push(formatNodes(status.nodes, nowMs));
   parts.push(rows.length === 0 ? "no components\n" : formatTable(rows, columns));
+  const rollouts = formatRollouts(status);
+  if (rollouts !== "") parts.push(rollouts);
   if (status.topics.length > 0) parts.push(formatTopics(status.topics));
   return parts.join("\n");
 }
@@ -109,6 +111,25 @@ function formatAgent({ node, manifest, proxy }: Status, nowMs: number): string {
     ["proxy", proxy ?? "none"],
   ] as const;
   return lines.map(([name, value]) => `${name.padEnd(9)} ${printable(value)}\n`).join("");
+}
+
+/** Components on their way to another release, and why others are not there. */
+function formatRollouts({ components }: Status): string {
+  return components.flatMap(({ name, rollout }) => {
+    if (rollout === null || rollout.state === "complete") return [];
+    const { state, version, settled, wanted, waitsFor, failure } = rollout;
+    const waits = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
+    const why = failure === null
+      ? ""
+      : `\n  version ${failure.version} failed on ${failure.node}: ` +
+        failure.evidence.replaceAll("\n", "\n  ");
+    return [
+      printable(
+        `rollout ${name}: ${state}, ${settled} of ${wanted} run version ${version}${waits}${why}`,
+      ) +
+      "\n",
+    ];
+  }).join("");
 }
 
 function formatRefused({ refused }: Status, nowMs: number): string {

@@ -211,6 +211,21 @@ export function alarmsOf(status: Status): Alarm[] {
       text: "cut off from most nodes of the realm: what runs is kept, nothing new is started",
     });
   }
+  for (const { name, rollout, unplaced } of status.components) {
+    if (rollout?.failure) {
+      const { version, node, evidence } = rollout.failure;
+      const [why] = evidence.split("\n");
+      alarms.push({
+        tone: "bad",
+        text: `${name}: version ${version} failed on ${node}, it ` +
+          (rollout.state === "returned" ? "went" : "goes") +
+          ` back to version ${rollout.version}: ${why}`,
+      });
+    }
+    for (const { replicas, why } of unplaced) {
+      alarms.push({ tone: "warn", text: `cannot place ${replicas} of ${name}: ${why}` });
+    }
+  }
   const appliedAtMs = status.manifest?.appliedAtMs ?? 0;
   // One that a later manifest has made good is history.
   const refused = status.refused.filter(({ atMs }) => atMs > appliedAtMs);

@@ -124,3 +124,28 @@ Deno.test("visibleRows() always shows the selected component and fills the table
     }),
   );
 });
+
+Deno.test("alarmsOf() tells of releases that went back, and of what has no place", () => {
+  const status = fakeStatus();
+  const [first, ...others] = status.components;
+  const evidence = 'GET /healthz: 503 "no database"\n  its last line';
+  const failure = { version: 4, node: "bm-02", evidence };
+  const rollout = {
+    state: "returning" as const,
+    version: 3,
+    wanted: 2,
+    settled: 1,
+    waitsFor: [],
+    failure,
+  };
+  const unplaced = [{ replicas: 2, why: "bm-01 is not live" }];
+  const alarms = alarmsOf({ ...status, components: [{ ...first!, rollout, unplaced }, ...others] });
+  assert.deepEqual(alarms, [
+    {
+      tone: "bad",
+      text: `${first!.name}: version 4 failed on bm-02, it goes back to version 3: ` +
+        'GET /healthz: 503 "no database"',
+    },
+    { tone: "warn", text: `cannot place 2 of ${first!.name}: bm-01 is not live` },
+  ]);
+});

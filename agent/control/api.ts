@@ -11,7 +11,7 @@
  * | request | answer |
  * | --- | --- |
  * | `GET /v1/status` | {@link Status} |
- * | `GET /v1/manifest` | `{ current: CurrentManifest or null }` |
+ * | `GET /v1/manifest?version` | `{ current: CurrentManifest or null }`; of before with a version |
  * | `POST /v1/plan` {@link ManifestRequest} | {@link PlanAnswer} |
  * | `GET /v1/log?author=KEY` | {@link LogPlace} |
  * | `POST /v1/log` {@link EventsRequest} | {@link EventsAnswer} |
@@ -309,6 +309,22 @@ export const planAnswer = z.object({
   /** `null`: nothing was applied yet. */
   currentVersion: count.nullable(),
   changes: z.array(change).readonly(),
+  /** What each node will do, as `realm/node_plan.ts` has it. */
+  steps: z.array(z.object({
+    node: z.string(),
+    action: z.enum(["start", "replace", "stop", "move"]),
+    component: z.string(),
+    replicas: count,
+    from: z.string().exactOptional(),
+    digest: digest.exactOptional(),
+    beside: z.boolean().exactOptional(),
+    atOnce: count.exactOptional(),
+  })).readonly(),
+  /** Replicas that will have no place. */
+  unplaced: z.array(z.object({ component: z.string(), replicas: count, why: z.string() }))
+    .readonly(),
+  /** Names the world that this is the plan for: see {@link eventsRequest}. */
+  world: digest,
   /** What this node's policy does not allow; not empty: apply will be refused. */
   violations: z.array(z.string()).readonly(),
   /** Digests of components that the agent has not got and that must be uploaded first. */
@@ -329,7 +345,11 @@ export const logPlace = z.object({
 export const logAnswer = z.object({ place: logPlace.nullable() });
 
 /** Signed events, parents first, each as `encodeSigned()` gives it, in base64. */
-export const eventsRequest = z.strictObject({ events: z.array(z.base64()).min(1).max(EVENTS_MAX) });
+export const eventsRequest = z.strictObject({
+  events: z.array(z.base64()).min(1).max(EVENTS_MAX),
+  /** `world` of the plan that was confirmed: a manifest for which it is another now is `stale`. */
+  world: digest.optional(),
+});
 
 /** All of them were taken; otherwise the answer is why one was not, and those before it were. */
 export const eventsAnswer = z.object({
@@ -393,6 +413,9 @@ export const peerAnswer = z.object({ key: z.string() });
 
 const flag = z.enum(["", "0", "1", "false", "true"]).transform((v) => v !== "0" && v !== "false");
 const wholeNumber = z.string().regex(/^\d{1,15}$/, "wanted a whole number").transform(Number);
+
+/** Query of a manifest: that in force, or one that was. */
+export const manifestQuery = z.strictObject({ version: wholeNumber.optional() });
 
 /** Query of a place in the control log. */
 export const logPlaceQuery = z.strictObject({ author: z.string().min(1).max(80) });
@@ -483,15 +506,16 @@ type Awaitable<T> = T | Promise<T>;
  */
 export interface ControlApi {
   status(): Awaitable<Status>;
-  manifest(): Awaitable<CurrentManifest | null>;
+  /** The manifest in force, or one of before by its version. */
+  manifest(version?: number): Awaitable<CurrentManifest | null>;
   plan(request: SignedManifest): Awaitable<PlanAnswer>;
   /** Where the next event of an author, named by its public key, goes; `null` without a log. */
   place(author: string): Awaitable<LogPlace | null>;
   /**
    * Takes signed events, as `encodeSigned()` gives them, parents first. Blobs that a manifest among
-   * them names were uploaded before.
+   * them names were uploaded before; with `world` it is taken if it still does what was planned.
    */
-  append(events: readonly Uint8Array[]): Awaitable<EventsAnswer>;
+  append(events: readonly Uint8Array[], world?: string): Awaitable<EventsAnswer>;
   /**
    * Runs the command of a signed event on this machine, where everything allows it; not reading
    * slows it down. It is killed after `timeoutMs` and when the signal is aborted.

@@ -50,13 +50,16 @@ export interface ClientOptions {
 /** The calls of the control API, one method each. All of them may throw `unreachable`. */
 export interface ControlClient {
   status(): Promise<Status>;
-  /** `null`: nothing was applied yet. */
-  manifest(): Promise<CurrentManifest | null>;
+  /** The manifest in force, or one of before by its version; `null` where there is none. */
+  manifest(version?: number): Promise<CurrentManifest | null>;
   plan(request: SignedManifest): Promise<PlanAnswer>;
   /** Where the next event of an author goes; `null`: there is no log yet. */
   place(author: string): Promise<LogPlace | null>;
-  /** Hands over events as `encodeSigned()` gives them, parents first. */
-  append(events: readonly Uint8Array[]): Promise<EventsAnswer>;
+  /**
+   * Hands over events as `encodeSigned()` gives them, parents first. With the `world` of a plan a
+   * manifest is refused (`stale`) that would do something else by now.
+   */
+  append(events: readonly Uint8Array[], world?: string): Promise<EventsAnswer>;
   /**
    * Runs the command of a signed event on the agent's machine: its output, then its status. Leaving
    * the loop, or aborting the signal, kills it.
@@ -120,8 +123,9 @@ class SocketClient implements ControlClient {
     return await this.#json(status, "/v1/status");
   }
 
-  async manifest(): Promise<CurrentManifest | null> {
-    const { current } = await this.#json(manifestAnswer, "/v1/manifest");
+  async manifest(version?: number): Promise<CurrentManifest | null> {
+    const query = version === undefined ? "" : `?version=${version}`;
+    const { current } = await this.#json(manifestAnswer, `/v1/manifest${query}`);
     return current && { ...current, manifest: Uint8Array.fromBase64(current.manifest) };
   }
 
@@ -134,8 +138,8 @@ class SocketClient implements ControlClient {
     return (await this.#json(logAnswer, `/v1/log?${query}`)).place;
   }
 
-  async append(events: readonly Uint8Array[]): Promise<EventsAnswer> {
-    const body = JSON.stringify({ events: events.map((each) => each.toBase64()) });
+  async append(events: readonly Uint8Array[], world?: string): Promise<EventsAnswer> {
+    const body = JSON.stringify({ events: events.map((each) => each.toBase64()), world });
     return await this.#json(eventsAnswer, "/v1/log", { method: "POST", body }, this.#longTimeoutMs);
   }
 

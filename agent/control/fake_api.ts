@@ -246,6 +246,9 @@ export class FakeApi implements ControlApi {
     return {
       currentVersion: null,
       changes: [{ change: "added", subject: "component", name: "auth", details: [] }],
+      steps: [],
+      unplaced: [],
+      world: "0".repeat(64),
       violations: [],
       missing: [DIGEST],
     };

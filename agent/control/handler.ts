@@ -20,6 +20,7 @@ import {
   type LogOptions,
   logPlaceQuery,
   logQuery,
+  manifestQuery,
   manifestRequest,
   peerRequest,
   type SignedManifest,
@@ -110,7 +111,8 @@ export function controlHandler(
   });
 
   app.get("/v1/manifest", async (c) => {
-    const current = await api.manifest();
+    const { version } = parse(manifestQuery, c.req.query(), "query of a manifest");
+    const current = await api.manifest(version);
     return c.json({
       current: current && { ...current, manifest: current.manifest.toBase64() },
     });
@@ -124,8 +126,8 @@ export function controlHandler(
   });
 
   app.post("/v1/log", async (c) => {
-    const { events } = parse(eventsRequest, await readJson(c), "body of an events request");
-    return c.json(await api.append(events.map((each) => Uint8Array.fromBase64(each))));
+    const { events, world } = parse(eventsRequest, await readJson(c), "body of an events request");
+    return c.json(await api.append(events.map((each) => Uint8Array.fromBase64(each)), world));
   });
 
   app.post("/v1/exec", async (c) => {

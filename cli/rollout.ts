@@ -1,0 +1,72 @@
+/**
+ * Waiting until what was applied runs everywhere, or is known to have failed: `--wait`.
+ *
+ * @module
+ */
+import type { ControlClient } from "../agent/control/client.ts";
+import { systemClock } from "../agent/system_clock.ts";
+import type { Context } from "./context.ts";
+import { printable } from "./output.ts";
+import { toggle } from "./parameters.ts";
+
+/** A release that failed, and what runs instead. */
+export interface FailedRollout {
+  readonly component: string;
+  /** Of what it went back to. */
+  readonly version: number;
+  readonly node: string;
+  /** Probe, status and body, or how it ended; then the last lines of the log. */
+  readonly evidence: string;
+}
+
+/** The flag of commands that can wait. */
+export const waitFlag = toggle(
+  "Wait until every replica runs it; fails, and says why, when a release goes back",
+);
+
+const LOOK_MS = 500;
+
+/**
+ * Waits until the rollouts of a version are over, telling of each step. `status` is that of the
+ * command: 1 when one failed, or when another manifest was applied meanwhile.
+ */
+export async function awaitRollouts(
+  context: Context,
+  agent: Pick<ControlClient, "status">,
+  version: number,
+): Promise<{ readonly status: 0 | 1; readonly failed: readonly FailedRollout[] }> {
+  let said = "";
+  for (;;) {
+    const { manifest, components } = await agent.status();
+    if ((manifest?.version ?? 0) > version) {
+      context.note(`Version ${manifest!.version} was applied meanwhile`);
+      return { status: 1, failed: [] };
+    }
+    const open = components.filter(({ rollout }) =>
+      rollout === null || rollout.state === "rolling" || rollout.state === "returning"
+    );
+    if (manifest?.version === version && open.length === 0) {
+      const failed = components.flatMap(({ name, rollout }): FailedRollout[] => {
+        if (!rollout?.failure) return [];
+        const { node, evidence } = rollout.failure;
+        return [{ component: name, version: rollout.version, node, evidence }];
+      });
+      for (const each of failed) context.note(printable(formatFailure(each)));
+      return { status: failed.length === 0 ? 0 : 1, failed };
+    }
+    const now = open.map(({ name, rollout }) => {
+      if (rollout === null) return `${name} waits`;
+      const { state, settled, wanted, waitsFor } = rollout;
+      const why = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
+      return `${name} is ${state}: ${settled} of ${wanted}${why}`;
+    }).join("\n");
+    if (now !== said && now !== "") context.note(printable(now));
+    said = now;
+    await systemClock.sleep(LOOK_MS);
+  }
+}
+
+/** What failed, where, why, and what runs instead. */
+export function formatFailure({ component, version, node, evidence }: FailedRollout): string {
+  return `${component} failed on ${node} and went back to version ${version}: ${evidence}`;
+}
