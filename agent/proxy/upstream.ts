@@ -75,7 +75,9 @@ export class Upstream {
   #slots: LocalSlot[] = [];
   /** In order of arrival. */
   readonly #queue = new Set<Waiter>();
-  readonly #drained = new Map<Slot, () => void>();
+  /** Slots that were taken out and are not empty yet. */
+  readonly #leaving = new Set<LocalSlot>();
+  readonly #drained = new Map<Slot, (() => void)[]>();
   #turn = 0;
   /** Whether the first replicas are still to come. */
   #expectsFirst = true;
@@ -107,25 +109,32 @@ export class Upstream {
 
   /** Requests in flight in all replicas, and those that wait. */
   get load(): { readonly inFlight: number; readonly waiting: number } {
-    const inFlight = this.#slots.reduce((sum, slot) => sum + slot.inFlight, 0);
+    const inFlight = [...this.#slots, ...this.#leaving]
+      .reduce((sum, slot) => sum + slot.inFlight, 0);
     return { inFlight, waiting: this.#queue.size };
   }
 
   /**
    * From now on these replicas take the requests, those that were there before keep their load.
    *
-   * Resolves when the ones that are no longer there have finished theirs.
+   * Resolves when all that are no longer there, since this call or longer, have finished theirs.
    */
   async setReplicas(replicas: readonly Replica[]): Promise<void> {
-    const before = this.#slots;
+    const before = [...this.#slots, ...this.#leaving];
     this.#expectsFirst = false;
     this.#slots = replicas.map((replica) =>
       before.find((slot) => slot.replica === replica) ?? this.#add(replica)
     );
     const gone = before.filter((slot) => !this.#slots.includes(slot) && slot.inFlight > 0);
+    this.#leaving.clear();
+    for (const slot of gone) this.#leaving.add(slot);
     this.#serveQueue();
     await Promise.all(
-      gone.map((slot) => new Promise<void>((resolve) => this.#drained.set(slot, resolve))),
+      gone.map((slot) =>
+        new Promise<void>((resolve) => {
+          this.#drained.set(slot, [...this.#drained.get(slot) ?? [], resolve]);
+        })
+      ),
     );
   }
 
@@ -170,7 +179,8 @@ export class Upstream {
     if (slot.here) this.release(slot.here);
     slot.inFlight--;
     if (slot.inFlight === 0) {
-      this.#drained.get(slot)?.();
+      this.#leaving.delete(slot as LocalSlot);
+      this.#drained.get(slot)?.forEach((resolve) => resolve());
       this.#drained.delete(slot);
     }
     if (this.#queue.size > 0) this.#serveQueue();

@@ -93,8 +93,26 @@ Deno.test("setReplicas() serves who waits, keeps the load and resolves when the 
   const drained = upstream.setReplicas([kept, fresh]).then(() => isDrained = true);
   assert.equal((await waiting).replica, fresh);
   assert.deepEqual(upstream.replicas, [kept, fresh]);
-  assert.deepEqual(upstream.load, { inFlight: 2, waiting: 0 });
+  assert.deepEqual(upstream.load, { inFlight: 3, waiting: 0 }, "that of the old one counts");
   assert.equal(isDrained, false);
+  const again = upstream.setReplicas([kept]).then(() => isDrained = true);
+  await Promise.resolve();
+  assert.equal(isDrained, false, "it left before, and has not finished");
   upstream.release(slots.find((slot) => slot.replica === old)!);
+  upstream.release(await waiting);
+  await Promise.all([drained, again]);
+});
+
+Deno.test("setReplicas() takes a replica back with the load that it still has", async () => {
+  const replica = replicaOf();
+  const upstream = new Upstream({ component: "x", maxConcurrency: 1, requestTimeoutMs: 1 }, [
+    replica,
+  ]);
+  const slot = await take(upstream);
+  const drained = upstream.setReplicas([]);
+  upstream.setReplicas([replica]);
+  assert.deepEqual(upstream.load, { inFlight: 1, waiting: 0 });
+  upstream.release(slot);
   await drained;
+  assert.equal((await take(upstream)).replica, replica);
 });

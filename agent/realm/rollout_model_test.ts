@@ -446,9 +446,9 @@ class World {
     const rollout = answer?.rollouts.get("web");
     return rollout !== undefined && rollout.isComplete && version === this.releases.length &&
       [...slots.values()].every(({ newest: { replica, state }, before }) =>
-        before.length === 0 && replica.revision === rollout.revision &&
-        // On a node that was away when the others completed the release nothing is decided.
-        (state === "ready" ||
+        replica.revision === rollout.revision && (state === "ready" && before.length === 0 ||
+          // On a node that was away when the others completed the release nothing is decided:
+          // what it had serves on.
           this.bad.has(replica.digest) && complete.get("web") === rollout.release)
       );
   }
