@@ -1,6 +1,7 @@
 /**
- * Rollouts over three machines under load: a new release comes, a bad one goes back by itself, a
- * machine is drained, and no request fails.
+ * Rollouts over three machines under load: a new release comes, a bad one goes back by itself, blue
+ * becomes green, a machine is drained, and no request fails. With `SLOW` set `wrk` asks as fast as it
+ * can besides.
  */
 import assert from "node:assert/strict";
 import * as path from "node:path";
@@ -29,19 +30,49 @@ async function startMachine(sandbox: Sandbox, name: string, ...args: string[]): 
   return { name, data, proxy: JSON.parse(line).proxy, running };
 }
 
-/** A release of the shop: `env` makes it another one, `code` is what its health check gets. */
-async function writeManifest(sandbox: Sandbox, owner: string, release: string, code = 200) {
+/** A label of the shop: `release` is in its environment, `code` what its health check gets. */
+interface Label {
+  readonly release: string;
+  readonly code?: number;
+  readonly weight?: number;
+}
+
+async function writeManifest(
+  sandbox: Sandbox,
+  owner: string,
+  labels: Readonly<Record<string, Label>>,
+): Promise<void> {
+  const components = Object.entries(labels).map(([label, { release, code = 200 }]) =>
+    `[components."shop@${label}"]\nsource = "file:./http-counter.wasm"\n` +
+    `world = "wasi:http/proxy"\nenv = { RELEASE = "${release}" }\n` +
+    `health = { http = "/status?code=${code}", interval_ms = 200, timeout_ms = 5_000, ` +
+    `grace_ms = 1_000 }\n`
+  );
+  const routes = Object.entries(labels).map(([label, { weight = 100 }]) =>
+    `{ path = "/...", component = "shop@${label}", replicas = ${REPLICAS}, max_surge = 1, ` +
+    `max_unavailable = 0, weight = ${weight} }`
+  );
   await Deno.writeTextFile(
     path.join(sandbox.folder, "realm.toml"),
     `[owner]\npubkey = "${owner}"\n[realm]\nname = "shop"\n` +
       ["a", "b", "c"].map((name) => `[nodes.${name}]\ntags = ["t"]\n`).join("") +
-      `[components.shop]\nsource = "file:./http-counter.wasm"\nworld = "wasi:http/proxy"\n` +
-      `env = { RELEASE = "${release}" }\n` +
-      `health = { http = "/status?code=${code}", interval_ms = 200, timeout_ms = 5_000, ` +
-      `grace_ms = 1_000 }\n` +
-      `[routing]\n"tag:t" = [{ path = "/...", component = "shop", replicas = ${REPLICAS}, ` +
-      `max_surge = 1, max_unavailable = 0 }]\n`,
+      `${components.join("")}[routing]\n"tag:t" = [${routes.join(", ")}]\n`,
   );
+}
+
+/** All that `wrk` can ask for, until it is stopped; what it found wrong. */
+function wrk(url: string): () => Promise<string> {
+  const child = new Deno.Command("wrk", {
+    args: ["-t1", "-c4", "-d3600s", "--timeout", "60s", url],
+    stdout: "piped",
+  }).spawn();
+  return async () => {
+    child.kill("SIGINT");
+    const { stdout } = await child.output();
+    const text = new TextDecoder().decode(stdout);
+    console.log(text);
+    return /^.*(?:Non-2xx|Socket errors).*$/m.exec(text)?.[0] ?? "";
+  };
 }
 
 const statusOf = async (sandbox: Sandbox, { data }: Machine): Promise<Status> =>
@@ -59,9 +90,9 @@ async function untilAll(
     await until(what, async () => {
       for (const machine of machines) {
         const { components, replicas } = await statusOf(sandbox, machine);
-        const rollout = components[0]?.rollout;
-        said.set(machine.name, { rollout, replicas: replicas.map(({ state }) => state) });
-        if (!rollout || !holds(rollout)) return false;
+        const rollouts = components.map(({ rollout }) => rollout);
+        said.set(machine.name, { rollouts, replicas: replicas.map(({ state }) => state) });
+        if (!rollouts.every((rollout) => rollout !== null && holds(rollout))) return false;
       }
       return true;
     }, { everyMs: 300, atMostMs: 120_000 });
@@ -80,7 +111,7 @@ async function releasesOf(machines: readonly Machine[]): Promise<Set<string>> {
   return seen;
 }
 
-Deno.test("three machines under load: a release rolls out, a bad one goes back, a machine drains", async (t) => {
+Deno.test("three machines under load: releases roll out, a bad one goes back, blue becomes green, a machine drains", async (t) => {
   await withSandbox(async (sandbox) => {
     await sandbox.fixtures("http-counter");
     const home = path.join(sandbox.folder, "a");
@@ -88,7 +119,7 @@ Deno.test("three machines under load: a release rolls out, a bad one goes back, 
     const { owner } = succeeded(init);
     const realm = (...words: string[]) => sandbox.realm(...words, "--json", "--data", home);
     const a = await startMachine(sandbox, "a", "--owner", owner);
-    await writeManifest(sandbox, owner, "one");
+    await writeManifest(sandbox, owner, { blue: { release: "one" } });
     succeeded(await realm("apply", "realm.toml", "--yes"));
     const { ticket } = succeeded(await realm("invite"));
     const machines = [a];
@@ -117,12 +148,14 @@ Deno.test("three machines under load: a release rolls out, a bad one goes back, 
     const loads = machines.map(({ name, proxy }) =>
       new Load([{ name, url: `${proxy}/healthz`, check: (body) => check(body) }])
     );
+    // As much as there is at once is not for every machine.
+    const stopWrk = Deno.env.get("SLOW") === undefined ? undefined : wrk(`${a.proxy}/healthz`);
     const untilAsked = (what: string) =>
       until(what, () => loads.every(({ answered }) => answered > 50));
 
     await t.step("a new release comes to every machine", async () => {
       await untilAsked("there is load");
-      await writeManifest(sandbox, owner, "two");
+      await writeManifest(sandbox, owner, { blue: { release: "two" } });
       const { version } = succeeded(await realm("apply", "realm.toml", "--yes"));
       await untilAll(
         sandbox,
@@ -134,7 +167,7 @@ Deno.test("three machines under load: a release rolls out, a bad one goes back, 
     });
 
     await t.step("a bad release goes back by itself, and says why", async () => {
-      await writeManifest(sandbox, owner, "bad", 503);
+      await writeManifest(sandbox, owner, { blue: { release: "bad", code: 503 } });
       const { version } = succeeded(await realm("apply", "realm.toml", "--yes"));
       await untilAll(
         sandbox,
@@ -146,6 +179,38 @@ Deno.test("three machines under load: a release rolls out, a bad one goes back, 
       assert.deepEqual(await releasesOf(machines), new Set(["two"]));
       const { evidence } = (await statusOf(sandbox, a)).components[0]!.rollout!.failure!;
       assert.match(evidence, /^GET \/status\?code=503: 503/);
+    });
+
+    await t.step("blue is followed by green", async () => {
+      const apply = async (labels: Readonly<Record<string, Label>>) => {
+        await writeManifest(sandbox, owner, labels);
+        const { version } = succeeded(await realm("apply", "realm.toml", "--yes", "--wait"));
+        await untilAll(
+          sandbox,
+          machines,
+          `version ${version} is complete`,
+          (r) => r.version === version && r.state === "complete" && r.settled === REPLICAS,
+        );
+      };
+      const blue = { release: "two" };
+      const green = { release: "three" };
+      await apply({ blue: { ...blue, weight: 90 }, green: { ...green, weight: 10 } });
+      await apply({ blue: { ...blue, weight: 0 }, green: { ...green, weight: 100 } });
+      assert.deepEqual(await releasesOf(machines), new Set(["three"]));
+      await apply({ green });
+      assert.deepEqual(await releasesOf(machines), new Set(["three"]));
+    });
+
+    await t.step("a version of before comes again", async () => {
+      const { failed } = succeeded(await realm("rollback", "2", "--yes", "--wait"));
+      assert.deepEqual(failed, []);
+      await untilAll(
+        sandbox,
+        machines,
+        "the second release is there again",
+        ({ state, settled }) => state === "complete" && settled === REPLICAS,
+      );
+      assert.deepEqual(await releasesOf(machines), new Set(["two"]));
     });
 
     await t.step("a machine that is drained gives its replica away first", async () => {
@@ -165,6 +230,7 @@ Deno.test("three machines under load: a release rolls out, a bad one goes back, 
 
     await t.step("no request failed", async () => {
       for (const load of loads) await load.stop();
+      assert.equal(await stopWrk?.() ?? "", "");
       const sums = loads.map(({ answered, lost }) => ({ answered, lost }));
       assert.ok(
         sums.every(({ answered, lost }) => answered > 100 && lost.length === 0),
