@@ -17,14 +17,19 @@ import {
   planNode,
   type RunningSlot,
 } from "./realm/node_rollout.ts";
-import { EVIDENCE_LENGTH_MAX, type Failure, type VersionedRelease } from "./realm/rollout.ts";
+import {
+  EVIDENCE_LENGTH_MAX,
+  type Failure,
+  releaseOf as nameOf,
+  type VersionedRelease,
+} from "./realm/rollout.ts";
 import { FAILURES_MAX, type HealthRecord } from "./realm/peering/health_record.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import type { Trouble } from "./supervisor/supervisor.ts";
 
 /** What {@link Rollouts} are made with. */
 export interface RolloutsInit {
-  readonly state: RealmState;
+  readonly state: Pick<RealmState, "store" | "log" | "view">;
   /** The newest records of other approved nodes, by the name that the realm gives them. */
   readonly records: () => ReadonlyMap<string, HealthRecord>;
   /** The last lines of a replica's log. */
@@ -72,7 +77,7 @@ export class Rollouts {
     const records = this.init.records();
     const isAlone = state.view === undefined || state.view.nodes.size === 0;
     for (const record of records.values()) {
-      for (const failure of record.failures) this.#learn(failure, state);
+      for (const failure of record.failures) this.#learn(failure, inForce);
     }
     const ask = () =>
       planNode({
@@ -106,20 +111,27 @@ export class Rollouts {
     return this.#failures !== before;
   }
 
-  /** Takes over a verdict of another node. */
-  #learn(failure: Failure, { inForce }: RealmState): void {
+  /** Takes over a verdict of another node, of a release that there was. */
+  #learn(failure: Failure, inForce: InForce): void {
+    const { component, version, release, node } = failure;
     // Of what is not in force here yet it is heard again.
-    if (inForce === undefined || failure.version > inForce.signature.version) return;
-    if (!inForce.manifest.nodes.has(failure.node)) return;
-    this.#add(failure);
+    if (this.#isKnown(failure) || version > inForce.signature.version) return;
+    if (!inForce.manifest.nodes.has(node)) return;
+    for (const of of [releaseOf(inForce), ...this.#before(inForce)]) {
+      if (of.version > version) continue;
+      if (of.version === version && nameOf(component, of) === release) this.#add(failure);
+      return;
+    }
+  }
+
+  #isKnown({ component, version, release }: Failure): boolean {
+    return this.#failures.some((known) =>
+      known.component === component && known.version === version && known.release === release
+    );
   }
 
   #add(failure: Failure): void {
-    const { component, version, release } = failure;
-    const isKnown = this.#failures.some((known) =>
-      known.component === component && known.version === version && known.release === release
-    );
-    if (isKnown) return;
+    if (this.#isKnown(failure)) return;
     this.#failures = [...this.#failures, failure].sort((a, b) => a.version - b.version)
       .slice(-KEPT_MAX);
     const value = encodeCanonical(this.#failures.map((each) => ({ ...each })));

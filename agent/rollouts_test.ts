@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import type { CID } from "./kernel/canonical.ts";
+import { type SignedEvent, signEventSync } from "./kernel/event.ts";
+import { eventAt } from "./kernel/event.ts";
+import { controlContent } from "./realm/control_event.ts";
+import { NO_OVERRIDES } from "./realm/desired.ts";
+import { decodeManifest, parseManifest } from "./realm/manifest.ts";
+import type { RunningSlot } from "./realm/node_rollout.ts";
+import { replicaOf } from "./realm/desired.ts";
+import type { HealthRecord } from "./realm/peering/health_record.ts";
+import { genesis, owner } from "./realm/realm_log_fake.ts";
+import { signManifest } from "./realm/manifest_signature.ts";
+import { type Failure, releaseOf } from "./realm/rollout.ts";
+import type { InForce, RealmState } from "./realm_state.ts";
+import { Rollouts } from "./rollouts.ts";
+import { MemoryStore } from "./store/memory_store.ts";
+
+const toml = `[owner]\npubkey = "${owner.key}"\n[nodes.a]\n[nodes.b]\n[components.web]
+source = "file:w"\nworld = "wasi:http/proxy"
+[routing]\na = [{ path = "/", component = "web" }]\nb = [{ path = "/", component = "web" }]\n`;
+const digest = (version: number) => `${version}`.padStart(64, "0");
+
+/** A realm of `a` and `b` whose manifests 1, 2, … differ in the bytes of `web`. */
+async function setUp(versions: number) {
+  const events = new Map<string, SignedEvent>();
+  const history: unknown[] = [];
+  const manifests: InForce[] = [];
+  for (let version = 1; version <= versions; version++) {
+    const bytes = new TextEncoder().encode(toml);
+    const digests = new Map([["web", digest(version)]]);
+    const signature = await signManifest(bytes, { version, digests, signer: owner });
+    const said = { kind: "manifest", manifestBytes: bytes, signature } as const;
+    const at = {
+      topic: genesis.id,
+      heads: [{ id: genesis.id, lamport: version }],
+      previous: { id: genesis.id, seq: version },
+    };
+    const event = signEventSync(eventAt(owner.publicKey, at, controlContent(said)), owner);
+    const id = event.id.toString();
+    events.set(id, event);
+    history.push({ event: id, version, outcome: "applied" });
+    const manifest = parseManifest(decodeManifest(bytes));
+    manifests.push({ bytes, manifest, signature, appliedAtMs: 0, event: id });
+  }
+  const store = new MemoryStore();
+  const records = new Map<string, HealthRecord>();
+  const failed: Failure[] = [];
+  const open = () =>
+    new Rollouts({
+      state: {
+        store,
+        log: { load: (id: CID) => events.get(id.toString()) },
+        view: { nodes: new Map([["key", {}]]), history },
+      } as unknown as RealmState,
+      records: () => records,
+      lastLines: () => ["one", "two"],
+      failed: (failure) => failed.push(failure),
+    });
+  const replica = (version: number) => {
+    const { manifest, signature: { digests } } = manifests[version - 1]!;
+    return replicaOf("web", { manifest, digests, node: "a" })!;
+  };
+  const plan = (rollouts: Rollouts, own: readonly RunningSlot[], troubles: number[] = []) =>
+    rollouts.plan(manifests.at(-1)!, {
+      node: "a",
+      live: ["a", "b"],
+      overrides: NO_OVERRIDES,
+      own,
+      troubles: troubles.map((version) => ({ replica: replica(version), what: "GET /: 503" })),
+    });
+  const slot = (version: number, isReady = true): RunningSlot => ({
+    replica: replica(version),
+    isReady,
+    isServed: true,
+    isAlone: isReady,
+    isBroken: !isReady,
+  });
+  /** What `b` says. */
+  const say = (version: number, settled: number, failures: Failure[] = []) => {
+    const { manifest, signature: { digests } } = manifests[version - 1]!;
+    records.set("b", {
+      version: manifests.at(-1)!.signature.version,
+      replicas: [{
+        component: "web",
+        digest: digest(version),
+        wanted: 1,
+        running: 1,
+        revision: replicaOf("web", { manifest, digests, node: "b" })!.revision,
+        slots: 1,
+        settled,
+        doubled: 0,
+        isComplete: false,
+      }],
+      failures,
+    } as unknown as HealthRecord);
+  };
+  const failure = (version: number, more: Partial<Failure> = {}): Failure => {
+    const { manifest, signature: { digests } } = manifests[version - 1]!;
+    const release = releaseOf("web", { manifest, digests })!;
+    return { component: "web", version, release, node: "b", evidence: "", ...more };
+  };
+  return { open, plan, slot, say, failure, failed, store };
+}
+
+const digestsOf = ({ desired }: ReturnType<Rollouts["plan"]>) =>
+  desired.map(({ digest }) => Number(digest));
+
+Deno.test("Rollouts gives its verdict on a release that cannot be made ready, and goes back", async () => {
+  const { open, plan, slot, say, failed } = await setUp(2);
+  say(2, 0);
+  const rollouts = open();
+  const answer = plan(rollouts, [slot(2, false)], [2]);
+  assert.deepEqual(digestsOf(answer), [1]);
+  assert.deepEqual(
+    failed.map(({ version, node, evidence }) => [version, node, evidence]),
+    [[2, "a", "GET /: 503\n  one\n  two"]],
+  );
+  assert.deepEqual(rollouts.failures, failed, "others are told");
+  plan(rollouts, [slot(2, false)], [2]);
+  assert.equal(failed.length, 1, "once");
+});
+
+Deno.test("Rollouts gives no verdict where there is nothing to go back to, nor on what was complete", async () => {
+  const first = await setUp(1);
+  first.say(1, 0);
+  assert.deepEqual(digestsOf(first.plan(first.open(), [first.slot(1, false)], [1])), [1]);
+  const { open, plan, slot, say, failed } = await setUp(2);
+  say(2, 1);
+  const rollouts = open();
+  plan(rollouts, [slot(2)]);
+  assert.equal(plan(rollouts, [slot(2)]).rollouts.get("web")!.isComplete, true);
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2])), [2]);
+  assert.deepEqual([first.failed, failed], [[], []]);
+});
+
+Deno.test("Rollouts remembers verdicts and what was complete over a restart", async () => {
+  const { open, plan, slot, say, failure } = await setUp(3);
+  say(3, 0, [failure(3), failure(2)]);
+  assert.deepEqual(digestsOf(plan(open(), [slot(3, false)])), [1], "the last that did not fail");
+  say(3, 0);
+  assert.deepEqual(digestsOf(plan(open(), [slot(3, false)])), [1]);
+  const complete = await setUp(2);
+  complete.say(2, 1);
+  complete.plan(complete.open(), [complete.slot(2)]);
+  complete.say(2, 0);
+  assert.deepEqual(digestsOf(complete.plan(complete.open(), [])), [2], "not the one before again");
+});
+
+Deno.test("Rollouts believes no verdict on what there never was, or by nobody", async () => {
+  const { open, plan, slot, say, failure, failed } = await setUp(2);
+  say(2, 0, [
+    failure(2, { release: "0123456789abcdef" }),
+    failure(2, { component: "other" }),
+    failure(2, { node: "c" }),
+    failure(2, { version: 1 }),
+    failure(2, { version: 3 }),
+  ]);
+  assert.deepEqual(digestsOf(plan(open(), [slot(2)])), [2]);
+  assert.deepEqual(failed, []);
+});
