@@ -89,7 +89,8 @@ export function planNode(question: NodeQuestion): NodeAnswer {
   const { node, inForce, before, failures, overrides, live, own } = question;
   const { release, goals } = effectiveRelease(inForce, before, failures);
   const { manifest, digests } = release;
-  const names = [...new Set(live)].filter((name) => manifest.nodes.has(name));
+  const alive = new Set(live);
+  const names = [...manifest.nodes.keys()].filter((name) => alive.has(name));
   const placement = place({ manifest, live: names, overrides });
   const reports = new Map(names.map((name) => [name, question.reported(name)]));
   const desired: DesiredReplica[] = [];
@@ -102,20 +103,31 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       index,
       revision,
     }));
-    const wantedOn = (name: string) => placement.replicas.get(component)?.get(name) ?? 0;
-    const members = names.filter((name) => name !== node && reports.get(name) !== null).map((
-      name,
-    ): Member => ({
-      node: name,
-      wanted: wantedOn(name),
-      revision: replicaOf(component, { manifest, digests, node: name, overrides })!.revision,
-      report: currentReport(component, inForce.version, reports.get(name) ?? undefined),
-    }));
+    const placed = placement.replicas.get(component);
+    const wantedOn = (name: string) => placed?.get(name) ?? 0;
     const here = replicaOf(component, { manifest, digests, node, overrides })!;
+    // Nodes differ by the restarts that only some were asked for.
+    const isAlike = overrides.restarts.every((r) => r.component !== component);
+    const revisionOn = (name: string) =>
+      isAlike
+        ? here.revision
+        : replicaOf(component, { manifest, digests, node: name, overrides })!.revision;
     const self = { node, wanted: wantedOn(node), revision: here.revision };
     const isKnownComplete = question.complete.get(component) === goal.release;
     const ownReport = reportOf(self, ownSlots, isKnownComplete);
-    const group = [...members, { ...self, report: ownReport }];
+    const group: Member[] = alive.has(node) ? [] : [{ ...self, report: ownReport }];
+    for (const name of names) {
+      if (name === node) {
+        group.push({ ...self, report: ownReport });
+        continue;
+      }
+      const said = reports.get(name);
+      if (said === null) continue;
+      const wanted = wantedOn(name);
+      const report = currentReport(component, inForce.version, said);
+      if (wanted === 0 && report !== undefined && report.slots === 0) continue; // nothing to it
+      group.push({ node: name, wanted, revision: revisionOn(name), report });
+    }
     const isNowComplete = isKnownComplete || isComplete(group);
     // Looked for only where something depends on it: it may be many manifests back.
     const base = isNowComplete ? undefined : lastBefore(

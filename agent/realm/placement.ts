@@ -129,12 +129,23 @@ export function pinsItsNode(spec: Pick<ComponentSpec, "mounts">): boolean {
 }
 
 /** Nodes in the order in which they come to have replicas of a component: the same for everyone. */
-export function rank(component: string, nodes: Iterable<string>): string[] {
-  return [...nodes]
+export function rank(component: string, nodes: Iterable<string>): readonly string[] {
+  const names = [...nodes];
+  const key = names.join();
+  const known = ranks.get(component);
+  if (known?.key === key) return known.ranked;
+  const ranked = names
     .map((node) => ({ node, weight: rendezvousWeight(component, node) }))
     .sort((a, b) => a.weight < b.weight ? -1 : 1)
     .map(({ node }) => node);
+  if (ranks.size >= RANKS_MAX) ranks.clear();
+  ranks.set(component, { key, ranked });
+  return ranked;
 }
+
+/** What was asked last of each component is asked again and again. */
+const ranks = new Map<string, { readonly key: string; readonly ranked: readonly string[] }>();
+const RANKS_MAX = 10_000;
 
 /**
  * Divides `total` over nodes, the same way for everyone.

@@ -98,6 +98,8 @@ export interface LinkStatus {
   readonly wantsSync: boolean;
 }
 
+/** What nodes say of their replicas is acted on together. */
+const REPORTS_MS = 100;
 /** How long a peer may take for its hello, and be silent on an open link. */
 const HELLO_MS = 10_000;
 const SILENT_LINK_MS = 15_000;
@@ -113,7 +115,8 @@ export class PeerCore {
   readonly #exchange: LogExchange;
   readonly #health: HealthGossip;
   readonly #introductions = new Introductions();
-  #isChangeOwed = false;
+  /** When it is time to say that something changed. */
+  #changeAtMs = Infinity;
   /** Keys of those that were live when it was last looked at. */
   #live = "";
 
@@ -143,7 +146,7 @@ export class PeerCore {
       isApproved: (peer) => this.isApproved(peer),
       own: () => this.#ownRecord(),
       latencyMs: (peer) => ports.health().latencyMs(peer),
-      changed: () => this.#isChangeOwed = true,
+      changed: () => this.#oweChange(REPORTS_MS),
     });
   }
 
@@ -241,20 +244,22 @@ export class PeerCore {
     for (const link of this.#links.all()) this.#look(link, nowMs);
     this.#exchange.tick(nowMs);
     this.#noteLive(nowMs);
-    if (!this.#isChangeOwed) return;
+    if (nowMs < this.#changeAtMs) return;
     // What is acted on must not be gone after a power cut. A disk that fails is tried again.
     this.#exchange.flush();
-    this.#isChangeOwed = false;
+    this.#changeAtMs = Infinity;
     this.#ports.changed();
   }
 
   /** When {@link tick} has something to do, if nothing comes before. */
   dueMs(): number {
     const nowMs = this.#ports.nowMs();
-    if (this.#isChangeOwed) return nowMs;
     const { flushAtMs, sessionAtMs } = this.#exchange;
     const silenceMs = this.#health.board.nextSilenceMs(nowMs) ?? Infinity;
-    return Math.max(nowMs, Math.min(this.#health.dueMs, flushAtMs, sessionAtMs, silenceMs));
+    return Math.max(
+      nowMs,
+      Math.min(this.#health.dueMs, flushAtMs, sessionAtMs, silenceMs, this.#changeAtMs),
+    );
   }
 
   /**
@@ -440,7 +445,7 @@ export class PeerCore {
         ? `Another key calls itself ${name}, which is an approved node: ${key}`
         : `${name || "A node"} asks to join: ${key}`,
     );
-    this.#isChangeOwed = true;
+    this.#oweChange();
   }
 
   #ownOwner(): Uint8Array | null {
@@ -454,7 +459,7 @@ export class PeerCore {
     this.#health.tellSoon();
     this.#health.board.retain((key) => this.isApproved(key));
     this.#introductions.retain((key) => this.#waits(key));
-    this.#isChangeOwed = true;
+    this.#oweChange();
   }
 
   #opened(link: NodeLink): void {
@@ -477,12 +482,17 @@ export class PeerCore {
     };
   }
 
+  /** Something changed, which is told with what changes in the next `withinMs`. */
+  #oweChange(withinMs = 0): void {
+    this.#changeAtMs = Math.min(this.#changeAtMs, this.#ports.nowMs() + withinMs);
+  }
+
   #noteLive(nowMs: number): void {
     const live = [...this.#log.view?.nodes.keys() ?? []]
       .filter((key) => this.#health.board.isLive(key, nowMs)).join();
     if (live === this.#live) return;
     this.#live = live;
-    this.#isChangeOwed = true;
+    this.#oweChange();
   }
 
   /** What time does to a link. */
