@@ -171,6 +171,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       removed: (topic) => sharing.removed(topic),
       ticketPeers: (topic) => sharing.ticketPeers(topic),
       fetchBundle: (id) => sharing.fetch(id),
+      fetchState: (topic, digest) => sharing.fetchState(topic, digest),
     });
     opened.push(() => apps.close());
     let remote: RemoteControl | undefined;

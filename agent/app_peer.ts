@@ -15,6 +15,7 @@ import type { SyncSigner, VerifySync } from "./kernel/verify.ts";
 import type { TopicStates } from "./apps/peering/topic_states.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
 import { BUNDLE_PROTOCOL } from "./artifact/peer_bundles.ts";
+import { SNAPSHOT_PROTOCOL } from "./artifact/peer_snapshots.ts";
 import { decodeTopicFrame, TOPIC_HELLO_BYTES_MAX } from "./apps/peering/topic_frame.ts";
 import { LinkStream } from "./link_stream.ts";
 import { refusalMs, TOPIC_PROTOCOL, TopicCarrier, type TopicNetwork } from "./topic_carrier.ts";
@@ -161,14 +162,16 @@ export class AppPeer {
   }
 
   /** Protocols that {@link mayOpen} is to be asked about, for the network's gate. */
-  readonly protocols: readonly string[] = [TOPIC_PROTOCOL, BUNDLE_PROTOCOL];
+  readonly protocols: readonly string[] = [TOPIC_PROTOCOL, BUNDLE_PROTOCOL, SNAPSHOT_PROTOCOL];
 
   /**
    * Whether a key may open streams of one of {@link protocols}: of topics whoever has done no wrong
-   * lately, of bundles who takes part in one.
+   * lately, of bundles and states who takes part in one.
    */
   mayOpen(peer: string, protocol: string): boolean {
-    if (protocol === BUNDLE_PROTOCOL) return this.sharedWith(peer).length > 0;
+    if (protocol === BUNDLE_PROTOCOL || protocol === SNAPSHOT_PROTOCOL) {
+      return this.sharedWith(peer).length > 0;
+    }
     return this.#topics.size > 0 &&
       !this.#standing.isBanned(peer, this.#init.clock.monotonicMs());
   }
@@ -188,6 +191,11 @@ export class AppPeer {
   /** Whether a peer may have a bundle: a topic that it takes part in starts with it, or goes on so. */
   mayHave(peer: string, bundle: string): boolean {
     return this.sharedWith(peer).some((topic) => this.get(topic)!.core.bundles().includes(bundle));
+  }
+
+  /** Whether a peer may have states of a topic. */
+  mayRead(peer: string, topic: string): boolean {
+    return this.#topics.get(topic)?.core.mayRead(peer) ?? false;
   }
 
   /** Leaves the network, which stays open. */

@@ -10,8 +10,12 @@
 import { AppPeer } from "./app_peer.ts";
 import { type AppTopic, inviteSigner, type TopicRecord } from "./app_topic.ts";
 import { NO_STATES, type TopicStates } from "./apps/peering/topic_states.ts";
+import { ABI } from "./apps/guest/prices.ts";
+import type { TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
 import { BUNDLE_PROTOCOL, PeerBundles } from "./artifact/peer_bundles.ts";
+import { PeerSnapshots, SNAPSHOT_PROTOCOL } from "./artifact/peer_snapshots.ts";
 import { nodeBackend } from "./crypto_node.ts";
+import type { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import type { KeyPair } from "./kernel/key.ts";
 import type { Clock, Network, Store } from "./kernel/ports.ts";
@@ -35,10 +39,11 @@ export interface AppSharingInit {
 
 /** See the module. */
 export class AppSharing implements AppNeeds {
-  readonly protocols = [TOPIC_PROTOCOL, BUNDLE_PROTOCOL];
+  readonly protocols = [TOPIC_PROTOCOL, BUNDLE_PROTOCOL, SNAPSHOT_PROTOCOL];
   readonly #init: AppSharingInit;
   readonly #network = new LateNetwork();
   readonly #bundles: PeerBundles;
+  readonly #snapshots: PeerSnapshots;
   readonly #topics = new Map<string, AppTopic>();
   /** Made with the first topic: it speaks for the person. */
   #peer: AppPeer | undefined;
@@ -53,6 +58,12 @@ export class AppSharing implements AppNeeds {
       backend: nodeBackend(),
       bytes: init.bundle,
       mayHave: (peer, id) => this.#peer?.mayHave(peer, id) ?? false,
+    });
+    this.#snapshots = new PeerSnapshots({
+      network: this.#network,
+      clock: init.clock,
+      snapshots: (peer, topic) =>
+        this.#peer?.mayRead(peer, topic) ? this.#topics.get(topic)?.snapshots.store : undefined,
     });
   }
 
@@ -148,8 +159,20 @@ export class AppSharing implements AppNeeds {
     }
   }
 
+  /** A state of a topic that a peer has, by its digest; undefined where none has it. */
+  async fetchState(topic: CID, digest: Uint8Array): Promise<TopicSnapshot | undefined> {
+    const peers = this.#peer?.peersOf(topic) ?? [];
+    try {
+      return (await this.#snapshots.fetch(topic, digest, ABI, peers)).snapshot;
+    } catch (error) {
+      if (error instanceof RealmError && error.code === "not-found") return undefined;
+      throw error;
+    }
+  }
+
   close(): void {
     this.#bundles.close();
+    this.#snapshots.close();
     this.#peer?.close();
   }
 

@@ -92,3 +92,45 @@ Deno.test("who was taken out writes nothing more that counts, and reads nothing 
   assert.equal(log.events.filter(({ author }) => author === eve.status("ours").key).length, 2);
   assert.ok(eve.status("ours").events <= events + 1);
 });
+
+Deno.test("a fork begins with a state of its origin, also on machines that never had that", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await using kim = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const { events: [first] } = await ann.call("ours", "add", "5");
+  await ann.call("ours", "add", "7");
+  const { topic } = await ann.host.api.fork({ topic: "ours", at: first!.event, name: "other" });
+  assert.equal(topic.state, "running");
+  await ann.call("other", "add", "100");
+  const total = async (machine: Machine, name: string) => {
+    const prefix = new TextEncoder().encode("total").toBase64();
+    const { entries } = await machine.host.api.state({ topic: name, prefix, limit: 1 });
+    return Number(new DataView(Uint8Array.fromBase64(entries[0]!.value).buffer).getBigUint64(0));
+  };
+  assert.deepEqual([await total(ann, "ours"), await total(ann, "other")], [12, 105]);
+  await kim.join(await ann.invite("other", "keeper"), "other");
+  await kim.dial(ann);
+  await until("kim has it", () => kim.status("other").events === ann.status("other").events);
+  await until("ann knows kim", () => ann.status("other").peers.length === 1);
+  const ticket = await ann.invite("other");
+  await until("kim has that", () => kim.status("other").events === ann.status("other").events);
+  // A keeper gets no states, and has none to give.
+  const { topicId, view } = ann.host.topics.find(({ id }) => id === topic.topic)!.log;
+  assert.equal(await kim.sharing.fetchState(topicId, view!.fork!.digest), undefined);
+  await ben.join(ticket, "other");
+  await ben.dial(kim);
+  await until("ben waits", () => ben.status("other").why?.includes("begins with") === true);
+  await ben.dial(ann);
+  await until("both agree", () => agree("other", ann, ben));
+  assert.equal(await total(ben, "other"), 105);
+  await using again = await ben.restarted();
+  await until("it is there again", () => again.status("other").settled);
+  assert.equal(await total(again, "other"), 105);
+  await assert.rejects(
+    async () => await ann.host.api.fork({ topic: "ours", at: topic.topic, name: "third" }),
+    { code: "not-found" },
+  );
+});

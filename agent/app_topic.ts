@@ -21,17 +21,18 @@ import { type ForkOrigin, isKernelType } from "./apps/topic/app_event.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
 import { inviteTo, joinBy } from "./apps/topic/authoring.ts";
 import { openerOf } from "./apps/topic/payload_keys.ts";
-import { SnapshotStore, type TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
+import type { TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
 import type { CallAnswer, EventVerdict, TopicStatus } from "./control/apps_api.ts";
 import { nodeBackend } from "./crypto_node.ts";
 import { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import { encodeSigned, isEventType, type SignedEvent } from "./kernel/event.ts";
-import { bytesEqual, formatPublicKey, type KeyPair } from "./kernel/key.ts";
+import { formatPublicKey, type KeyPair } from "./kernel/key.ts";
 import type { Clock, Random } from "./kernel/ports.ts";
 import { StoredEvents } from "./kernel/stored_event.ts";
 import type { TopicEvent } from "./kernel/topic.ts";
 import { signerOf, type SyncSigner } from "./kernel/verify.ts";
+import { TopicSnapshots } from "./topic_snapshots.ts";
 
 /** What is remembered of a topic beside its events; the invite is a secret. */
 export interface TopicRecord {
@@ -69,8 +70,11 @@ export interface AppTopicInit {
   readonly bundle: (id: string) => Promise<RunnableBundle | undefined>;
   /** What the person granted the app; undefined where it is not installed. */
   readonly grants: (app: string) => readonly string[] | undefined;
-  /** The state that a fork begins with, computed where its origin is here. */
-  readonly baseOf: (fork: ForkOrigin) => Promise<TopicSnapshot | undefined>;
+  /**
+   * The state that a fork begins with, as it was computed here or a peer has it; undefined where nobody
+   * has it. Throws RealmError `refused` where it is another than the genesis says.
+   */
+  readonly baseOf: (topic: CID, fork: ForkOrigin) => Promise<TopicSnapshot | undefined>;
   /** A request of the behavior, which its grants allow or not. */
   readonly request: (
     request: GuestRequest,
@@ -83,8 +87,6 @@ export interface AppTopicInit {
 
 /** Events that are handed to a Worker in one message. */
 const BATCH = 512;
-/** Events after which what it has come to is stored again: half a second of applying them. */
-const SNAPSHOT_EVENTS = 2_000;
 /** Events that a behavior may write at once, and then in each second. */
 const BEHAVIOR_EVENTS = 32;
 const BEHAVIOR_EVENTS_PER_SEC = 2;
@@ -106,6 +108,7 @@ export class AppTopic {
   readonly #behavior: SyncSigner;
   /** Of this topic alone. */
   readonly log: AppLog;
+  readonly snapshots: TopicSnapshots;
   #record: TopicRecord;
   #sharing: TopicSharing;
   #runner: AppRunner | undefined;
@@ -114,9 +117,6 @@ export class AppTopic {
   #bundle: RunnableBundle | undefined;
   /** Bundles that the Worker was given. */
   readonly #given = new Set<string>();
-  readonly #snapshots: SnapshotStore;
-  #snapshotLength = 0;
-  #isSaving = false;
   #state: TopicStatus["state"] = "starting";
   #why: string | null = null;
   /** Events handed to the Worker, and those for its next message. */
@@ -133,7 +133,12 @@ export class AppTopic {
   constructor(init: AppTopicInit) {
     this.#init = init;
     this.log = init.log;
-    this.#snapshots = new SnapshotStore(init.log.store);
+    this.snapshots = new TopicSnapshots({
+      log: init.log,
+      clock: init.clock,
+      baseOf: (fork) => init.baseOf(init.log.topicId, fork),
+      notice: (text) => init.notice(`Topic ${this.#record.name}: ${text}`),
+    });
     this.id = init.log.topicId.toString();
     this.#record = init.record;
     this.person = signerOf(init.person, nodeBackend());
@@ -215,6 +220,8 @@ export class AppTopic {
     if (this.#isClosed) return;
     if (this.#record.isKept) return this.#set("keeping", null);
     if (view === undefined) return this.#set("starting", "its events are not here yet");
+    const baseless = this.snapshots.baseProblem(() => void this.review());
+    if (baseless !== undefined) return this.#set("starting", baseless);
     const wanted = new Set([view.bundle, ...view.upgrades.map(({ bundle }) => bundle)]);
     const bundles: RunnableBundle[] = [];
     for (const id of wanted) {
@@ -241,7 +248,6 @@ export class AppTopic {
       this.#stop();
       return this.#set("not-granted", `${missing} is not granted, which applying events takes`);
     }
-    await this.#findBase();
     await this.#start(grants);
     // The one that the topic starts with comes last: with it begins what a snapshot may go on from.
     for (const { code } of bundles.toReversed()) {
@@ -265,8 +271,7 @@ export class AppTopic {
         behavior: this.#behavior.publicKey,
         openers,
         grants,
-        ...this.#snapshot(),
-        ...this.#base(),
+        ...this.snapshots.forStart(),
       },
       {
         progress: (progress) => this.#progressed(progress),
@@ -301,62 +306,6 @@ export class AppTopic {
     this.#isFeeding = false;
     this.#hand();
     this.#set("running", null);
-  }
-
-  /** What it had come to before, for a start that does not apply everything again. */
-  #snapshot(): { snapshot: TopicSnapshot } | undefined {
-    const [record] = this.#snapshots.newest();
-    this.#snapshotLength = record?.length ?? 0;
-    try {
-      return record && { snapshot: this.#snapshots.load(record) };
-    } catch (error) {
-      this.#init.notice(`Topic ${this.#record.name}: ${messageOf(error)}`);
-      return undefined;
-    }
-  }
-
-  /** Has the state that a fork begins with computed, where it is not here yet. */
-  async #findBase(): Promise<void> {
-    const fork = this.log.view?.fork;
-    if (fork === undefined || this.#snapshots.find(fork.digest) !== undefined) return;
-    const base = await this.#init.baseOf(fork);
-    if (base !== undefined && bytesEqual(base.record.digest, fork.digest)) {
-      this.#snapshots.save(base, "base", this.#init.clock.wallMs());
-      return;
-    }
-    const why = base === undefined
-      ? `topic ${fork.topic}, which it forks, is not here with event ${fork.event}`
-      : `the state of the topic that it forks is another than its creator says`;
-    throw new RealmError("not-found", `Cannot start the fork: ${why}`, {
-      hint: "Join that topic first",
-    });
-  }
-
-  /** The state that a fork begins with. */
-  #base(): { base: TopicSnapshot } | undefined {
-    const fork = this.log.view?.fork;
-    const record = fork && this.#snapshots.find(fork.digest);
-    return record && { base: this.#snapshots.load(record) };
-  }
-
-  /** Stores what it has come to, when it is far from what was stored. */
-  async #saveSnapshot(runner: AppRunner, applied: number): Promise<void> {
-    const isFar = applied - this.#snapshotLength >= SNAPSHOT_EVENTS ||
-      applied < this.#snapshotLength;
-    if (!isFar || this.#isSaving) return;
-    this.#isSaving = true;
-    try {
-      const snapshot = await runner.app.snapshot([...this.#snapshots.known()]);
-      if (snapshot === undefined || this.#runner !== runner) return;
-      this.#snapshots.save(snapshot, "newest", this.#init.clock.wallMs());
-      this.#snapshotLength = snapshot.record.length;
-    } catch (error) {
-      if (this.#runner === runner) {
-        this.#init.notice(`Topic ${this.#record.name}: ${messageOf(error)}`);
-      }
-    } finally {
-      this.#isSaving = false;
-    }
   }
 
   #stop(): void {
@@ -407,7 +356,8 @@ export class AppTopic {
       );
     } else if (this.#runner !== undefined) this.#set("running", null);
     if (progress.settled && this.#runner !== undefined) {
-      void this.#saveSnapshot(this.#runner, progress.applied);
+      const { app } = this.#runner;
+      void this.snapshots.keep(progress.applied, (known) => app.snapshot(known));
     }
     this.#sharing.stateChanged();
   }
@@ -547,6 +497,7 @@ export class AppTopic {
 
   close(): void {
     this.#isClosed = true;
+    this.snapshots.close();
     this.#runner?.close();
     this.#runner = undefined;
   }

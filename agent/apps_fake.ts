@@ -82,6 +82,7 @@ export class Machine {
       removed: (topic) => sharing.removed(topic),
       ticketPeers: (topic) => sharing.ticketPeers(topic),
       fetchBundle: (id) => sharing.fetch(id),
+      fetchState: (topic, digest) => sharing.fetchState(topic, digest),
     });
     const machine = new Machine(node, folder, store, hub, sharing, host);
     machine.notices.push(...notices);

@@ -17,14 +17,14 @@ import { AppLog } from "./apps/topic/app_log.ts";
 import { formatAppTicket, parseAppTicket } from "./apps/topic/app_ticket.ts";
 import { inviteTo, nextEpoch, revocationsOf } from "./apps/topic/authoring.ts";
 import type { ForkOrigin } from "./apps/topic/app_event.ts";
-import { SnapshotStore, type TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
 import { openerOf } from "./apps/topic/payload_keys.ts";
+import { SnapshotStore, type TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
 import type { AppAnswer, AppParams, AppsApi, TopicStatus } from "./control/apps_api.ts";
 import { nodeBackend } from "./crypto_node.ts";
 import { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import { textOf } from "./kernel/byte_string.ts";
-import { type KeyPair } from "./kernel/key.ts";
+import { bytesEqual, type KeyPair } from "./kernel/key.ts";
 import type { Clock, Random, Store } from "./kernel/ports.ts";
 import { signerOf, type VerifySync } from "./kernel/verify.ts";
 import { behaviorKey, ownKey, PERSON_KEY_FILE } from "./own_keys.ts";
@@ -43,6 +43,8 @@ export interface AppsHostInit {
   readonly removed: (topic: AppTopic) => void;
   /** Where a ticket sends who wants the topic: this node, first. */
   readonly ticketPeers: (topic: AppTopic) => TopicRecord["nodes"];
+  /** A state of a topic from peers, by its digest; undefined where nobody has it. */
+  readonly fetchState: (topic: CID, digest: Uint8Array) => Promise<TopicSnapshot | undefined>;
   /** A bundle's packed bytes from peers; undefined where nobody has it. */
   readonly fetchBundle: (id: string) => Promise<Uint8Array | undefined>;
 }
@@ -81,8 +83,8 @@ export class AppsHost {
       log: (params) => readLog(this.#find(params.topic), params),
       digest: (params) => readDigest(this.#find(params.topic), params),
       verify: (params) => verifyTopic(this.#find(params.topic), params),
-      fork: (params) => this.#fork(params),
       upgrade: (params) => this.#upgrade(params),
+      fork: (params) => this.#fork(params),
       remove: (params) => this.#remove(params),
       bundle: ({ bundle }) => this.#bundle(bundle),
       changed: async () => {
@@ -160,7 +162,7 @@ export class AppsHost {
       random,
       bundle: (id) => this.bundles.get(id),
       grants: (app) => this.bundles.grantsOf(app),
-      baseOf: (fork) => this.#baseOf(fork),
+      baseOf: (topic, fork) => this.#baseOf(topic, fork),
       request: appRequest,
       changedRecord: (record) => this.#remember(log.topicId, record),
       notice,
@@ -254,11 +256,18 @@ export class AppsHost {
     return { topic: forked.status() };
   }
 
-  /** The state that a fork begins with, where its origin is here. */
-  async #baseOf({ topic, event }: ForkOrigin): Promise<TopicSnapshot | undefined> {
+  /** The state that a fork begins with, as it is computed where its origin is here, else from peers. */
+  async #baseOf(id: CID, { topic, event, digest }: ForkOrigin): Promise<TopicSnapshot | undefined> {
     const origin = this.#topics.get(topic.toString());
-    if (origin?.log.topic?.has(event) !== true) return undefined;
-    return (await (await origin.running()).fork(event.toString())).base;
+    if (origin?.isRunning !== true || origin.log.topic?.has(event) !== true) {
+      return await this.#init.fetchState(id, digest);
+    }
+    const { base } = await origin.app.fork(event.toString());
+    if (bytesEqual(base.record.digest, digest)) return base;
+    throw new RealmError(
+      "refused",
+      `Cannot start the fork: the state of ${topic} at ${event} is another than its creator says`,
+    );
   }
 
   /** A topic of the person's own: its namespace has the name that its genesis gives it. */

@@ -13,6 +13,7 @@ import { fingerprint, formatPublicKey, type KeyPair, parsePublicKey } from "./ke
 import { joinAddress, peerIdOfKey, splitAddress } from "./kernel/peer_id.ts";
 import type { Clock, Network } from "./kernel/ports.ts";
 import { BUNDLE_PROTOCOL } from "./artifact/peer_bundles.ts";
+import { SNAPSHOT_PROTOCOL } from "./artifact/peer_snapshots.ts";
 import type { PeerStore } from "./net/peer_store.ts";
 import type { LanOptions } from "./net/lan.ts";
 import type { Reach } from "./net/reach.ts";
@@ -163,7 +164,7 @@ export class RealmMember {
       secretKey: keys.secretKey,
       listen,
       gate: this.peer.gate,
-      knownProtocols: [CONTROL_PROTOCOL, BUNDLE_PROTOCOL],
+      knownProtocols: [CONTROL_PROTOCOL, BUNDLE_PROTOCOL, SNAPSHOT_PROTOCOL],
       notice,
       // Who can be reached helps those who cannot.
       serveMembers: listen.some((address) => !address.includes("/p2p-circuit")),

@@ -331,6 +331,17 @@ export class TopicCore {
     }));
   }
 
+  /** Whether a peer may have states: it takes part, or is invited, as more than a keeper. */
+  mayRead(peer: string): boolean {
+    const link = this.#links.get(peer);
+    if (link === undefined || !this.isTrusted(peer) || link.hello === undefined) return false;
+    const { person, invite } = link.hello;
+    const key = link.isInvited && invite !== null ? formatPublicKey(invite.key) : undefined;
+    const role = roleOf(this.#log, person) ??
+      this.#log.membership?.invites().find(({ said }) => said.key === key)?.said.role;
+    return role !== undefined && role !== "keeper";
+  }
+
   /** CIDs of the bundles that the topic starts with and goes on with. */
   bundles(): readonly string[] {
     const { view } = this.#log;
