@@ -490,6 +490,7 @@ export class AppTopic {
       peers: this.#sharing.people(),
       alarms: [
         ...this.#sharing.alarms(),
+        ...this.#progress?.checkpoint === undefined ? [] : [this.#progress.checkpoint],
         ...view?.alarms.map(({ author }) => `${author} wrote on branches at once`) ?? [],
       ],
     };

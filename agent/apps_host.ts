@@ -23,6 +23,7 @@ import type { AppAnswer, AppParams, AppsApi, TopicStatus } from "./control/apps_
 import { nodeBackend } from "./crypto_node.ts";
 import { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
+import { PARENTS_MAX } from "./kernel/event.ts";
 import { textOf } from "./kernel/byte_string.ts";
 import { bytesEqual, type KeyPair } from "./kernel/key.ts";
 import type { Clock, Random, Store } from "./kernel/ports.ts";
@@ -85,6 +86,7 @@ export class AppsHost {
       verify: (params) => verifyTopic(this.#find(params.topic), params),
       upgrade: (params) => this.#upgrade(params),
       fork: (params) => this.#fork(params),
+      checkpoint: (params) => this.#checkpoint(params),
       remove: (params) => this.#remove(params),
       bundle: ({ bundle }) => this.#bundle(bundle),
       changed: async () => {
@@ -372,6 +374,15 @@ export class AppsHost {
     }
     const said = { kind: "upgrade", bundle: CID.parse(id) } as const;
     const event = topic.write((log) => log.write(said, topic.person));
+    return { event: event.id.toString() };
+  }
+
+  #checkpoint({ topic: name }: AppParams<"checkpoint">): AppAnswer<"checkpoint"> {
+    const topic = this.#find(name);
+    // Of the state only where everything that is here will be in its past.
+    const isOfAll = (topic.log.topic?.heads.length ?? 0) <= PARENTS_MAX;
+    const digest = (isOfAll && topic.settledDigest?.digest) || null;
+    const event = topic.write((log) => log.write({ kind: "checkpoint", digest }, topic.person));
     return { event: event.id.toString() };
   }
 

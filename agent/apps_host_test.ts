@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { fixtureBundle, Machine } from "./apps_fake.ts";
+import { fixtureBundle, Machine, until } from "./apps_fake.ts";
 import { RealmError } from "./kernel/error.ts";
 
 const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
@@ -43,6 +43,38 @@ Deno.test("an app is installed, a topic made, called and read, and there again a
   } finally {
     await again.stop();
   }
+});
+
+Deno.test("what an app has come to is stored, and gone on from; a checkpoint makes it final", async () => {
+  await using first = await Machine.start();
+  await first.install(bundles.counter);
+  await first.create("counter");
+  await first.call("counter", "add", "5");
+  const [topic] = first.host.topics;
+  topic!.write((log) => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    for (let i = 0; i < 2000; i++) log.append({ type: "add", payload }, topic!.person);
+  });
+  await until("it is stored", () => topic!.snapshots.store.newest().length === 1);
+  const { event } = await first.host.api.checkpoint({ topic: "counter" });
+  const verdicts = async (machine: Machine) => {
+    const asked = { topic: "counter", from: 1998, limit: 10 };
+    return (await machine.host.api.log(asked)).events.map(({ verdict, final, event }) =>
+      [event, verdict, final] as const
+    );
+  };
+  const before = await verdicts(first);
+  assert.deepEqual(before.at(-1), [event, "none", true]);
+  assert.ok(before.every(([, , final]) => final));
+  const { digest } = await first.host.api.digest({ topic: "counter" });
+  await using again = await first.restarted();
+  assert.equal((await again.host.api.digest({ topic: "counter" })).digest, digest);
+  const known = async () => (await verdicts(again)).every(([, v], i) => v === before[i]![1]);
+  for (let i = 0; !await known(); i++) {
+    assert.ok(i < 600, "outcomes behind the snapshot are never known");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.deepEqual(again.status("counter").alarms, []);
 });
 
 Deno.test("two apps on one machine have nothing of one another", async () => {

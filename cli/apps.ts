@@ -16,6 +16,7 @@ import { formatTable, printable } from "./output.ts";
 import { openApp } from "./app_open.ts";
 import { call, digest, log, state, verify } from "./topic_contents.ts";
 import {
+  checkpoint,
   createTopic,
   fork,
   inviteToTopic,
@@ -343,6 +344,7 @@ export const apps = commands("Make apps of peers, and take part in their topics"
   digest,
   verify,
   fork,
+  checkpoint,
   upgrade,
   open: openApp,
 });

@@ -211,6 +211,17 @@ export const upgrade = command({
   },
 });
 
+export const checkpoint = command({
+  brief: "Make what was said in a topic so far final",
+  description: "What comes later cannot change the order or a verdict of it any more; only a " +
+    "revocation can. For the creator and admins of the topic.",
+  args: [topicArgument],
+  async run(context, _flags, topic) {
+    const answer = await withApps(context, (apps) => apps.checkpoint({ topic }));
+    context.print(answer, () => `event ${answer.event}\n`);
+  },
+});
+
 export const fork = command({
   brief: "Make a topic of your own that begins with the state after an event",
   description: "Who takes part in the topic that is forked can check that state when they join.",

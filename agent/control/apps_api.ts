@@ -202,6 +202,8 @@ export const APP_CALLS = {
     z.strictObject({ topic: topicName, bundle: cid }),
     z.object({ event: cid }),
   ),
+  /** Fixes the order, and so the verdicts, of everything that is here now. */
+  checkpoint: call(z.strictObject({ topic: topicName }), z.object({ event: cid })),
   /** Takes a key, or an invite, out of a topic. */
   remove: call(
     z.strictObject({ topic: topicName, key: z.string().max(80) }),

@@ -30,7 +30,12 @@ import type { DriftQuestion } from "../state_digest.ts";
 import type { State } from "../state.ts";
 import { isKernelType } from "../topic/app_event.ts";
 import { AppLog } from "../topic/app_log.ts";
-import { appliedEvent, type AppReplayInit, replayParts } from "../topic/app_replay.ts";
+import {
+  appliedEvent,
+  type AppReplayInit,
+  checkpointProblem,
+  replayParts,
+} from "../topic/app_replay.ts";
 import type { Opener } from "../topic/payload_keys.ts";
 import { NOWHERE } from "./namespace.ts";
 import { forkAt } from "../topic/past_state.ts";
@@ -94,6 +99,8 @@ export interface TopicProgress {
   readonly needs: { readonly kind: "bundle" | "key"; readonly name: string } | undefined;
   /** Why nothing is applied any more: the host failed. */
   readonly illness: string | undefined;
+  /** What a checkpoint says that is not so here. */
+  readonly checkpoint: string | undefined;
   /** Why the behavior does not run, where it should. */
   readonly behavior: string | undefined;
 }
@@ -180,6 +187,10 @@ export class TopicApp {
   #cancelUpdate: (() => void) | undefined;
   #unfollow: (() => void) | undefined;
   #baseState: State | undefined;
+  /** The checkpoint that was compared last, and what is wrong with it. */
+  #compared:
+    | { readonly event: string | undefined; readonly problem: string | undefined }
+    | undefined;
   #isClosed = false;
   /** One change of components after another. */
   #changing: Promise<void> = Promise.resolve();
@@ -467,8 +478,18 @@ export class TopicApp {
         ? view && { kind: "bundle", name: view.bundle }
         : replay.needs && { kind: replay.needs.kind, name: replay.needs.name },
       illness: illness && messageOf(illness.cause),
+      checkpoint: this.#checkpointProblem(),
       behavior: this.#behaviorProblem,
     };
+  }
+
+  /** Compares the newest checkpoint, once. */
+  #checkpointProblem(): string | undefined {
+    const newest = this.#log.view?.checkpoints.at(-1)?.event;
+    if (this.#replay?.isSettled && newest !== this.#compared?.event) {
+      this.#compared = { event: newest, problem: checkpointProblem(this.#log, this.#replay, ABI) };
+    }
+    return this.#compared?.problem;
   }
 
   #tell(): void {
@@ -508,9 +529,15 @@ export class TopicApp {
     const replay = this.#running();
     return events.map((id) => {
       const event = this.#event(id);
-      const pending = this.#read(event) !== undefined && !replay.log.includes(event);
+      const pending = this.#isSkipped(event) ||
+        (this.#read(event) !== undefined && !replay.log.includes(event));
       return outcomeOf(id, replay.outcomeOf(event), replay.isFinal(event), pending);
     });
+  }
+
+  /** Whether the outcome of an event is not known yet, since a snapshot stands for it. */
+  #isSkipped({ type }: TopicEvent): boolean {
+    return this.#running().skipped > 0 && !isKernelType(type);
   }
 
   #event(id: string): TopicEvent {
@@ -583,7 +610,7 @@ export class TopicApp {
     const events = log.slice(from, from + limit).map((event): OrderedEvent => {
       const id = event.id.toString();
       return {
-        ...outcomeOf(id, replay.outcomeOf(event), replay.isFinal(event)),
+        ...outcomeOf(id, replay.outcomeOf(event), replay.isFinal(event), this.#isSkipped(event)),
         type: event.type,
         author: event.author,
         seq: event.seq,

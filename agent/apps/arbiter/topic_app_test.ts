@@ -177,6 +177,14 @@ Deno.test("a checkpoint makes what came before it final", async () => {
   await desk.hand([desk.log.write({ kind: "checkpoint", digest: null }, ann)]);
   const [outcome] = desk.app.outcomes([made[0]!.event]);
   assert.ok(outcome!.isFinal);
+  // One that says which state there is has to be right.
+  const { digest } = desk.app.digest(undefined);
+  await desk.call("add", "2");
+  await desk.hand([desk.log.write({ kind: "checkpoint", digest }, ann)]);
+  assert.match(desk.progress.at(-1)!.checkpoint!, /of another state/);
+  const right = desk.app.digest(undefined).digest;
+  await desk.hand([desk.log.write({ kind: "checkpoint", digest: right }, ann)]);
+  assert.equal(desk.progress.at(-1)!.checkpoint, undefined);
 });
 
 Deno.test("what waits for a bundle says so, and goes on when it comes", async () => {
@@ -270,7 +278,7 @@ Deno.test("an app goes on from a snapshot, and applies what that stands for in t
   const second = await Desk.open(log, counter, { snapshot });
   assert.equal(total(second), 32n);
   assert.equal(second.app.snapshot([]), undefined);
-  assert.equal(second.app.outcomes([events[1]!])[0]!.fuel, undefined);
+  assert.equal(second.app.outcomes([events[1]!])[0]!.verdict, "pending");
   await second.pass(10_000);
   assert.deepEqual(second.app.outcomes(events), first.app.outcomes(events));
   assert.deepEqual(second.app.snapshot([])!.record.digest, first.app.digest(undefined).digest);

@@ -5,10 +5,11 @@
  * @module
  */
 import { bytesOf } from "../../kernel/byte_string.ts";
+import { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
 import type { TopicEvent } from "../../kernel/topic.ts";
 import type { AppliedEvent } from "../guest/host_imports.ts";
-import { CHECKPOINT_TYPE, type Guest, type ReplayParts } from "../replay.ts";
+import { CHECKPOINT_TYPE, type Guest, type Replay, type ReplayParts } from "../replay.ts";
 import type { State } from "../state.ts";
 import { isKernelType } from "./app_event.ts";
 import type { AppLog } from "./app_log.ts";
@@ -104,6 +105,26 @@ export function appliedEvent(
   const read = decryptPayload(log.keys, log.topicId, signed);
   if (read.kind === "locked") return { needed: { kind: "key", name: `${signed.keyEpoch}` } };
   return read.kind === "plain" ? { ...contextOf(event), payload: read.payload } : undefined;
+}
+
+/**
+ * What is wrong with the newest checkpoint that states a digest: its author had come to another state.
+ * Undefined where it is right, or cannot be compared: because something in its past was revoked since,
+ * or it was written beside another one.
+ */
+export function checkpointProblem(log: AppLog, replay: Replay, abi: number): string | undefined {
+  const topic = log.topic!;
+  const newest = log.view!.checkpoints.findLast(({ digest }) => digest !== null);
+  const event = newest && topic.get(CID.parse(newest.event));
+  const at = event === undefined ? -1 : replay.log.indexOf(event);
+  if (at < 0) return undefined;
+  const isPast = (other: TopicEvent) => topic.isAncestor(other, event!);
+  const isComparable = topic.order().filter(isPast).length === at + 1 && // the genesis, too
+    replay.log.slice(0, at).every(isPast);
+  if (!isComparable || replay.stateAfter(at).digest(abi).toHex() === newest!.digest) {
+    return undefined;
+  }
+  return `checkpoint ${newest!.event} of ${newest!.by} is of another state than the one here`;
 }
 
 const utf8 = new TextEncoder();
