@@ -11,6 +11,7 @@ import {
   parseListen,
   parseOutbound,
 } from "../agent/kernel/network_grant.ts";
+import { SECRET_BYTES_MAX } from "../agent/kernel/secret_bucket.ts";
 import type { Grants, Limits, Mount, Service, StartOptions } from "../agent/kernel/ports.ts";
 import type { Context } from "./context.ts";
 import type { FlagValues } from "./command.ts";
@@ -77,7 +78,7 @@ export const GUEST_FLAGS = {
   netPrivate: repeated("Private addresses that names may lead to", "CIDR", parseCidr),
   netLoopback: repeated("Port of this machine", "PORT", parseInteger(1, 65_535)),
   listen: repeated("Socket to listen on", "HOST:PORT", parseListenAt),
-  secret: repeated("Secret from a file (not supported yet)", "NAME=FILE", parseText),
+  secret: repeated("Secret that the guest may read, from a file", "NAME=FILE", parseAssignment),
   keyvalue: optional("Folder of a key-value store", "DIR", parseText),
   memoryMaxMb: optional(
     `Memory and tables, in MiB (default ${MEMORY_MAX_MB})`,
@@ -100,22 +101,8 @@ export const GUEST_FLAGS = {
 
 type GuestFlags = FlagValues<typeof GUEST_FLAGS>;
 
-/** Flags whose grant comes with a later version. */
-const LATER = ["secret"] as const;
-
-/**
- * The grants that the flags give. Throws RealmError `unsupported` for what realm cannot give yet,
- * `not-found` when a folder is not there.
- */
+/** The grants that the flags give. Throws RealmError `not-found` when a folder is not there. */
 export function grantsOf(context: Context, flags: GuestFlags, args: readonly string[]): Grants {
-  for (const name of LATER) {
-    const value = flags[name];
-    if (value === undefined || value.length === 0) continue;
-    const flag = `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
-    throw new RealmError("unsupported", `Cannot grant ${flag} ${value}: not supported yet`, {
-      hint: `Leave ${flag} out: the guest is told access-denied`,
-    });
-  }
   const denied = new Set(flags.deny.flat());
   const env = [...flags.env, ...flags.var];
   for (const name of flags.envInherit) {
@@ -138,6 +125,7 @@ export function grantsOf(context: Context, flags: GuestFlags, args: readonly str
     },
     config: flags.var,
     keyvalue: flags.keyvalue !== undefined,
+    secrets: flags.secret.length > 0,
   };
 }
 
@@ -156,10 +144,38 @@ export async function servicesOf(
     const service = await stores.service("default");
     services.keyvalue = { ...service, close: () => Promise.resolve(stores.close()) };
   }
+  if (flags.secret.length > 0) {
+    const { secretsService } = await import("../agent/kernel/secret_bucket.ts");
+    const values = new Map(
+      flags.secret.map(([name, file]) => [name, secretOf(context, name, file)]),
+    );
+    services.secrets = secretsService({
+      names: new Set(values.keys()),
+      read: (name) => Promise.resolve(values.get(name)),
+    });
+  }
   if (!hasNetwork(grants.network)) return services;
   const { createServices } = await import("../agent/services.ts");
   const notice = (text: string) => context.note(`realm: ${text}`);
   return { ...services, ...createServices({ grants, notice }) };
+}
+
+/** The bytes of the file, less one line feed at its end, which editors put there. */
+function secretOf(context: Context, name: string, file: string): Uint8Array {
+  const refuse = (code: "not-found" | "limit-exceeded", why: string) =>
+    new RealmError(code, `Cannot give the secret ${name}: ${why}`);
+  let bytes: Uint8Array;
+  try {
+    bytes = Deno.readFileSync(context.resolve(file));
+  } catch (error) {
+    throw refuse("not-found", `${file} cannot be read: ${(error as Error).message}`);
+  }
+  if (bytes.at(-1) === 10) bytes = bytes.subarray(0, -1);
+  if (bytes.length <= SECRET_BYTES_MAX) return bytes;
+  throw refuse(
+    "limit-exceeded",
+    `${file} has ${bytes.length} bytes, the most is ${SECRET_BYTES_MAX}`,
+  );
 }
 
 /** Prints a line of `wasi:logging` to standard error. */

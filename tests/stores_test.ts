@@ -11,6 +11,7 @@ import {
   KeyValueStore,
   VALUE_BYTES_MAX,
 } from "../agent/kernel/key_value.ts";
+import { secretsService } from "../agent/kernel/secret_bucket.ts";
 import { MemoryKeyValue } from "../agent/store/memory_key_value.ts";
 import {
   endOf,
@@ -213,6 +214,58 @@ onEachEngine(
         grants: { keyvalue: true },
       });
       assert.equal(none.stdout, "opened\nother: the store cannot be used now\n");
+    }),
+);
+
+onEachEngine(
+  "keyvalue: secrets are read by the names that were granted, newest value first, and never written",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const values = new Map([["jwt", "v1"], ["other", "hidden"]]);
+      const asked: string[] = [];
+      const services = {
+        secrets: secretsService({
+          names: new Set(["jwt", "unset"]),
+          read: (name) => {
+            asked.push(name);
+            if (asked.length === 2) values.set("jwt", "v2");
+            const value = values.get(name);
+            return Promise.resolve(value && new TextEncoder().encode(value));
+          },
+        }),
+      };
+      // deno-fmt-ignore
+      const args = ["open|default", "open|secrets", "get|jwt", "get|jwt", "get|other", "exists|other",
+        "get|unset", "keys", "set|jwt|x", "delete|jwt", "increment|jwt|1", "cas|jwt", "swap|x",
+        "get-many|jwt|other", "set-many|jwt|x", "delete-many|jwt", "get|jwt"];
+      const { stdout } = await runGuest(engine, "keyvalue", {
+        args,
+        services,
+        grants: { secrets: true },
+      });
+      assert.deepEqual(
+        args.map((call, i) => `${call}: ${stdout.split("\n")[i]}`),
+        [
+          "open|default: access-denied",
+          "open|secrets: opened",
+          "get|jwt: v1",
+          "get|jwt: v2",
+          "get|other: none",
+          "exists|other: false",
+          "get|unset: none",
+          "keys: jwt unset",
+          "set|jwt|x: access-denied",
+          "delete|jwt: access-denied",
+          "increment|jwt|1: access-denied",
+          "cas|jwt: v2",
+          "swap|x: access-denied",
+          "get-many|jwt|other: jwt=v2 none",
+          "set-many|jwt|x: access-denied",
+          "delete-many|jwt: access-denied",
+          "get|jwt: v2",
+        ],
+      );
+      assert.ok(!asked.includes("other"), "what was not granted is not even asked for");
     }),
 );
 

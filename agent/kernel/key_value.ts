@@ -230,7 +230,7 @@ export class KeyValueStore {
   }
 }
 
-function checkBatch(length: number, bytes: number): void {
+export function checkBatch(length: number, bytes: number): void {
   if (length > BATCH_MAX) throw tooLarge("the length of the list", length, BATCH_MAX);
   if (bytes > BATCH_BYTES_MAX) {
     throw tooLarge("the list's length in bytes", bytes, BATCH_BYTES_MAX);
@@ -306,14 +306,14 @@ export interface KeyValueResults {
 /** The result, or why there is none in words for the guest. */
 export type KeyValueAnswer =
   | { readonly ok: KeyValueResults[keyof KeyValueResults] }
-  | { readonly error: string };
+  | { readonly error: string; readonly denied?: true };
 
 /**
  * Carries out a request of a guest, whose Worker is not trusted: anything may be in it. Throws a
  * `TypeError` for what is no request; the guest is told nothing of the host when the store fails.
  */
 export function answerKeyValue(store: KeyValueStore, request: unknown): KeyValueAnswer {
-  const valid = parseRequest(request);
+  const valid = parseKeyValueRequest(request);
   try {
     return { ok: carryOut(store, valid) };
   } catch (error) {
@@ -370,7 +370,8 @@ const VALID: Readonly<Record<KeyValueRequest["op"], (fields: Fields) => boolean>
   swap: ({ key, version, value }) => isText(key) && isCount(version) && isBytes(value),
 };
 
-function parseRequest(request: unknown): KeyValueRequest {
+/** What a guest's Worker asks. Throws a `TypeError` for what is no request. */
+export function parseKeyValueRequest(request: unknown): KeyValueRequest {
   const fields = (typeof request === "object" && request !== null ? request : {}) as Fields;
   const { op } = fields;
   const isKnown = typeof op === "string" && Object.hasOwn(VALID, op);

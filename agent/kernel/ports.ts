@@ -158,6 +158,8 @@ export interface Grants {
   readonly config: readonly (readonly [string, string])[];
   /** A private `wasi:keyvalue` store. */
   readonly keyvalue: boolean;
+  /** Whether `wasi:keyvalue` has a bucket `secrets`, of names that the service `secrets` knows. */
+  readonly secrets?: boolean;
 }
 
 /** What a replica may use. A missing number is no limit. */
@@ -321,7 +323,7 @@ export interface StartOptions {
   readonly grants: Grants;
   readonly limits: Limits;
   readonly stdio: Stdio;
-  /** What the agent does for it, by name (`network`, `http`, `keyvalue`). Closed when it ended. */
+  /** What the agent does for it, by name (`network`, `http`, `keyvalue`, `secrets`). Closed when it ended. */
   readonly services?: Readonly<Record<string, Service>>;
   /** Lines that realm itself says about the instance: denied calls, traps. */
   readonly notice: (text: string) => void;

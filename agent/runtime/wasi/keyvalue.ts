@@ -1,6 +1,6 @@
 /**
  * `wasi:keyvalue`, pinned to 0.2.0-draft2: store, atomics and batch of the component's own bucket,
- * which the agent keeps. What of the first draft (0.2.0-draft) is in both works for either; its
+ * which the agent keeps, and of the bucket `secrets`, which can only be read. What of the first draft (0.2.0-draft) is in both works for either; its
  * cursors are numbers, ours are numbers in decimal, which fit both.
  *
  * The calls go to the agent in the order in which they are made, so a component reads its writes.
@@ -27,10 +27,9 @@ function other(val: string): StoreError {
   return { tag: "other", val };
 }
 
-/** The one bucket that a component has. */
-const OWN = "default";
-/** Kept for the values that `secrets` grants. */
-const SECRETS = "secrets";
+/** Buckets by the name that a guest opens, with the service that each is. */
+const SERVICES = { default: "keyvalue", secrets: "secrets" } as const;
+type ServiceName = typeof SERVICES[keyof typeof SERVICES];
 
 /** What `read` answers. */
 type Read = KeyValueResults["read"];
@@ -38,6 +37,7 @@ type Read = KeyValueResults["read"];
 /** Asks the agent; what it refuses is the interface's `other`. */
 async function ask<Op extends KeyValueRequest["op"]>(
   host: WasiInstance,
+  service: ServiceName,
   request: Extract<KeyValueRequest, { op: Op }>,
 ): Promise<KeyValueResults[Op]> {
   try {
@@ -46,7 +46,7 @@ async function ask<Op extends KeyValueRequest["op"]>(
   } catch (error) {
     throw other((error as Error).message);
   }
-  const call = host.ctx.agent?.call("keyvalue", request);
+  const call = host.ctx.agent?.call(service, request);
   if (call === undefined) throw other("there is no store");
   let answer: KeyValueAnswer;
   try {
@@ -56,37 +56,39 @@ async function ask<Op extends KeyValueRequest["op"]>(
   } finally {
     call.drop();
   }
-  if ("error" in answer) throw other(answer.error);
+  if ("error" in answer) {
+    throw "denied" in answer ? { tag: "access-denied" } satisfies StoreError : other(answer.error);
+  }
   return answer.ok as KeyValueResults[Op];
 }
 
 /** Resource `bucket`. */
 export class Bucket extends Resource {
-  constructor(host: WasiInstance) {
+  constructor(host: WasiInstance, readonly service: ServiceName) {
     super(host, "bucket");
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
-    return (await ask<"get">(this.host, { op: "get", keys: [key] }))[0];
+    return (await ask<"get">(this.host, this.service, { op: "get", keys: [key] }))[0];
   }
 
   async set(key: string, value: Uint8Array): Promise<void> {
-    await ask<"set">(this.host, { op: "set", pairs: [[key, value]] });
+    await ask<"set">(this.host, this.service, { op: "set", pairs: [[key, value]] });
   }
 
   async delete(key: string): Promise<void> {
-    await ask<"delete">(this.host, { op: "delete", keys: [key] });
+    await ask<"delete">(this.host, this.service, { op: "delete", keys: [key] });
   }
 
   exists(key: string): Promise<boolean> {
-    return ask<"has">(this.host, { op: "has", key });
+    return ask<"has">(this.host, this.service, { op: "has", key });
   }
 
   async listKeys(
     cursor: string | bigint | undefined,
   ): Promise<{ keys: string[]; cursor: string | undefined }> {
     const after = cursor === undefined ? 0 : cursorOf(String(cursor));
-    const page = await ask<"list">(this.host, { op: "list", cursor: after });
+    const page = await ask<"list">(this.host, this.service, { op: "list", cursor: after });
     return { keys: page.keys, cursor: page.cursor === undefined ? undefined : String(page.cursor) };
   }
 }
@@ -99,18 +101,20 @@ function cursorOf(text: string): number {
 
 /** Resource `cas`: a key, its value and version as they were. */
 export class Cas extends Resource {
+  readonly #service: ServiceName;
   readonly #key: string;
   readonly #read: Read;
 
-  constructor(host: WasiInstance, key: string, read: Read) {
+  constructor(host: WasiInstance, service: ServiceName, key: string, read: Read) {
     super(host, "cas");
+    this.#service = service;
     this.#key = key;
     this.#read = read;
     this[HOLD](2 * key.length + (read.value?.length ?? 0));
   }
 
-  static async new(host: WasiInstance, _bucket: Bucket, key: string): Promise<Cas> {
-    return new Cas(host, key, await ask<"read">(host, { op: "read", key }));
+  static async new(host: WasiInstance, { service }: Bucket, key: string): Promise<Cas> {
+    return new Cas(host, service, key, await ask<"read">(host, service, { op: "read", key }));
   }
 
   current(): Uint8Array | undefined {
@@ -119,18 +123,19 @@ export class Cas extends Resource {
 
   /** `swap`: the handle is the host's by now. */
   static async swap(host: WasiInstance, cas: Cas, value: Uint8Array): Promise<void> {
+    const service = cas.#service;
     const key = cas.#key;
     const { version } = cas.#read;
     cas[Symbol.dispose]();
     try {
-      if (await ask<"swap">(host, { op: "swap", key, version, value })) return;
+      if (await ask<"swap">(host, service, { op: "swap", key, version, value })) return;
       throw {
         tag: "cas-failed",
-        val: new Cas(host, key, await ask<"read">(host, { op: "read", key })),
+        val: new Cas(host, service, key, await ask<"read">(host, service, { op: "read", key })),
       };
     } catch (error) {
-      const isOther = (error as StoreError).tag === "other";
-      throw isOther ? { tag: "store-error", val: error } : error;
+      const isStores = ["other", "access-denied"].includes((error as StoreError).tag);
+      throw isStores ? { tag: "store-error", val: error } : error;
     }
   }
 }
@@ -143,35 +148,37 @@ export function createKeyvalue(host: WasiInstance) {
   return {
     store: {
       open(identifier: string): Bucket {
-        if (identifier === SECRETS || !host.ctx.grants.keyvalue) {
-          host.deny(
-            "wasi:keyvalue/store#open",
-            identifier === SECRETS ? "secrets" : "keyvalue",
-          );
+        const service = Object.hasOwn(SERVICES, identifier)
+          ? SERVICES[identifier as keyof typeof SERVICES]
+          : undefined;
+        const { keyvalue, secrets } = host.ctx.grants;
+        const isGranted = service === "secrets" ? secrets : keyvalue;
+        if (!isGranted) {
+          host.deny("wasi:keyvalue/store#open", service ?? "keyvalue");
           throw { tag: "access-denied" } satisfies StoreError;
         }
-        if (identifier !== OWN) throw { tag: "no-such-store" } satisfies StoreError;
-        return new Bucket(host);
+        if (service === undefined) throw { tag: "no-such-store" } satisfies StoreError;
+        return new Bucket(host, service);
       },
     },
     atomics: {
-      increment: (_bucket: Bucket, key: string, delta: bigint): Promise<bigint> =>
-        ask<"increment">(host, { op: "increment", key, delta }),
+      increment: ({ service }: Bucket, key: string, delta: bigint): Promise<bigint> =>
+        ask<"increment">(host, service, { op: "increment", key, delta }),
       swap: (cas: Cas, value: Uint8Array): Promise<void> => Cas.swap(host, cas, value),
     },
     batch: {
       async getMany(
-        _bucket: Bucket,
+        { service }: Bucket,
         keys: string[],
       ): Promise<([string, Uint8Array] | undefined)[]> {
-        const values = await ask<"get">(host, { op: "get", keys });
+        const values = await ask<"get">(host, service, { op: "get", keys });
         return values.map((value, i) => value && [keys[i]!, value]);
       },
-      async setMany(_bucket: Bucket, pairs: [string, Uint8Array][]): Promise<void> {
-        await ask<"set">(host, { op: "set", pairs });
+      async setMany({ service }: Bucket, pairs: [string, Uint8Array][]): Promise<void> {
+        await ask<"set">(host, service, { op: "set", pairs });
       },
-      async deleteMany(_bucket: Bucket, keys: string[]): Promise<void> {
-        await ask<"delete">(host, { op: "delete", keys });
+      async deleteMany({ service }: Bucket, keys: string[]): Promise<void> {
+        await ask<"delete">(host, service, { op: "delete", keys });
       },
     },
   };
