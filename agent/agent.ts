@@ -115,6 +115,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       name: options.nodeName,
       key: formatPublicKey(keys.publicKey),
       dataFolder,
+      openSecret: async (sealed) => {
+        const { openSecret } = await import("./secret_seal.ts");
+        return await openSecret(sealed, keys.secretKey);
+      },
       state,
       others: () => realm.others(),
       engines: { worker: engine, process: processes },

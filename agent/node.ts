@@ -21,6 +21,7 @@ import {
 import { ProxiedListener } from "./broker/proxied_listener.ts";
 import { parseListen, parseOutbound } from "./kernel/network_grant.ts";
 import { KeyValues } from "./key_values.ts";
+import { secretsService, type SecretValues } from "./kernel/secret_bucket.ts";
 import { LogRing } from "./observe/log_ring.ts";
 import type { RouteDecision } from "./proxy/proxy.ts";
 import { Upstream } from "./proxy/upstream.ts";
@@ -47,6 +48,8 @@ export interface NodeInit {
   /** Text form of its public key. */
   readonly key: string;
   readonly dataFolder: string;
+  /** Opens what was sealed to this node's key. Throws RealmError `refused`. */
+  readonly openSecret: (sealed: Uint8Array) => Promise<Uint8Array>;
   readonly state: RealmState;
   /** The other nodes, as long as this one is in a realm. */
   readonly others: () => Others;
@@ -394,7 +397,7 @@ export class Node {
       grants,
       services: {
         ...createServices({ grants, notice, ...(proxied ? { proxied } : {}) }),
-        ...await this.#services(replica),
+        ...await this.#services(replica, notice),
       },
       limits: limitsOf(spec),
       maxConcurrency: spec.maxConcurrency,
@@ -407,10 +410,45 @@ export class Node {
   }
 
   /** What it does for a replica beside the network. */
-  async #services({ component, spec }: DesiredReplica): Promise<Record<string, Service>> {
+  async #services(
+    { component, spec }: DesiredReplica,
+    notice: (text: string) => void,
+  ): Promise<Record<string, Service>> {
     const services: Record<string, Service> = {};
     if (spec.keyvalue) services.keyvalue = await this.#keyValues.service(component);
+    if (spec.secrets.length > 0) {
+      services.secrets = secretsService({
+        names: new Set(spec.secrets),
+        read: this.#secretReader(notice),
+      });
+    }
     return services;
+  }
+
+  /** Reads secrets for one replica: the value that is in force now, opened for this read alone. */
+  #secretReader(notice: (text: string) => void): SecretValues["read"] {
+    /** The event of each value that was read: each is told of once. */
+    const told = new Map<string, string>();
+    return async (name) => {
+      const record = this.init.state.view?.secrets.get(name);
+      const say = (text: string) => {
+        if (told.get(name) === (record?.event ?? "")) return;
+        told.set(name, record?.event ?? "");
+        notice(text);
+      };
+      if (record === undefined) {
+        say(`secret ${name} has no value: set one with realm secrets set ${name}`);
+        return undefined;
+      }
+      try {
+        const value = await this.init.openSecret(record.sealed);
+        say(`secret ${name} was read (set by event ${record.event})`);
+        return value;
+      } catch (error) {
+        say(`secret ${name} cannot be read: ${(error as Error).message}; run realm secrets reseal`);
+        throw error;
+      }
+    };
   }
 
   async #grants(replica: DesiredReplica): Promise<Grants> {
@@ -459,6 +497,7 @@ export class Node {
       },
       config: [...spec.vars],
       keyvalue: spec.keyvalue,
+      secrets: spec.secrets.length > 0,
     };
   }
 

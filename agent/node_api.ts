@@ -18,6 +18,7 @@ import type {
   PeerStatus,
   PlanAnswer,
   Rollout,
+  SealedSecret,
   SignedManifest,
   Status,
 } from "./control/api.ts";
@@ -186,6 +187,13 @@ export class NodeApi implements ControlApi {
       ...(why === undefined ? {} : { reason: why }),
       takenAtMs: log.storedAtMs(CID.parse(event)) ?? null,
     })).reverse();
+  }
+
+  secrets(): readonly SealedSecret[] {
+    return Array.from(this.#state.view?.secrets.values() ?? [], ({ sealed, ...secret }) => ({
+      ...secret,
+      sealed: sealed.toBase64(),
+    }));
   }
 
   peers(): readonly PeerStatus[] {

@@ -228,6 +228,10 @@ export class FakeAgent implements ControlApi {
     return this.versions;
   }
 
+  secrets() {
+    return [];
+  }
+
   peers() {
     return this.known;
   }

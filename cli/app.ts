@@ -51,6 +51,7 @@ import { push } from "./push.ts";
 import { rollback } from "./rollback.ts";
 import { restart } from "./restart.ts";
 import { run as runGuest } from "./run.ts";
+import { secrets } from "./secrets.ts";
 import { serve } from "./serve.ts";
 import { scale } from "./scale.ts";
 import { status } from "./status.ts";
@@ -97,6 +98,7 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   logs,
   exec,
   restart,
+  secrets,
   scale,
   tui,
   app: apps,

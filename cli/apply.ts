@@ -48,7 +48,10 @@ export const apply = command({
       }
       const approved = approves === undefined ? {} : { approved: approves };
       if (isInForce) {
-        await author.append(agent, await release.approvals(beginning));
+        await author.append(agent, [
+          ...await release.approvals(beginning),
+          ...await release.seals(agent, author, read.manifest, beginning),
+        ]);
         context.print(
           { file, version: current.version, changes: [], applied: false, ...approved },
           () => `approved ${approves!.name}\n`,

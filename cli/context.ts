@@ -34,6 +34,10 @@ export interface Shell {
   write(stream: OutputStream, data: string | Uint8Array): void;
   /** The next line of standard input without its line feed; `null` at the end. */
   readLine(): Promise<string | null>;
+  /** A line typed on the terminal, which does not show it. */
+  readHidden(): Promise<string>;
+  /** Standard input to its end, or the first so many bytes of it. */
+  readAll(bytesMax: number): Promise<Uint8Array>;
   /** Aborted at the first SIGINT or SIGTERM; from then on a second one ends the process. */
   interrupted(): AbortSignal;
   /** Gives up every permission but these, for good; returns those that are left. */
@@ -184,6 +188,8 @@ export function systemShell(): Shell {
       }
     },
     readLine: lines,
+    readHidden: () => Promise.resolve(readHidden()),
+    readAll: (bytesMax) => Promise.resolve(readAll(bytesMax)),
     interrupted() {
       if (interruption !== undefined) return interruption.signal;
       const controller = interruption = new AbortController();
@@ -208,6 +214,40 @@ export function systemShell(): Shell {
         .map(({ name }) => name);
     },
   };
+}
+
+const [BACKSPACE, DELETE, INTERRUPT, END] = [8, 127, 3, 4];
+
+/** Byte by byte: what is typed ahead stays for who reads next. */
+function readHidden(): string {
+  const typed: number[] = [];
+  const byte = new Uint8Array(1);
+  Deno.stdin.setRaw(true);
+  try {
+    while (Deno.stdin.readSync(byte) === 1) {
+      const [code] = byte as unknown as [number];
+      if (code === 10 || code === 13 || code === END) break;
+      if (code === INTERRUPT) throw new RealmError("failed", "Stopped: SIGINT");
+      if (code === BACKSPACE || code === DELETE) {
+        // A character of UTF-8 ends with its first byte.
+        while ((typed.pop() ?? 0) >> 6 === 2);
+      } else typed.push(code);
+    }
+  } finally {
+    Deno.stdin.setRaw(false);
+  }
+  return new TextDecoder().decode(new Uint8Array(typed));
+}
+
+function readAll(bytesMax: number): Uint8Array {
+  const bytes = new Uint8Array(bytesMax);
+  let length = 0;
+  while (length < bytesMax) {
+    const read = Deno.stdin.readSync(bytes.subarray(length));
+    if (read === null) break;
+    length += read;
+  }
+  return bytes.subarray(0, length);
 }
 
 /** Reads the stream a line at a time; nothing is opened before the first call. */

@@ -9,6 +9,7 @@ import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import { type Column, formatTable, printable } from "./output.ts";
 import { argument, optional, parseText, toggle } from "./parameters.ts";
+import { manifestInForce } from "./secrets.ts";
 import { formatAge } from "../tui/quantity.ts";
 
 /** One machine as an agent tells of it. */
@@ -76,10 +77,12 @@ const approve = command({
         const names = found.map(({ name }) => name).join(", ");
         if (!await context.confirm(`Approve ${names}?`, "--yes")) return 1;
       }
-      await author.append(
-        agent,
-        found.map(({ key, name }) => controlContent({ kind: "approve", key, name })),
+      const approvals = found.map(({ key, name }) =>
+        controlContent({ kind: "approve", key, name })
       );
+      const { sealsOwed } = await import("./secrets.ts");
+      const owed = await sealsOwed(agent, author, await manifestInForce(agent), found);
+      await author.append(agent, [...approvals, ...owed.map(({ content }) => content)]);
       context.print(
         { approved: found.map(({ name, key }) => ({ name, key })) },
         () => found.map(({ name }) => `approved ${name}\n`).join(""),
@@ -107,6 +110,14 @@ const revoke = command({
         return controlContent({ kind: "revoke", key, last: last && CID.parse(last.id) });
       }));
       await author.append(agent, contents);
+      const { exposedSecrets } = await import("./secrets.ts");
+      const exposed = await exposedSecrets(agent);
+      if (exposed.length > 0) {
+        context.note(
+          `warning: could be read there, and want new values: ${exposed.join(", ")} ` +
+            "(realm secrets set NAME)",
+        );
+      }
       context.print(
         { revoked: found.map(({ name, key }) => ({ name, key })) },
         () => found.map(({ name, key }) => `revoked ${name} ${key}\n`).join(""),

@@ -270,6 +270,7 @@ export async function applyRelease(
   const { bytes: manifestBytes, signature, digests } = release;
   const contents = [
     ...await approvals(beginning),
+    ...await seals(agent, author, release.manifest, beginning),
     controlContent({ kind: "manifest", manifestBytes, signature }),
     ...beginning.scales.filter(({ component }) => digests.has(component))
       .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
@@ -286,6 +287,19 @@ export async function applyRelease(
 export async function approvals({ approves }: Beginning): Promise<EventContent[]> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
   return approves === undefined ? [] : [controlContent({ kind: "approve", ...approves })];
+}
+
+/** Events that seal secrets to nodes that lack them under a manifest. */
+export async function seals(
+  agent: ControlClient,
+  author: Author,
+  manifest: Manifest,
+  { approves }: Pick<Beginning, "approves">,
+): Promise<EventContent[]> {
+  if (manifest.secrets.size === 0) return [];
+  const { sealsOwed } = await import("./secrets.ts");
+  const owed = await sealsOwed(agent, author, manifest, approves === undefined ? [] : [approves]);
+  return owed.map(({ content }) => content);
 }
 
 function overtaken(name: string, cause?: unknown): RealmError {

@@ -33,6 +33,9 @@ export function testShell(
       written[stream] += typeof data === "string" ? data : decoder.decode(data);
     },
     readLine: () => Promise.resolve(input.shift() ?? null),
+    readHidden: () => Promise.resolve(input.shift() ?? ""),
+    readAll: (bytesMax) =>
+      Promise.resolve(new TextEncoder().encode(input.splice(0).join("\n")).slice(0, bytesMax)),
     interrupted: () => options.interrupted ?? new AbortController().signal,
     keepPermissions: (kinds) => kinds,
     text: (stream) => written[stream],

@@ -230,7 +230,9 @@ onEachEngine(
             asked.push(name);
             if (asked.length === 2) values.set("jwt", "v2");
             const value = values.get(name);
-            return Promise.resolve(value && new TextEncoder().encode(value));
+            return Promise.resolve(
+              value === undefined ? undefined : new TextEncoder().encode(value),
+            );
           },
         }),
       };

@@ -406,6 +406,17 @@ export const peerStatus = z.object({
   latencyMs: z.number().nonnegative().nullable(),
   addresses: z.array(z.string()).readonly(),
 });
+/** A secret as the control log has it: to open it takes a key that it is sealed to. */
+export const sealedSecret = z.object({
+  name: z.string(),
+  /** The event that set it. */
+  event: z.string(),
+  /** Keys of the nodes that can open it. */
+  nodes: z.array(z.string()).readonly(),
+  /** The age file in base64. */
+  sealed: z.string(),
+});
+export const secretsAnswer = z.object({ secrets: z.array(sealedSecret).readonly() });
 export const peersAnswer = z.object({ peers: z.array(peerStatus).readonly() });
 export const peerRequest = z.strictObject({ address: z.string().min(1).max(1024) });
 /** Who answered at the address. */
@@ -463,6 +474,7 @@ export type EventsAnswer = z.infer<typeof eventsAnswer>;
 export type ExecRequest = z.infer<typeof execRequest>;
 export type ExecEvent = z.infer<typeof execEvent>;
 export type HistoryEntry = z.infer<typeof historyEntry>;
+export type SealedSecret = z.infer<typeof sealedSecret>;
 export type PeerStatus = z.infer<typeof peerStatus>;
 export type PeerRequest = z.infer<typeof peerRequest>;
 export type PeerAnswer = z.infer<typeof peerAnswer>;
@@ -526,6 +538,8 @@ export interface ControlApi {
   nodes(): Awaitable<readonly NodeStatus[]>;
   /** Every manifest of the control log, newest first. */
   history(): Awaitable<readonly HistoryEntry[]>;
+  /** Of the owner alone. */
+  secrets(): Awaitable<readonly SealedSecret[]>;
   peers(): Awaitable<readonly PeerStatus[]>;
   /** Connects to a multiaddr, now and from now on. */
   addPeer(address: string): Awaitable<PeerAnswer>;

@@ -31,6 +31,8 @@ import {
   type PeerStatus,
   type PlanAnswer,
   planAnswer,
+  type SealedSecret,
+  secretsAnswer,
   type SignedManifest,
   type Status,
   status,
@@ -72,6 +74,8 @@ export interface ControlClient {
   nodes(): Promise<readonly NodeStatus[]>;
   /** Newest first. */
   history(): Promise<readonly HistoryEntry[]>;
+  /** Of the owner alone. */
+  secrets(): Promise<readonly SealedSecret[]>;
   peers(): Promise<readonly PeerStatus[]>;
   /** Connects to a multiaddr, now and from now on. */
   addPeer(address: string): Promise<PeerAnswer>;
@@ -149,6 +153,10 @@ class SocketClient implements ControlClient {
 
   async history(): Promise<readonly HistoryEntry[]> {
     return (await this.#json(historyAnswer, "/v1/history")).versions;
+  }
+
+  async secrets(): Promise<readonly SealedSecret[]> {
+    return (await this.#json(secretsAnswer, "/v1/secrets")).secrets;
   }
 
   async peers(): Promise<readonly PeerStatus[]> {

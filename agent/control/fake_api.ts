@@ -276,6 +276,8 @@ export class FakeApi implements ControlApi {
   history = () => [HISTORY];
   peers = () => [PEER];
 
+  secrets: ControlApi["secrets"] = () => [];
+
   addPeer: ControlApi["addPeer"] = (address) => {
     this.calls.push(["addPeer", address]);
     if (this.failure !== undefined) throw this.failure;

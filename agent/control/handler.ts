@@ -150,6 +150,8 @@ export function controlHandler(
 
   app.get("/v1/history", async (c) => c.json({ versions: await api.history() }));
 
+  app.get("/v1/secrets", async (c) => c.json({ secrets: await api.secrets() }));
+
   app.get("/v1/peers", async (c) => c.json({ peers: await api.peers() }));
 
   app.post("/v1/peers", async (c) => {

@@ -23,7 +23,7 @@ import {
 import { bytesEqual, formatPublicKey, KEY_BYTES, parsePublicKey } from "../kernel/key.ts";
 import { SHA256_HEX } from "../kernel/sha256.ts";
 import type { Signer } from "../kernel/verify.ts";
-import { isComponentName, isNodeName, REPLICAS_MAX } from "./manifest.ts";
+import { isComponentName, isNodeName, isSecretName, REPLICAS_MAX } from "./manifest.ts";
 import {
   formatManifestSignature,
   type ManifestSignature,
@@ -37,6 +37,8 @@ export const COMMAND_WORDS_MAX = 256;
 export const COMMAND_LENGTH_MAX = 16 * 1024;
 export const NONCE_BYTES = 16;
 const ARTIFACT_NAME_MAX = 256;
+/** A value with a stanza of a hundred bytes for each node. */
+const SEALED_BYTES_MAX = 256 * 1024;
 
 /** What an event of the control log says. Keys are in text form. */
 export type ControlEvent =
@@ -81,6 +83,15 @@ export type ControlEvent =
   }
   /** A node did, and how that ended: an exit status of 0 to 255. */
   | { readonly kind: "executed"; readonly exec: CID; readonly status: number }
+  /** The value of a secret, sealed to these nodes and the owner; null takes the secret away. */
+  | {
+    readonly kind: "secret";
+    readonly name: string;
+    /** Text forms of their keys. */
+    readonly nodes: readonly string[];
+    /** An age file. */
+    readonly sealed: Uint8Array | null;
+  }
   /** By the recovery key: a new owner; `last` as in `revoke`, of the owner that was. */
   | { readonly kind: "succession"; readonly owner: string; readonly last: CID | null };
 
@@ -145,6 +156,10 @@ function payloadOf(said: ControlEvent): CborValue {
       return { key: parsePublicKey(said.key), name: said.name };
     case "revoke":
       return { key: parsePublicKey(said.key), last: said.last };
+    case "secret": {
+      const { name, nodes, sealed } = said;
+      return { name, nodes: nodes.map(parsePublicKey), sealed };
+    }
     case "succession":
       return { owner: parsePublicKey(said.owner), last: said.last };
     default: {
@@ -277,6 +292,23 @@ const READERS: {
       exec: idField("exec", exec),
       status: countField("status", status, 255),
     }),
+  },
+  secret: {
+    keys: "name nodes sealed",
+    read: ({ name, nodes, sealed }) => {
+      if (!Array.isArray(nodes) || nodes.length > NODES_MAX) {
+        throw corrupt(`nodes is not an array of at most ${NODES_MAX} keys`);
+      }
+      const isSealed = sealed === null ||
+        (sealed instanceof Uint8Array && sealed.length <= SEALED_BYTES_MAX);
+      if (!isSealed) throw corrupt(`sealed is not null or at most ${SEALED_BYTES_MAX} bytes`);
+      return {
+        kind: "secret",
+        name: nameField("name", name, isSecretName),
+        nodes: nodes.map((node) => keyField("nodes", node)),
+        sealed: sealed as Uint8Array | null,
+      };
+    },
   },
   succession: {
     keys: "last owner",

@@ -32,6 +32,7 @@ export {
   baseName,
   isComponentName,
   isNodeName,
+  isSecretName,
   REPLICAS_MAX,
   sourceScheme,
 } from "./manifest_schema.ts";

@@ -25,7 +25,6 @@ const COMPONENT_FEATURES: readonly {
   readonly isUsed: (component: ComponentSpec) => boolean;
   readonly feature: string;
 }[] = [
-  { key: "secrets", isUsed: (c) => c.secrets.length > 0, feature: "secrets" },
   { key: "health", isUsed: (c) => c.health?.export === true, feature: "health by an export" },
 ];
 
@@ -40,7 +39,6 @@ export function unsupportedFeatures(manifest: Manifest): UnsupportedFeature[] {
       if (isUsed(component)) add(`${pathOf("components", name)}.${key}`, feature);
     }
   }
-  for (const name of manifest.secrets.keys()) add(pathOf("secrets", name), "secrets");
   return found.sort((a, b) => a.line - b.line);
 }
 

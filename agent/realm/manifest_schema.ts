@@ -168,6 +168,13 @@ export function isNodeName(value: string): boolean {
   return NAME.test(value);
 }
 
+const SECRET_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
+
+/** Whether text is the name of a secret. */
+export function isSecretName(value: string): boolean {
+  return SECRET_NAME.test(value);
+}
+
 /** Whether text is the name of a component: `orders`, or `orders@blue`. */
 export function isComponentName(value: string): boolean {
   const [base, label, more] = value.split("@");
@@ -369,11 +376,11 @@ export const manifestFile: Check<ManifestFile> = table<ManifestFile>({
   routing: withDefault(record(() => undefined, list(routeOrNull)), new Map()),
   secrets: withDefault(
     record(
-      named(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/, "1 to 128 of letters, digits, _, . and -"),
+      named(SECRET_NAME, "1 to 128 of letters, digits, _, . and -"),
       secretText((value) =>
-        /^age-encrypted:[\s\S]+$/.test(value)
+        value === "" || /^age-encrypted:[\s\S]+$/.test(value)
           ? undefined
-          : "wanted age-encrypted: and the encrypted value"
+          : "wanted age-encrypted: and the encrypted value, or nothing where realm secrets set gives it"
       ),
     ),
     new Map(),

@@ -123,6 +123,12 @@ export function place(
   return { replicas: placed, unplaced };
 }
 
+/** The nodes on which a component can come to be, whoever lives. */
+export function possibleNodes(component: string, manifest: Manifest): string[] {
+  const demands = demandsOf(component, manifest);
+  return [...new Set(demands.flatMap((each) => each.kind === "on" ? [each.node] : each.nodes))];
+}
+
 /** Whether a component stays where its volume is. */
 export function pinsItsNode(spec: Pick<ComponentSpec, "mounts">): boolean {
   return spec.mounts.some(({ volume }) => volume !== undefined);

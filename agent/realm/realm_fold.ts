@@ -18,6 +18,7 @@ import type {
   PublishedBlob,
   RealmAlarm,
   RealmView,
+  SecretRecord,
 } from "./realm_view.ts";
 import type { Said, SaidManifest } from "./said.ts";
 import type { Standing } from "./standing.ts";
@@ -54,6 +55,7 @@ export class RealmFold {
   readonly #history: ManifestRecord[] = [];
   #overrides: Overrides = NO_OVERRIDES;
   readonly #published = new Map<string, PublishedBlob>();
+  readonly #secrets = new Map<string, SecretRecord>();
   readonly #execs = new Map<TopicEvent, Mutable<ExecRecord>>();
 
   constructor(readonly source: FoldSource) {
@@ -112,6 +114,13 @@ export class RealmFold {
         const { digest, bytes, name } = said;
         if (!isOperator || this.#published.has(digest)) return;
         this.#published.set(digest, { digest, bytes, name, author, event: text(event) });
+        return;
+      }
+      case "secret": {
+        if (!isOwner) return;
+        const { name, nodes, sealed } = said;
+        if (sealed === null) this.#secrets.delete(name);
+        else this.#secrets.set(name, { name, event: text(event), nodes, sealed });
         return;
       }
       case "exec": {
@@ -239,6 +248,7 @@ export class RealmFold {
       history: [...this.#history],
       overrides: this.#overrides,
       published: new Map(this.#published),
+      secrets: new Map([...this.#secrets].sort(([a], [b]) => a < b ? -1 : 1)),
       execs: [...this.#execs.values()].map((exec) => ({ ...exec })),
       alarms: [
         ...conflicts,

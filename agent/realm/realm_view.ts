@@ -47,6 +47,17 @@ export interface PublishedBlob {
   readonly event: string;
 }
 
+/** A value that components read by its name. */
+export interface SecretRecord {
+  readonly name: string;
+  /** That set it. */
+  readonly event: string;
+  /** Keys of the nodes that can open it, in text form. */
+  readonly nodes: readonly string[];
+  /** The age file. */
+  readonly sealed: Uint8Array;
+}
+
 /** A program that the owner asked a node to run. */
 export interface ExecRecord {
   readonly event: string;
@@ -99,6 +110,8 @@ export interface RealmView {
   readonly overrides: Overrides;
   /** By digest, in the order in which they were published. */
   readonly published: ReadonlyMap<string, PublishedBlob>;
+  /** By name, in order of the names. */
+  readonly secrets: ReadonlyMap<string, SecretRecord>;
   /** In order. */
   readonly execs: readonly ExecRecord[];
   readonly alarms: readonly RealmAlarm[];
@@ -117,15 +130,16 @@ export function viewDigest(view: RealmView): string {
 }
 
 /**
- * Maps as lists of their values, which have their keys in them; without what is undefined, and
- * without reasons in words, which another version words in another way.
+ * Maps as lists of their values, which have their keys in them; without what is undefined, without
+ * reasons in words, which another version words in another way, and without sealed bytes, which
+ * their event names.
  */
 function canonical(value: unknown): CborValue {
   if (value instanceof Map) return [...value.values()].map(canonical);
   if (Array.isArray(value)) return value.map(canonical);
   if (typeof value !== "object" || value === null) return value as CborValue;
   return Object.fromEntries(
-    Object.entries(value).filter(([k, v]) => v !== undefined && k !== "why").map((
+    Object.entries(value).filter(([k, v]) => v !== undefined && k !== "why" && k !== "sealed").map((
       [k, v],
     ) => [k, canonical(v)]),
   );

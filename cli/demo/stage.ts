@@ -84,6 +84,8 @@ export class Stage {
         said[stream] += typeof data === "string" ? data : decoder.decode(data);
       },
       readLine: () => Promise.resolve(null),
+      readHidden: () => Promise.resolve(""),
+      readAll: () => Promise.resolve(new Uint8Array()),
       interrupted: () => this.interrupted,
       keepPermissions: (kinds) => kinds, // this process goes on
     };

@@ -1,0 +1,58 @@
+/**
+ * To whom the values of secrets have to be sealed: pure.
+ *
+ * A value is sealed to every approved node on which placement could put a component that reads it,
+ * so that healing works while the owner is away.
+ *
+ * @module
+ */
+import type { Manifest } from "./manifest.ts";
+import { possibleNodes } from "./placement.ts";
+import type { ApprovedNode, SecretRecord } from "./realm_view.ts";
+
+/** How a secret stands. */
+export interface SecretState {
+  readonly name: string;
+  /** The value that is set; undefined where there is none. */
+  readonly record: Pick<SecretRecord, "event" | "nodes"> | undefined;
+  /** Whether the manifest declares it. */
+  readonly isDeclared: boolean;
+  /** Nodes that should be able to open it, and cannot. */
+  readonly lacking: readonly Pick<ApprovedNode, "key" | "name">[];
+  /** Keys that can open it and take part no more: it wants a new value. */
+  readonly exposed: readonly string[];
+}
+
+/** Keys of the approved nodes that may come to read a secret. */
+export function readersOf(
+  name: string,
+  manifest: Manifest,
+  nodes: Iterable<Pick<ApprovedNode, "key" | "name">>,
+): Pick<ApprovedNode, "key" | "name">[] {
+  const names = new Set(
+    [...manifest.components].filter(([, { secrets }]) => secrets.includes(name))
+      .flatMap(([component]) => possibleNodes(component, manifest)),
+  );
+  return [...nodes].filter((node) => names.has(node.name));
+}
+
+/** Every secret that is declared or set, sorted by name. */
+export function secretStates(
+  manifest: Manifest | undefined,
+  nodes: readonly Pick<ApprovedNode, "key" | "name">[],
+  records: ReadonlyMap<string, Pick<SecretRecord, "event" | "nodes">>,
+): SecretState[] {
+  const approved = new Set(nodes.map(({ key }) => key));
+  const names = new Set([...manifest?.secrets.keys() ?? [], ...records.keys()]);
+  return [...names].sort().map((name) => {
+    const record = records.get(name);
+    const readers = manifest === undefined ? [] : readersOf(name, manifest, nodes);
+    return {
+      name,
+      record,
+      isDeclared: manifest?.secrets.has(name) ?? false,
+      lacking: readers.filter(({ key }) => !record?.nodes.includes(key)),
+      exposed: record?.nodes.filter((key) => !approved.has(key)) ?? [],
+    };
+  });
+}
