@@ -54,6 +54,8 @@ const EVENTS: readonly ControlEvent[] = [
     expiresAtMs: 1,
   },
   { kind: "executed", exec: id, status: 255 },
+  { kind: "secret", name: "jwt_pub", nodes: [key], sealed: new Uint8Array([1, 2]) },
+  { kind: "secret", name: "jwt_pub", nodes: [], sealed: null },
   { kind: "succession", owner: key, last: id },
 ];
 
@@ -100,7 +102,7 @@ Deno.test("readControlEvent() refuses a payload with a field too many, too few o
       assert.throws(() => readControlEvent({ type, payload: rest }), corrupt, `${type} ${name}`);
       for (const value of wrong) {
         if (name === "drained" && value === true) continue;
-        if (name === "manifest" && value instanceof Uint8Array) continue;
+        if (["manifest", "sealed"].includes(name) && value instanceof Uint8Array) continue;
         assert.throws(
           () => readControlEvent({ type, payload: { ...fields, [name]: value } }),
           (error) => error instanceof RealmError,
@@ -125,6 +127,10 @@ Deno.test("readControlEvent() refuses what is out of bounds", () => {
       nodes: Array.from({ length: 1_001 }, (_, i) => `n${i}`),
     }],
     ["control/scale", { component: "auth", node: null, replicas: 1_001 }],
+    ["control/secret", { name: "../x", nodes: [], sealed: null }],
+    ["control/secret", { name: "x", nodes: [new Uint8Array(31)], sealed: null }],
+    ["control/secret", { name: "x", nodes: [], sealed: new Uint8Array(256 * 1024 + 1) }],
+    ["control/secret", { name: "x", nodes: [], sealed: "text" }],
     ["control/executed", { exec: id, status: 256 }],
     ["control/executed", { exec: id.bytes, status: 0 }],
     ["control/publish", { digest: "AB".repeat(32), bytes: 1, name: "x" }],

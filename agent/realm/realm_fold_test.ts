@@ -282,6 +282,28 @@ Deno.test("the node that was asked tells how a command ended, once", () => {
   assert.equal(log.view!.execs[0]!.status, 0);
 });
 
+Deno.test("the owner sets and takes away secrets, and nobody else", () => {
+  const log = openLog();
+  log.append(approve(one, "bm-01"), owner);
+  const set = (name: string, byte: number, by = owner) => {
+    const sealed = new Uint8Array([byte]);
+    return log.append({ kind: "secret", name, nodes: [one.key], sealed }, by);
+  };
+  const values = () => [...log.view!.secrets.values()].map(({ name, sealed }) => [name, sealed[0]]);
+  set("b", 1);
+  const last = set("b", 2);
+  set("a", 3);
+  assert.deepEqual(values(), [["a", 3], ["b", 2]]);
+  const before = values();
+  try {
+    set("b", 9, one);
+  } catch { /* it may be refused at once */ }
+  assert.deepEqual(values(), before);
+  assert.deepEqual(log.view!.secrets.get("b")!.event, last.id.toString());
+  log.append({ kind: "secret", name: "a", nodes: [], sealed: null }, owner);
+  assert.deepEqual(values(), [["b", 2]]);
+});
+
 Deno.test("the recovery key replaces a stolen owner key, and what the thief did is void", async () => {
   const log = openLog();
   log.append(approve(one, "bm-01"), owner);
