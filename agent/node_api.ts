@@ -8,6 +8,7 @@ import type {
   ControlApi,
   CurrentManifest,
   EventsAnswer,
+  ExecEntry,
   ExecEvent,
   HistoryEntry,
   LogEvent,
@@ -194,6 +195,15 @@ export class NodeApi implements ControlApi {
       ...secret,
       sealed: sealed.toBase64(),
     }));
+  }
+
+  execs(): readonly ExecEntry[] {
+    const { view, log } = this.#state;
+    return (view?.execs ?? []).map(({ status = null, ...exec }) => ({
+      ...exec,
+      status,
+      takenAtMs: log.storedAtMs(CID.parse(exec.event)) ?? null,
+    })).reverse();
   }
 
   peers(): readonly PeerStatus[] {

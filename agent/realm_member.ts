@@ -326,7 +326,7 @@ export class RealmMember {
       .map(({ key, name }) => this.#stranger(key, name, "pending"));
     const revoked = [...view?.revoked ?? []]
       .filter((key) => !view!.owners.includes(key))
-      .map((key) => this.#stranger(key, "", "revoked"));
+      .map((key) => this.#stranger(key, view?.formerNames.get(key)?.name ?? "", "revoked"));
     const all = [...approved, ...waiting, ...revoked];
     const self = all.find(({ key }) => key === this.key) ??
       { ...this.#nodeStatus({ key: this.key, name: this.#init.name }), state: "pending" as const };

@@ -8,6 +8,7 @@ import type {
   ControlApi,
   CurrentManifest,
   EventsAnswer,
+  ExecEntry,
   ExecEvent,
   HistoryEntry,
   LogEvent,
@@ -57,6 +58,7 @@ export class FakeAgent implements ControlApi {
   /** Who signed its events. */
   readonly signers: string[] = [];
   versions: HistoryEntry[] = [];
+  commands: ExecEntry[] = [];
   known: PeerStatus[] = [];
   readonly blobs = new MemoryBlobs();
   readonly calls: string[] = [];
@@ -230,6 +232,10 @@ export class FakeAgent implements ControlApi {
 
   secrets() {
     return [];
+  }
+
+  execs() {
+    return this.commands;
   }
 
   peers() {

@@ -136,6 +136,24 @@ Deno.test("history and peer print what the agent says", () =>
       /^ +3 +refused +abababababab +ed25519:\w+ +1m ago +stale: version 3 was in force$/m,
     );
     assert.deepEqual(JSON.parse((await realm("history", "--json")).stdout), agent.versions);
+    assert.equal((await realm("history", "--exec")).stdout, "no command was run yet\n");
+    agent.commands = [{
+      event: "bafy",
+      author: keyOf(1),
+      node: "bm-01",
+      key: keyOf(2),
+      command: ["sh", "-c", "echo it's \x1b[31m"],
+      status: null,
+      expiresAtMs: 0,
+      takenAtMs: Date.now() - 60_500,
+    }];
+    const { stdout } = await realm("history", "--exec");
+    assert.match(stdout, /^bm-01 +- +ed25519:\w+ +1m ago +sh -c 'echo it'\\''s /m);
+    assert.ok(!stdout.includes("\x1b"), "text of others reaches no terminal as it is");
+    assert.deepEqual(
+      JSON.parse((await realm("history", "--exec", "--json")).stdout),
+      agent.commands,
+    );
     agent.known = [{
       key: keyOf(2),
       name: "bm-02",

@@ -18,6 +18,7 @@
  * | `POST /v1/exec` {@link ExecRequest} | server-sent {@link ExecEvent}s |
  * | `GET /v1/nodes` | `{ nodes: NodeStatus[] }` |
  * | `GET /v1/history` | `{ versions: HistoryEntry[] }` |
+ * | `GET /v1/execs` | `{ execs: ExecEntry[] }` |
  * | `GET /v1/peers` | `{ peers: PeerStatus[] }` |
  * | `POST /v1/peers` {@link PeerRequest} | {@link PeerAnswer} |
  * | `HEAD`, `PUT /v1/blobs/DIGEST` | 200 or 404, 201 |
@@ -377,6 +378,25 @@ export const historyEntry = z.object({
 });
 export const historyAnswer = z.object({ versions: z.array(historyEntry).readonly() });
 
+/** One use of `realm exec`, as the control log has it. */
+export const execEntry = z.object({
+  /** CID of its event. */
+  event: z.string(),
+  /** Public key of who signed it. */
+  author: z.string(),
+  /** Name and key of the machine that was asked. */
+  node: z.string(),
+  key: z.string(),
+  command: z.array(z.string()).readonly(),
+  /** How it ended, as that machine says; null where it has not said so. */
+  status: count.nullable(),
+  /** Until when it might begin. */
+  expiresAtMs: atMs,
+  /** When its event came to the agent that answers. */
+  takenAtMs: atMs.nullable(),
+});
+export const execsAnswer = z.object({ execs: z.array(execEntry).readonly() });
+
 /** A signed event of the kind `exec`, and for how long the command may run. */
 export const execRequest = z.strictObject({
   event: z.base64(),
@@ -475,6 +495,7 @@ export type ExecRequest = z.infer<typeof execRequest>;
 export type ExecEvent = z.infer<typeof execEvent>;
 export type HistoryEntry = z.infer<typeof historyEntry>;
 export type SealedSecret = z.infer<typeof sealedSecret>;
+export type ExecEntry = z.infer<typeof execEntry>;
 export type PeerStatus = z.infer<typeof peerStatus>;
 export type PeerRequest = z.infer<typeof peerRequest>;
 export type PeerAnswer = z.infer<typeof peerAnswer>;
@@ -540,6 +561,8 @@ export interface ControlApi {
   history(): Awaitable<readonly HistoryEntry[]>;
   /** Of the owner alone. */
   secrets(): Awaitable<readonly SealedSecret[]>;
+  /** Every command that the control log has for a machine, newest first. */
+  execs(): Awaitable<readonly ExecEntry[]>;
   peers(): Awaitable<readonly PeerStatus[]>;
   /** Connects to a multiaddr, now and from now on. */
   addPeer(address: string): Awaitable<PeerAnswer>;

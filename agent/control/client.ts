@@ -13,8 +13,10 @@ import {
   type CurrentManifest,
   type EventsAnswer,
   eventsAnswer,
+  type ExecEntry,
   type ExecEvent,
   execEvent,
+  execsAnswer,
   historyAnswer,
   type HistoryEntry,
   logAnswer,
@@ -76,6 +78,8 @@ export interface ControlClient {
   history(): Promise<readonly HistoryEntry[]>;
   /** Of the owner alone. */
   secrets(): Promise<readonly SealedSecret[]>;
+  /** Newest first. */
+  execs(): Promise<readonly ExecEntry[]>;
   peers(): Promise<readonly PeerStatus[]>;
   /** Connects to a multiaddr, now and from now on. */
   addPeer(address: string): Promise<PeerAnswer>;
@@ -157,6 +161,10 @@ class SocketClient implements ControlClient {
 
   async secrets(): Promise<readonly SealedSecret[]> {
     return (await this.#json(secretsAnswer, "/v1/secrets")).secrets;
+  }
+
+  async execs(): Promise<readonly ExecEntry[]> {
+    return (await this.#json(execsAnswer, "/v1/execs")).execs;
   }
 
   async peers(): Promise<readonly PeerStatus[]> {

@@ -7,6 +7,7 @@ import { sha256Hex } from "../kernel/sha256.ts";
 import { APP_CALLS, type AppsApi } from "./apps_api.ts";
 import type {
   ControlApi,
+  ExecEntry,
   HistoryEntry,
   LogEvent,
   LogOptions,
@@ -190,6 +191,17 @@ export const PLACE: LogPlace = {
 };
 
 /** A manifest of the past. */
+export const EXEC: ExecEntry = {
+  event: "bafyexec",
+  author: "ed25519:owner",
+  node: "bm-01",
+  key: "ed25519:node",
+  command: ["uptime", "-p"],
+  status: 0,
+  expiresAtMs: 2_000,
+  takenAtMs: 1_000,
+};
+
 export const HISTORY: HistoryEntry = {
   version: 6,
   sha256: DIGEST,
@@ -274,6 +286,7 @@ export class FakeApi implements ControlApi {
 
   nodes = () => STATUS.nodes;
   history = () => [HISTORY];
+  execs = () => [EXEC];
   peers = () => [PEER];
 
   secrets: ControlApi["secrets"] = () => [];

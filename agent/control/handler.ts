@@ -152,6 +152,8 @@ export function controlHandler(
 
   app.get("/v1/secrets", async (c) => c.json({ secrets: await api.secrets() }));
 
+  app.get("/v1/execs", async (c) => c.json({ execs: await api.execs() }));
+
   app.get("/v1/peers", async (c) => c.json({ peers: await api.peers() }));
 
   app.post("/v1/peers", async (c) => {

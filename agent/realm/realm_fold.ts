@@ -48,6 +48,8 @@ export class RealmFold {
   #owner: string;
   readonly #owners: string[];
   readonly #nodes = new Map<string, ApprovedNode>();
+  /** The last name of each key that was ever approved. */
+  readonly #names = new Map<string, string>();
   /** Revoked here: for good. */
   readonly #gone = new Set<string>();
   readonly #keyChanges: Extract<RealmAlarm, { kind: "key-changed" }>[] = [];
@@ -187,6 +189,7 @@ export class RealmFold {
       });
     }
     this.#nodes.set(key, { key, name, event: text(event) });
+    this.#names.set(key, name);
   }
 
   /** Overrides are of components and nodes that the manifest in force has: it bounds them. */
@@ -243,6 +246,10 @@ export class RealmFold {
       recoveryHash: standing.genesis.recoveryHash.toHex(),
       nodes: new Map(nodes.sort(byKey).map((node) => [node.key, node])),
       revoked,
+      formerNames: new Map(revoked.flatMap((key) => {
+        const name = this.#names.get(key);
+        return name === undefined ? [] : [[key, { key, name }] as const];
+      })),
       operators: this.#inForce?.said.operators.filter(isLeft) ?? [],
       inForce: this.#inForce?.record,
       history: [...this.#history],

@@ -263,6 +263,16 @@ Deno.test("a revocation leaves what it names, whatever a node learns first", asy
   assert.deepEqual(log.view!.overrides.scales, []);
 });
 
+Deno.test("a revoked node keeps the name that it had last", () => {
+  const log = openLog();
+  log.append(approve(one, "bm-01"), owner);
+  log.append(approve(one, "bm-09"), owner);
+  assert.equal(log.view!.formerNames.size, 0);
+  log.append(revoke(one, null), owner);
+  log.append(revoke(operator, null), owner);
+  assert.deepEqual([...log.view!.formerNames.values()], [{ key: one.key, name: "bm-09" }]);
+});
+
 Deno.test("the node that was asked tells how a command ended, once", () => {
   const log = openLog();
   log.append(approve(one, "bm-01"), owner);
@@ -325,7 +335,7 @@ Deno.test("the recovery key replaces a stolen owner key, and what the thief did 
   // The thief goes on, and forks for ever: nobody takes it.
   for (let i = 0; i < 5; i++) thief.append(approve(three, `evil-${i}`), owner);
   const event = proposed(openLog(), owner, approve(three, "evil"));
-  assert.equal(log.offer([event]).refused[0]!.code, "refused");
+  assert.equal(log.offer([event]).refused[0]!.code, "void");
   log.offer(allOf(thief));
   thief.offer(allOf(log));
   assert.deepEqual(summary(thief), summary(log));

@@ -101,6 +101,8 @@ export interface RealmView {
   readonly nodes: ReadonlyMap<string, ApprovedNode>;
   /** Keys that will never have a say again, sorted. */
   readonly revoked: readonly string[];
+  /** The last names of revoked keys that were nodes, by key. */
+  readonly formerNames: ReadonlyMap<string, Pick<ApprovedNode, "key" | "name">>;
   /** Of the manifest in force, without those that were revoked. */
   readonly operators: readonly string[];
   /** The manifest in force; `RealmLog.manifest()` has its contents. */
