@@ -7,7 +7,7 @@ import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
-import { type Column, formatTable, printable } from "./output.ts";
+import { type Column, formatTable, printableLine } from "./output.ts";
 import { argument, optional, parseText, toggle } from "./parameters.ts";
 import { manifestInForce } from "./secrets.ts";
 import { formatAge } from "../tui/quantity.ts";
@@ -70,11 +70,11 @@ const approve = command({
       for (const node of found) requireNameFree(nodes, node);
       for (const { name, key, fingerprint } of found) {
         context.note(
-          printable(`${name}  ${key}  fingerprint ${fingerprint}`.replaceAll("\n", " ")),
+          printableLine(`${name}  ${key}  fingerprint ${fingerprint}`),
         );
       }
       if (!yes && !context.json && context.shell.terminal.stdin) {
-        const names = found.map(({ name }) => name).join(", ");
+        const names = found.map(({ name }) => printableLine(name)).join(", ");
         if (!await context.confirm(`Approve ${names}?`, "--yes")) return 1;
       }
       const approvals = found.map(({ key, name }) =>
@@ -85,7 +85,7 @@ const approve = command({
       await author.append(agent, [...approvals, ...owed.map(({ content }) => content)]);
       context.print(
         { approved: found.map(({ name, key }) => ({ name, key })) },
-        () => found.map(({ name }) => `approved ${name}\n`).join(""),
+        () => found.map(({ name }) => `approved ${printableLine(name)}\n`).join(""),
       );
     });
   },
@@ -120,7 +120,7 @@ const revoke = command({
       }
       context.print(
         { revoked: found.map(({ name, key }) => ({ name, key })) },
-        () => found.map(({ name, key }) => `revoked ${name} ${key}\n`).join(""),
+        () => found.map(({ name, key }) => `revoked ${printableLine(name)} ${key}\n`).join(""),
       );
     });
   },

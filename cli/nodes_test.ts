@@ -39,6 +39,22 @@ Deno.test("nodes approve signs a pending node by its name, key or fingerprint", 
     assert.equal((await realm("nodes", "approve")).status, 2);
   }));
 
+Deno.test("names that peers chose reach no terminal as they are", () =>
+  withOwner(async ({ agent, realm, terminal }) => {
+    const name = "bm\x1b[2J\nroot";
+    withNodes(agent, fakeNode(name, { key: keyOf(4), fingerprint: printOf(4), state: "pending" }));
+    const runs = [
+      await realm("nodes", "ls"),
+      await realm("status"),
+      await terminal(["n"], "nodes", "approve", keyOf(4)),
+      await realm("nodes", "approve", keyOf(4)),
+    ];
+    for (const { stdout, stderr } of runs) {
+      assert.ok(!(stdout + stderr).includes("\x1b[2J"), JSON.stringify(stdout + stderr));
+      assert.ok(!/^root/m.test(stdout + stderr), JSON.stringify(stdout + stderr));
+    }
+  }));
+
 Deno.test("nodes approve asks on a terminal, and takes no for an answer", () =>
   withOwner(async ({ agent, terminal }) => {
     withNodes(agent);

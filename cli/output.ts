@@ -21,7 +21,7 @@ export interface Column<Row> {
 export function formatTable<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {
   const lines = [
     columns.map((column) => column.title),
-    ...rows.map((row) => columns.map((column) => printable(column.text(row)))),
+    ...rows.map((row) => columns.map((column) => printableLine(column.text(row)))),
   ];
   const widths = columns.map((_, i) => Math.max(...lines.map((line) => [...line[i] ?? ""].length)));
   return lines.map((line) =>
@@ -39,6 +39,11 @@ export function printable(text: string): string {
     /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
     (c) => `\\u{${c.charCodeAt(0).toString(16)}}`,
   );
+}
+
+/** {@link printable} on one line: line feeds and tabs are shown, too. */
+export function printableLine(text: string): string {
+  return printable(text).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 }
 
 /**

@@ -259,6 +259,39 @@ for (const [title, bounds] of CROWDS) {
   });
 }
 
+Deno.test("hostile: strangers do not keep out owners, who are no members", {
+  sanitizeOps: false,
+  sanitizeResources: false,
+}, async () => {
+  const control = "/realm/control/1.0.0";
+  const owners = new Set<string>();
+  const victim = await startLibp2p({
+    secretKey: crypto.getRandomValues(new Uint8Array(32)),
+    listen: ["/ip4/127.0.0.1/tcp/0"],
+    gate: {
+      mayConnect: () => true,
+      mayOpen: (peer, protocol) => protocol === control && owners.has(peer),
+    },
+    knownProtocols: [control],
+    bounds: { strangersMax: 1 },
+  });
+  victim.handle(control, echo);
+  const [one, two, owner] = await Promise.all([start(), start(), start()]);
+  try {
+    owners.add(owner.self);
+    await Promise.allSettled([one, two].map((each) => each.dial(victim.addresses()[0]!)));
+    await until(() => victim.connections().length === 1);
+    await owner.dial(victim.addresses()[0]!);
+    const stream = await owner.open(victim.self, control);
+    await stream.write(Uint8Array.of(7));
+    await stream.end();
+    assert.deepEqual(await readAll(stream), Uint8Array.of(7));
+    assert.equal(victim.connections().length, 2, "the stranger is there as well");
+  } finally {
+    await Promise.all([victim, one, two, owner].map((each) => each.close()));
+  }
+});
+
 hostile("a frame that claims 4 GiB", {}, async (victim) => {
   const { say, stop } = await rogue(victim);
   say.send(frame(DATA, SYN, 1, 0xffff_ffff));

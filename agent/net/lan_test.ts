@@ -40,6 +40,31 @@ Deno.test("discoverOnLan() finds the other node of this machine over loopback", 
   assert.deepEqual(found.map((addresses) => [...addresses]), [[addressOf(1)], [addressOf(0)]]);
 });
 
+Deno.test("discoverOnLan() goes on when what was heard cannot be kept", async () => {
+  const port = freePort();
+  const heard: string[] = [];
+  const notices: string[] = [];
+  const nodes = keys.map((key, n) =>
+    discoverOnLan({
+      peerId: peerIdOfKey(key),
+      addresses: () => [addressOf(n)],
+      found: (address) => {
+        if (n === 1) return;
+        heard.push(address);
+        throw new Error("no room");
+      },
+      notice: (text) => void notices.push(text),
+      loopback: true,
+      port,
+      everyMs: 50,
+    })
+  );
+  await until(() => heard.length >= 3);
+  for (const node of nodes) node.close();
+  assert.deepEqual([...new Set(heard)], [addressOf(1)]);
+  assert.match(notices[0]!, /^Cannot keep what was heard on this network: Error: no room$/);
+});
+
 Deno.test("readPacket() gives nothing for what is not about realm, and is bounded", () => {
   const encode = (value: unknown) => new Uint8Array(codec.encode(value));
   const record = (name: string, data: unknown) => ({ name, type: "TXT", ttl: 1, data });

@@ -503,6 +503,25 @@ Deno.test("PeerCore believes an approval that it missed, as far as to read", () 
   assert.ok(!c.core.isLinked(high.key), "a revocation is final");
 });
 
+Deno.test("PeerCore believes no approval of an owner who was replaced", () => {
+  const heir = player("heir");
+  const stolen = member(high); // approved by the owner before, whom this node knows as replaced
+  const approval = stolen.log.load(
+    stolen.log.topic!.order().findLast(({ type }) => type === "control/approve")!.id,
+  )!;
+  const vouched = (bench: Bench) => {
+    bench.meet(high);
+    bench.say(high, { frame: "vouch", events: [encodeSigned(approval)] });
+    bench.say(high, { frame: "ready" });
+    return bench.core.isLinked(high.key);
+  };
+  assert.ok(vouched(member()), "who knows of no succession believes it");
+  const a = member();
+  a.act({ kind: "succession", owner: heir.key, last: null }, recovery);
+  assert.equal(a.log.view!.owner, heir.key);
+  assert.ok(!vouched(a));
+});
+
 Deno.test("PeerCore.write() is durable when it returns; a node without a say writes nothing", () => {
   const a = member();
   a.act({
