@@ -38,14 +38,21 @@ export function traceTo(context: Context): (line: string) => void {
   return (line) => context.shell.write("stderr", `trace: ${printable(line)}\n`);
 }
 
-/** What `--stats` prints. */
+/** What `--stats` prints; what is rare only where it was. */
 export function formatUsage(usage: Usage): string {
   const ms = (value: number) => `${Math.round(value)} ms`;
+  const rare = [
+    ["refused", usage.refusedGrowths, "growths of memory"],
+    ["trapped", usage.traps, "instances"],
+    ["dropped", usage.droppedLogLines, "log lines"],
+  ] as const;
   return [
     `fuel       ${usage.fuelUsed}`,
     `memory     ${(usage.memoryBytesPeak / 1048576).toFixed(1)} MiB at most`,
     `running    ${ms(usage.runningMs)}`,
     `throttled  ${ms(usage.throttledMs)}`,
+    ...rare.filter(([, count]) => count > 0)
+      .map(([name, count, of]) => `${name.padEnd(9)}  ${count} ${of}`),
   ].join("\n");
 }
 

@@ -84,9 +84,11 @@ export function formatStatus(
   const alarms = alarmsOf(status).filter(({ text }) => !text.startsWith("refused manifest"));
   if (alarms.length > 0) parts.push(alarms.map(({ text }) => `! ${printable(text)}\n`).join(""));
   if (status.refused.length > 0) parts.push(formatRefused(status, nowMs));
-  // Most realms have no process beside the agent.
+  // Most realms have no process beside the agent, and no traps.
   const columns = COLUMNS.filter(({ title }) =>
-    title !== "PROCESS" || rows.some(({ pid }) => pid !== undefined)
+    title === "PROCESS"
+      ? rows.some(({ pid }) => pid !== undefined)
+      : title !== "TRAPS" || rows.some(({ traps }) => traps > 0)
   );
   if (status.nodes.length > 1) parts.push(formatNodes(status.nodes, nowMs));
   parts.push(rows.length === 0 ? "no components\n" : formatTable(rows, columns));
@@ -148,6 +150,7 @@ const COLUMNS: readonly Column<Row>[] = [
   { title: "STATE", text: (row) => row.state },
   { title: "PROCESS", text: ({ pid }) => pid === undefined ? "-" : String(pid), align: "right" },
   { title: "RESTARTS", text: (row) => String(row.restarts), align: "right" },
+  { title: "TRAPS", text: (row) => String(row.traps), align: "right" },
   {
     title: "MEMORY",
     text: ({ memory }) => memory ? formatBytesOf(memory.bytes, memory.bytesMax) : "-",

@@ -36,6 +36,17 @@ orders           0  running          0  24/64 MiB  5M      1m
   );
 });
 
+Deno.test("formatStatus() tells of traps where there were such", () => {
+  const replica = fakeReplica("auth", 0);
+  const status = fakeStatus({
+    replicas: [{ ...replica, usage: { ...replica.usage!, traps: 12 } }, fakeReplica("auth", 1)],
+  });
+  const text = formatStatus(sample(status), undefined, NOW_MS);
+  assert.match(text, /^COMPONENT +REPLICA +STATE +RESTARTS +TRAPS +MEMORY/m);
+  assert.match(text, /^auth +0 +running +0 +12 /m);
+  assert.match(text, /^auth +1 +running +0 +0 /m);
+});
+
 Deno.test("formatStatus() says that an agent is unclaimed, and what was refused", () => {
   const { node } = fakeStatus();
   const refusal = {

@@ -98,6 +98,14 @@ Deno.test("realm run --stats prints what was used, behind everything else", asyn
   assert.match(stats[3]!, /^throttled {2}\d+ ms$/);
 });
 
+Deno.test("realm run --stats tells of growths that were refused", async () => {
+  const { lines } = await realm("run", "--stats", "--memory-max-mb", "4", file("grow"));
+  assert.ok(
+    lines.some((line) => /^refused {4}[1-9]\d* growths of memory$/.test(line)),
+    lines.join(),
+  );
+});
+
 Deno.test("realm run --stats tells how long a guest was throttled, also when it trapped", async () => {
   const flags = ["--stats", "--fuel", "3000000", "--fuel-per-sec", "2000000"];
   const { status, lines } = await realm("run", ...flags, file("spin"));

@@ -34,6 +34,8 @@ export interface Row {
   readonly state: string;
   readonly tone: Tone;
   readonly restarts: number;
+  /** Instances that trapped and were thrown away; the replica goes on. */
+  readonly traps: number;
   /** What runs now and what it may use; `undefined` while nothing runs. */
   readonly memory:
     | { readonly bytes: number; readonly bytesPeak: number; readonly bytesMax: number }
@@ -104,6 +106,7 @@ function replicaRow(
       : replica.state,
     tone: TONE_OF_STATE[replica.state],
     restarts: replica.restarts,
+    traps: usage?.traps ?? 0,
     memory: usage === null || limits === null ? undefined : {
       bytes: usage.memoryBytes,
       bytesPeak: usage.memoryBytesPeak,
@@ -171,6 +174,7 @@ function componentRow(
       ? wanted === 0 ? "dim" : "good"
       : "warn",
     restarts: sum(rows, (row) => row.restarts),
+    traps: sum(rows, (row) => row.traps),
     memory: memory.length === 0 ? undefined : {
       bytes: sum(memory, (each) => each.bytes),
       bytesPeak: sum(memory, (each) => each.bytesPeak),
