@@ -202,3 +202,22 @@ Deno.test("a proof is refused for a rewritten module from which metering was tak
     assert.ok(broken > 3, `${what}: ${broken} times`);
   }
 });
+
+Deno.test("a proof is refused where a loop in a function of its own begins with more fuel than it pays", () => {
+  const [GLOBAL_GET, CONST, ADD, LOCAL_SET] = [0x23, 0x41, 0x6a, 0x21];
+  let broken = 0;
+  for (let seed = 0; seed < 40; seed++) {
+    const { bytes } = meter(generate(seed).plain, OPTIONS);
+    for (const { instructions } of readWasm(bytes).codes) {
+      const begins = [GLOBAL_GET, CONST, ADD, LOCAL_SET];
+      if (!begins.every((op, i) => instructions[i]?.op === op)) continue;
+      const { start, end, a } = instructions[1]!;
+      if (end - start !== 2 || a >= 63) continue;
+      const changed = bytes.slice();
+      changed[start + 1]! += 1;
+      broken++;
+      assert.throws(() => prove(changed), /added that is not taken/, `SEED=${seed} at ${start}`);
+    }
+  }
+  assert.ok(broken > 3, `${broken} times`);
+});

@@ -26,7 +26,14 @@ import {
 } from "./wasm_control_flow.ts";
 import { type Instruction, readWasm, type Wasm } from "./wasm_reader.ts";
 
-const UNREACHABLE = 0x00, IF = 0x04, THROW = 0x08, RETHROW = 0x09, THROW_REF = 0x0a, END = 0x0b;
+const UNREACHABLE = 0x00,
+  BLOCK = 0x02,
+  LOOP = 0x03,
+  IF = 0x04,
+  THROW = 0x08,
+  RETHROW = 0x09,
+  THROW_REF = 0x0a,
+  END = 0x0b;
 const RETURN = 0x0f, CALL = 0x10, RETURN_CALL = 0x12;
 const LOCAL_GET = 0x20, LOCAL_SET = 0x21, LOCAL_TEE = 0x22, GLOBAL_GET = 0x23, GLOBAL_SET = 0x24;
 const CONST = 0x41, LT_S = 0x48, ADD = 0x6a, SUB = 0x6b, OR = 0x72, SHL = 0x74, SHR_U = 0x76;
@@ -185,8 +192,15 @@ function shapeOf(code: readonly Instruction[], reached: Uint8Array, realm: Realm
       } else if (fromGlobal && matches(code, i + 1, [[LOCAL_SET, local]])) {
         move(i, 2, GLOBAL, BOTH);
       } else if (fromGlobal && matches(code, i + 1, [CONST, ADD, [LOCAL_SET, local]])) {
-        // An outlined loop begins: its head charges what was charged in front of the call.
+        // An outlined loop begins: its head charges what was charged in front of the call, and as much.
         if (i !== 0) throw new Error("fuel is added to");
+        let head = 4;
+        while (code[head]?.op === BLOCK) head++;
+        const paid = code[1]!.a;
+        if (
+          paid < 0 || !matches(code, head, [LOOP, [LOCAL_GET, local], [CONST, paid], SUB]) ||
+          ![LOCAL_SET, LOCAL_TEE].includes(code[head + 4]!.op) || code[head + 4]!.a !== local
+        ) throw new Error(`fuel of ${paid} is added that is not taken at once`);
         move(i, 4, GLOBAL, LOCAL);
       } else if (fromLocal && matches(code, i + 1, [[GLOBAL_SET, fuel]])) {
         move(i, 2, LOCAL, BOTH);
