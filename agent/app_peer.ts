@@ -188,9 +188,15 @@ export class AppPeer {
     return core?.peers().map(({ peer }) => peer).filter((peer) => core.isTrusted(peer)) ?? [];
   }
 
-  /** Whether a peer may have a bundle: a topic that it takes part in starts with it, or goes on so. */
+  /** Peers that take part in a topic that starts with a bundle, or goes on so: nobody else is asked. */
+  peersFor(bundle: string): readonly string[] {
+    const using = [...this.#topics.values()].filter(({ core }) => core.bundles().includes(bundle));
+    return [...new Set(using.flatMap(({ core }) => this.peersOf(core.topic)))];
+  }
+
+  /** Whether a peer may have a bundle: it is one of {@link peersFor}. */
   mayHave(peer: string, bundle: string): boolean {
-    return this.sharedWith(peer).some((topic) => this.get(topic)!.core.bundles().includes(bundle));
+    return this.peersFor(bundle).includes(peer);
   }
 
   /** Whether a peer may have states of a topic. */

@@ -15,6 +15,7 @@ import {
   type Person,
   personOf,
   randomFrom,
+  someCid,
   something,
   stranger,
   verify,
@@ -153,7 +154,11 @@ Deno.test("AppPeer has one link for each topic and peer, whoever opened it", asy
   const start = inMemory(new MemoryHub());
   await using a = await TestNode.start(start, ann);
   await using b = await TestNode.start(start, ben);
-  const logs = [createTopic(), createTopic({}, { random: randomFrom(2) })];
+  const other = someCid("other bundle");
+  const logs = [
+    createTopic(),
+    createTopic({ app: other, bundle: other }, { random: randomFrom(2) }),
+  ];
   for (const log of logs) {
     await join(log, ben);
     log.flush(0);
@@ -167,9 +172,13 @@ Deno.test("AppPeer has one link for each topic and peer, whoever opened it", asy
       .map((peers) => peers.filter(({ isOpen }) => isOpen).length).join();
   await a.network.dial(b.network.addresses()[0]!);
   await until("both topics are linked", () => open(a) === "1,1" && open(b) === "1,1");
+  assert.deepEqual(a.peer.peersFor(`${other}`), [b.key]);
+  assert.ok(a.peer.mayHave(b.key, `${someCid("bundle")}`));
+  assert.ok(!a.peer.mayHave(b.key, `${someCid("some bundle")}`));
   // Only one of them goes when it is not shared any more.
   a.peer.remove(logs[0]!.topicId);
   await until("one link is gone", () => open(b) === "0,1");
+  assert.ok(!a.peer.mayHave(b.key, `${someCid("bundle")}`)); // of no topic that both have
   sayAt(a.peer.get(logs[1]!.topicId)!, ann);
   await until("the other goes on", () => b.peer.get(logs[1]!.topicId)!.core.peers()[0]!.inSync);
 });

@@ -148,11 +148,9 @@ export class AppSharing implements AppNeeds {
 
   /** A bundle that a peer has; undefined where none has it. */
   async fetch(id: string): Promise<Uint8Array | undefined> {
-    const peers = [...this.#topics.values()].flatMap(({ log }) =>
-      this.#peer?.peersOf(log.topicId) ?? []
-    );
+    const peers = this.#peer?.peersFor(id) ?? [];
     try {
-      return (await this.#bundles.fetch(id, [...new Set(peers)])).bytes;
+      return (await this.#bundles.fetch(id, peers)).bytes;
     } catch (error) {
       if (error instanceof RealmError && error.code === "not-found") return undefined;
       throw error;

@@ -39,6 +39,7 @@ import { admissionOf, isOpenInvite, roleOf } from "./topic_access.ts";
 import {
   type Complete,
   decodeTopicFrame,
+  type NodeHint,
   NODES_MAX,
   NONCE_BYTES,
   TOPIC_HELLO_BYTES_MAX,
@@ -233,7 +234,7 @@ export class TopicCore {
       case "complete":
         return this.#heard(link, frame);
       case "nodes":
-        return this.#heardNodes(link, frame.nodes, nowMs);
+        return this.#heardNodes(frame.nodes, nowMs);
       case "ask":
         if (link.trust === "full") this.#drift.asked(link, frame, nowMs);
         return;
@@ -539,12 +540,8 @@ export class TopicCore {
     }
   }
 
-  #heardNodes(
-    link: TopicLink,
-    nodes: Extract<TopicFrame, { frame: "nodes" }>["nodes"],
-    nowMs: number,
-  ): void {
-    if (link.trust !== "full") return;
+  /** Also of a node that is only read from: a newcomer is told before it can tell who is who. */
+  #heardNodes(nodes: readonly NodeHint[], nowMs: number): void {
     for (const { key, addresses } of nodes) {
       const node = formatPublicKey(key);
       if (node === this.#init.self) continue;

@@ -363,6 +363,20 @@ Deno.test("peers tell one another who else there is", async () => {
   assert.ok(!b.core.knows(nodeKey("nobody")));
 });
 
+Deno.test("a newcomer learns who else there is, though it cannot tell yet who may say so", async () => {
+  const { log, invite } = await invited();
+  await join(log, cem);
+  log.flush(0);
+  const peers = new Peers(log.topicId);
+  const a = peers.add("a", ann, { log });
+  const c = peers.add("c", cem, { log: copyOf(log), named: [a.key] });
+  const b = peers.add("b", ben, { invite, named: [a.key] });
+  peers.connect(c, a);
+  peers.connect(b, a);
+  peers.pass(10);
+  assert.ok(b.core.knows(c.key));
+});
+
 Deno.test("what no honest peer says ends the link", async () => {
   const log = createTopic();
   await join(log, ben);
