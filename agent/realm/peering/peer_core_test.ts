@@ -21,7 +21,7 @@ import { controlContent, type ControlEvent } from "../control_event.ts";
 import { RealmLog } from "../realm_log.ts";
 import { allOf } from "../realm_log_fake.ts";
 import { decodeFrame, encodeFrame, type Frame } from "./frame.ts";
-import { signHealth } from "./health_record.ts";
+import { type HealthRecord, signHealth } from "./health_record.ts";
 import { PeerCore } from "./peer_core.ts";
 
 const owner = player("owner");
@@ -147,7 +147,7 @@ function recordOf(
   bench: Bench,
   author: Player,
   epoch = 1,
-  but: { key?: string; counter?: number; heads?: string } = {},
+  but: Partial<HealthRecord> = {},
 ): Uint8Array {
   const record = {
     key: bench.self.key,
@@ -571,4 +571,47 @@ Deno.test("PeerCore acts on what it could not write once it can", () => {
   a.nowMs += 1_000;
   a.core.tick();
   assert.equal(acted, 1);
+});
+
+Deno.test("PeerCore tells when a node runs something else or found a release to fail, soon and once", () => {
+  const bench = member(low);
+  linked(bench, low);
+  let changes = 0;
+  bench.changed = () => changes++;
+  let counter = 1;
+  const hear = (but: Partial<HealthRecord>) => {
+    const record = recordOf(bench, low, 1, { key: low.key, counter: counter++, ...but });
+    bench.say(low, { frame: "health", records: [record] });
+    bench.nowMs += 200;
+    bench.core.tick();
+    return changes;
+  };
+  const component = {
+    component: "web",
+    digest: "0f".repeat(32),
+    wanted: 1,
+    running: 1,
+    revision: "0123456789abcdef",
+    slots: 1,
+    settled: 0,
+    doubled: 0,
+    isComplete: false,
+  };
+  const failure = {
+    component: "web",
+    version: 2,
+    release: "0123456789abcdef",
+    node: "b",
+    evidence: "",
+  };
+  const first = hear({});
+  assert.ok(first > 0, "it lives");
+  assert.equal(hear({ replicas: [component] }), first + 1);
+  assert.equal(hear({ replicas: [component], memoryBytes: 5 }), first + 1, "that is nothing");
+  assert.equal(hear({ replicas: [{ ...component, settled: 1 }] }), first + 2);
+  assert.equal(hear({ replicas: [{ ...component, settled: 1 }], failures: [failure] }), first + 3);
+  assert.equal(
+    hear({ replicas: [{ ...component, settled: 1 }], failures: [failure], version: 3 }),
+    first + 4,
+  );
 });
