@@ -1,6 +1,6 @@
 /**
  * Rollouts over three machines under load: a new release comes, a bad one goes back by itself, blue
- * becomes green, a machine is drained, and no request fails. With `SLOW` set `wrk` asks as fast as it
+ * becomes green, a machine is drained and another dies, and no request fails. With `SLOW` set `wrk` asks as fast as it
  * can besides.
  */
 import assert from "node:assert/strict";
@@ -225,6 +225,28 @@ Deno.test("three machines under load: releases roll out, a bad one goes back, bl
         machines,
         "the others run all of it",
         ({ settled }) => settled === REPLICAS,
+      );
+    });
+
+    await t.step("a machine that dies is replaced by those that are left", async () => {
+      succeeded(await realm("nodes", "undrain", "c"));
+      await until("a replica is on each again", async () => await spread() === "1,1,1");
+      await untilAll(
+        sandbox,
+        machines,
+        "all of it runs again",
+        ({ state, settled }) => state === "complete" && settled === REPLICAS,
+      );
+      await loads[1]!.stop(); // it asks the machine that dies
+      machines[1]!.running.kill("SIGKILL");
+      await machines[1]!.running.ended;
+      const left = [machines[0]!, machines[2]!];
+      await until("the placement is without it", async () => await spread() === "1,2");
+      await untilAll(
+        sandbox,
+        left,
+        "those that are left run all of it",
+        ({ settled, wanted }) => wanted === REPLICAS && settled === REPLICAS,
       );
     });
 
