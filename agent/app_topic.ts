@@ -233,8 +233,18 @@ export class AppTopic {
         this.#stop();
         return this.#set(isRevoked ? "revoked" : "stopped", messageOf(error));
       }
-      if (bundle !== undefined) bundles.push(bundle);
+      if (bundle === undefined) continue;
+      if (bundle.app !== view.app) {
+        // What was granted to the one app is not for the other, whatever the topic's events say.
+        this.#stop();
+        return this.#set(
+          "stopped",
+          `bundle ${id} is of app ${bundle.app}, wanted ${view.app}, of which the topic is`,
+        );
+      }
+      bundles.push(bundle);
     }
+    if (this.#isClosed) return;
     const grants = this.#init.grants(view.app);
     const first = bundles.find(({ code }) => code.id === view.bundle);
     this.#bundle = bundles.at(-1);

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import { namespaced } from "./apps/arbiter/namespace.ts";
+import { AppLog } from "./apps/topic/app_log.ts";
+import { randomFrom, verify } from "./apps/topic/topic_fake.ts";
+import { asksOf } from "./installed_apps.ts";
 import { RealmError } from "./kernel/error.ts";
+import { MemoryStore } from "./store/memory_store.ts";
 
 const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
 const code = (code: string) => (error: unknown) =>
@@ -117,6 +122,60 @@ Deno.test("what is not granted, or not installed, does not run; a grant can be t
   await assert.rejects(machine.call("counter", "add", "1"), code("refused"));
   await machine.install(bundles.counter);
   assert.equal((await machine.call("counter", "add", "1")).refused, null);
+});
+
+Deno.test("a bundle does not run with what was granted to another app", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.install(bundles.poll);
+  const [counter, poll] = [bundles.counter.packed.id, bundles.poll.packed.id];
+  await machine.create("counter");
+  const [topic] = machine.host.topics;
+  topic!.write((log) => log.write({ kind: "upgrade", bundle: poll }, topic!.person));
+  await topic!.review();
+  assert.equal(machine.status("counter").state, "stopped");
+  assert.match(machine.status("counter").why!, /is of app/);
+  await assert.rejects(machine.call("counter", "add", "1"), code("not-found"));
+  // A genesis is anybody's, and says what it likes.
+  const made = AppLog.create(
+    { store: new MemoryStore(), verify },
+    { app: counter, bundle: poll, params: new Map(), isEncrypted: false, fork: undefined },
+    { signer: topic!.person, random: randomFrom(1) },
+  );
+  const name = ["app-topic", made.topicId.toString()];
+  const store = namespaced(machine.store, [...name, "log"]);
+  const log = AppLog.open({ store, verify, topic: made.topicId });
+  log.offer([made.read(made.topic!.genesis)]);
+  log.flush(0);
+  const record = new TextEncoder().encode('{"name":"lent","isKept":false,"nodes":[]}');
+  machine.store.write([{ put: `${name.join("/")}/record`, value: record }]);
+  await using again = await machine.restarted();
+  assert.equal(again.status("lent").state, "stopped");
+  assert.match(again.status("lent").why!, /is of app/);
+});
+
+Deno.test("a topic that was closed while it was about to start does not", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const [topic] = machine.host.topics;
+  const { installed } = machine.host.bundles;
+  await installed.revoke(await installed.find("counter"), "state-write");
+  await machine.host.api.changed({});
+  assert.ok(!topic!.isRunning);
+  await installed.install(
+    bundles.counter.packed,
+    bundles.counter.bytes,
+    asksOf(bundles.counter.packed),
+  );
+  await machine.host.bundles.refresh();
+  const started = topic!.review();
+  await Promise.resolve(); // it has begun, and asks for the bundle
+  topic!.close();
+  await started;
+  const runs = topic!.isRunning;
+  topic!.close();
+  assert.ok(!runs);
 });
 
 Deno.test("a bundle that its publisher revoked runs no more", async () => {
