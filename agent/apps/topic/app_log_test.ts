@@ -7,7 +7,7 @@ import { MemoryStore } from "../../store/memory_store.ts";
 import { PAYLOAD_BYTES_MAX } from "./app_event.ts";
 import { AppLog } from "./app_log.ts";
 import { inviteTo, joinBy, nextEpoch, revocationsOf } from "./authoring.ts";
-import { decryptPayload } from "./payload_keys.ts";
+import { decryptPayload, encryptPayload, sealEpoch } from "./payload_keys.ts";
 import {
   allOf,
   ann,
@@ -290,4 +290,33 @@ Deno.test("payloads are encrypted to who takes part", async () => {
   assert.equal(log.offer([plainText]).refused[0]!.code, "corrupt");
   const noEpoch = proposed(log, ann, { ...later.event, keyEpoch: 9 });
   assert.equal(log.offer([noEpoch]).refused[0]!.code, "corrupt");
+});
+
+Deno.test("a member encrypts nothing to a key that it made for itself", async () => {
+  const log = createTopic({ isEncrypted: true });
+  await join(log, ben);
+  const bens = emptyLog(log.topicId, [ben.opener]);
+  log.write(nextEpoch(log, randomFrom(4)), ann);
+  bens.offer(allOf(log));
+  const random = randomFrom(5);
+  const first = bens.membership!.newestEpoch(bens.topic!.heads)!;
+  const said = sealEpoch(first.epoch + 1, [ben.key], bens.keys.get(first.id), random);
+  const epoch = proposed(log, ben, said);
+  const { id, event: { seq, lamport } } = epoch;
+  bens.keys.learn(said);
+  const type = "app/say";
+  const bound = { author: ben.publicKey, seq: seq + 1, type };
+  const payload = encryptPayload(bens.keys.get(said.id)!, log.topicId, bound, bytesOf("mine"));
+  const place = { topic: log.topicId, heads: [{ id, lamport }], previous: { id, seq } };
+  const content = { type, payload, keyEpoch: said.epoch };
+  const locked = signEventSync(eventAt(ben.publicKey, place, content), ben);
+  // Else whoever cannot open it would wait for ever before it, and apply nothing.
+  const { accepted, refused } = log.offer([epoch, locked]);
+  assert.deepEqual(accepted, []);
+  assert.match(refused[0]!.problem, /its author is no admin/);
+  assert.equal(log.topic!.get(locked.id), undefined);
+  // An admin's is taken.
+  await join(log, cem, "admin");
+  const cems = proposed(log, cem, nextEpoch(log, random));
+  assert.equal(log.offer([cems]).accepted.length, 1);
 });

@@ -79,6 +79,12 @@ export class Membership {
   #invites = new Set<TopicEvent>();
   /** Joins that are not void, by author. */
   #joins = new Map<KeyText, Join[]>();
+  /**
+   * Of who admitted whom as admin, without any revocation: so it is the same wherever the past of an
+   * event is.
+   */
+  readonly #adminInvites = new Set<TopicEvent>();
+  readonly #adminJoins = new Map<KeyText, TopicEvent[]>();
   readonly #creator: KeyText;
   readonly #marks: Fact<Mark>[] = [];
   /** By the name of their payload key, in the form of `textOf()`. */
@@ -168,6 +174,8 @@ export class Membership {
         }
         case "epoch": {
           if (!this.genesis.isEncrypted) return "the topic is not encrypted";
+          // What is encrypted to a key that a member keeps for itself would stop all others.
+          if (!this.#wasAdmin(event)) return "its author is no admin";
           const { previous } = said;
           return previous === null || this.epochBefore(event, said.epoch - 1, previous.id)
             ? undefined
@@ -224,6 +232,7 @@ export class Membership {
       case "join": {
         const fact = said.kind === "join" ? this.#joinOf(event, said) : { event, said };
         this.#facts.push(fact);
+        this.#noteAdmin(fact);
         if (isAdminJoin(fact) && this.#ofAdmins.has(author)) break; // they may have no effect now
         this.#admit(fact);
         return false;
@@ -250,6 +259,27 @@ export class Membership {
     }
     this.#recompute();
     return true;
+  }
+
+  #noteAdmin(fact: Fact<"invite"> | Join): void {
+    const { event } = fact;
+    if (!isJoin(fact)) {
+      if (fact.said.role === "admin" && this.#wasAdmin(event)) this.#adminInvites.add(event);
+    } else if (this.#adminInvites.has(fact.invite.event)) {
+      const author = textOf(event.author);
+      this.#adminJoins.set(author, [...this.#adminJoins.get(author) ?? [], event]);
+    }
+  }
+
+  /** Whether the author of an event is admitted as admin by its past, revocations left aside. */
+  #wasAdmin(event: TopicEvent): boolean {
+    const author = textOf(event.author);
+    const isPast: IsPast = (other) => this.topic.isAncestor(other, event);
+    const leaves = (this.#leaves.get(author) ?? []).filter(isPast);
+    return author === this.#creator ||
+      (this.#adminJoins.get(author) ?? []).some((join) =>
+        isPast(join) && !leaves.some((leave) => this.topic.isAncestor(join, leave))
+      );
   }
 
   #recompute(): void {
