@@ -105,7 +105,8 @@ export class Rollouts {
       const { component } = replica;
       const { version, release } = answer.rollouts.get(component)!;
       const lines = this.init.lastLines(replica).map((line) => `  ${line}`);
-      const evidence = [what, ...lines].join("\n").slice(0, EVIDENCE_LENGTH_MAX);
+      // What a guest wrote may be cut within a character, which nothing could be encoded with.
+      const evidence = [what, ...lines].join("\n").slice(0, EVIDENCE_LENGTH_MAX).toWellFormed();
       this.#add({ component, version, release, node, evidence });
     }
     return this.#failures !== before;

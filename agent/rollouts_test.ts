@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { CID } from "./kernel/canonical.ts";
+import { type CID, encodeCanonical } from "./kernel/canonical.ts";
 import { type SignedEvent, signEventSync } from "./kernel/event.ts";
 import { eventAt } from "./kernel/event.ts";
 import { controlContent } from "./realm/control_event.ts";
@@ -10,7 +10,7 @@ import { replicaOf } from "./realm/desired.ts";
 import type { HealthRecord } from "./realm/peering/health_record.ts";
 import { genesis, owner } from "./realm/realm_log_fake.ts";
 import { signManifest } from "./realm/manifest_signature.ts";
-import { type Failure, releaseOf } from "./realm/rollout.ts";
+import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "./realm/rollout.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import { Rollouts } from "./rollouts.ts";
 import { MemoryStore } from "./store/memory_store.ts";
@@ -60,13 +60,18 @@ async function setUp(versions: number) {
     const { manifest, signature: { digests } } = manifests[version - 1]!;
     return replicaOf("web", { manifest, digests, node: "a" })!;
   };
-  const plan = (rollouts: Rollouts, own: readonly RunningSlot[], troubles: number[] = []) =>
+  const plan = (
+    rollouts: Rollouts,
+    own: readonly RunningSlot[],
+    troubles: number[] = [],
+    what = "GET /: 503",
+  ) =>
     rollouts.plan(manifests.at(-1)!, {
       node: "a",
       live: ["a", "b"],
       overrides: NO_OVERRIDES,
       own,
-      troubles: troubles.map((version) => ({ replica: replica(version), what: "GET /: 503" })),
+      troubles: troubles.map((version) => ({ replica: replica(version), what })),
     });
   const slot = (version: number, isReady = true): RunningSlot => ({
     replica: replica(version),
@@ -157,4 +162,15 @@ Deno.test("Rollouts believes no verdict on what there never was, or by nobody", 
   ]);
   assert.deepEqual(digestsOf(plan(open(), [slot(2)])), [2]);
   assert.deepEqual(failed, []);
+});
+
+Deno.test("Rollouts gives evidence that can be sent, wherever it is cut", async () => {
+  const { open, plan, slot, say, failed, store } = await setUp(2);
+  say(2, 0);
+  const rollouts = open();
+  const what = "x".repeat(EVIDENCE_LENGTH_MAX - 1) + "\u{1f600}";
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2], what)), [1]);
+  assert.equal(failed[0]!.evidence, "x".repeat(EVIDENCE_LENGTH_MAX - 1) + "\ufffd");
+  assert.doesNotThrow(() => encodeCanonical(rollouts.failures.map((each) => ({ ...each }))));
+  assert.ok(store.get("realm/rollout-failures"));
 });
