@@ -265,3 +265,54 @@ Deno.test("fetchArtifact() gets p2p: by digest from who has it", async () => {
   const wrong = async () => new TextEncoder().encode("abd");
   await assert.rejects(get(`p2p:${ABC}`, { peerBlob: wrong }), hasCode("digest-mismatch"));
 });
+
+Deno.test("fetchArtifact() does not join parts of two things, whoever answers with them", async () => {
+  const server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const ranges: (string | undefined)[] = [];
+  const serving = (async () => {
+    for (;;) {
+      const connection = await server.accept();
+      const head = new Uint8Array(4096);
+      const request = new TextDecoder().decode(head.subarray(0, await connection.read(head) ?? 0));
+      const range = /^range: (.*?)\r$/im.exec(request)?.[1];
+      ranges.push(range);
+      const answer = ranges.length === 1
+        ? '200 OK\r\netag: "1"\r\ncontent-length: 6\r\n\r\nold' // and no more of it
+        : range === undefined
+        ? '200 OK\r\netag: "2"\r\ncontent-length: 6\r\n\r\nnewnew'
+        // A cache that looks at the range, and not at what it is asked of.
+        : '206 Partial Content\r\netag: "2"\r\ncontent-range: bytes 3-5/6\r\n' +
+          "content-length: 3\r\n\r\nnew";
+      await connection.write(new TextEncoder().encode(`HTTP/1.1 ${answer}`));
+      connection.close();
+    }
+  })().catch(() => {});
+  const { bytes } = await fetchArtifact({
+    source: `http://127.0.0.1:${server.addr.port}/`,
+    manifestFolder: "/",
+    machine: NO_MACHINE,
+  });
+  assert.equal(new TextDecoder().decode(bytes), "newnew");
+  assert.deepEqual(ranges, [undefined, "bytes=3-", undefined]);
+  server.close();
+  await serving;
+});
+
+Deno.test("fetchArtifact() asks no token where the registry may not send it", async () => {
+  const asked: string[] = [];
+  await served((request) => {
+    const { pathname, port } = new URL(request.url);
+    asked.push(pathname);
+    if (pathname === "/token") return Response.json({ token: "abc" });
+    const challenge = `Bearer realm="http://localhost:${port}/token"`;
+    return new Response(null, { status: 401, headers: { "www-authenticate": challenge } });
+  }, async (_fetchFrom, origin) => {
+    const fetching = fetchArtifact({
+      source: `registry:${new URL(origin).host}/acme/x:1`,
+      manifestFolder: "/",
+      machine: { ...NO_MACHINE, lookup: () => Promise.resolve(["169.254.169.254"]) },
+    });
+    await assert.rejects(fetching, hasCode("refused", /names localhost:\d+, a \S+ address/));
+  })();
+  assert.deepEqual(asked, ["/v2/acme/x/manifests/1"]);
+});

@@ -28,6 +28,8 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** Names it in errors; may not hold a secret. */
   readonly source: string;
+  /** Whose answer named `url`, where the source did not: the rules of its redirects hold. */
+  readonly askedBy?: URL;
   /** {@link SourceContext.bytesMax} unless given. */
   readonly bytesMax?: number;
   /** Statuses that the caller looks at itself, beside 2xx. */
@@ -69,7 +71,7 @@ export async function httpGet(request: HttpRequest, context: SourceContext): Pro
         const { status, headers } = response;
         return { status, headers, bytes: await readAll(response, source) };
       }
-      body.begin(response);
+      await body.begin(response);
       await body.read(response, progress);
       return { status: response.status, headers: body.headers!, bytes: body.bytes() };
     } catch (error) {
@@ -92,12 +94,16 @@ class Busy extends Error {}
 
 /** Follows redirects to an answer that is good, or expected. */
 async function answerOf(
-  { url: first, headers = {}, source, expected = [] }: HttpRequest,
+  { url: first, headers = {}, source, askedBy, expected = [] }: HttpRequest,
   body: Body,
   { signal, machine }: SourceContext,
 ): Promise<Response> {
   const fail = (code: "failed" | "not-found" | "refused", reason: string, hint?: string) =>
     sourceError(source, code, reason, hint === undefined ? {} : { hint });
+  const asker = askedBy && await misled(askedBy, first, machine.lookup);
+  if (asker !== undefined) {
+    throw fail("refused", `${askedBy!.host} names ${first.host}, a ${asker} address`);
+  }
   let url = first;
   for (let redirects = 0;; redirects++) {
     let response: Response;
@@ -215,10 +221,20 @@ class Body {
     this.length = 0;
   }
 
-  begin(response: Response): void {
+  /** Throws where a part came that is none of what is there; the next transfer has it all. */
+  async begin(response: Response): Promise<void> {
     const { status, headers } = response;
     const from = /^bytes (\d+)-/.exec(headers.get("content-range") ?? "")?.[1];
-    if (status !== 206 || Number(from) !== this.length) this.restart();
+    if (status === 206) {
+      // Caches are known that look at the range and not at what it is asked of.
+      const isNext = this.length > 0 && Number(from) === this.length &&
+        headers.get("etag") === this.#validator();
+      if (!isNext) {
+        this.restart();
+        await response.body?.cancel();
+        throw new Error("the server sent a part of something else");
+      }
+    } else this.restart();
     if (this.length === 0) this.headers = headers;
   }
 

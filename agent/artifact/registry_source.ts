@@ -244,6 +244,7 @@ class Registry {
     url.searchParams.set("scope", wanted.scope ?? `repository:${repository}:pull`);
     const { status, bytes } = await httpGet({
       url,
+      askedBy: this.#base,
       headers: credentials === undefined ? {} : { authorization: basic(credentials) },
       source,
       bytesMax: TOKEN_BYTES_MAX,
