@@ -21,7 +21,7 @@ import {
 import { ProxiedListener } from "./broker/proxied_listener.ts";
 import { parseListen, parseOutbound } from "./kernel/network_grant.ts";
 import { KeyValues } from "./key_values.ts";
-import { secretsService, type SecretValues } from "./kernel/secret_bucket.ts";
+import { secretsService } from "./kernel/secret_bucket.ts";
 import { LogRing } from "./observe/log_ring.ts";
 import type { RouteDecision } from "./proxy/proxy.ts";
 import { Upstream } from "./proxy/upstream.ts";
@@ -30,6 +30,7 @@ import type { NodePeers } from "./peer_services.ts";
 import type { RealmState } from "./realm_state.ts";
 import type { Given } from "./reported_replicas.ts";
 import { Rollouts } from "./rollouts.ts";
+import { secretReader } from "./secret_reader.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, proxiedPortOf } from "./realm/desired.ts";
 import type { Manifest } from "./realm/manifest.ts";
@@ -419,36 +420,14 @@ export class Node {
     if (spec.secrets.length > 0) {
       services.secrets = secretsService({
         names: new Set(spec.secrets),
-        read: this.#secretReader(notice),
+        read: secretReader({
+          record: (name) => this.init.state.view?.secrets.get(name),
+          open: this.init.openSecret,
+          notice,
+        }),
       });
     }
     return services;
-  }
-
-  /** Reads secrets for one replica: the value that is in force now, opened for this read alone. */
-  #secretReader(notice: (text: string) => void): SecretValues["read"] {
-    /** The event of each value that was read: each is told of once. */
-    const told = new Map<string, string>();
-    return async (name) => {
-      const record = this.init.state.view?.secrets.get(name);
-      const say = (text: string) => {
-        if (told.get(name) === (record?.event ?? "")) return;
-        told.set(name, record?.event ?? "");
-        notice(text);
-      };
-      if (record === undefined) {
-        say(`secret ${name} has no value: set one with realm secrets set ${name}`);
-        return undefined;
-      }
-      try {
-        const value = await this.init.openSecret(record.sealed);
-        say(`secret ${name} was read (set by event ${record.event})`);
-        return value;
-      } catch (error) {
-        say(`secret ${name} cannot be read: ${(error as Error).message}; run realm secrets reseal`);
-        throw error;
-      }
-    };
   }
 
   async #grants(replica: DesiredReplica): Promise<Grants> {
