@@ -104,7 +104,7 @@ export class PeerSnapshots {
     asked.set(digest, CID_BYTES);
     await exchange.write(asked);
     const { record } = decodeRecord(await readParcel(exchange, RECORD_BYTES_MAX));
-    if (!bytesEqual(record.digest, digest)) {
+    if (!bytesEqual(record.digest, digest) || record.abi !== abi) {
       throw new RealmError("corrupt", `Cannot take a state of ${exchange.peer}: it is another`);
     }
     const reader = new SnapshotReader(record.index, abi, digest);

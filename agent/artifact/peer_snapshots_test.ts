@@ -109,6 +109,10 @@ Deno.test("PeerSnapshots takes nothing of another state, and asks liars no more"
   const other = snapshotOf(stateOf(1));
   const answers: Record<string, [Uint8Array[], RegExp]> = {
     another: [[encodeRecord(other.record)], /it is another/],
+    abi: [
+      [encodeRecord({ ...snapshot.record, abi: ABI + 1 }), ...snapshot.chunks.values()],
+      /it is another/,
+    ],
     index: [[encodeRecord({ ...snapshot.record, index: other.record.index })], /another digest/],
     chunk: [[encodeRecord(snapshot.record), [...other.chunks.values()][0]!], /not of this state/],
     twice: [

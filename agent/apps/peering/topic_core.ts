@@ -419,6 +419,7 @@ export class TopicCore {
     const before = link.trust;
     link.trust = this.#trustOf(link);
     if (link.trust === "none" || (before === "full" && link.trust !== "full")) {
+      if (this.#log.topic !== undefined) this.#nodes.left(link.peer);
       return this.#links.cut(link, "it takes no part");
     }
     if (before === "read" && link.trust === "full" && link.isOpen) {

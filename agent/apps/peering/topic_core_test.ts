@@ -198,6 +198,11 @@ Deno.test("a revocation cuts the link, and what the revoked still writes goes no
   peers.pass(1_000);
   assert.ok(!peers.isUp(a, c) && !peers.isUp(b, c));
   assert.ok(peers.isUp(a, b));
+  // To say hello again would tell that the topic is still here.
+  for (const { core } of [a, b]) {
+    assert.ok(!core.knows(c.key) && !core.met().includes(c.key) && !core.wanted().includes(c.key));
+  }
+  assert.ok(b.core.knows(a.key));
   const known = b.log.topic!.size;
   c.heard.length = 0;
   say(a);

@@ -23,6 +23,8 @@ export class TopicNodes {
   /** Least recently met, or told of, first; with the time. */
   readonly #met = new Map<string, number>();
   readonly #hinted = new Map<string, number>();
+  /** Those that a ticket names, of people who take part no more. */
+  readonly #gone = new Set<string>();
   readonly #ranks = new Map<string, string>();
 
   constructor(readonly self: string, named: readonly string[], met: readonly string[]) {
@@ -36,14 +38,26 @@ export class TopicNodes {
   }
 
   has(node: string): boolean {
-    return this.#named.has(node) || this.#met.has(node) || this.#hinted.has(node);
+    return this.#named.has(node) && !this.#gone.has(node) || this.#met.has(node) ||
+      this.#hinted.has(node);
   }
 
   /** A node showed that it takes part. */
   met(node: string, nowMs: number): void {
     if (node === this.self) return;
     this.#hinted.delete(node);
+    this.#gone.delete(node);
     put(this.#met, node, nowMs);
+  }
+
+  /**
+   * Whoever speaks by a node takes part no more, and shall not learn from a hello that the topic is still
+   * here: the node is left to come by itself.
+   */
+  left(node: string): void {
+    this.#met.delete(node);
+    this.#hinted.delete(node);
+    if (this.#named.has(node)) this.#gone.add(node);
   }
 
   /** Nodes that were met, the last one last. */
@@ -66,7 +80,8 @@ export class TopicNodes {
       .map((node) => ({ node, rank: this.#rankOf(node) }))
       .sort((a, b) => a.rank < b.rank ? -1 : 1)
       .slice(0, WANTED_MAX);
-    return [...this.#named, ...others.map(({ node }) => node)];
+    const named = [...this.#named].filter((node) => !this.#gone.has(node));
+    return [...named, ...others.map(({ node }) => node)];
   }
 
   #rankOf(node: string): string {
