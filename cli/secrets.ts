@@ -8,7 +8,7 @@ import { RealmError } from "../agent/kernel/error.ts";
 import type { EventContent } from "../agent/kernel/event.ts";
 import { SECRET_BYTES_MAX } from "../agent/kernel/secret_bucket.ts";
 import type { Manifest } from "../agent/realm/manifest.ts";
-import type { SecretState } from "../agent/realm/secrets.ts";
+import type { resealOf, SecretState } from "../agent/realm/secrets.ts";
 import type { Author } from "./author.ts";
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
@@ -40,12 +40,13 @@ const set = command({
       return context.print({ name, value: text }, () => `"${name}" = "${text}"`);
     }
     await withAgent(context, async (agent) => {
-      const { readersOf } = await import("../agent/realm/secrets.ts");
+      const { readersOf, resealOf } = await import("../agent/realm/secrets.ts");
       const manifest = await manifestInForce(agent);
       const readers = manifest === undefined
         ? []
         : readersOf(name, manifest, await approvedNodes(agent));
-      await author.append(agent, [await sealing(author, name, value, readers)]);
+      const to = resealOf(readers, readers, undefined);
+      await author.append(agent, [await sealing(author, name, value, to)]);
       const nodes = readers.map((node) => node.name);
       context.print(
         { name, nodes },
@@ -148,7 +149,7 @@ export async function sealsOwed(
 ): Promise<{ readonly name: string; readonly content: EventContent }[]> {
   if (manifest === undefined || manifest.secrets.size === 0) return [];
   const { openSecret, sealedOf } = await import("../agent/secret_seal.ts");
-  const { readersOf } = await import("../agent/realm/secrets.ts");
+  const { readersOf, resealOf } = await import("../agent/realm/secrets.ts");
   const sealed = new Map((await agent.secrets()).map((secret) => [secret.name, secret]));
   const nodes = [...await approvedNodes(agent), ...joining];
   const owed = [];
@@ -168,7 +169,10 @@ export async function sealsOwed(
         { hint: `Set it anew with realm secrets set ${name}`, cause },
       );
     }
-    owed.push({ name, content: await sealing(author, name, value, readers) });
+    owed.push({
+      name,
+      content: await sealing(author, name, value, resealOf(readers, nodes, there)),
+    });
   }
   return owed;
 }
@@ -177,12 +181,11 @@ async function sealing(
   author: Author,
   name: string,
   value: Uint8Array,
-  readers: readonly { readonly key: string }[],
+  { nodes, sealedTo }: ReturnType<typeof resealOf>,
 ): Promise<EventContent> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
   const { sealSecret } = await import("../agent/secret_seal.ts");
-  const nodes = readers.map(({ key }) => key);
-  const sealed = await sealSecret(value, [...new Set([author.key, ...nodes])]);
+  const sealed = await sealSecret(value, [...new Set([author.key, ...sealedTo])]);
   return controlContent({ kind: "secret", name, nodes, sealed });
 }
 

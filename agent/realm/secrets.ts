@@ -36,6 +36,19 @@ export function readersOf(
   return [...nodes].filter((node) => names.has(node.name));
 }
 
+/**
+ * Keys for a value that is sealed anew: `nodes` are those of its record. Who knew it before knows it
+ * still, and is named until there is a new value; nothing more is sealed to who takes part no more.
+ */
+export function resealOf(
+  readers: readonly Pick<ApprovedNode, "key">[],
+  approved: readonly Pick<ApprovedNode, "key">[],
+  record: Pick<SecretRecord, "nodes"> | undefined,
+): { readonly nodes: readonly string[]; readonly sealedTo: readonly string[] } {
+  const nodes = [...new Set([...readers.map(({ key }) => key), ...record?.nodes ?? []])];
+  return { nodes, sealedTo: nodes.filter((each) => approved.some(({ key }) => key === each)) };
+}
+
 /** Every secret that is declared or set, sorted by name. */
 export function secretStates(
   manifest: Manifest | undefined,

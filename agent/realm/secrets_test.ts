@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { parseManifest } from "./manifest.ts";
-import { readersOf, secretStates } from "./secrets.ts";
+import { readersOf, resealOf, secretStates } from "./secrets.ts";
 
 const KEY = "ed25519:6MTQsfExBkWNEPpyXUtqoEAJTLYaqtaz3ckf5imj9Lya";
 const nodes = ["a", "b", "c", "d"].map((name) => ({ name, key: `key-${name}` }));
@@ -72,4 +72,18 @@ Deno.test("secretStates() says who lacks a value, and who knows one but takes pa
     ],
   );
   assert.deepEqual(secretStates(undefined, nodes, new Map()), []);
+});
+
+Deno.test("resealOf() keeps naming who knows the value, and seals nothing to who was revoked", () => {
+  const readers = nodes.slice(0, 2);
+  const record = { event: "e1", nodes: ["key-a", "key-d", "key-gone"] };
+  const again = resealOf(readers, nodes, record);
+  assert.deepEqual(again, {
+    nodes: ["key-a", "key-b", "key-d", "key-gone"],
+    sealedTo: ["key-a", "key-b", "key-d"],
+  });
+  const records = new Map([["one", { event: "e2", nodes: again.nodes }]]);
+  const [state] = secretStates(undefined, nodes, records);
+  assert.deepEqual(state!.exposed, ["key-gone"], "a new seal is no new value");
+  assert.deepEqual(resealOf(readers, nodes, undefined).nodes, ["key-a", "key-b"]);
 });
