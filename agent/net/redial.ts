@@ -131,8 +131,10 @@ export class Redial {
     const attempt = this.#attempts.get(id);
     if (attempt === undefined) return;
     attempt.underway = false;
-    if (outcome === "connected") attempt.upSinceMs ??= nowMs;
-    else if (outcome === "found") attempt.nextMs = nowMs;
+    if (outcome === "connected") {
+      attempt.upSinceMs ??= nowMs;
+      if (attempt.isRelayed) this.#wait(attempt, nowMs); // the direct one may not last
+    } else if (outcome === "found") attempt.nextMs = nowMs;
     else this.#wait(attempt, nowMs);
   }
 

@@ -148,3 +148,16 @@ Deno.test("a peer of which only relays are known is left as it is", () => {
   redial.due(0, targets, () => "relayed");
   assert.deepEqual(redial.due(1_000_000, targets, () => "relayed"), []);
 });
+
+Deno.test("a relayed peer whose direct connections end at once is tried ever less often", () => {
+  const redial = new Redial("a", () => 0);
+  const targets = [key("b", "/1")];
+  let dials = 0;
+  for (let now = 0; now < 300_000; now += 250) {
+    for (const { id } of redial.due(now, targets, () => "relayed")) {
+      dials++;
+      redial.done(id, now, "connected");
+    }
+  }
+  assert.ok(dials > 3 && dials < 10, `${dials} dials in 5 minutes`);
+});
