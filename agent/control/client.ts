@@ -86,7 +86,7 @@ export interface ControlClient {
   hasBlob(digest: string): Promise<boolean>;
   /** Uploads the bytes unless the agent has them, and returns their digest. */
   putBlob(bytes: Uint8Array): Promise<string>;
-  /** Bytes of this node, or of others. Throws RealmError `not-found`. */
+  /** Bytes of this node, or of others. Throws RealmError `not-found`, `digest-mismatch`. */
   getBlob(digest: string): Promise<Uint8Array>;
   /**
    * Lines and gaps, in order. Ends when all is told; with `follow`, when the signal is aborted or
@@ -190,7 +190,13 @@ class SocketClient implements ControlClient {
   async getBlob(digest: string): Promise<Uint8Array> {
     const response = await this.#fetch(`/v1/blobs/${digest}`, {}, this.#longTimeoutMs);
     if (!response.ok) await this.#text(response); // throws what the agent says
-    return new Uint8Array(await response.arrayBuffer());
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const found = await sha256Hex(bytes); // what is signed for that digest has to be that
+    if (found === digest) return bytes;
+    throw new RealmError(
+      "digest-mismatch",
+      `Cannot use blob ${digest}: the sha256 of what the agent has is ${found}`,
+    );
   }
 
   async putBlob(bytes: Uint8Array): Promise<string> {

@@ -119,6 +119,8 @@ Deno.test(
     assert.deepEqual(await client.getBlob(digest), bytes);
     await assert.rejects(client.getBlob("0".repeat(64)), hasCode("not-found", /it is not there/));
     await assert.rejects(client.getBlob("x"), hasCode("usage", /hex digits/));
+    api.stored.set(digest, bytes.slice(1));
+    await assert.rejects(client.getBlob(digest), hasCode("digest-mismatch", /the agent has/));
   }),
 );
 
