@@ -58,6 +58,9 @@ export interface Outcome {
   readonly fuel: number;
 }
 
+/** Bytes of a reason that are kept: for people, with each event of a topic. */
+export const REASON_BYTES_MAX = 1024;
+
 /** What is put back before an event. */
 interface Image {
   /** Bytes of the whole memory, and the part of it that is not zero. */
@@ -212,7 +215,7 @@ export class StateApply {
     const length = memory.u32(at + 8);
     if (tag === 0) return { kind: "accepted" };
     if (tag > 1) throw trap("a result is neither ok nor an error");
-    return { kind: "rejected", reason: memory.read(pointer, length) };
+    return { kind: "rejected", reason: memory.view(pointer, length).slice(0, REASON_BYTES_MAX) };
   }
 
   #outcome(verdict: Verdict): Outcome {

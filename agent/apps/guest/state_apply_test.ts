@@ -9,7 +9,7 @@ import { applyByGlue } from "./glue_fake.ts";
 import type { AppliedEvent, AppSetting, Writes } from "./host_imports.ts";
 import { checkProfile } from "../profile.ts";
 import { FUEL_MAX, MIGRATION_FUEL_MAX, PRICES } from "./prices.ts";
-import { StateApply } from "./state_apply.ts";
+import { REASON_BYTES_MAX, StateApply } from "./state_apply.ts";
 
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "latin1"));
 const text = (b: Uint8Array) => Buffer.from(b).toString("latin1");
@@ -69,6 +69,18 @@ Deno.test("apply() accepts, or rejects with the guest's reason", async () => {
   assert.deepEqual(run(guest, "!no").verdict, { kind: "rejected", reason: bytes("!no") });
   assert.deepEqual(run(guest, "yes"), accepted);
   assert.ok(accepted.fuel > PRICES["state-write"].put && accepted.fuel < FUEL_MAX);
+});
+
+Deno.test("of a reason, which is remembered with each event, so much is kept", async () => {
+  const guest = await load(`
+    (i32.store8 (i32.const 16) (i32.const 1))
+    (i32.store (i32.const 20) (local.get $p))
+    (i32.store (i32.const 24) (local.get $n))`);
+  const reason = bytes("!".repeat(REASON_BYTES_MAX));
+  for (const more of ["", "!".repeat(10_000)]) {
+    const { verdict } = run(guest, "!".repeat(REASON_BYTES_MAX) + more);
+    assert.deepEqual(verdict, { kind: "rejected", reason });
+  }
 });
 
 Deno.test("migrate() takes over a state, with fuel of its own, and leaves one it has no say in", async () => {
