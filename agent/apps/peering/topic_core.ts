@@ -47,7 +47,7 @@ import {
   type TopicHello,
   VOUCH_EVENTS_MAX,
 } from "./topic_frame.ts";
-import { helloAt, isAbout, isInvited, isSaidBy, vouchedBy } from "./topic_hello.ts";
+import { helloAt, isAbout, isInvited, isSaidBy, isVouchGood, vouchedBy } from "./topic_hello.ts";
 import { TopicLink } from "./topic_link.ts";
 import { TopicNodes } from "./topic_nodes.ts";
 import type { TopicStates } from "./topic_states.ts";
@@ -391,7 +391,7 @@ export class TopicCore {
     link.hello = hello;
     try {
       link.isInvited = isInvited(hello, this.topic, this.#log, verify);
-      link.vouchedBy = topic && roleOf(this.#log, hello.person) === undefined && !link.isInvited
+      link.vouch = topic && roleOf(this.#log, hello.person) === undefined && !link.isInvited
         ? vouchedBy(hello, topic, this.#log, verify)
         : undefined;
     } catch (error) {
@@ -408,7 +408,7 @@ export class TopicCore {
     if (topic === undefined) return isNamed ? "read" : "none";
     if (roleOf(this.#log, hello.person) !== undefined) return "full";
     if (link.isInvited && isOpenInvite(this.#log, hello.invite!.key)) return "full";
-    if (link.vouchedBy !== undefined && !topic.has(link.vouchedBy)) return "full";
+    if (link.vouch !== undefined && isVouchGood(link.vouch, topic, this.#log)) return "full";
     // Who wrote something and is nobody now was removed.
     return isNamed && !topic.knows(hello.person) ? "read" : "none";
   }

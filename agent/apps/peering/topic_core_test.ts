@@ -4,7 +4,7 @@ import { encodeSigned } from "../../kernel/event.ts";
 import { headsDigest } from "../../kernel/sync/session.ts";
 import { type Journal, State } from "../state.ts";
 import type { AppLog } from "../topic/app_log.ts";
-import { inviteTo, revocationsOf } from "../topic/authoring.ts";
+import { inviteTo, joinBy, revocationsOf } from "../topic/authoring.ts";
 import {
   allOf,
   ann,
@@ -91,12 +91,16 @@ Deno.test("who may take no part is told nothing, not even that the topic is here
   for (const said of revocationsOf(log, cem.key)) log.write(said, ann);
   log.write({ kind: "revoke", key, last: null }, ann);
   log.flush(0);
+  const sneaked = copyOf(before);
+  sneaked.write(joinBy(sneaked, invite, stranger.publicKey), stranger);
+  sneaked.flush(0);
   const keeper = await personOf(new Uint8Array(32).fill(99));
   const strangers: readonly [string, Person, object][] = [
     ["without an invite", stranger, {}],
     ["with an invite that is none", stranger, { invite: keeper }],
     ["with an invite that was revoked", ben, { invite }],
     ["who was revoked and shows how he was admitted", cem, { log: before }],
+    ["who joined by a revoked invite and shows that", stranger, { log: sneaked }],
   ];
   for (const [name, person, options] of strangers) {
     const peers = new Peers(log.topicId);
@@ -166,6 +170,26 @@ Deno.test("a member who was admitted meanwhile shows how, and brings what was mi
   peers.pass(3_000);
   assertEqualLogs(b, d);
   assert.ok(b.core.isTrusted(d.key) && d.core.isTrusted(b.key));
+
+  // Who shows how it was admitted, and never brings it, is cut off by a revocation as well.
+  const { log: told, invite, key } = await invited();
+  const sly = new Peers(told.topicId);
+  await join(told, ben);
+  const [bens, slys] = [copyOf(told), copyOf(told)];
+  slys.write(joinBy(slys, invite, stranger.publicKey), stranger);
+  slys.flush(0);
+  const b3 = sly.add("b", ben, { log: bens });
+  const s = sly.add("s", stranger, {
+    log: slys,
+    named: [b3.key],
+    says: ({ frame }, bytes) => frame === "hello" || frame === "ready" ? bytes : undefined,
+  });
+  sly.connect(s, b3);
+  assert.ok(b3.core.isTrusted(s.key));
+  told.write({ kind: "revoke", key, last: null }, ann);
+  b3.core.offer(allOf(told));
+  sly.pass(1_000);
+  assert.ok(!b3.core.isTrusted(s.key) && !sly.isUp(s, b3));
 
   // What is shown has to be whole: nobody is admitted by half of it.
   const half = new Peers(log.topicId);

@@ -78,11 +78,27 @@ export function isInvited(
     verify(invite.key, joinBytes(topic, person), invite.proof);
 }
 
+/** How a person was admitted, as far as it showed. */
+export interface Vouch {
+  /** The person's join. */
+  readonly join: CID;
+  /** Keys that it rests on, of invites and of people, and whether each is, or makes, an admin. */
+  readonly keys: readonly { readonly key: Uint8Array; readonly isAdmin: boolean }[];
+}
+
+/**
+ * Whether a join that was shown may still come: nothing that it rests on was revoked, or those who have
+ * the secret of a revoked invite could go on reading by new keys.
+ */
+export function isVouchGood({ join, keys }: Vouch, topic: Topic, log: AccessLog): boolean {
+  return !topic.has(join) &&
+    keys.every(({ key, isAdmin }) => log.membership?.isRevoked(key, isAdmin) === false);
+}
+
 /**
  * The join that admitted a person, where events show that it was by somebody who may invite, as far
  * as is known here: an invite, a join by it, and so on up to the person's. A join that is here already
- * shows nothing more: then it was revoked, or its author left. Something else may have been revoked
- * since; but who shows events could as well hand them on with what comes before them.
+ * shows nothing more: then it was revoked, or its author left.
  *
  * Throws RealmError `corrupt` and `bad-signature` for what no honest peer shows.
  */
@@ -91,7 +107,8 @@ export function vouchedBy(
   topic: Topic,
   log: AccessLog,
   verify: VerifySync,
-): CID | undefined {
+): Vouch | undefined {
+  const keys: { key: Uint8Array; isAdmin: boolean }[] = [];
   /** Who was admitted as admin by what was shown. */
   const admins = new Set<string>();
   /** By the text of their events. */
@@ -111,10 +128,14 @@ export function vouchedBy(
       const invite = invites.get(said.invite.toString());
       if (invite === undefined) return undefined;
       verifyEventSync(signed, verify);
-      if (!verify(parsePublicKey(invite.key), joinBytes(topic.id, author), said.proof)) {
-        return undefined;
+      const key = parsePublicKey(invite.key);
+      if (!verify(key, joinBytes(topic.id, author), said.proof)) return undefined;
+      const isAdmin = invite.role === "admin";
+      keys.push({ key, isAdmin }, { key: author, isAdmin });
+      if (bytesEqual(author, person)) {
+        const vouch = { join: id, keys };
+        return isVouchGood(vouch, topic, log) ? vouch : undefined;
       }
-      if (bytesEqual(author, person)) return topic.has(id) ? undefined : id;
       if (invite.role === "admin") admins.add(formatPublicKey(author));
     }
   }

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { CID } from "../../kernel/canonical.ts";
 import { formatPublicKey } from "../../kernel/key.ts";
 import { Link } from "../../kernel/peering/link.ts";
 import type { Complete, TopicHello } from "./topic_frame.ts";
+import type { Vouch } from "./topic_hello.ts";
 import type { DriftAsked } from "./topic_states.ts";
 
 /** Questions about a state that a peer may ask at once, and then in each second. */
@@ -29,7 +29,7 @@ export class TopicLink extends Link {
   hello: TopicHello | undefined;
   /** Whether the invite in it was good when it came, and the join that it showed. */
   isInvited = false;
-  vouchedBy: CID | undefined;
+  vouch: Vouch | undefined;
   /** How far each side said last that it is. */
   said: Complete | undefined;
   heard: Complete | undefined;

@@ -337,6 +337,12 @@ export class Membership {
       this.#isLeft(event, author, isAdmin);
   }
 
+  /** Whether a key was revoked, of a person or an invite, that is or makes an admin or does not. */
+  isRevoked(key: Uint8Array, isAdmin: boolean): boolean {
+    const text = textOf(key);
+    return this.#revokesOf(text, isAdmin || this.#admins.has(text)).length > 0;
+  }
+
   /** The revocations that act on a key. */
   #revokesOf(key: KeyText, isSpared: boolean): readonly Fact<"revoke">[] {
     const byCreator = this.#ofCreator.get(key) ?? [];
