@@ -320,3 +320,25 @@ Deno.test("a member encrypts nothing to a key that it made for itself", async ()
   const cems = proposed(log, cem, nextEpoch(log, random));
   assert.equal(log.offer([cems]).accepted.length, 1);
 });
+
+Deno.test("a revocation by who never was admin makes nobody judge everything again", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  await join(log, cem);
+  const topic = log.topic!;
+  const judge = topic.judge.bind(topic);
+  let times = 0;
+  topic.judge = (isVoid) => {
+    times++;
+    return judge(isVoid);
+  };
+  const noRight = proposed(log, ben, { kind: "revoke", key: cem.key, last: null });
+  const { id, event: { seq, lamport } } = noRight;
+  const place = { topic: log.topicId, heads: [{ id, lamport }], previous: { id, seq } };
+  const after = signEventSync(eventAt(ben.publicKey, place, something()), ben);
+  assert.equal(log.offer([noRight, after]).accepted.length, 2);
+  assert.ok(log.view!.members.has(cem.key));
+  assert.equal(times, 0);
+  revoke(log, ann, cem.key);
+  assert.ok(!log.view!.members.has(cem.key) && times > 0);
+});

@@ -91,9 +91,10 @@ export function appView(topic: Topic, membership: Membership): AppView {
   ]);
   for (const { event } of inOrder(membership.joins())) {
     const key = by(event);
-    const role = membership.roleOf(event.author);
+    const known = members.get(key);
+    const role = known?.role ?? membership.roleOf(event.author); // once: it looks at every join of theirs
     if (role === undefined || role === "creator") continue;
-    const events = [...members.get(key)?.events ?? [], text(event)];
+    const events = [...known?.events ?? [], text(event)];
     members.set(key, { key, role, events });
   }
   const marks = membership.marks().filter(({ event }) =>

@@ -241,6 +241,8 @@ export class Membership {
         this.#leaves.set(author, [...this.#leaves.get(author) ?? [], event]);
         return false; // what it ends comes after it
       case "revoke":
+        // Void whatever comes: it shall not cost that everything is judged again.
+        if (!this.#wasAdmin(event)) return false;
         this.#revokes.push({ event, said });
         break;
       case "epoch": {
