@@ -7,6 +7,7 @@ import { MemoryStore } from "../../store/memory_store.ts";
 import { PAYLOAD_BYTES_MAX } from "./app_event.ts";
 import { AppLog } from "./app_log.ts";
 import { inviteTo, joinBy, nextEpoch, revocationsOf } from "./authoring.ts";
+import { JOINS_MAX } from "./membership.ts";
 import { decryptPayload, encryptPayload, sealEpoch } from "./payload_keys.ts";
 import {
   allOf,
@@ -341,4 +342,19 @@ Deno.test("a revocation by who never was admin makes nobody judge everything aga
   assert.equal(times, 0);
   revoke(log, ann, cem.key);
   assert.ok(!log.view!.members.has(cem.key) && times > 0);
+});
+
+Deno.test("a key joins so often and no more", async () => {
+  const log = createTopic();
+  const { said, seed } = inviteTo(log, "member", randomFrom(3));
+  log.write(said, ann);
+  const join = joinBy(log, await personOf(seed), ben.publicKey);
+  for (let i = 0; i < JOINS_MAX; i++) {
+    log.write(join, ben);
+    if (i + 1 < JOINS_MAX) log.write({ kind: "leave" }, ben);
+  }
+  const more = proposed(log, ben, join);
+  assert.match(log.offer([more]).refused[0]!.problem, /joined too often/);
+  assert.equal(log.view!.members.get(ben.key)!.role, "member");
+  log.append(something(), ben);
 });

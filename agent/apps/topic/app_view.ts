@@ -89,12 +89,14 @@ export function appView(topic: Topic, membership: Membership): AppView {
   const members = new Map<string, AppMember>([
     [creator, { key: creator, role: "creator", events: [text(topic.genesis)] }],
   ]);
+  const roles = new Map<string, ReturnType<Membership["roleOf"]>>();
   for (const { event } of inOrder(membership.joins())) {
     const key = by(event);
-    const known = members.get(key);
-    const role = known?.role ?? membership.roleOf(event.author); // once: it looks at every join of theirs
+    // Once for each: it looks at every join of theirs.
+    if (!roles.has(key)) roles.set(key, membership.roleOf(event.author));
+    const role = roles.get(key);
     if (role === undefined || role === "creator") continue;
-    const events = [...known?.events ?? [], text(event)];
+    const events = [...members.get(key)?.events ?? [], text(event)];
     members.set(key, { key, role, events });
   }
   const marks = membership.marks().filter(({ event }) =>

@@ -52,6 +52,9 @@ type Revocations = Map<KeyText, Fact<"revoke">[]>;
 /** Kinds of events that change something at their place, for whoever applies events. */
 export type Mark = "upgrade" | "checkpoint" | "epoch" | "unknown";
 
+/** Joins of one key after one another: whether it takes part is asked with each of its events. */
+export const JOINS_MAX = 64;
+
 /** What is in the past of an event that is asked about. */
 type IsPast = (event: TopicEvent) => boolean;
 
@@ -69,6 +72,8 @@ export class Membership {
   readonly #said = new Map<TopicEvent, AppSaid>();
   /** Invites and joins as they came: parents first. */
   readonly #facts: (Fact<"invite"> | Join)[] = [];
+  /** Every join, void ones too, by author. */
+  readonly #joined = new Map<KeyText, TopicEvent[]>();
   readonly #leaves = new Map<KeyText, TopicEvent[]>();
   readonly #revokes: Fact<"revoke">[] = [];
   /** By the creator, and by admins. */
@@ -156,6 +161,8 @@ export class Membership {
         case "join": {
           const invite = this.#inviteOf(said);
           if (!isPast(invite?.event)) return "invite is no such event in its past";
+          const joined = this.#joined.get(textOf(event.author)) ?? [];
+          if (joined.filter(isPast).length >= JOINS_MAX) return "its author joined too often";
           return this.#isProven(event.author, said, invite!)
             ? undefined
             : "proof is not by the invite's key";
@@ -232,6 +239,9 @@ export class Membership {
       case "join": {
         const fact = said.kind === "join" ? this.#joinOf(event, said) : { event, said };
         this.#facts.push(fact);
+        if (said.kind === "join") {
+          this.#joined.set(author, [...this.#joined.get(author) ?? [], event]);
+        }
         this.#noteAdmin(fact);
         if (isAdminJoin(fact) && this.#ofAdmins.has(author)) break; // they may have no effect now
         this.#admit(fact);
