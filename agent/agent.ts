@@ -115,9 +115,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       name: options.nodeName,
       key: formatPublicKey(keys.publicKey),
       dataFolder,
-      openSecret: async (sealed) => {
+      openSecret: async (name, sealed) => {
         const { openSecret } = await import("./secret_seal.ts");
-        return await openSecret(sealed, keys.secretKey);
+        return await openSecret(name, sealed, keys.secretKey);
       },
       state,
       others: () => realm.others(),

@@ -49,8 +49,8 @@ export interface NodeInit {
   /** Text form of its public key. */
   readonly key: string;
   readonly dataFolder: string;
-  /** Opens what was sealed to this node's key. Throws RealmError `refused`. */
-  readonly openSecret: (sealed: Uint8Array) => Promise<Uint8Array>;
+  /** Opens the value of a secret that was sealed to this node's key. Throws RealmError `refused`. */
+  readonly openSecret: (name: string, sealed: Uint8Array) => Promise<Uint8Array>;
   readonly state: RealmState;
   /** The other nodes, as long as this one is in a realm. */
   readonly others: () => Others;

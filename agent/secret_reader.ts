@@ -13,7 +13,7 @@ import type { SecretRecord } from "./realm/realm_view.ts";
 export interface SecretReaderInit {
   /** As the control log has it now. */
   readonly record: (name: string) => Pick<SecretRecord, "event" | "sealed"> | undefined;
-  readonly open: (sealed: Uint8Array) => Promise<Uint8Array>;
+  readonly open: (name: string, sealed: Uint8Array) => Promise<Uint8Array>;
   /** Is told of each value that was read, or could not be, once. */
   readonly notice: (text: string) => void;
 }
@@ -25,7 +25,7 @@ export function secretReader({ record, open, notice }: SecretReaderInit): Secret
 
   async function opening(name: string, event: string, sealed: Uint8Array): Promise<Uint8Array> {
     try {
-      const value = await open(sealed);
+      const value = await open(name, sealed);
       notice(`secret ${name} was read (set by event ${event})`);
       return value;
     } catch (error) {

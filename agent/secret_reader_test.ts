@@ -7,7 +7,7 @@ function setUp() {
   const said: string[] = [];
   const read = secretReader({
     record: (name) => records.get(name),
-    open: (sealed) => {
+    open: (_name, sealed) => {
       opened.push(sealed[0]!);
       return sealed[0] === 0 ? Promise.reject(new Error("no key")) : Promise.resolve(sealed);
     },

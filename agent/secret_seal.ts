@@ -13,8 +13,37 @@ import { parsePublicKey } from "./kernel/key.ts";
 /** Values in a manifest begin so; what follows is base64 of the file, or its armor. */
 export const SEALED_PREFIX = "age-encrypted:";
 
+/** What stands before the value in a seal of the control log: nobody passes it off as another. */
+function headOf(name: string): Uint8Array {
+  return new TextEncoder().encode(`realm/secret/1\0${name}\0`);
+}
+
+/** Seals the value of a secret, with its name, to these public keys in text form. */
+export function sealSecret(
+  name: string,
+  value: Uint8Array,
+  keys: readonly string[],
+): Promise<Uint8Array<ArrayBuffer>> {
+  return sealBytes(new Uint8Array([...headOf(name), ...value]), keys);
+}
+
+/**
+ * Opens the value of a secret, with 32 bytes of Ed25519. Throws RealmError `refused` when it was
+ * sealed to others, is that of another secret, or is no age file; the error has nothing of it.
+ */
+export async function openSecret(
+  name: string,
+  sealed: Uint8Array,
+  secretKey: Uint8Array,
+): Promise<Uint8Array> {
+  const bytes = await openBytes(sealed, secretKey);
+  const head = headOf(name);
+  if (head.every((byte, i) => bytes[i] === byte)) return bytes.subarray(head.length);
+  throw new RealmError("refused", `Cannot open secret ${name}: this is the seal of another`);
+}
+
 /** Seals to these public keys, in text form. */
-export async function sealSecret(
+export async function sealBytes(
   value: Uint8Array,
   keys: readonly string[],
 ): Promise<Uint8Array<ArrayBuffer>> {
@@ -27,7 +56,7 @@ export async function sealSecret(
  * Opens what was sealed to a secret key, 32 bytes of Ed25519. Throws RealmError `refused` when it
  * was sealed to others, or is no age file; the error has nothing of the value.
  */
-export async function openSecret(sealed: Uint8Array, secretKey: Uint8Array): Promise<Uint8Array> {
+export async function openBytes(sealed: Uint8Array, secretKey: Uint8Array): Promise<Uint8Array> {
   const decrypter = new Decrypter();
   const scalar = ed25519.utils.toMontgomerySecret(secretKey);
   decrypter.addIdentity(bech32.encodeFromBytes("AGE-SECRET-KEY-", scalar).toUpperCase());

@@ -50,7 +50,7 @@ export const apply = command({
       if (isInForce) {
         await author.append(agent, [
           ...await release.approvals(beginning),
-          ...await release.seals(agent, author, read.manifest, beginning),
+          ...await release.seals(context, agent, author, read.manifest, beginning),
         ]);
         context.print(
           { file, version: current.version, changes: [], applied: false, ...approved },

@@ -81,7 +81,7 @@ const approve = command({
         controlContent({ kind: "approve", key, name })
       );
       const { sealsOwed } = await import("./secrets.ts");
-      const owed = await sealsOwed(agent, author, await manifestInForce(agent), found);
+      const owed = await sealsOwed(context, agent, author, await manifestInForce(agent), found);
       await author.append(agent, [...approvals, ...owed.map(({ content }) => content)]);
       context.print(
         { approved: found.map(({ name, key }) => ({ name, key })) },

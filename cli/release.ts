@@ -270,7 +270,7 @@ export async function applyRelease(
   const { bytes: manifestBytes, signature, digests } = release;
   const contents = [
     ...await approvals(beginning),
-    ...await seals(agent, author, release.manifest, beginning),
+    ...await seals(context, agent, author, release.manifest, beginning),
     controlContent({ kind: "manifest", manifestBytes, signature }),
     ...beginning.scales.filter(({ component }) => digests.has(component))
       .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
@@ -291,6 +291,7 @@ export async function approvals({ approves }: Beginning): Promise<EventContent[]
 
 /** Events that seal secrets to nodes that lack them under a manifest. */
 export async function seals(
+  context: Context,
   agent: ControlClient,
   author: Author,
   manifest: Manifest,
@@ -298,7 +299,13 @@ export async function seals(
 ): Promise<EventContent[]> {
   if (manifest.secrets.size === 0) return [];
   const { sealsOwed } = await import("./secrets.ts");
-  const owed = await sealsOwed(agent, author, manifest, approves === undefined ? [] : [approves]);
+  const owed = await sealsOwed(
+    context,
+    agent,
+    author,
+    manifest,
+    approves === undefined ? [] : [approves],
+  );
   return owed.map(({ content }) => content);
 }
 

@@ -34,9 +34,9 @@ const set = command({
     const { Author } = await import("./author.ts");
     const author = await Author.open(context);
     const value = await readValue(context, name, file);
-    const { sealSecret, SEALED_PREFIX } = await import("../agent/secret_seal.ts");
+    const { sealBytes, SEALED_PREFIX } = await import("../agent/secret_seal.ts");
     if (print) {
-      const text = SEALED_PREFIX + (await sealSecret(value, [author.key])).toBase64();
+      const text = SEALED_PREFIX + (await sealBytes(value, [author.key])).toBase64();
       return context.print({ name, value: text }, () => `"${name}" = "${text}"`);
     }
     await withAgent(context, async (agent) => {
@@ -67,7 +67,7 @@ const COLUMNS: readonly Column<SecretState & { readonly nodes: readonly string[]
 
 function stateOf({ name, record, lacking, exposed, isDeclared }: SecretState): string {
   if (record === undefined) return `no value: realm secrets set ${name}`;
-  if (exposed.length > 0) return `a node that was revoked has read it: realm secrets set ${name}`;
+  if (exposed.length > 0) return `known to a key that counts no more: realm secrets set ${name}`;
   if (lacking.length > 0) {
     return `${lacking.map((node) => node.name).join(", ")} cannot: realm secrets reseal`;
   }
@@ -119,7 +119,7 @@ const reseal = command({
     await withAgent(context, async (agent) => {
       const { Author } = await import("./author.ts");
       const author = await Author.open(context);
-      const contents = await sealsOwed(agent, author, await manifestInForce(agent));
+      const contents = await sealsOwed(context, agent, author, await manifestInForce(agent));
       if (contents.length > 0) await author.append(agent, contents.map(({ content }) => content));
       const names = contents.map(({ name }) => name);
       context.print(
@@ -142,13 +142,14 @@ export const secrets = commands("Set, list and remove values that components rea
  * manifest itself. `joining` are nodes that are about to be approved.
  */
 export async function sealsOwed(
+  context: Context,
   agent: ControlClient,
   author: Author,
   manifest: Manifest | undefined,
   joining: readonly { readonly key: string; readonly name: string }[] = [],
 ): Promise<{ readonly name: string; readonly content: EventContent }[]> {
   if (manifest === undefined || manifest.secrets.size === 0) return [];
-  const { openSecret, sealedOf } = await import("../agent/secret_seal.ts");
+  const { openBytes, openSecret, sealedOf } = await import("../agent/secret_seal.ts");
   const { readersOf, resealOf } = await import("../agent/realm/secrets.ts");
   const sealed = new Map((await agent.secrets()).map((secret) => [secret.name, secret]));
   const nodes = [...await approvedNodes(agent), ...joining];
@@ -158,16 +159,20 @@ export async function sealsOwed(
     const readers = readersOf(name, manifest, nodes);
     if (there !== undefined && readers.every(({ key }) => there.nodes.includes(key))) continue;
     if (there === undefined && first === "") continue;
-    const file = there === undefined ? sealedOf(first) : Uint8Array.fromBase64(there.sealed);
+    const key = author.keys.secretKey;
     let value: Uint8Array;
     try {
-      value = await openSecret(file, author.keys.secretKey);
-    } catch (cause) {
-      throw new RealmError(
-        "refused",
-        `Cannot seal secret ${name}: its value is not sealed to this owner's key`,
-        { hint: `Set it anew with realm secrets set ${name}`, cause },
+      value = there === undefined
+        ? await openBytes(sealedOf(first), key)
+        : await openSecret(name, Uint8Array.fromBase64(there.sealed), key);
+    } catch (error) {
+      if (!(error instanceof RealmError)) throw error;
+      // No reason to hold up everything else: whoever lacks the value says so.
+      context.note(
+        `warning: secret ${name} cannot be sealed for other nodes: its value is not sealed to ` +
+          `this owner's key; set it anew with realm secrets set ${name}`,
       );
+      continue;
     }
     owed.push({
       name,
@@ -185,7 +190,7 @@ async function sealing(
 ): Promise<EventContent> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
   const { sealSecret } = await import("../agent/secret_seal.ts");
-  const sealed = await sealSecret(value, [...new Set([author.key, ...sealedTo])]);
+  const sealed = await sealSecret(name, value, [...new Set([author.key, ...sealedTo])]);
   return controlContent({ kind: "secret", name, nodes, sealed });
 }
 
@@ -246,5 +251,6 @@ async function statesOf(agent: ControlClient) {
   const { secretStates } = await import("../agent/realm/secrets.ts");
   const nodes = await approvedNodes(agent);
   const records = new Map((await agent.secrets()).map((secret) => [secret.name, secret]));
-  return { states: secretStates(await manifestInForce(agent), nodes, records), nodes };
+  const { node: { owner } } = await agent.status();
+  return { states: secretStates(await manifestInForce(agent), nodes, records, owner), nodes };
 }

@@ -431,6 +431,8 @@ export const sealedSecret = z.object({
   name: z.string(),
   /** The event that set it. */
   event: z.string(),
+  /** The owner that set it, who can open it too. */
+  author: z.string(),
   /** Keys of the nodes that can open it. */
   nodes: z.array(z.string()).readonly(),
   /** The age file in base64. */

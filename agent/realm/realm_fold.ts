@@ -122,7 +122,7 @@ export class RealmFold {
         if (!isOwner) return;
         const { name, nodes, sealed } = said;
         if (sealed === null) this.#secrets.delete(name);
-        else this.#secrets.set(name, { name, event: text(event), nodes, sealed });
+        else this.#secrets.set(name, { name, event: text(event), author, nodes, sealed });
         return;
       }
       case "exec": {

@@ -52,6 +52,8 @@ export interface SecretRecord {
   readonly name: string;
   /** That set it. */
   readonly event: string;
+  /** The owner that set it, who can open it too. */
+  readonly author: string;
   /** Keys of the nodes that can open it, in text form. */
   readonly nodes: readonly string[];
   /** The age file. */

@@ -14,12 +14,15 @@ import type { ApprovedNode, SecretRecord } from "./realm_view.ts";
 export interface SecretState {
   readonly name: string;
   /** The value that is set; undefined where there is none. */
-  readonly record: Pick<SecretRecord, "event" | "nodes"> | undefined;
+  readonly record: Pick<SecretRecord, "event" | "nodes" | "author"> | undefined;
   /** Whether the manifest declares it. */
   readonly isDeclared: boolean;
   /** Nodes that should be able to open it, and cannot. */
   readonly lacking: readonly Pick<ApprovedNode, "key" | "name">[];
-  /** Keys that can open it and take part no more: it wants a new value. */
+  /**
+   * Keys that can open it and take part no more, of nodes and of an owner that was replaced: it wants
+   * a new value.
+   */
   readonly exposed: readonly string[];
 }
 
@@ -53,9 +56,10 @@ export function resealOf(
 export function secretStates(
   manifest: Manifest | undefined,
   nodes: readonly Pick<ApprovedNode, "key" | "name">[],
-  records: ReadonlyMap<string, Pick<SecretRecord, "event" | "nodes">>,
+  records: ReadonlyMap<string, Pick<SecretRecord, "event" | "nodes" | "author">>,
+  owner: string | null,
 ): SecretState[] {
-  const approved = new Set(nodes.map(({ key }) => key));
+  const counting = new Set([...nodes.map(({ key }) => key), owner]);
   const names = new Set([...manifest?.secrets.keys() ?? [], ...records.keys()]);
   return [...names].sort().map((name) => {
     const record = records.get(name);
@@ -65,7 +69,9 @@ export function secretStates(
       record,
       isDeclared: manifest?.secrets.has(name) ?? false,
       lacking: readers.filter(({ key }) => !record?.nodes.includes(key)),
-      exposed: record?.nodes.filter((key) => !approved.has(key)) ?? [],
+      exposed: record === undefined
+        ? []
+        : [...new Set([...record.nodes, record.author])].filter((key) => !counting.has(key)),
     };
   });
 }

@@ -51,10 +51,10 @@ Deno.test("readersOf() is every approved node on which placement could put a rea
 
 Deno.test("secretStates() says who lacks a value, and who knows one but takes part no more", () => {
   const records = new Map([
-    ["one", { event: "e1", nodes: ["key-a", "key-gone"] }],
-    ["old", { event: "e2", nodes: [] }],
+    ["one", { event: "e1", author: "owner-1", nodes: ["key-a", "key-gone"] }],
+    ["old", { event: "e2", author: "owner-2", nodes: [] }],
   ]);
-  const states = secretStates(manifest, nodes, records);
+  const states = secretStates(manifest, nodes, records, "owner-2");
   assert.deepEqual(
     states.map(({ name, record, isDeclared, lacking, exposed }) => [
       name,
@@ -66,24 +66,24 @@ Deno.test("secretStates() says who lacks a value, and who knows one but takes pa
     [
       ["four", undefined, true, "", ""],
       ["old", "e2", false, "", ""],
-      ["one", "e1", true, "b,c", "key-gone"],
+      ["one", "e1", true, "b,c", "key-gone,owner-1"],
       ["three", undefined, true, "a,b,c", ""],
       ["two", undefined, true, "c", ""],
     ],
   );
-  assert.deepEqual(secretStates(undefined, nodes, new Map()), []);
+  assert.deepEqual(secretStates(undefined, nodes, new Map(), null), []);
 });
 
 Deno.test("resealOf() keeps naming who knows the value, and seals nothing to who was revoked", () => {
   const readers = nodes.slice(0, 2);
-  const record = { event: "e1", nodes: ["key-a", "key-d", "key-gone"] };
+  const record = { event: "e1", author: "owner", nodes: ["key-a", "key-d", "key-gone"] };
   const again = resealOf(readers, nodes, record);
   assert.deepEqual(again, {
     nodes: ["key-a", "key-b", "key-d", "key-gone"],
     sealedTo: ["key-a", "key-b", "key-d"],
   });
-  const records = new Map([["one", { event: "e2", nodes: again.nodes }]]);
-  const [state] = secretStates(undefined, nodes, records);
+  const records = new Map([["one", { event: "e2", author: "owner", nodes: again.nodes }]]);
+  const [state] = secretStates(undefined, nodes, records, "owner");
   assert.deepEqual(state!.exposed, ["key-gone"], "a new seal is no new value");
   assert.deepEqual(resealOf(readers, nodes, undefined).nodes, ["key-a", "key-b"]);
 });
