@@ -124,6 +124,7 @@ export class Node {
     });
     this.#rollouts = new Rollouts({
       state: init.state,
+      clock: init.clock,
       records: () => init.records?.() ?? new Map(),
       lastLines: ({ component, index }) =>
         this.log(component).lines({ tail: LINES_SHOWN, replica: index }).map(({ text }) => text),

@@ -3,12 +3,19 @@
  * verdict, and which were complete. What is decided is in `realm/rollout.ts`; this keeps it over a
  * restart, hears what other nodes say, and gives this node's own verdicts.
  *
+ * A verdict sends a release back on all nodes, so little is believed:
+ *
+ * - of each node its own verdicts only, on components that can come to it, while it is approved;
+ * - on releases before the one in force only where they never were complete. So a node that lies
+ *   sends a component back to the last healthy release, and not from there to the next and the next.
+ *
  * @module
  */
 import { CID, decodeCanonical, encodeCanonical } from "./kernel/canonical.ts";
-import type { Store } from "./kernel/ports.ts";
+import type { Clock, Store } from "./kernel/ports.ts";
 import { readControlEvent } from "./realm/control_event.ts";
 import type { DesiredReplica, Overrides } from "./realm/desired.ts";
+import { GivenSlots } from "./realm/given_slots.ts";
 import { decodeManifest, parseManifest } from "./realm/manifest.ts";
 import {
   isOnTrial,
@@ -24,12 +31,14 @@ import {
   type VersionedRelease,
 } from "./realm/rollout.ts";
 import { FAILURES_MAX, type HealthRecord } from "./realm/peering/health_record.ts";
+import { possibleNodes } from "./realm/placement.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import type { Trouble } from "./supervisor/supervisor.ts";
 
 /** What {@link Rollouts} are made with. */
 export interface RolloutsInit {
   readonly state: Pick<RealmState, "store" | "log" | "view">;
+  readonly clock: Pick<Clock, "monotonicMs">;
   /** The newest records of other approved nodes, by the name that the realm gives them. */
   readonly records: () => ReadonlyMap<string, HealthRecord>;
   /** The last lines of a replica's log. */
@@ -42,24 +51,29 @@ const FAILURES = "realm/rollout-failures";
 const COMPLETE = "realm/rollout-complete";
 /** Failures that are remembered: of the last versions, which are those that matter. */
 const KEPT_MAX = 256;
+/** Complete releases that are remembered of a component. */
+const COMPLETE_MAX = 16;
 
 /** See the module. */
 export class Rollouts {
   readonly #store: Store;
   #failures: readonly Failure[];
-  readonly #complete: Map<string, string>;
+  /** Component and release, of each component the newest last. */
+  #complete: readonly (readonly [component: string, release: string])[];
+  readonly #given = new GivenSlots();
+  #self: string | undefined;
   /** Manifests of before, by their events. */
   readonly #releases = new Map<string, VersionedRelease>();
 
   constructor(readonly init: RolloutsInit) {
     this.#store = init.state.store;
     this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Failure[];
-    this.#complete = new Map((read(this.#store, COMPLETE) ?? []) as unknown as [string, string][]);
+    this.#complete = (read(this.#store, COMPLETE) ?? []) as unknown as [string, string][];
   }
 
-  /** Those that this node knows of, for its record; the newest last. */
+  /** This node's own, for its record; the newest last. */
   get failures(): readonly Failure[] {
-    return this.#failures.slice(-FAILURES_MAX);
+    return this.#failures.filter(({ node }) => node === this.#self).slice(-FAILURES_MAX);
   }
 
   /** What this node is to run now. */
@@ -76,8 +90,15 @@ export class Rollouts {
     const { state } = this.init;
     const records = this.init.records();
     const isAlone = state.view === undefined || state.view.nodes.size === 0;
-    for (const record of records.values()) {
-      for (const failure of record.failures) this.#learn(failure, inForce);
+    const nowMs = this.init.clock.monotonicMs();
+    this.#self = node;
+    if (!isAlone) {
+      this.#dropOf(new Set([node, ...[...state.view.nodes.values()].map((n) => n.name)]));
+    }
+    for (const [name, record] of records) {
+      for (const failure of record.failures) {
+        if (failure.node === name) this.#learn(failure, inForce, overrides);
+      }
     }
     const ask = () =>
       planNode({
@@ -85,15 +106,18 @@ export class Rollouts {
         inForce: releaseOf(inForce),
         before: { [Symbol.iterator]: () => this.#before(inForce) },
         failures: this.#failures,
-        complete: this.#complete,
+        complete: new Map(this.#complete),
+        wasComplete: (component, release) => this.#wasComplete(component, release),
         overrides,
         live,
         reported: (name) => isAlone ? null : reportOf(records.get(name)),
         own,
+        givenLately: (component, name) => this.#given.most(component, name, nowMs),
       });
     let answer = ask();
     if (this.#judge(answer, node, troubles)) answer = ask();
     this.#noteComplete(answer);
+    this.#given.note(answer.placement, live, nowMs);
     return answer;
   }
 
@@ -112,17 +136,31 @@ export class Rollouts {
     return this.#failures !== before;
   }
 
+  /** Forgets verdicts of nodes that are not approved any more. */
+  #dropOf(approved: ReadonlySet<string>): void {
+    const kept = this.#failures.filter(({ node }) => approved.has(node));
+    if (kept.length < this.#failures.length) this.#keep(kept);
+  }
+
   /** Takes over a verdict of another node, of a release that there was. */
-  #learn(failure: Failure, inForce: InForce): void {
+  #learn(failure: Failure, inForce: InForce, { scales }: Overrides): void {
     const { component, version, release, node } = failure;
     // Of what is not in force here yet it is heard again.
     if (this.#isKnown(failure) || version > inForce.signature.version) return;
-    if (!inForce.manifest.nodes.has(node)) return;
+    if (version < inForce.signature.version && this.#wasComplete(component, release)) return;
     for (const of of [releaseOf(inForce), ...this.#before(inForce)]) {
       if (of.version > version) continue;
-      if (of.version === version && nameOf(component, of) === release) this.#add(failure);
+      const isThere = of.version === version && nameOf(component, of) === release;
+      if (!isThere) return;
+      const isPossible = possibleNodes(component, of.manifest).includes(node) ||
+        scales.some((scale) => scale.component === component && scale.node === node);
+      if (isPossible) this.#add(failure);
       return;
     }
+  }
+
+  #wasComplete(component: string, release: string): boolean {
+    return this.#complete.some(([name, there]) => name === component && there === release);
   }
 
   #isKnown({ component, version, release }: Failure): boolean {
@@ -133,24 +171,37 @@ export class Rollouts {
 
   #add(failure: Failure): void {
     if (this.#isKnown(failure)) return;
-    this.#failures = [...this.#failures, failure].sort((a, b) => a.version - b.version)
-      .slice(-KEPT_MAX);
-    const value = encodeCanonical(this.#failures.map((each) => ({ ...each })));
-    this.#store.write([{ put: FAILURES, value }]);
+    const all = [...this.#failures, failure].sort((a, b) => a.version - b.version);
+    this.#keep(all.slice(-KEPT_MAX));
     this.init.failed(failure);
   }
 
+  #keep(failures: readonly Failure[]): void {
+    this.#failures = failures;
+    const value = encodeCanonical(failures.map((each) => ({ ...each })));
+    this.#store.write([{ put: FAILURES, value }]);
+  }
+
   #noteComplete({ rollouts }: NodeAnswer): void {
-    let isNew = false;
+    const last = new Map(this.#complete);
+    let complete = this.#complete.filter(([component]) => rollouts.has(component));
     for (const { component, release, isComplete } of rollouts.values()) {
-      if (!isComplete || this.#complete.get(component) === release) continue;
-      this.#complete.set(component, release);
-      isNew = true;
+      if (!isComplete || last.get(component) === release) continue;
+      const isOf = ([name]: readonly [string, string]) => name === component;
+      const before = complete.filter((each) => isOf(each) && each[1] !== release);
+      complete = [
+        ...complete.filter((each) => !isOf(each)),
+        ...before.slice(1 - COMPLETE_MAX),
+        [component, release],
+      ];
+      last.set(component, release);
     }
-    for (const component of this.#complete.keys()) {
-      if (!rollouts.has(component)) isNew = this.#complete.delete(component) || isNew;
-    }
-    if (isNew) this.#store.write([{ put: COMPLETE, value: encodeCanonical([...this.#complete]) }]);
+    const isSame = complete.length === this.#complete.length &&
+      complete.every((each, i) => each === this.#complete[i]);
+    if (isSame) return;
+    this.#complete = complete;
+    const value = encodeCanonical(complete.map((each) => [...each]));
+    this.#store.write([{ put: COMPLETE, value }]);
   }
 
   /** The manifests before the one in force, newest first. */

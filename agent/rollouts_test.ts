@@ -15,7 +15,7 @@ import type { InForce, RealmState } from "./realm_state.ts";
 import { Rollouts } from "./rollouts.ts";
 import { MemoryStore } from "./store/memory_store.ts";
 
-const toml = `[owner]\npubkey = "${owner.key}"\n[nodes.a]\n[nodes.b]\n[components.web]
+const toml = `[owner]\npubkey = "${owner.key}"\n[nodes.a]\n[nodes.b]\n[nodes.idle]\n[components.web]
 source = "file:w"\nworld = "wasi:http/proxy"
 [routing]\na = [{ path = "/", component = "web" }]\nb = [{ path = "/", component = "web" }]\n`;
 const digest = (version: number) => `${version}`.padStart(64, "0");
@@ -45,13 +45,16 @@ async function setUp(versions: number) {
   const store = new MemoryStore();
   const records = new Map<string, HealthRecord>();
   const failed: Failure[] = [];
+  const nodes = new Map(["a", "b", "idle"].map((name) => [`key of ${name}`, { name }]));
+  const nowMs = 0;
   const open = () =>
     new Rollouts({
       state: {
         store,
         log: { load: (id: CID) => events.get(id.toString()) },
-        view: { nodes: new Map([["key", {}]]), history },
+        view: { nodes, history },
       } as unknown as RealmState,
+      clock: { monotonicMs: () => nowMs },
       records: () => records,
       lastLines: () => ["one", "two"],
       failed: (failure) => failed.push(failure),
@@ -65,8 +68,9 @@ async function setUp(versions: number) {
     own: readonly RunningSlot[],
     troubles: number[] = [],
     what = "GET /: 503",
+    inForce = versions,
   ) =>
-    rollouts.plan(manifests.at(-1)!, {
+    rollouts.plan(manifests[inForce - 1]!, {
       node: "a",
       live: ["a", "b"],
       overrides: NO_OVERRIDES,
@@ -81,10 +85,15 @@ async function setUp(versions: number) {
     isBroken: !isReady,
   });
   /** What `b` says. */
-  const say = (version: number, settled: number, failures: Failure[] = []) => {
+  const say = (
+    version: number,
+    settled: number,
+    failures: Failure[] = [],
+    { inForce = versions, isComplete = false } = {},
+  ) => {
     const { manifest, signature: { digests } } = manifests[version - 1]!;
     records.set("b", {
-      version: manifests.at(-1)!.signature.version,
+      version: inForce,
       replicas: [{
         component: "web",
         digest: digest(version),
@@ -94,7 +103,7 @@ async function setUp(versions: number) {
         slots: 1,
         settled,
         doubled: 0,
-        isComplete: false,
+        isComplete,
       }],
       failures,
     } as unknown as HealthRecord);
@@ -104,7 +113,7 @@ async function setUp(versions: number) {
     const release = releaseOf("web", { manifest, digests })!;
     return { component: "web", version, release, node: "b", evidence: "", ...more };
   };
-  return { open, plan, slot, say, failure, failed, store };
+  return { open, plan, slot, say, failure, failed, store, nodes, records };
 }
 
 const digestsOf = ({ desired }: ReturnType<Rollouts["plan"]>) =>
@@ -157,11 +166,65 @@ Deno.test("Rollouts believes no verdict on what there never was, or by nobody", 
     failure(2, { release: "0123456789abcdef" }),
     failure(2, { component: "other" }),
     failure(2, { node: "c" }),
+    failure(2, { node: "a" }),
+    failure(2, { node: "idle" }),
     failure(2, { version: 1 }),
     failure(2, { version: 3 }),
   ]);
   assert.deepEqual(digestsOf(plan(open(), [slot(2)])), [2]);
   assert.deepEqual(failed, []);
+});
+
+Deno.test("Rollouts believes no verdict of a node to which the component cannot come", async () => {
+  const { open, plan, slot, say, failure, failed, records } = await setUp(2);
+  say(2, 0);
+  records.set("idle", { ...records.get("b")!, failures: [failure(2, { node: "idle" })] });
+  assert.deepEqual(digestsOf(plan(open(), [slot(2)])), [2]);
+  assert.deepEqual(failed, []);
+});
+
+Deno.test("Rollouts forgets verdicts of a node that is revoked, those that it stored too", async () => {
+  const { open, plan, slot, say, failure, nodes, records } = await setUp(2);
+  say(2, 0, [failure(2)]);
+  const rollouts = open();
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)])), [1]);
+  nodes.delete("key of b");
+  records.delete("b");
+  for (const each of [rollouts, open()]) {
+    const { desired, rollouts: status } = plan(each, [slot(2)]);
+    assert.deepEqual(desired.map(({ digest }) => Number(digest)), [2]);
+    assert.equal(status.get("web")!.failure, undefined);
+  }
+});
+
+Deno.test("Rollouts is sent back by one node no further than to the last release that was complete", async () => {
+  const { open, plan, slot, say, failure } = await setUp(4);
+  const rollouts = open();
+  for (const version of [1, 2, 3]) {
+    say(version, 1, [], { inForce: version });
+    const { rollouts: status } = plan(rollouts, [slot(version)], [], "", version);
+    assert.equal(status.get("web")!.isComplete, true);
+  }
+  const chain = [failure(4), failure(3), failure(2), failure(1)];
+  say(4, 0, chain);
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(4, false)])), [3]);
+  say(3, 0, chain);
+  assert.deepEqual(digestsOf(plan(open(), [slot(4, false)])), [3], "after a restart too");
+});
+
+Deno.test("Rollouts judges what fails here, whoever says that it was complete", async () => {
+  const { open, plan, slot, say, failed } = await setUp(2);
+  say(2, 1, [], { isComplete: true });
+  assert.deepEqual(digestsOf(plan(open(), [slot(2, false)], [2])), [1]);
+  assert.deepEqual(failed.map(({ node }) => node), ["a"]);
+});
+
+Deno.test("Rollouts tells its own verdicts only", async () => {
+  const { open, plan, slot, say, failure } = await setUp(2);
+  say(2, 0, [failure(2)]);
+  const rollouts = open();
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2])), [1]);
+  assert.deepEqual(rollouts.failures, []);
 });
 
 Deno.test("Rollouts gives evidence that can be sent, wherever it is cut", async () => {

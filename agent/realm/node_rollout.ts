@@ -9,6 +9,7 @@ import { type DesiredReplica, type Overrides, replicaOf } from "./desired.ts";
 import { place, type Placement } from "./placement.ts";
 import type { Release } from "./plan.ts";
 import {
+  boundReport,
   budgetOf,
   chooseSlots,
   effectiveRelease,
@@ -47,6 +48,8 @@ export interface NodeQuestion {
   readonly failures: readonly Failure[];
   /** By component, the last release that is known to have been complete. */
   readonly complete: ReadonlyMap<string, string>;
+  /** Whether a release of a component was complete at any time, as far as this node remembers. */
+  readonly wasComplete: (component: string, release: string) => boolean;
   readonly overrides: Overrides;
   readonly live: Iterable<string>;
   /**
@@ -55,6 +58,8 @@ export interface NodeQuestion {
    */
   readonly reported: (node: string) => NodeReport | undefined | null;
   readonly own: readonly RunningSlot[];
+  /** The most slots that another node is believed to have beyond those that it is given: see `given_slots.ts`. */
+  readonly givenLately: (component: string, node: string) => number;
 }
 
 /** How far a component is. */
@@ -113,7 +118,9 @@ export function planNode(question: NodeQuestion): NodeAnswer {
         ? here.revision
         : replicaOf(component, { manifest, digests, node: name, overrides })!.revision;
     const self = { node, wanted: wantedOn(node), revision: here.revision };
-    const isKnownComplete = question.complete.get(component) === goal.release;
+    // What a component returns to has had its trial, if others came after it too.
+    const isKnownComplete = question.complete.get(component) === goal.release ||
+      goal.version < inForce.version && question.wasComplete(component, goal.release);
     const ownReport = reportOf(self, ownSlots, isKnownComplete);
     const group: Member[] = alive.has(node) ? [] : [{ ...self, report: ownReport }];
     for (const name of names) {
@@ -124,7 +131,9 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       const said = reports.get(name);
       if (said === null) continue;
       const wanted = wantedOn(name);
-      const report = currentReport(component, inForce.version, said);
+      const all = currentReport(component, inForce.version, said);
+      const most = Math.max(wanted, question.givenLately(component, name));
+      const report = all && boundReport(all, most);
       if (wanted === 0 && report !== undefined && report.slots === 0) continue; // nothing to it
       group.push({ node: name, wanted, revision: revisionOn(name), report });
     }

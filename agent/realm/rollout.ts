@@ -18,6 +18,9 @@
  *   revision. What one of them still has in progress from before is in its report, and counts
  *   until it is over; nobody who has said so begins anything of before.
  *
+ * What a node says it has is counted as far as placement gave it slots (`given_slots.ts`): one that
+ * lies can hold up a rollout, but not what is started in the place of what is missing.
+ *
  * Reports count for the manifest version and the revision that they name, which never come back
  * once they were left: an old report cannot be taken for one of now.
  *
@@ -37,8 +40,8 @@
  * and a stampede of nodes that return goes one by one.
  *
  * *Failure.* A node that cannot get a slot of a new release ready gives a verdict ({@link Failure}).
- * Verdicts are only ever added and go from node to node, so all come to the same set, in whatever
- * order they hear of them. A component whose release failed goes on with the newest release before
+ * Each is told by the node that gave it, in all its health records, and by nobody else; so all come to
+ * the same set, in whatever order they hear of them. A component whose release failed goes on with the newest release before
  * it that has not ({@link effectiveRelease}), in the same way, slot by slot. Of that one no verdict
  * is given: it pauses where it is. So every rollout ends in the release that is wanted or in the
  * last healthy one.
@@ -190,13 +193,31 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
   return [...choices, ...kept.map(({ index }) => ({ index, run: "kept" as const }))];
 }
 
-/** Whether every slot of a component was settled at once, as far as this node knows. */
+/**
+ * Whether every slot of a component was settled at once, as far as this node knows: by what it sees,
+ * or by the word of more than half of the members. One that lies ends nobody's trial.
+ */
 export function isComplete(members: readonly Member[]): boolean {
   const saysSo = ({ revision, report }: Member) =>
     report?.revision === revision && report.isComplete;
   const isSettled = (member: Member) => settledOf(member) >= member.wanted;
   const isSomewhere = members.some(({ wanted }) => wanted > 0);
-  return members.some(saysSo) || isSomewhere && members.every(isSettled);
+  return members.filter(saysSo).length * 2 > members.length ||
+    isSomewhere && members.every(isSettled);
+}
+
+/** What another node says, with no more slots than it can have. */
+export function boundReport(report: SlotReport, slotsMax: number): SlotReport {
+  const slots = Math.min(report.slots, slotsMax);
+  const atMost = (count: number) => Math.min(count, slots);
+  const { ready, settled, doubled } = report;
+  return {
+    ...report,
+    slots,
+    ready: atMost(ready),
+    settled: atMost(settled),
+    doubled: atMost(doubled),
+  };
 }
 
 /** What this node says of its slots. */

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { formatPublicKey } from "../kernel/key.ts";
 import { type DesiredReplica, NO_OVERRIDES } from "./desired.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
+import { GivenSlots, RETURNED_MS } from "./given_slots.ts";
 import { isOnTrial, type NodeAnswer, type NodeReport, planNode } from "./node_rollout.ts";
 import type { Failure, VersionedRelease } from "./rollout.ts";
 
@@ -55,6 +56,8 @@ interface Options {
   readonly faults: boolean;
   readonly surge: number;
   readonly unavailable: number;
+  /** A node that runs nothing, and says that it runs more than anybody. */
+  readonly liar?: string;
   /** Breaks the planner on purpose. */
   readonly broken?: (answer: NodeAnswer, node: ModelNode) => NodeAnswer;
 }
@@ -64,12 +67,14 @@ class ModelNode {
   version = 0;
   failures: Failure[] = [];
   complete = new Map<string, string>();
+  everComplete = new Set<string>();
   slots = new Map<number, Slot>();
   heard = new Map<string, { record: Record | undefined; atMs: number }>();
   tellAtMs = 0;
   answer: NodeAnswer | undefined;
   said = "";
   sinceMs = -Infinity;
+  given = new GivenSlots();
 
   constructor(readonly name: string) {}
 
@@ -82,6 +87,11 @@ class ModelNode {
     return [...this.slots.values()].filter(isServed).length;
   }
 }
+
+const lie = (revision: string) => {
+  const slots = 1_000_000;
+  return { revision, slots, ready: slots, settled: slots, doubled: slots, isComplete: true };
+};
 
 const isServed = ({ newest, before }: Slot) =>
   [newest, ...before].some(({ state }) => state === "ready");
@@ -157,7 +167,9 @@ class World {
     for (const { to, from, record } of due) {
       if (!to.isUp || this.isCut(to.name, from)) continue;
       to.heard.set(from, { record, atMs: this.nowMs });
-      for (const failure of record.failures) this.#learn(to, failure);
+      for (const failure of record.failures) {
+        if (failure.node === from) this.#learn(to, failure);
+      }
     }
     for (const node of nodes) {
       if (!node.isUp) continue;
@@ -178,6 +190,8 @@ class World {
 
   #learn(node: ModelNode, failure: Failure): void {
     const { version, release } = failure;
+    if (version > node.version) return; // heard again
+    if (version < node.version && node.everComplete.has(release)) return;
     if (node.failures.some((f) => f.version === version && f.release === release)) return;
     node.failures.push(failure);
     node.tellAtMs = 0;
@@ -235,9 +249,11 @@ class World {
       before: this.releases.slice(0, node.version - 1).reverse(),
       failures: node.failures,
       complete: node.complete,
+      wasComplete: (_, release) => node.everComplete.has(release),
       overrides: { ...NO_OVERRIDES, drained: this.drained },
       live: this.live(node),
       reported: (name) => node.heard.get(name)?.record,
+      givenLately: (component, name) => node.given.most(component, name, this.nowMs),
       own: [...node.slots.values()].map(({ newest, before }) => ({
         replica: newest.replica,
         served: newest.state === "ready"
@@ -251,8 +267,11 @@ class World {
     });
     answer = this.options.broken?.(answer, node) ?? answer;
     node.answer = answer;
+    node.given.note(answer.placement, this.live(node), this.nowMs);
     for (const { component, isComplete, release } of answer.rollouts.values()) {
-      if (isComplete) node.complete.set(component, release);
+      if (!isComplete) continue;
+      node.complete.set(component, release);
+      node.everComplete.add(release);
     }
     this.#carryOut(node, answer.desired);
     const said = JSON.stringify([...answer.report]);
@@ -261,6 +280,7 @@ class World {
   }
 
   #carryOut(node: ModelNode, desired: readonly DesiredReplica[]): void {
+    if (node.name === this.options.liar) return;
     const wanted = new Map(desired.map((replica) => [replica.index, replica]));
     for (const [index, slot] of node.slots) {
       const replica = wanted.get(index);
@@ -308,7 +328,9 @@ class World {
   #tell(node: ModelNode): void {
     if (this.nowMs < node.tellAtMs || node.answer === undefined) return;
     node.tellAtMs = this.nowMs + TOLD_MS;
-    const { report } = node.answer;
+    const report = node.name === this.options.liar
+      ? new Map([["web", lie(node.answer.rollouts.get("web")!.revision)]])
+      : node.answer.report;
     const record = { version: node.version, slots: report, failures: [...node.failures] };
     for (const to of this.nodes) {
       if (to === node || this.isCut(to.name, node.name)) continue;
@@ -385,6 +407,7 @@ class World {
   restart(node: ModelNode): void {
     node.isUp = true;
     node.sinceMs = this.nowMs;
+    node.given = new GivenSlots();
     node.tellAtMs = 0;
   }
 
@@ -527,4 +550,25 @@ Deno.test("rollouts and drains keep within their budgets, and end in the wanted 
 
 Deno.test("rollouts with faults at every step keep within their budgets, and end in the wanted or the last healthy release", () => {
   playAll(true);
+});
+
+Deno.test("what is missing is started, whatever one node says that it runs", () => {
+  let healed = 0;
+  for (let seed = 1; seed <= Math.min(SEEDS, 100); seed++) {
+    const world = new World({ seed, faults: false, surge: 1, unavailable: 0, liar: "n0" });
+    const [liar, lost, ...others] = world.nodes;
+    if (liar === undefined || lost === undefined || others.length < 2) continue; // no majority
+    const run = (ms: number) => {
+      for (const end = world.nowMs + ms; world.nowMs < end;) world.step();
+    };
+    run(RETURNED_MS + 30_000);
+    world.crash(lost);
+    world.wasReady = false;
+    run(SILENT_MS + 30_000);
+    const share = others[0]!.answer!.placement.replicas.get("web")!.get("n0") ?? 0;
+    const ready = others.reduce((sum, node) => sum + node.ready, 0);
+    assert.equal(ready, world.replicas - share, `SEED=${seed}\n${world.show()}`);
+    healed++;
+  }
+  assert.ok(healed > 0);
 });

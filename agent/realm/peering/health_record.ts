@@ -70,7 +70,7 @@ export interface OwnHealth {
   readonly memoryBytes: number;
   readonly addresses: readonly string[];
   readonly replicas: readonly ComponentHealth[];
-  /** Releases that this node found to have failed, or heard of, the newest last. */
+  /** Releases that this node itself found to have failed, the newest last; of others no word counts. */
   readonly failures: readonly Failure[];
   /** Round trip to a linked peer in milliseconds, where it was measured. */
   latencyMs(peer: string): number | undefined;

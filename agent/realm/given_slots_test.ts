@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import { GivenSlots, LEAVING_MS, RETURNED_MS } from "./given_slots.ts";
+
+const placed = (slots: number) => ({ replicas: new Map([["web", new Map([["b", slots]])]]) });
+
+Deno.test("GivenSlots counts what a node was given lately, and of nobody more", () => {
+  const given = new GivenSlots();
+  given.note(placed(3), ["b", "c"], 0);
+  given.note(placed(1), ["b", "c"], RETURNED_MS);
+  assert.equal(given.most("web", "b", RETURNED_MS), 3);
+  assert.equal(given.most("web", "c", RETURNED_MS), 0);
+  assert.equal(given.most("api", "b", RETURNED_MS), 0);
+  given.note(placed(1), ["b", "c"], LEAVING_MS);
+  assert.equal(given.most("web", "b", LEAVING_MS), 1);
+  assert.equal(given.most("web", "b", 2 * LEAVING_MS), 0);
+});
+
+Deno.test("GivenSlots knows no bound right after a node came back: what it took over is not known", () => {
+  const given = new GivenSlots();
+  assert.equal(given.most("web", "b", 0), Infinity);
+  given.note(placed(1), ["b"], 0);
+  assert.equal(given.most("web", "b", RETURNED_MS - 1), Infinity);
+  assert.equal(given.most("web", "b", RETURNED_MS), 1);
+  given.note(placed(1), [], RETURNED_MS);
+  given.note(placed(1), ["b"], RETURNED_MS + 1);
+  assert.equal(given.most("web", "b", RETURNED_MS + 2), Infinity);
+});
