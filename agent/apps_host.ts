@@ -63,6 +63,8 @@ export class AppsHost {
   readonly bundles: AppBundles;
   readonly #init: AppsHostInit;
   readonly #topics = new Map<string, AppTopic>();
+  /** Topics that are about to be among them. */
+  readonly #joining = new Set<string>();
   readonly #views = new Map<
     string,
     { readonly topic: AppTopic; timer: ReturnType<typeof setTimeout> }
@@ -292,18 +294,24 @@ export class AppsHost {
 
   async #join({ ticket, name, keep }: AppParams<"join">): Promise<AppAnswer<"join">> {
     const { topic: id, peers, invite } = parseAppTicket(ticket);
-    if (this.#topics.has(id.toString())) {
+    const text = id.toString();
+    if (this.#topics.has(text) || this.#joining.has(text)) {
       throw new RealmError("refused", `Cannot join topic ${id}: this machine takes part already`, {
         hint: "Run realm app topics",
       });
     }
-    const topic = await this.#open(id, {
-      name: this.#nameFor(name, `topic-${id.toString().slice(-6)}`),
-      isKept: keep || invite?.role === "keeper",
-      ...(invite === undefined ? {} : { invite: invite.seed.toBase64() }),
-      nodes: peers,
-    });
-    return { topic: topic.status() };
+    this.#joining.add(text);
+    try {
+      const topic = await this.#open(id, {
+        name: this.#nameFor(name, `topic-${text.slice(-6)}`),
+        isKept: keep || invite?.role === "keeper",
+        ...(invite === undefined ? {} : { invite: invite.seed.toBase64() }),
+        nodes: peers,
+      });
+      return { topic: topic.status() };
+    } finally {
+      this.#joining.delete(text);
+    }
   }
 
   #invite({ topic: name, role }: AppParams<"invite">): AppAnswer<"invite"> {

@@ -252,6 +252,21 @@ Deno.test("topics have names, are left, and forgotten", async () => {
   assert.equal(machine.host.statuses().length, 1);
 });
 
+Deno.test("a ticket that is used twice at once makes one topic", async () => {
+  await using creator = await Machine.start();
+  await using newcomer = await Machine.start();
+  await creator.install(bundles.counter);
+  await creator.create("counter");
+  const { ticket } = await creator.host.api.invite({ topic: "counter", role: "member" });
+  const join = async () => await newcomer.host.api.join({ ticket, keep: false });
+  const [first, second] = [join(), join()];
+  await assert.rejects(second, /takes part already/);
+  const { topic } = await first;
+  await assert.rejects(join(), code("refused"));
+  assert.equal(newcomer.host.statuses()[0]!.topic, topic.topic);
+  assert.equal(newcomer.host.statuses().length, 1);
+});
+
 Deno.test("encrypted topics keep payloads from who looks into the store", async () => {
   await using machine = await Machine.start();
   await machine.install(bundles.poll);
