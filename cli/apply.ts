@@ -6,7 +6,7 @@
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import { argument, parseText, toggle } from "./parameters.ts";
-import { waitFlag } from "./rollout.ts";
+import { waitFlags } from "./rollout.ts";
 
 export const apply = command({
   brief: "Sign a manifest and apply it",
@@ -14,10 +14,10 @@ export const apply = command({
     "with the owner's key, writes the signature beside the manifest, and hands all of it to the " +
     "agent. Nothing is applied but what was shown: where nodes would do something else by then, " +
     "it is refused.",
-  flags: { yes: toggle("Apply without asking"), wait: waitFlag },
+  flags: { yes: toggle("Apply without asking"), ...waitFlags },
   aliases: { y: "yes" },
   args: [argument("Manifest", "FILE.toml", parseText)],
-  async run(context, { yes, wait }, file) {
+  async run(context, { yes, wait, timeout }, file) {
     const release = await import("./release.ts");
     const { Author } = await import("./author.ts");
     const read = await release.readRelease(context, file);
@@ -71,7 +71,7 @@ export const apply = command({
         },
       );
       const { awaitRollouts } = await import("./rollout.ts");
-      const rollouts = wait ? await awaitRollouts(context, agent, version) : undefined;
+      const rollouts = wait ? await awaitRollouts(context, agent, version, timeout) : undefined;
       const failed = rollouts === undefined ? {} : { failed: rollouts.failed };
       context.print(
         { file, version, changes, applied: true, signature: signatureFile, ...approved, ...failed },

@@ -334,6 +334,13 @@ Deno.test("apply --wait ends when every replica runs it, and fails when it goes 
     assert.deepEqual(JSON.parse(bad.stdout).failed, [
       { component: "auth", version: 1, node: "bm-02", evidence: failure.evidence },
     ]);
+
+    await write({ hello: `${HANDLER}\nmemory_max_mb = 65` });
+    agent.rollouts = [rolling];
+    const late = await realm("apply", "realm.toml", "--yes", "--wait", "--timeout", "1ms");
+    assert.equal(late.status, 1);
+    assert.match(late.stderr, /--timeout.*auth is rolling: 1 of 2, waits for bm-02/);
+    assert.match(late.stdout, /applied version 3/);
   }));
 
 Deno.test("push refuses another component, another world, and what the manifest pins", () =>

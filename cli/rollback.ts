@@ -7,17 +7,17 @@ import { RealmError } from "../agent/kernel/error.ts";
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import { argument, parseInteger, toggle } from "./parameters.ts";
-import { waitFlag } from "./rollout.ts";
+import { waitFlags } from "./rollout.ts";
 
 export const rollback = command({
   brief: "Go back to a manifest of before",
   description: "Signs a manifest that was in force again, with the digests that it had, under a " +
     "new version, and applies it after showing what would change. Versions are in realm history; " +
     "realm.toml on the disk stays as it is.",
-  flags: { yes: toggle("Apply without asking"), wait: waitFlag },
+  flags: { yes: toggle("Apply without asking"), ...waitFlags },
   aliases: { y: "yes" },
   args: [argument("Version to go back to", "VERSION", parseInteger(1))],
-  async run(context, { yes, wait }, version) {
+  async run(context, { yes, wait, timeout }, version) {
     const release = await import("./release.ts");
     const { parseManifest } = await import("../agent/realm/manifest.ts");
     const { requireSupported } = await import("../agent/realm/manifest_features.ts");
@@ -60,7 +60,9 @@ export const rollback = command({
         world: plan.world,
       });
       const { awaitRollouts } = await import("./rollout.ts");
-      const rollouts = wait ? await awaitRollouts(context, agent, signed.version) : undefined;
+      const rollouts = wait
+        ? await awaitRollouts(context, agent, signed.version, timeout)
+        : undefined;
       context.print(
         {
           version: signed.version,

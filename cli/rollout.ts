@@ -7,7 +7,7 @@ import type { ControlClient } from "../agent/control/client.ts";
 import { systemClock } from "../agent/system_clock.ts";
 import type { Context } from "./context.ts";
 import { printable } from "./output.ts";
-import { toggle } from "./parameters.ts";
+import { defaulted, parseDuration, toggle } from "./parameters.ts";
 
 /** A release that failed, and what runs instead. */
 export interface FailedRollout {
@@ -19,22 +19,26 @@ export interface FailedRollout {
   readonly evidence: string;
 }
 
-/** The flag of commands that can wait. */
-export const waitFlag = toggle(
-  "Wait until every replica runs it; fails, and says why, when a release goes back",
-);
+/** The flags of commands that can wait. */
+export const waitFlags = {
+  wait: toggle("Wait until every replica runs it; fails, and says why, when a release goes back"),
+  timeout: defaulted("With --wait: fail after so long", "DURATION", parseDuration, "10m"),
+};
 
 const LOOK_MS = 500;
 
 /**
  * Waits until the rollouts of a version are over, telling of each step. `status` is that of the
- * command: 1 when one failed, or when another manifest was applied meanwhile.
+ * command: 1 when one failed, when another manifest was applied meanwhile, or when they are not over
+ * after `timeoutMs`. What was applied stays so, and rolls on.
  */
 export async function awaitRollouts(
   context: Context,
   agent: Pick<ControlClient, "status">,
   version: number,
+  timeoutMs: number,
 ): Promise<{ readonly status: 0 | 1; readonly failed: readonly FailedRollout[] }> {
+  const startedMs = systemClock.monotonicMs();
   let said = "";
   for (;;) {
     const { manifest, components } = await agent.status();
@@ -62,6 +66,11 @@ export async function awaitRollouts(
     }).join("\n");
     if (now !== said && now !== "") context.note(printable(now));
     said = now;
+    if (systemClock.monotonicMs() - startedMs >= timeoutMs) {
+      const missing = now === "" ? `the agent does not go by version ${version} yet` : now;
+      context.note(printable(`Not over in time (--timeout), it rolls on: ${missing}`));
+      return { status: 1, failed: [] };
+    }
     await systemClock.sleep(LOOK_MS);
   }
 }

@@ -39,6 +39,8 @@ export const HEARD_MAX = 64;
 export const PENDING_MAX = 8;
 /** Failed releases in one record. */
 export const FAILURES_MAX = 8;
+/** A signature, and what the encoding of both parts adds. */
+const AROUND_BYTES = 80;
 /** Starts of a node. */
 const EPOCH_MAX = 2 ** 40;
 
@@ -105,12 +107,30 @@ export interface SignedHealth {
   readonly bytes: Uint8Array;
 }
 
-/** Signs the record of the own node. */
+/**
+ * Signs the record of the own node. What would make it too long for others to take is evidence of
+ * failures, of which the oldest is left out then: the verdicts stay.
+ */
 export function signHealth(
   record: HealthRecord,
   sign: (message: Uint8Array) => Uint8Array,
 ): SignedHealth {
-  const bytes = encodeCanonical({
+  let bytes = encodeRecord(record);
+  for (
+    let i = 0;
+    bytes.length + AROUND_BYTES > RECORD_BYTES_MAX && i < record.failures.length;
+    i++
+  ) {
+    const failures = record.failures.with(i, { ...record.failures[i]!, evidence: "" });
+    record = { ...record, failures };
+    bytes = encodeRecord(record);
+  }
+  const signature = sign(signedBytes("realm/health/1", bytes));
+  return { record, bytes: encodeCanonical([bytes, signature]) };
+}
+
+function encodeRecord(record: HealthRecord): Uint8Array {
+  return encodeCanonical({
     v: 1,
     key: record.key,
     epoch: record.epoch,
@@ -142,8 +162,6 @@ export function signHealth(
     pending: record.pending.slice(-PENDING_MAX)
       .map(({ key, name }) => [key, name]),
   });
-  const signature = sign(signedBytes("realm/health/1", bytes));
-  return { record, bytes: encodeCanonical([bytes, signature]) };
 }
 
 /**

@@ -3,7 +3,15 @@ import fc from "fast-check";
 import { player, verify } from "../../../tests/simulation/cast.ts";
 import { RealmError } from "../../kernel/error.ts";
 import { HealthBoard, SILENT_MS } from "./health_board.ts";
-import { type HealthRecord, readHealth, type SignedHealth, signHealth } from "./health_record.ts";
+import { EVIDENCE_LENGTH_MAX } from "../rollout.ts";
+import {
+  FAILURES_MAX,
+  type HealthRecord,
+  readHealth,
+  RECORD_BYTES_MAX,
+  type SignedHealth,
+  signHealth,
+} from "./health_record.ts";
 
 const a = player("a");
 const RECORD: HealthRecord = {
@@ -48,6 +56,25 @@ function sign(record: HealthRecord, by = a): SignedHealth {
 Deno.test("readHealth() inverts signHealth()", () => {
   const { bytes } = sign(RECORD);
   assert.deepEqual(readHealth(bytes, () => true, verify), { record: RECORD, bytes });
+});
+
+Deno.test("signHealth() leaves out the oldest evidence until others take the record", () => {
+  const failures = Array.from({ length: FAILURES_MAX }, (_, version) => ({
+    ...RECORD.failures[0]!,
+    version,
+    evidence: "\u20ac".repeat(EVIDENCE_LENGTH_MAX),
+  }));
+  const replicas = Array.from({ length: 350 }, (_, i) => ({
+    ...RECORD.replicas[0]!,
+    component: `component-${i}`,
+  }));
+  const { bytes, record } = sign({ ...RECORD, failures, replicas });
+  assert.ok(bytes.length <= RECORD_BYTES_MAX);
+  assert.deepEqual(readHealth(bytes, () => true, verify)?.record, record);
+  const kept = record.failures.map(({ evidence }) => evidence !== "");
+  assert.deepEqual([...kept].sort(), kept, "the oldest goes first");
+  assert.ok(kept.includes(true) && kept.includes(false));
+  assert.deepEqual(record.failures.map(({ version }) => version), failures.map((f) => f.version));
 });
 
 Deno.test("readHealth() takes a record from its own node only, and verifies nothing that is old", () => {
