@@ -118,7 +118,7 @@ export class Node {
       clock: init.clock,
       start: (replica, io, signal) => this.#start(replica, io, signal),
       openLog: (component, index) => this.#openLog(component, index),
-      serve: (component, replicas) => this.#serve(component, replicas),
+      serve: (component, replicas, awaited) => this.#serve(component, replicas, awaited),
       ended: init.ended,
       changed: () => this.#followSoon(),
     });
@@ -305,14 +305,18 @@ export class Node {
   }
 
   /** Replicas of a component that take its requests; resolves when the others have ended theirs. */
-  async #serve(component: string, replicas: readonly Replica[]): Promise<void> {
+  async #serve(
+    component: string,
+    replicas: readonly Replica[],
+    awaited: boolean,
+  ): Promise<void> {
     const former = (this.#former.get(component) ?? [])
       .filter(({ load }) => load.inFlight + load.waiting > 0);
     if (former.length > 0) this.#former.set(component, former);
     else this.#former.delete(component);
     const upstream = this.#upstreams.get(component);
     const all = upstream === undefined ? former : [upstream, ...former];
-    await Promise.all(all.map((each) => each.setReplicas(replicas)));
+    await Promise.all(all.map((each) => each.setReplicas(replicas, awaited)));
   }
 
   #retire(component: string, upstream: Upstream | undefined): void {

@@ -102,7 +102,10 @@ class Reader {
   readonly #isSharing: boolean;
 
   constructor(bytes: Uint8Array, isSharing: boolean) {
-    this.#bytes = bytes;
+    // A `Buffer` has another `slice()`, and what is cut from it would be one.
+    this.#bytes = bytes.constructor === Uint8Array
+      ? bytes
+      : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#isSharing = isSharing;
   }
 

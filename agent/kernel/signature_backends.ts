@@ -97,7 +97,7 @@ export function isHostFailure(error: unknown): boolean {
 /** Little-endian bytes as a number modulo the group order. */
 function scalar(bytes: Uint8Array): bigint {
   let n = 0n;
-  for (const byte of bytes.slice().reverse()) n = (n << 8n) | BigInt(byte);
+  for (const byte of bytes.toReversed()) n = (n << 8n) | BigInt(byte);
   return n % ed25519.Point.CURVE().n;
 }
 

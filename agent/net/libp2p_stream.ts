@@ -140,7 +140,11 @@ export class Libp2pStream implements PeerStream {
   }
 }
 
-/** The bytes without the larger buffer that a few of them may lie in. */
-function owned(chunk: Uint8Array): Uint8Array {
-  return chunk.byteLength * 4 < chunk.buffer.byteLength ? chunk.slice() : chunk;
+/**
+ * The bytes without the larger buffer that a few of them may lie in; never as a `Buffer`, whose
+ * `slice()` is no copy.
+ */
+function owned({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {
+  const chunk = new Uint8Array(buffer, byteOffset, byteLength);
+  return byteLength * 4 < buffer.byteLength ? chunk.slice() : chunk;
 }

@@ -79,7 +79,7 @@ export class Upstream {
   readonly #leaving = new Set<LocalSlot>();
   readonly #drained = new Map<Slot, (() => void)[]>();
   #turn = 0;
-  /** Whether the first replicas are still to come. */
+  /** Whether there are no replicas, and some are to come. */
   #expectsFirst = true;
 
   /** Without replicas it expects the first ones; an empty list says that there are none. */
@@ -92,7 +92,7 @@ export class Upstream {
     if (replicas !== undefined) this.setReplicas(replicas);
   }
 
-  /** Whether the first replicas are still to come. */
+  /** Whether there are no replicas, and some are to come. */
   get expectsFirst(): boolean {
     return this.#expectsFirst;
   }
@@ -117,11 +117,12 @@ export class Upstream {
   /**
    * From now on these replicas take the requests, those that were there before keep their load.
    *
-   * Resolves when all that are no longer there, since this call or longer, have finished theirs.
+   * Where there are none, requests wait if some are `awaited`, and are refused otherwise. Resolves
+   * when all that are no longer there, since this call or longer, have finished theirs.
    */
-  async setReplicas(replicas: readonly Replica[]): Promise<void> {
+  async setReplicas(replicas: readonly Replica[], awaited = false): Promise<void> {
     const before = [...this.#slots, ...this.#leaving];
-    this.#expectsFirst = false;
+    this.#expectsFirst = awaited && replicas.length === 0;
     this.#slots = replicas.map((replica) =>
       before.find((slot) => slot.replica === replica) ?? this.#add(replica)
     );

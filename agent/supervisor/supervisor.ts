@@ -44,7 +44,7 @@ export interface SupervisorInit {
    * The replicas of a request handler that take requests from now on. Resolves when those that
    * were there before have finished what they had.
    */
-  serve(component: string, replicas: readonly Replica[]): Promise<void>;
+  serve(component: string, replicas: readonly Replica[], awaited: boolean): Promise<void>;
   /** What an instance used, once it ended; `startedAtMs` tells it from the one before. */
   ended(instance: {
     readonly component: string;
@@ -111,6 +111,8 @@ interface Entry {
   live: Replica | undefined;
   /** Whether it takes requests, or runs well if it takes none. */
   isReady: boolean;
+  /** While it stops: whether another one is started in its place. */
+  isReplaced: boolean;
   health: Health | undefined;
   /** The last that was bad. */
   probe: Probe | undefined;
@@ -272,7 +274,7 @@ export class Supervisor {
         // does not run there is nothing to wait for.
         const isBeside = takesRequests(step.replica) && !step.replica.stopsFirst;
         if (isBeside || old.live === undefined) this.#start(step.replica, 0, old);
-        else this.#stop(old);
+        else this.#stop(old, true);
         return;
       }
       case "stop":
@@ -293,6 +295,7 @@ export class Supervisor {
       start: new AbortController(),
       live: undefined,
       isReady: false,
+      isReplaced: false,
       health: undefined,
       probe: undefined,
       verdict: undefined,
@@ -438,7 +441,7 @@ export class Supervisor {
     );
     const serving = entries.filter(({ replica }) => takesRequests(replica))
       .flatMap((entry) => servingOf(entry)?.live ?? []);
-    this.#letGo(gone, this.init.serve(component, serving));
+    this.#letGo(gone, this.init.serve(component, serving, this.#isAwaited(component)));
     this.init.changed?.();
   }
 
@@ -473,8 +476,23 @@ export class Supervisor {
     done.finally(() => this.#leaving.delete(done));
   }
 
-  /** Takes the entry out; its instance ends when its requests are done. */
-  #stop(entry: Entry): void {
+  /**
+   * Whether a replica is to come that nothing speaks against yet: one that starts for the first time,
+   * or waits for the one whose place it takes. Requests wait for it.
+   */
+  #isAwaited(component: string): boolean {
+    return [...this.#entries.values()].some(({ replica, state, attempt, isReplaced }) =>
+      replica.component === component &&
+      (isReplaced || (state.kind === "starting" && attempt === 0))
+    );
+  }
+
+  /**
+   * Takes the entry out; its instance ends when its requests are done. `isReplaced`: another one is
+   * started then.
+   */
+  #stop(entry: Entry, isReplaced = false): void {
+    entry.isReplaced = isReplaced;
     const { live, replica } = entry;
     const key = keyOf(replica);
     abandon(entry);
@@ -496,7 +514,11 @@ export class Supervisor {
     const serving = [...this.#entries.values()]
       .filter((each) => each.replica.component === replica.component)
       .flatMap((each) => servingOf(each)?.live ?? []);
-    const drained = this.init.serve(replica.component, serving);
+    const drained = this.init.serve(
+      replica.component,
+      serving,
+      this.#isAwaited(replica.component),
+    );
     if (before) this.#letGo(withBefore(before), drained);
     this.#leave(this.#drain(live, drained, replica.spec.requestTimeoutMs).then(gone));
     this.init.changed?.();

@@ -279,13 +279,16 @@ async function steps(t: Deno.TestContext, realm: Realm): Promise<void> {
       const { version } = succeeded(await realm.apply());
       await untilEqual(realm.machines, 0, version);
       await untilWhole(realm.machines);
-      const all = (await statuses(realm.machines))!;
+      // What ran before goes on until what follows it is ready.
+      const { all, starts } = await until("every replica is of the new version", async () => {
+        const all = await statuses(realm.machines);
+        const starts = all?.flatMap(({ replicas }) =>
+          replicas.filter(({ component }) => component !== "far").map((r) => r.startedAtMs!)
+        );
+        const isNew = starts?.length === 2 * NAMES.length && Math.min(...starts) >= beganAtMs;
+        return isNew && { all: all!, starts };
+      }, PATIENCE);
       reached!.push(Math.max(...all.map(({ manifest }) => manifest!.appliedAtMs)) - beganAtMs);
-      const starts = all.flatMap(({ replicas }) =>
-        replicas.filter(({ component }) => component !== "far").map((r) => r.startedAtMs!)
-      );
-      assert.equal(starts.length, 2 * NAMES.length);
-      assert.ok(Math.min(...starts) >= beganAtMs, "every replica is of the new version");
       running!.push(Math.max(...starts) - beganAtMs);
     }
     for (const [what, values] of [["in force", reached!], ["running", running!]] as const) {

@@ -56,7 +56,7 @@ Deno.test("run ends with the guest's own status, or that of what ended it", asyn
       ["--dir absent::/data hello.wasm", 4, "not-found"],
       ["--net https://example.com hello.wasm", 0, undefined],
       ["--net example.com hello.wasm", 2, "usage"],
-      ["--secret key=file hello.wasm", 1, "unsupported"],
+      ["--secret key=absent hello.wasm", 4, "not-found"],
     ];
     await inPairs(cases, async ([words, status, code]) => {
       const ended = await realm("run", ...words.split(" "));
