@@ -316,7 +316,9 @@ export class Node {
     else this.#former.delete(component);
     const upstream = this.#upstreams.get(component);
     const all = upstream === undefined ? former : [upstream, ...former];
-    await Promise.all(all.map((each) => each.setReplicas(replicas, awaited)));
+    await Promise.all(
+      all.map((each) => each.setReplicas(replicas, awaited && this.wanted(component) > 0)),
+    );
   }
 
   #retire(component: string, upstream: Upstream | undefined): void {

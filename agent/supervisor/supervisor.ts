@@ -111,8 +111,6 @@ interface Entry {
   live: Replica | undefined;
   /** Whether it takes requests, or runs well if it takes none. */
   isReady: boolean;
-  /** While it stops: whether another one is started in its place. */
-  isReplaced: boolean;
   health: Health | undefined;
   /** The last that was bad. */
   probe: Probe | undefined;
@@ -274,7 +272,7 @@ export class Supervisor {
         // does not run there is nothing to wait for.
         const isBeside = takesRequests(step.replica) && !step.replica.stopsFirst;
         if (isBeside || old.live === undefined) this.#start(step.replica, 0, old);
-        else this.#stop(old, true);
+        else this.#stop(old);
         return;
       }
       case "stop":
@@ -295,7 +293,6 @@ export class Supervisor {
       start: new AbortController(),
       live: undefined,
       isReady: false,
-      isReplaced: false,
       health: undefined,
       probe: undefined,
       verdict: undefined,
@@ -477,22 +474,19 @@ export class Supervisor {
   }
 
   /**
-   * Whether a replica is to come that nothing speaks against yet: one that starts for the first time,
-   * or waits for the one whose place it takes. Requests wait for it.
+   * Whether nothing speaks against another replica to come: those that are there are being stopped,
+   * which nobody minds, or start for the first time. Requests wait for it where one is wanted.
    */
   #isAwaited(component: string): boolean {
-    return [...this.#entries.values()].some(({ replica, state, attempt, isReplaced }) =>
-      replica.component === component &&
-      (isReplaced || (state.kind === "starting" && attempt === 0))
+    return [...this.#entries.values()].every(({ replica, state, attempt, verdict }) =>
+      replica.component !== component ||
+      (verdict === undefined &&
+        (state.kind === "stopping" || (state.kind === "starting" && attempt === 0)))
     );
   }
 
-  /**
-   * Takes the entry out; its instance ends when its requests are done. `isReplaced`: another one is
-   * started then.
-   */
-  #stop(entry: Entry, isReplaced = false): void {
-    entry.isReplaced = isReplaced;
+  /** Takes the entry out; its instance ends when its requests are done. */
+  #stop(entry: Entry): void {
     const { live, replica } = entry;
     const key = keyOf(replica);
     abandon(entry);
