@@ -231,7 +231,7 @@ export class Upstream {
   #serveQueue(): void {
     for (const waiter of this.#queue) {
       const slot = this.#place(waiter.reach);
-      if (!slot && this.#slots.length > 0) return;
+      if (!slot && (this.#slots.length > 0 || this.#expectsFirst)) return;
       waiter.settle(slot ?? "no-replica");
     }
   }

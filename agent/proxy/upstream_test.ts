@@ -59,6 +59,21 @@ Deno.test("acquire() waits for the first replicas, or until it is told that ther
   }
 });
 
+Deno.test("acquire() waits while replicas are awaited, also when those before give back slots", async () => {
+  const [old, next] = [replicaOf(), replicaOf()];
+  const upstream = new Upstream({ component: "x", maxConcurrency: 2, requestTimeoutMs: 1 }, [old]);
+  const slot = await take(upstream);
+  const drained = upstream.setReplicas([], true);
+  const waiting = take(upstream);
+  upstream.release(slot);
+  await drained;
+  assert.equal(upstream.load.waiting, 1);
+  upstream.setReplicas([next]);
+  assert.equal((await waiting).replica, next);
+  upstream.setReplicas([], false);
+  assert.equal(upstream.acquire(never), "no-replica");
+});
+
 Deno.test("acquire() ends its wait when the signal is aborted, and leaves the queue", async () => {
   const options = { component: "x", maxConcurrency: 1, requestTimeoutMs: 1 };
   const upstream = new Upstream(options, [replicaOf()]);

@@ -474,14 +474,12 @@ export class Supervisor {
   }
 
   /**
-   * Whether nothing speaks against another replica to come: those that are there are being stopped,
-   * which nobody minds, or start for the first time. Requests wait for it where one is wanted.
+   * Whether nothing speaks against another replica to come: of those that are there, each is or was
+   * stopped because that was wanted, or starts for the first time. Requests wait for it then.
    */
   #isAwaited(component: string): boolean {
-    return [...this.#entries.values()].every(({ replica, state, attempt, verdict }) =>
-      replica.component !== component ||
-      (verdict === undefined &&
-        (state.kind === "stopping" || (state.kind === "starting" && attempt === 0)))
+    return [...this.#entries.values()].every((entry) =>
+      entry.replica.component !== component || isHopeful(entry)
     );
   }
 
@@ -525,6 +523,19 @@ function servingOf(entry: Entry): Entry | undefined {
     if (each.live !== undefined && each.isReady) return each;
   }
   return undefined;
+}
+
+/** Whether it has given nobody a reason to think that its replica cannot serve. */
+function isHopeful({ state, attempt, verdict, health, lastExit }: Entry): boolean {
+  switch (state.kind) {
+    case "stopping":
+      return verdict === undefined;
+    case "exited":
+      return lastExit?.exit.kind === "stopped";
+    case "starting":
+    case "running":
+      return attempt === 0 && health?.state !== "unhealthy";
+  }
 }
 
 /** An entry and all that are before it. */

@@ -98,6 +98,8 @@ function setUp(statusOf: (revision: string) => number = () => 200) {
   const clock = new ManualClock();
   const started: Handler[] = [];
   const serving: string[] = [];
+  /** While nothing served: whether requests were to wait. */
+  const awaited: boolean[] = [];
   let finished = Promise.resolve();
   const supervisor = new Supervisor({
     clock,
@@ -109,7 +111,8 @@ function setUp(statusOf: (revision: string) => number = () => 200) {
       return Promise.resolve(handler);
     },
     openLog: () => ({ write: () => {}, log: () => {}, notice: () => {}, close: () => {} }),
-    serve: (_component, replicas) => {
+    serve: (_component, replicas, isAwaited) => {
+      if (replicas.length === 0) awaited.push(isAwaited);
       serving.push(replicas.map((replica) => (replica as Handler).revision).join());
       return finished;
     },
@@ -120,7 +123,7 @@ function setUp(statusOf: (revision: string) => number = () => 200) {
       [slot.replica.revision, slot.served?.revision, slot.isReady, slot.isAlone, slot.isBroken];
   };
   const holdRequests = (until: Promise<void>) => finished = until;
-  return { supervisor, clock, started, serving, slot, holdRequests };
+  return { supervisor, clock, started, serving, awaited, slot, holdRequests };
 }
 
 Deno.test("Supervisor lets the old one serve until probes of the new one are good", async () => {
@@ -182,7 +185,7 @@ Deno.test("Supervisor takes an unhealthy replica out of the route first, and res
 });
 
 Deno.test("Supervisor lets a replica that has to stop first finish what it has", async () => {
-  const { supervisor, clock, started, serving, slot, holdRequests } = setUp();
+  const { supervisor, clock, started, serving, awaited, slot, holdRequests } = setUp();
   supervisor.set([web("v1")]);
   await clock.pass(200);
   const finish = Promise.withResolvers<void>();
@@ -194,5 +197,20 @@ Deno.test("Supervisor lets a replica that has to stop first finish what it has",
   finish.resolve();
   await clock.pass(300);
   assert.deepEqual([serving.at(-1), started[0]!.isStopped], ["v2", true]);
+  assert.ok(
+    awaited.length > 1 && awaited.slice(1).every(Boolean),
+    "requests wait for v2 all the time",
+  );
+  await supervisor.close();
+});
+
+Deno.test("Supervisor lets nobody wait for a replica that is unhealthy", async () => {
+  const { supervisor, clock, started, awaited, serving } = setUp();
+  supervisor.set([web("v1")]);
+  await clock.pass(200);
+  assert.equal(serving.at(-1), "v1");
+  for (const handler of started) handler.status = 500;
+  for (let i = 0; i < 20 && serving.at(-1) !== ""; i++) await clock.pass(100);
+  assert.deepEqual([serving.at(-1), awaited.at(-1)], ["", false]);
   await supervisor.close();
 });
