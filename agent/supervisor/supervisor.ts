@@ -304,7 +304,8 @@ export class Supervisor {
     this.#entries.set(key, entry);
     if (before && before !== entry.before) {
       abandon(before);
-      if (before.live) this.#letGo([before]); // it never served
+      // It does not serve, but may have: unhealthy ones finish what they accepted.
+      if (before.live) this.#publish(replica.component, [before]);
     }
     this.#leave(this.#run(entry));
   }
