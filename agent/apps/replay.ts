@@ -209,9 +209,13 @@ export class Replay {
 
   /** When an update will apply of what waits, if nothing else comes; undefined when nothing does. */
   dueMs(nowMs: number): number | undefined {
-    const authors = new Set([...this.#waiting, ...this.#late].map(({ author }) => author));
-    if (authors.size === 0 || this.#isIll) return undefined;
+    if (this.#isIll || this.#waiting.length + this.#late.length === 0) return undefined;
+    const authors = new Set(this.#waiting.map(({ author }) => author));
+    if (this.#isUnsure) { for (const { author } of this.#late) authors.add(author); }
     const times = [...authors].map((author) => this.#budget.allowedAtMs(author, nowMs));
+    // Those that wait are not looked at before the time that was found for them, to which a budget that
+    // is asked later may come a moment sooner.
+    if (this.#late.length > 0) times.push(this.#lateAtMs);
     return this.#isUnsure ? Math.max(...times) : Math.min(...times);
   }
 

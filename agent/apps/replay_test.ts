@@ -457,6 +457,32 @@ Deno.test("an author who is late again and again has to wait, and nobody else", 
   assert.ok(replay.isSettled);
 });
 
+Deno.test("at the time that dueMs() gives something is done, whenever it was asked before", () => {
+  const rewindLimits = {
+    authorEventsMax: 1,
+    authorEventsPerSecond: 5,
+    eventsMax: 2,
+    eventsPerSecond: 10,
+  };
+  // Budgets are counted anew each time they are asked, with what that rounds away.
+  for (let asked = 1; asked < 1200; asked += 7) {
+    const { replay, take } = peer({ rewindLimits });
+    for (const event of line(ann, genesis, 12, genesis)) take(event);
+    replay.update(0);
+    for (const event of line(ben, genesis, 2)) {
+      take(event);
+      replay.update(0);
+    }
+    assert.ok(!replay.isSettled);
+    for (const now of [asked, asked + 1, 2 * asked]) replay.dueMs(now);
+    let now = 2 * asked;
+    for (let rounds = 0; !replay.isSettled; rounds++) {
+      assert.ok(rounds < 10, `nothing is done at ${now}, after it was asked at ${asked}`);
+      replay.update(now = replay.dueMs(now)!);
+    }
+  }
+});
+
 Deno.test("many authors who are late share a budget, too", () => {
   const { replay, take } = peer({
     rewindLimits: {
