@@ -104,3 +104,35 @@ Deno.test("the session of the README prints what the README says", async () => {
     assert.equal((await agent!.ended).status, 0);
   });
 });
+
+Deno.test("the commands of the README make an app, and a topic of it that others can join", async () => {
+  const readme = await Deno.readTextFile(path.join(ROOT, "README.md"));
+  const section = readme.split("## Apps of peers\n")[1]!.split("\n## ")[0]!;
+  const commands = section.split("\n").filter((line) => line.startsWith("    realm "))
+    .map((line) => line.replace(/ #.*/, "").trim().split(" ").slice(1));
+  assert.deepEqual(commands.map(([, verb]) => verb), [
+    "build",
+    "install",
+    "create",
+    "invite",
+    "open",
+  ]);
+  await withSandbox(async ({ folder, realm, start }) => {
+    // The folder stands for a clone.
+    await Deno.symlink(path.join(ROOT, "fixtures"), path.join(folder, "fixtures"));
+    const agent = start("agent", "--json", "--http", "127.0.0.1:0");
+    assert.notEqual(await agent.line(), null);
+    for (const words of commands.slice(0, -1)) {
+      const { status, stderr } = await realm(...words);
+      assert.equal(status, 0, `${words.join(" ")}: ${stderr}`);
+    }
+    const topics = JSON.parse((await realm("app", "topics", "--json")).stdout);
+    assert.deepEqual(topics.map(({ name, state }: Record<string, string>) => [name, state]), [
+      ["lunch", "running"],
+    ]);
+    // Without a terminal there is nothing to show it on; with one see tui/app.
+    assert.match((await realm(...commands.at(-1)!)).stderr, /no terminal to show it on/);
+    agent.kill("SIGTERM");
+    assert.equal((await agent.ended).status, 0);
+  });
+});
