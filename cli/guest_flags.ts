@@ -11,7 +11,6 @@ import {
   parseListen,
   parseOutbound,
 } from "../agent/kernel/network_grant.ts";
-import { SECRET_BYTES_MAX } from "../agent/kernel/secret_bucket.ts";
 import type { Grants, Limits, Mount, Service, StartOptions } from "../agent/kernel/ports.ts";
 import type { Context } from "./context.ts";
 import type { FlagValues } from "./command.ts";
@@ -145,9 +144,9 @@ export async function servicesOf(
     services.keyvalue = { ...service, close: () => Promise.resolve(stores.close()) };
   }
   if (flags.secret.length > 0) {
-    const { secretsService } = await import("../agent/kernel/secret_bucket.ts");
+    const { SECRET_BYTES_MAX, secretsService } = await import("../agent/kernel/secret_bucket.ts");
     const values = new Map(
-      flags.secret.map(([name, file]) => [name, secretOf(context, name, file)]),
+      flags.secret.map(([name, file]) => [name, secretOf(context, name, file, SECRET_BYTES_MAX)]),
     );
     services.secrets = secretsService({
       names: new Set(values.keys()),
@@ -161,7 +160,7 @@ export async function servicesOf(
 }
 
 /** The bytes of the file, less one line feed at its end, which editors put there. */
-function secretOf(context: Context, name: string, file: string): Uint8Array {
+function secretOf(context: Context, name: string, file: string, bytesMax: number): Uint8Array {
   const refuse = (code: "not-found" | "limit-exceeded", why: string) =>
     new RealmError(code, `Cannot give the secret ${name}: ${why}`);
   let bytes: Uint8Array;
@@ -171,10 +170,10 @@ function secretOf(context: Context, name: string, file: string): Uint8Array {
     throw refuse("not-found", `${file} cannot be read: ${(error as Error).message}`);
   }
   if (bytes.at(-1) === 10) bytes = bytes.subarray(0, -1);
-  if (bytes.length <= SECRET_BYTES_MAX) return bytes;
+  if (bytes.length <= bytesMax) return bytes;
   throw refuse(
     "limit-exceeded",
-    `${file} has ${bytes.length} bytes, the most is ${SECRET_BYTES_MAX}`,
+    `${file} has ${bytes.length} bytes, the most is ${bytesMax}`,
   );
 }
 

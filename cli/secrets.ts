@@ -6,7 +6,6 @@
 import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { EventContent } from "../agent/kernel/event.ts";
-import { SECRET_BYTES_MAX } from "../agent/kernel/secret_bucket.ts";
 import type { Manifest } from "../agent/realm/manifest.ts";
 import type { resealOf, SecretState } from "../agent/realm/secrets.ts";
 import type { Author } from "./author.ts";
@@ -209,9 +208,10 @@ async function readValue(
   name: string,
   file: string | undefined,
 ): Promise<Uint8Array> {
-  const bytes = file === undefined ? await readInput(context, name) : await Deno.readFile(
-    context.resolve(file),
-  );
+  const { SECRET_BYTES_MAX } = await import("../agent/kernel/secret_bucket.ts");
+  const bytes = file === undefined
+    ? await readInput(context, name, SECRET_BYTES_MAX + 2)
+    : await readValueFile(context, name, file);
   const value = bytes.at(-1) === 10 ? bytes.subarray(0, -1) : bytes;
   if (value.length > 0 && value.length <= SECRET_BYTES_MAX) return value;
   throw new RealmError(
@@ -220,8 +220,20 @@ async function readValue(
   );
 }
 
-async function readInput(context: Context, name: string): Promise<Uint8Array> {
-  if (!context.shell.terminal.stdin) return await context.shell.readAll(SECRET_BYTES_MAX + 2);
+async function readValueFile(context: Context, name: string, file: string): Promise<Uint8Array> {
+  try {
+    return await Deno.readFile(context.resolve(file));
+  } catch (cause) {
+    throw new RealmError(
+      "not-found",
+      `Cannot set secret ${name}: ${file} cannot be read: ${(cause as Error).message}`,
+      { hint: "Name a file with --file, or give the value on standard input", cause },
+    );
+  }
+}
+
+async function readInput(context: Context, name: string, bytesMax: number): Promise<Uint8Array> {
+  if (!context.shell.terminal.stdin) return await context.shell.readAll(bytesMax);
   context.shell.write("stderr", `Value of ${name}: `);
   const line = await context.shell.readHidden();
   context.shell.write("stderr", "\n");

@@ -150,6 +150,10 @@ Deno.test("secrets are read by those who may, follow their values, and are nowhe
         "usage",
       ]);
       assert.deepEqual(failed(await realm("secrets", "rm", "none", "--json")), [4, "not-found"]);
+      assert.deepEqual(
+        failed(await realm("secrets", "set", "jwt", "--file", "absent", "--json")),
+        [4, "not-found"],
+      );
       succeeded(await realm("secrets", "rm", "jwt", "--json"));
       const [state] = succeeded(await realm("secrets", "ls", "--json"));
       assert.equal(state.record, undefined);
