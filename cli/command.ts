@@ -30,7 +30,7 @@ import {
   type RouteMap,
 } from "@stricli/core";
 import { Context, type GlobalFlags, type Shell } from "./context.ts";
-import { formatHelp, usageLine } from "./help.ts";
+import { formatHelp, type HelpOf, usageLine } from "./help.ts";
 import { optional, parseText, toggle, Wanted } from "./parameters.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 
@@ -117,6 +117,8 @@ export interface RealmCommand extends Command<Invocation> {
   /** Whether the word is a flag that takes the next word as its value. */
   readonly takesValue: (word: string) => boolean;
   readonly passThrough: boolean;
+  /** What help tells of it; of the flags only its own, without {@link GLOBAL_FLAGS}. */
+  readonly told: HelpOf;
 }
 
 /** The flags that every command takes. */
@@ -198,13 +200,15 @@ function build<
   const usage = spec.usage ?? [usageLine(spec.flags ?? {}, args, rest)];
   const words = spec.usage?.[0] ?? usageLine({}, args, rest);
   const text = spec.description ?? spec.brief;
+  const told: HelpOf = { text, usage, flags: spec.flags ?? {}, aliases, args, rest };
   return Object.assign(built, {
     formatUsageLine: ({ prefix }: { prefix: readonly string[] }) =>
       [...prefix, words].join(" ").trimEnd(),
     formatHelp: ({ prefix }: { prefix: readonly string[] }) =>
-      formatHelp(prefix, { text, usage, flags, aliases, args, rest }),
+      formatHelp(prefix, { ...told, flags }),
     takesValue: (word: string) => takesValue(flags, aliases, word),
     passThrough: spec.passThrough ?? false,
+    told,
   }) as RealmCommand;
 }
 

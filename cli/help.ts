@@ -21,7 +21,7 @@ export interface HelpOf {
 }
 
 /** A flag as the user writes it: `--fuel-per-sec`. */
-function flagName(name: string): string {
+export function flagName(name: string): string {
   return "--" + name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
