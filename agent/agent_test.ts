@@ -296,7 +296,7 @@ Deno.test("scale, restart and a new manifest change what runs without losing a r
     await hand.scale(control, "counter", 3);
     const scaled = agent.status().components.find(({ name }) => name === "counter")!;
     assert.deepEqual([scaled.replicas, scaled.scaledTo], [3, 3]);
-    assert.deepEqual(scaled.placed, [{ node: "here", replicas: 3 }]);
+    assert.deepEqual(scaled.placed.map(({ node, replicas }) => [node, replicas]), [["here", 3]]);
     await until("four replicas", allRun(agent, 4));
     await hand.restart(control, "counter");
     await until(

@@ -236,6 +236,11 @@ export class NodeApi implements ControlApi {
     const { inForce, owner, overrides, view } = this.#state;
     const manifest = inForce?.manifest;
     const placed = node.placed();
+    const records = realm.records();
+    const own = node.health();
+    const running = (name: string, component: string) =>
+      (name === node.name ? own : records.get(name))?.replicas
+        .reduce((sum, each) => sum + (each.component === component ? each.running : 0), 0) ?? null;
     return {
       node: {
         name: node.name,
@@ -269,7 +274,8 @@ export class NodeApi implements ControlApi {
         world,
         digest: inForce!.signature.digests.get(name)!,
         replicas: node.wanted(name),
-        placed: [...placed.get(name) ?? []].sort().map(([node, replicas]) => ({ node, replicas })),
+        placed: [...placed.get(name) ?? []].sort()
+          .map(([node, replicas]) => ({ node, replicas, running: running(node, name) })),
         rollout: rolloutStatus(node.rollouts.get(name)),
         unplaced: node.unplaced.filter(({ component }) => component === name)
           .map(({ replicas, why }) => ({ replicas, why })),

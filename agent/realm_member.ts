@@ -461,6 +461,12 @@ export class RealmMember {
         memoryBytes: said.memoryBytes,
       },
       latencyMs: connection?.latencyMs ?? null,
+      links: isSelf
+        ? (this.#network?.connections() ?? []).flatMap(({ peer, latencyMs }) =>
+          state.view?.nodes.has(peer) ? [{ key: peer, latencyMs: latencyMs ?? null }] : []
+        )
+        : (known?.record.heard ?? []).map(([key, ms]) => ({ key, latencyMs: ms < 0 ? null : ms })),
+      tags: state.inForce?.manifest.nodes.get(name)?.tags ?? [],
       addresses: isSelf ? [...this.addresses] : [...this.#saidAddresses(key)],
     };
   }
@@ -487,6 +493,8 @@ export class RealmMember {
       drift: false,
       health: null,
       latencyMs: null,
+      links: [],
+      tags: [],
       addresses: [],
     };
   }

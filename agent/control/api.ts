@@ -190,6 +190,11 @@ export const nodeStatus = z.object({
   health: nodeHealth.nullable(),
   /** Round trip from the agent that answers, where it is linked. */
   latencyMs: z.number().nonnegative().nullable(),
+  /** Keys of the nodes that it hears directly, by its own account, and the round trip to each. */
+  links: z.array(z.object({ key: z.string(), latencyMs: z.number().nonnegative().nullable() }))
+    .readonly(),
+  /** Of the manifest in force. */
+  tags: z.array(z.string()).readonly(),
   addresses: z.array(z.string()).readonly(),
 });
 
@@ -250,8 +255,12 @@ export const status = z.object({
     digest,
     /** Replicas wanted on this node, overrides included. */
     replicas: count,
-    /** The same for every node that it is placed on, this one included. */
-    placed: z.array(z.object({ node: z.string(), replicas: count })).readonly(),
+    /**
+     * The same for every node that it is placed on, this one included, and how many of them run by
+     * the node's own account; `null` where it was not heard.
+     */
+    placed: z.array(z.object({ node: z.string(), replicas: count, running: count.nullable() }))
+      .readonly(),
     /** `null` before there is an answer. */
     rollout: rollout.nullable(),
     /** Replicas that have no place, and why. */

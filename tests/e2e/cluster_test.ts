@@ -121,10 +121,21 @@ Deno.test("three machines: invite, pending, approve, apply on one reaches all, r
       assert.deepEqual(nodes.map(({ name }) => name).sort(), ["a", "b", "c"]);
       assert.equal(nodes[0]!.name, "b");
       assert.ok(majority);
-      assert.deepEqual(components[0]!.placed, [{ node: "a", replicas: 1 }]);
+      const [placed] = components[0]!.placed;
+      assert.deepEqual([placed!.node, placed!.replicas], ["a", 1]);
       await until(
         "a's replica is seen from b",
         async () => (await nodeOf(sandbox, b, "a"))?.health?.running === 1,
+      );
+      const fromB = await statusOf(sandbox, b);
+      assert.equal(fromB.components[0]!.placed[0]!.running, 1);
+      await until(
+        "c says to b that it hears a",
+        async () =>
+          (await nodeOf(sandbox, b, "c"))?.links.some(({ key }) =>
+            key === fromB.nodes
+              .find(({ name }) => name === "a")!.key
+          ),
       );
       const text = (await sandbox.realm("status", "--data", c.data)).stdout;
       assert.match(text, /^a +live +1 +1\/1/m);
