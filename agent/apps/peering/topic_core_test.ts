@@ -204,6 +204,29 @@ Deno.test("a member who was admitted meanwhile shows how, and brings what was mi
   assert.equal(d2.heard.length, 0);
 });
 
+Deno.test("who joined by an invite that is still good is let in, though who made it was revoked", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  await join(log, cem, "admin");
+  const { said, seed } = inviteTo(log, "member", randomFrom(9));
+  log.write(said, cem);
+  log.flush(0);
+  const dans = copyOf(log);
+  // Neither side knows what the other does now.
+  dans.write(joinBy(dans, await personOf(seed), dan.publicKey), dan);
+  dans.flush(0);
+  for (const revoked of revocationsOf(log, cem.key)) log.write(revoked, ann);
+  log.flush(0);
+  const peers = new Peers(log.topicId);
+  const b = peers.add("b", ben, { log });
+  const d = peers.add("d", dan, { log: dans, named: [b.key] });
+  peers.connect(d, b);
+  peers.pass(3_000);
+  assertEqualLogs(b, d);
+  assert.ok(b.core.isTrusted(d.key));
+  assert.equal(b.log.view!.members.get(dan.key)?.role, "member");
+});
+
 Deno.test("a revocation cuts the link, and what the revoked still writes goes nowhere", async () => {
   const log = createTopic();
   await join(log, ben);

@@ -131,6 +131,8 @@ export function vouchedBy(
       const key = parsePublicKey(invite.key);
       if (!verify(key, joinBytes(topic.id, author), said.proof)) return undefined;
       const isAdmin = invite.role === "admin";
+      // An invite that is open here is good, whatever became of who made it: a join by it may come.
+      if (isOpenInvite(log, key)) keys.length = 0;
       keys.push({ key, isAdmin }, { key: author, isAdmin });
       if (bytesEqual(author, person)) {
         const vouch = { join: id, keys };
