@@ -1,10 +1,20 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
+import { COMMANDS } from "../cli/app.ts";
+import { GLOBAL_FLAGS } from "../cli/command.ts";
+import { commandTable } from "../cli/command_table.ts";
+import { flagName } from "../cli/help.ts";
 import { VERSION } from "../cli/version.ts";
+import { stale } from "../scripts/docs.ts";
 
 const ROOT = path.resolve(import.meta.dirname!, "..");
+const TABLE = commandTable(COMMANDS);
 const read = (file: string) => Deno.readTextFileSync(path.join(ROOT, file));
-const DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+const DOCUMENTS = [
+  ...["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"],
+  ...Array.from(Deno.readDirSync(path.join(ROOT, "docs")), ({ name }) => `docs/${name}`)
+    .filter((file) => file.endsWith(".md")).sort(),
+];
 
 Deno.test("the newest version of the changelog is the one of the program", () => {
   assert.equal(/^## (\S+?),/m.exec(read("CHANGELOG.md"))?.[1], VERSION);
@@ -12,11 +22,78 @@ Deno.test("the newest version of the changelog is the one of the program", () =>
 
 Deno.test("documents link to files that are there", () => {
   for (const document of DOCUMENTS) {
-    for (const [, target] of read(document).matchAll(/\]\(([^)#:]+)\)/g)) {
-      assert.doesNotThrow(() => Deno.statSync(path.join(ROOT, target!)), `${document}: ${target}`);
+    for (const [, target, anchor] of read(document).matchAll(/\]\(([^)#:]*)(?:#([^)]+))?\)/g)) {
+      const file = path.join(path.dirname(document), target!);
+      const linked = target === "" ? document : file;
+      assert.doesNotThrow(() => Deno.statSync(path.join(ROOT, linked)), `${document}: ${target}`);
+      if (anchor === undefined) continue;
+      assert.ok(anchorsOf(read(linked)).includes(anchor), `${document}: ${target}#${anchor}`);
     }
   }
 });
+
+/** What headings of a document can be linked to by. */
+function anchorsOf(text: string): string[] {
+  return Array.from(
+    text.matchAll(/^#+ (.*)$/gm),
+    ([, heading]) => heading!.toLowerCase().replace(/[^\w\- ]/g, "").replaceAll(" ", "-"),
+  );
+}
+
+Deno.test("what ./dev docs makes is up to date", () => {
+  assert.deepEqual(stale(), [], "run ./dev docs");
+});
+
+Deno.test("documents name commands and flags that are there", () => {
+  const problems = DOCUMENTS.filter((document) => document !== CONTRACT).flatMap((document) =>
+    commandsIn(read(document)).filter(([word]) => word !== WRONG).flatMap((words) => {
+      const problem = problemWith(words);
+      return problem === undefined ? [] : [`${document}: ${words.join(" ")}: ${problem}`];
+    })
+  );
+  assert.deepEqual(problems, []);
+  // Else nothing would be looked at.
+  assert.ok(DOCUMENTS.flatMap((document) => commandsIn(read(document))).length > 100);
+  assert.match(problemWith(["nodes", "aprove", "x"])!, /nodes aprove/);
+  assert.match(problemWith(["run", "--memry", "x"])!, /--memry/);
+  assert.equal(problemWith(["nodes", "approve", "x", "--yes"]), undefined);
+});
+
+/** A slip that the README shows the answer to. */
+const WRONG = "inti";
+/** The whole contract, with commands that come later. */
+const CONTRACT = "docs/cli.md";
+
+/** The words after `realm` of each command that stands in code. */
+function commandsIn(text: string): string[][] {
+  const blocks = Array.from(text.matchAll(/^```\w*[^\n]*\n([^]*?)^```$/gm), ([, block]) => block!);
+  const indented = text.split("\n").filter((line) => line.startsWith("    "));
+  const lines = [...blocks.flatMap((block) => block.split("\n")), ...indented]
+    .flatMap((line) => /^\s*(?:[\w-]*\$ )?realm ([a-z-]+(?: .*)?)$/.exec(line)?.[1] ?? []);
+  const spans = Array.from(text.matchAll(/`realm ([^`\n]+)`/g), ([, words]) => words!);
+  return [...lines, ...spans].map((line) => {
+    const [own] = line.split(/ (?:[|>&#;]|--) ?/);
+    return own!.replace(/"\$\([^)]*\)"/g, "X").split(/\s+/).filter((word) => word !== "");
+  });
+}
+
+/** What is wrong with the words of a command, as far as names go. */
+function problemWith(words: readonly string[]): string | undefined {
+  if (/^(?:-|[A-Z])/.test(words[0] ?? "-")) return undefined; // realm --version, realm COMMAND
+  const found = TABLE.filter(({ path }) => path.every((word, i) => words[i] === word)).at(0);
+  const isGroup = TABLE.some(({ path }) => words.length < path.length && path[0] === words[0]);
+  if (found === undefined) {
+    return isGroup || /^[^a-z]/.test(words[1] ?? "") && TABLE.some((e) => e.path[0] === words[0])
+      ? undefined
+      : `no command ${words.slice(0, 2).join(" ")}`;
+  }
+  const known = [...Object.keys(found.told.flags), ...Object.keys(GLOBAL_FLAGS), "help"]
+    .map((name) => flagName(name));
+  const flags = words.filter((word) => /^--[a-z]/.test(word))
+    .map((word) => word.replace(/[^a-z-].*$/, ""));
+  const unknown = flags.find((flag) => !known.includes(flag));
+  return unknown === undefined ? undefined : `no flag ${unknown}`;
+}
 
 Deno.test("documents name tasks that are there", () => {
   const { tasks } = JSON.parse(read("deno.json")) as { tasks: Record<string, unknown> };
