@@ -24,6 +24,7 @@ import { Node } from "./node.ts";
 import { NodeApi } from "./node_api.ts";
 import { Metrics } from "./observe/metrics.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
+import { Samples } from "./observe/samples.ts";
 import { ownKey } from "./own_keys.ts";
 import { PeerServices } from "./peer_services.ts";
 import { type ProxyServer, serveProxy } from "./proxy/proxy.ts";
@@ -132,8 +133,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         metrics.record({ component, replica: index, instance: startedAtMs, restarts, usage }),
     });
     opened.push(() => node.close());
+    const samples = new Samples();
+    const takeSample = () => {
+      const { cpuPercent, agentMemoryBytes } = sample;
+      samples.take({
+        wallMs: clock.wallMs(),
+        monotonicMs: clock.monotonicMs(),
+        cpuPercent,
+        agentMemoryBytes,
+        replicas: node.supervisor.replicas(),
+      });
+    };
+    takeSample();
     const sampling = setInterval(() => {
-      sampler.sample().then((next) => sample = next, () => {});
+      sampler.sample().then((next) => sample = next, () => {}).then(takeSample);
     }, SAMPLE_MS);
     opened.push(() => clearInterval(sampling));
     const metrics = new Metrics({
@@ -225,6 +238,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       program: options.program,
       proxyUrl: () => proxy && urlOf(proxy),
       metrics: () => metrics.text(),
+      samples,
       apps,
     });
     const control = await serveControl({
@@ -237,8 +251,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       serveProxy({
         ...options.http,
         route: (request) => node.route(request),
-        onRequest: ({ route = "none", component = "none", status, durationMs, outcome }) =>
-          metrics.request({ route, component, status, durationMs, outcome }),
+        onRequest: ({ route = "none", component, status, durationMs, outcome }) => {
+          metrics.request({ route, component: component ?? "none", status, durationMs, outcome });
+          // That a client left is no fault of a component.
+          const isLeft = outcome === "canceled" || outcome === "incomplete";
+          samples.request(component, status >= 500 && !isLeft, durationMs);
+        },
       }));
     opened.push(() => listening.close(CLOSE_GRACE_MS));
     const metricsServer = options.metrics && serveMetrics(options.metrics, metrics);

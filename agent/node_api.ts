@@ -19,10 +19,12 @@ import type {
   PeerStatus,
   PlanAnswer,
   Rollout,
+  SamplesAnswer,
   SealedSecret,
   SignedManifest,
   Status,
 } from "./control/api.ts";
+import type { Samples } from "./observe/samples.ts";
 import { CID, sha256HexSync } from "./kernel/canonical.ts";
 import type { AppsHost } from "./apps_host.ts";
 import type { HostCommands } from "./host_commands.ts";
@@ -57,6 +59,7 @@ export interface NodeApiInit {
   /** Where the proxy listens. */
   readonly proxyUrl: () => string | undefined;
   readonly metrics: () => Promise<string>;
+  readonly samples: Pick<Samples, "series">;
   readonly apps: AppsHost;
 }
 
@@ -204,6 +207,18 @@ export class NodeApi implements ControlApi {
       status,
       takenAtMs: log.storedAtMs(CID.parse(exec.event)) ?? null,
     })).reverse();
+  }
+
+  samples(component: string | undefined, sinceMs: number): SamplesAnswer {
+    const { atMs, values } = this.init.samples.series(component, sinceMs);
+    // JSON has no NaN, and nobody sees more digits in a chart.
+    const shown = (value: number) => Number.isNaN(value) ? null : Number(value.toPrecision(4));
+    return {
+      atMs,
+      values: Object.fromEntries(
+        Object.entries(values).map(([measure, each]) => [measure, each.map(shown)]),
+      ),
+    };
   }
 
   peers(): readonly PeerStatus[] {

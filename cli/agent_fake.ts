@@ -167,7 +167,7 @@ export class FakeAgent implements ControlApi {
     } else if (type === "control/scale") {
       const { component, replicas, node } = said;
       this.calls.push([`scale ${component} ${replicas}`, ...(node ? [node] : [])].join(" "));
-      const placed = [{ node: "bm-01", replicas: replicas ?? 1 }];
+      const placed = [{ node: "bm-01", replicas: replicas ?? 1, running: 1 }];
       this.state = {
         ...this.state,
         components: this.state.components.map((c) => c.name === component ? { ...c, placed } : c),
@@ -236,6 +236,10 @@ export class FakeAgent implements ControlApi {
 
   execs() {
     return this.commands;
+  }
+
+  samples() {
+    return { atMs: [1_000], values: { cpu: [1] } };
   }
 
   peers() {

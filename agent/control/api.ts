@@ -19,6 +19,7 @@
  * | `GET /v1/nodes` | `{ nodes: NodeStatus[] }` |
  * | `GET /v1/history` | `{ versions: HistoryEntry[] }` |
  * | `GET /v1/execs` | `{ execs: ExecEntry[] }` |
+ * | `GET /v1/samples?component&since` | {@link SamplesAnswer} |
  * | `GET /v1/peers` | `{ peers: PeerStatus[] }` |
  * | `POST /v1/peers` {@link PeerRequest} | {@link PeerAnswer} |
  * | `HEAD`, `PUT /v1/blobs/DIGEST` | 200 or 404, 201 |
@@ -447,6 +448,20 @@ export const sealedSecret = z.object({
   /** The age file in base64. */
   sealed: z.string(),
 });
+/**
+ * The last hour of the node, or of a component on it, as `observe/samples.ts` takes it: of each
+ * measure as many values as there are times, the oldest first, `null` where there is none.
+ */
+export const samplesAnswer = z.object({
+  atMs: z.array(atMs).readonly(),
+  values: z.record(z.string(), z.array(z.number().nullable()).readonly()),
+});
+/** Query of samples; `since` in milliseconds since 1970. */
+export const samplesQuery = z.strictObject({
+  component: z.string().min(1).max(200).optional(),
+  since: z.string().regex(/^\d{1,15}$/, "wanted a whole number").transform(Number).optional(),
+});
+
 export const secretsAnswer = z.object({ secrets: z.array(sealedSecret).readonly() });
 export const peersAnswer = z.object({ peers: z.array(peerStatus).readonly() });
 export const peerRequest = z.strictObject({ address: z.string().min(1).max(1024) });
@@ -507,6 +522,7 @@ export type ExecEvent = z.infer<typeof execEvent>;
 export type HistoryEntry = z.infer<typeof historyEntry>;
 export type SealedSecret = z.infer<typeof sealedSecret>;
 export type ExecEntry = z.infer<typeof execEntry>;
+export type SamplesAnswer = z.infer<typeof samplesAnswer>;
 export type PeerStatus = z.infer<typeof peerStatus>;
 export type PeerRequest = z.infer<typeof peerRequest>;
 export type PeerAnswer = z.infer<typeof peerAnswer>;
@@ -574,6 +590,8 @@ export interface ControlApi {
   secrets(): Awaitable<readonly SealedSecret[]>;
   /** Every command that the control log has for a machine, newest first. */
   execs(): Awaitable<readonly ExecEntry[]>;
+  /** The last hour of the node, or of a component on it, from a wall time on. */
+  samples(component: string | undefined, sinceMs: number): Awaitable<SamplesAnswer>;
   peers(): Awaitable<readonly PeerStatus[]>;
   /** Connects to a multiaddr, now and from now on. */
   addPeer(address: string): Awaitable<PeerAnswer>;

@@ -33,6 +33,8 @@ import {
   type PeerStatus,
   type PlanAnswer,
   planAnswer,
+  type SamplesAnswer,
+  samplesAnswer,
   type SealedSecret,
   secretsAnswer,
   type SignedManifest,
@@ -80,6 +82,8 @@ export interface ControlClient {
   secrets(): Promise<readonly SealedSecret[]>;
   /** Newest first. */
   execs(): Promise<readonly ExecEntry[]>;
+  /** The last hour of the node, or of a component on it, from a wall time on. */
+  samples(component?: string, sinceMs?: number): Promise<SamplesAnswer>;
   peers(): Promise<readonly PeerStatus[]>;
   /** Connects to a multiaddr, now and from now on. */
   addPeer(address: string): Promise<PeerAnswer>;
@@ -165,6 +169,13 @@ class SocketClient implements ControlClient {
 
   async execs(): Promise<readonly ExecEntry[]> {
     return (await this.#json(execsAnswer, "/v1/execs")).execs;
+  }
+
+  async samples(component?: string, sinceMs?: number): Promise<SamplesAnswer> {
+    const query = new URLSearchParams();
+    if (component !== undefined) query.set("component", component);
+    if (sinceMs !== undefined) query.set("since", String(sinceMs));
+    return await this.#json(samplesAnswer, `/v1/samples?${query}`);
   }
 
   async peers(): Promise<readonly PeerStatus[]> {

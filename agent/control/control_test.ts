@@ -69,12 +69,16 @@ Deno.test(
     assert.deepEqual(await client.execs(), [EXEC]);
     assert.deepEqual(await client.peers(), [PEER]);
     assert.deepEqual(await client.addPeer("/ip4/127.0.0.1/tcp/1"), { key: PEER.key });
+    assert.deepEqual((await client.samples("auth", 7)).values, { cpu: [1.5, null] });
+    assert.deepEqual((await client.samples()).atMs, [1_000, 6_000]);
     assert.match(await client.metrics(), /^# TYPE/);
     assert.deepEqual(api.calls, [
       ["plan", { manifest: signed.manifest }],
       ["place", "ed25519:a"],
       ["append", events],
       ["addPeer", "/ip4/127.0.0.1/tcp/1"],
+      ["samples", "auth", 7],
+      ["samples", undefined, 0],
     ]);
   }),
 );

@@ -293,6 +293,11 @@ export class FakeApi implements ControlApi {
   execs = () => [EXEC];
   peers = () => [PEER];
 
+  samples: ControlApi["samples"] = (component, sinceMs) => {
+    this.calls.push(["samples", component, sinceMs]);
+    return { atMs: [1_000, 6_000], values: { cpu: [1.5, null] } };
+  };
+
   secrets: ControlApi["secrets"] = () => [];
 
   addPeer: ControlApi["addPeer"] = (address) => {

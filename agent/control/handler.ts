@@ -23,6 +23,7 @@ import {
   manifestQuery,
   manifestRequest,
   peerRequest,
+  samplesQuery,
   type SignedManifest,
 } from "./api.ts";
 import { APP_CALLS, type AppCall } from "./apps_api.ts";
@@ -153,6 +154,11 @@ export function controlHandler(
   app.get("/v1/secrets", async (c) => c.json({ secrets: await api.secrets() }));
 
   app.get("/v1/execs", async (c) => c.json({ execs: await api.execs() }));
+
+  app.get("/v1/samples", async (c) => {
+    const { component, since } = parse(samplesQuery, c.req.query(), "query of samples");
+    return c.json(await api.samples(component, since ?? 0));
+  });
 
   app.get("/v1/peers", async (c) => c.json({ peers: await api.peers() }));
 
