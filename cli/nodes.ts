@@ -136,27 +136,9 @@ function draining(verb: "drain" | "undrain", brief: string) {
       requireSome(verb, wanted);
       await withAgent(context, async (agent) => {
         const { Author } = await import("./author.ts");
-        const { controlContent } = await import("../agent/realm/control_event.ts");
-        const author = await Author.open(context, key);
-        const nodes = await agent.nodes();
-        const names = distinct(wanted.map((each) => nodeOf(nodes, each, verb)))
-          .map(({ name }) => name);
+        const { drainNodes } = await import("./override.ts");
         const drained = verb === "drain";
-        await author.append(
-          agent,
-          names.map((node) => controlContent({ kind: "drain", node, drained })),
-        );
-        const after = await agent.nodes();
-        const without = names.filter((name) =>
-          after.some((node) => node.name === name && node.drained !== drained)
-        );
-        if (without.length > 0) {
-          throw new RealmError(
-            "not-found",
-            `Cannot ${verb} ${without.join(", ")}: not in the manifest in force`,
-            { hint: "Add [nodes.NAME] to realm.toml and run realm apply" },
-          );
-        }
+        const names = await drainNodes(agent, await Author.open(context, key), wanted, drained);
         context.print(
           { nodes: names, drained },
           () => names.map((name) => `${verb}ed ${name}\n`).join(""),
@@ -293,6 +275,7 @@ function requireSome(verb: string, wanted: readonly string[]): void {
   });
 }
 
-function distinct<T extends { readonly key: string }>(nodes: readonly T[]): T[] {
+/** Each machine once. */
+export function distinct<T extends { readonly key: string }>(nodes: readonly T[]): T[] {
   return [...new Map(nodes.map((node) => [node.key, node])).values()];
 }

@@ -1,5 +1,6 @@
 /**
- * What operators change beside the manifest: restarts and numbers of replicas, as signed events.
+ * What operators change beside the manifest, as signed events: restarts, numbers of replicas, and
+ * which machines run nothing.
  *
  * @module
  */
@@ -7,6 +8,7 @@ import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { controlContent } from "../agent/realm/control_event.ts";
 import type { Author } from "./author.ts";
+import { distinct, nodeOf } from "./nodes.ts";
 
 type Agent = Pick<ControlClient, "status" | "place" | "append">;
 type ComponentStatus = Awaited<ReturnType<ControlClient["status"]>>["components"][number];
@@ -42,6 +44,35 @@ export async function scaleComponent(
   const wanted = placed.filter((each) => node === null || each.node === node)
     .reduce((sum, { replicas }) => sum + replicas, 0);
   return { replicas: wanted, scaledTo: replicas };
+}
+
+/**
+ * Lets machines, each by its name, key or fingerprint, run nothing for now, or their share again;
+ * returns their names.
+ */
+export async function drainNodes(
+  agent: Pick<ControlClient, "nodes" | "place" | "append">,
+  author: Author,
+  wanted: readonly string[],
+  drained: boolean,
+): Promise<readonly string[]> {
+  const verb = drained ? "drain" : "undrain";
+  const nodes = await agent.nodes();
+  const names = distinct(wanted.map((each) => nodeOf(nodes, each, verb))).map(({ name }) => name);
+  await author.append(
+    agent,
+    names.map((node) => controlContent({ kind: "drain", node, drained })),
+  );
+  const after = await agent.nodes();
+  const without = names.filter((name) =>
+    after.some((node) => node.name === name && node.drained !== drained)
+  );
+  if (without.length === 0) return names;
+  throw new RealmError(
+    "not-found",
+    `Cannot ${verb} ${without.join(", ")}: not in the manifest in force`,
+    { hint: "Add [nodes.NAME] to realm.toml and run realm apply" },
+  );
 }
 
 async function requireComponent(agent: Agent, component: string): Promise<ComponentStatus> {
