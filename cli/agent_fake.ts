@@ -51,6 +51,8 @@ export class FakeAgent implements ControlApi {
   rollouts: Rollout[] = [];
   /** Worlds that came with events. */
   readonly worlds: (string | undefined)[] = [];
+  /** What the realm is like now, as plans name it; the plan that is carried out has to be of it. */
+  world = "0".repeat(64);
   /** What plans say of nodes. */
   steps: PlanAnswer["steps"] = [];
   /** The control log. */
@@ -113,7 +115,7 @@ export class FakeAgent implements ControlApi {
       changes,
       steps: this.steps,
       unplaced: [],
-      world: "0".repeat(64),
+      world: this.world,
       violations: this.violations,
       missing: [...after.digests.values()],
     };
@@ -138,6 +140,9 @@ export class FakeAgent implements ControlApi {
 
   async append(events: readonly Uint8Array[], world?: string): Promise<EventsAnswer> {
     this.worlds.push(world);
+    if (world !== undefined && world !== this.world) {
+      throw new RealmError("stale", "Cannot apply the manifest: nodes would do something else now");
+    }
     const signed = events.map(decodeSigned);
     for (const each of signed) await verifyEvent(each, webCryptoBackend());
     for (const { event } of signed) await this.#take(event);

@@ -12,8 +12,8 @@ export const apply = command({
   brief: "Sign a manifest and apply it",
   description: "Reads the manifest, fetches its components, shows what would change, asks, signs " +
     "with the owner's key, writes the signature beside the manifest, and hands all of it to the " +
-    "agent. Nothing is applied but what was shown: where nodes would do something else by then, " +
-    "it is refused.",
+    "agent. What was confirmed is what is done: where nodes would do something else by then, it " +
+    "is refused. With --yes it is planned again.",
   flags: { yes: toggle("Apply without asking"), ...waitFlags },
   aliases: { y: "yes" },
   args: [argument("Manifest", "FILE.toml", parseText)],
@@ -66,7 +66,9 @@ export const apply = command({
         signed,
         {
           beginning,
-          world: plan.world,
+          plan,
+          current,
+          isConfirmed: !yes,
           beforeApply: () => release.writeSignature(signatureFile, signed.signature),
         },
       );

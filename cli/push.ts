@@ -83,7 +83,9 @@ export const push = command({
       requireAllowed(plan, name);
       const { version } = signed;
       const { changes } = await applyRelease(context, agent, author, signed, {
-        world: plan.world,
+        plan,
+        current,
+        isConfirmed: false,
       });
       context.print(
         { component, digest, version, changes, applied: true },

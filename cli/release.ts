@@ -176,8 +176,11 @@ export interface Beginning {
 /** How {@link applyRelease} hands over. */
 export interface ApplyOptions {
   readonly beginning?: Beginning;
-  /** Of the plan that was confirmed: see the control API. */
-  readonly world?: string;
+  /** The plan that was shown, and what was in force then. */
+  readonly plan: PlanAnswer;
+  readonly current: CurrentManifest | null;
+  /** Whether somebody confirmed that very plan. Otherwise another is made where nodes come or go. */
+  readonly isConfirmed: boolean;
   /** Runs after the upload and before the apply. */
   readonly beforeApply?: () => Promise<void>;
 }
@@ -247,18 +250,22 @@ export function requireAllowed({ violations }: PlanAnswer, name: string): void {
   );
 }
 
+/** How often a plan that nobody confirmed is made again before it is given up. */
+const PLANS_MAX = 5;
+
 /**
  * Uploads what the agent has not got and applies.
  *
- * Throws RealmError `stale` when another manifest was applied in the meantime, and whatever the
- * agent refuses the manifest for.
+ * Throws RealmError `stale` when another manifest was applied in the meantime, or nodes would do
+ * something else than what was confirmed, and whatever the agent refuses the manifest for.
  */
 export async function applyRelease(
   context: Context,
   agent: ControlClient,
   author: Author,
   release: SignedRelease,
-  { beginning = { joins: false, scales: [] }, world, beforeApply }: ApplyOptions = {},
+  { beginning = { joins: false, scales: [] }, plan, current, isConfirmed, beforeApply }:
+    ApplyOptions,
 ): Promise<EventsAnswer> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
   for (const [digest, bytes] of release.blobs) {
@@ -275,11 +282,19 @@ export async function applyRelease(
     ...beginning.scales.filter(({ component }) => digests.has(component))
       .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
   ];
-  try {
-    return await author.append(agent, contents, { genesis: beginning.genesis, world });
-  } catch (error) {
-    if (error instanceof RealmError && error.code === "stale") throw overtaken(release.name, error);
-    throw error;
+  let { world } = plan;
+  for (let plans = 1;; plans++) {
+    try {
+      return await author.append(agent, contents, { genesis: beginning.genesis, world });
+    } catch (error) {
+      if (!(error instanceof RealmError) || error.code !== "stale") throw error;
+      const now = await planRelease(agent, release, current);
+      if (isConfirmed || plans === PLANS_MAX) throw error;
+      requireAllowed(now, release.name);
+      context.note("The realm is another one than when the plan was made, which now is:");
+      context.note(await formatPlan(now, beginning));
+      ({ world } = now);
+    }
   }
 }
 
@@ -309,11 +324,11 @@ export async function seals(
   return owed.map(({ content }) => content);
 }
 
-function overtaken(name: string, cause?: unknown): RealmError {
+function overtaken(name: string): RealmError {
   return new RealmError(
     "stale",
     `Cannot apply "${name}": another manifest was applied after the plan was made`,
-    { hint: "Run the command again to see what would change now", cause },
+    { hint: "Run the command again to see what would change now" },
   );
 }
 

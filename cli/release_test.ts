@@ -171,6 +171,33 @@ Deno.test("apply refuses when another manifest was applied since the plan", () =
     assert.equal(await isThere(`${folder}/realm.toml.sig`), false);
   }));
 
+Deno.test("apply does what was confirmed, and with --yes plans again while nodes come and go", () =>
+  withRelease(async ({ agent, realm, terminal, write }) => {
+    let left = 2;
+    const nodes = () => {
+      if (left-- > 0) agent.world = `${left}`.repeat(64);
+    };
+    agent.afterPlan = nodes;
+    const asked = await terminal(["y"], "apply", "realm.toml");
+    assert.equal(asked.status, 3);
+    assert.match(asked.stderr, /error\[stale\]: .* nodes would do something else now/);
+    assert.equal(agent.current, null);
+
+    left = 2;
+    const { status, stderr } = await realm("apply", "realm.toml", "--yes");
+    assert.equal(status, 0, stderr);
+    assert.equal(stderr.match(/another one than when the plan was made/g)?.length, 2);
+    assert.equal(agent.worlds.at(-1), agent.world);
+
+    let plans = 0;
+    agent.afterPlan = () => agent.world = `${++plans % 10}`.repeat(64);
+    await write(undefined, "# another text\n");
+    const never = await realm("apply", "realm.toml", "--yes");
+    assert.equal(never.status, 3, never.stderr);
+    assert.equal(agent.current!.version, 1);
+    assert.ok(plans < 10, `${plans} plans`);
+  }));
+
 Deno.test("plan and apply stop at what the policy of the node does not allow", () =>
   withRelease(async ({ agent, realm }) => {
     agent.violations = ["components.hello.memory_max_mb is 128, the ceiling is 64"];

@@ -57,7 +57,9 @@ export const rollback = command({
         return 1;
       }
       const { changes } = await release.applyRelease(context, agent, author, signed, {
-        world: plan.world,
+        plan,
+        current,
+        isConfirmed: !yes,
       });
       const { awaitRollouts } = await import("./rollout.ts");
       const rollouts = wait
