@@ -134,6 +134,6 @@ Deno.test("a state that is cut in another way is not taken", () => {
     tree: Uint8Array.of(1, bit, 0, ...sides[0]!, 0, ...sides[1]!),
   });
   const reader = new SnapshotReader(index, ABI, state.digest(ABI));
-  for (const  of of[a!, b!]) reader.take([...snapshotForm(of, ABI).chunks.values()][0]!());
+  for (const half of [a!, b!]) reader.take([...snapshotForm(half, ABI).chunks.values()][0]!());
   corrupt(() => reader.state(), /cut in another way/);
 });
