@@ -21,8 +21,9 @@ import { listen } from "./listen.ts";
 import { createEngine } from "./local_engine.ts";
 import { createProcessEngine } from "./local_process_engine.ts";
 import { Node } from "./node.ts";
+import { NodeAlarms } from "./node_alarms.ts";
 import { NodeApi } from "./node_api.ts";
-import { Metrics } from "./observe/metrics.ts";
+import { NodeMetrics } from "./node_metrics.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
 import { Samples } from "./observe/samples.ts";
 import { ownKey } from "./own_keys.ts";
@@ -110,7 +111,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       given: (component, peer) => node.given(component, peer),
       upstreamOf: (component) => node.upstream(component),
-      fault: (peer, _, reason) => notice(`Peer ${peer} ${reason}`),
+      fault: (peer, fault, reason) => {
+        metrics.counts.add("realm_blob_faults_total", { fault });
+        notice(`Peer ${peer} ${reason}`);
+      },
+      progress: ({ chunkBytes }) =>
+        metrics.counts.add("realm_blob_bytes_total", { direction: "in" }, chunkBytes),
+      sent: (bytes) => metrics.counts.add("realm_blob_bytes_total", { direction: "out" }, bytes),
+      fetched: (outcome, ms) =>
+        metrics.counts.took("realm_blob_fetch_duration_seconds", { outcome }, ms),
     });
     const node: Node = new Node({
       name: options.nodeName,
@@ -128,9 +137,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       peers,
       records: () => realm.records(),
       changed: () => realm.healthChanged(),
+      followed: () => metrics.followed(),
+      revealed: (component, isOpened) => {
+        const outcome = isOpened ? "ok" : "failed";
+        metrics.counts.add("realm_secret_reveals_total", { component, outcome });
+      },
       notice,
       ended: ({ component, index, startedAtMs, restarts, usage }) =>
-        metrics.record({ component, replica: index, instance: startedAtMs, restarts, usage }),
+        metrics.counts.record({
+          component,
+          replica: index,
+          instance: startedAtMs,
+          restarts,
+          usage,
+        }),
     });
     opened.push(() => node.close());
     const samples = new Samples();
@@ -143,30 +163,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         agentMemoryBytes,
         replicas: node.supervisor.replicas(),
       });
+      alarms.sampled(sample);
     };
-    takeSample();
-    const sampling = setInterval(() => {
-      sampler.sample().then((next) => sample = next, () => {}).then(takeSample);
-    }, SAMPLE_MS);
-    opened.push(() => clearInterval(sampling));
-    const metrics = new Metrics({
-      replicas: () =>
-        node.supervisor.replicas().map(({ component, index, startedAtMs, restarts, usage }) => ({
-          component,
-          replica: index,
-          instance: startedAtMs ?? 0,
-          restarts,
-          usage: usage ?? undefined,
-        })),
-      replicasByState: () => {
-        const counts: Record<string, number> = {};
-        for (const { state } of node.supervisor.replicas()) {
-          counts[state] = (counts[state] ?? 0) + 1;
-        }
-        return counts;
-      },
-      components: () => state.inForce?.manifest.components.size ?? 0,
-      node: () => ({ ...sample, p2pLinks: realm.network?.connections().length ?? 0 }),
+    const metrics: NodeMetrics = new NodeMetrics({
+      clock,
+      program: options.program,
+      state,
+      node: () => node,
+      realm: () => realm,
+      alarms: () => alarms,
+      topics: () => apps.statuses(),
+      sample: () => sample,
     });
     const sharing: AppSharing = new AppSharing({
       self: formatPublicKey(keys.publicKey),
@@ -191,6 +198,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fetchState: (topic, digest) => sharing.fetchState(topic, digest),
     });
     opened.push(() => apps.close());
+    const alarms: NodeAlarms = new NodeAlarms({
+      clock,
+      state,
+      node,
+      realm: () => realm,
+      topics: () => apps.statuses(),
+    });
     let remote: RemoteControl | undefined;
     const realm: RealmMember = new RealmMember({
       keys,
@@ -200,6 +214,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       clock,
       node: () => node,
       sample: () => sample,
+      alarms: () => alarms.told,
+      heard: () => metrics.heard(),
       joined: (network) => {
         peers.join(network);
         sharing.join(network);
@@ -208,6 +224,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       changed: () => {
         remote?.review();
+        metrics.heard();
         // The core is in the middle of something.
         queueMicrotask(() => {
           peers.changed();
@@ -221,6 +238,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     opened.push(() => realm.close());
     opened.push(() => peers.close());
     opened.push(() => remote?.close());
+
+    takeSample();
+    const sampling = setInterval(() => {
+      sampler.sample().then((next) => sample = next, () => {}).then(takeSample).catch(
+        console.error,
+      );
+    }, SAMPLE_MS);
+    opened.push(() => clearInterval(sampling));
 
     let proxy: ProxyServer | undefined;
     const api = new NodeApi({
@@ -237,8 +262,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       }),
       program: options.program,
       proxyUrl: () => proxy && urlOf(proxy),
-      metrics: () => metrics.text(),
+      metrics: () => metrics.counts.text(),
       samples,
+      alarms: () => alarms.all(),
       apps,
     });
     const control = await serveControl({
@@ -252,7 +278,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         ...options.http,
         route: (request) => node.route(request),
         onRequest: ({ route = "none", component, status, durationMs, outcome }) => {
-          metrics.request({ route, component: component ?? "none", status, durationMs, outcome });
+          metrics.counts.request({
+            route,
+            component: component ?? "none",
+            status,
+            durationMs,
+            outcome,
+          });
           // That a client left is no fault of a component.
           const isLeft = outcome === "canceled" || outcome === "incomplete";
           samples.request(component, status >= 500 && !isLeft, durationMs);
@@ -286,14 +318,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 /** Serves `/metrics` and nothing else. */
 function serveMetrics(
   at: { readonly hostname: string; readonly port: number },
-  metrics: Metrics,
+  metrics: NodeMetrics,
 ): Deno.HttpServer<Deno.NetAddr> {
   return listen("metrics", at, () =>
-    Deno.serve({ ...at, onListen: () => {} }, async (request) => {
+    Deno.serve({ ...at, onListen: () => {} }, (request) => {
       if (new URL(request.url).pathname !== "/metrics") {
         return new Response("Not found: see /metrics\n", { status: 404 });
       }
-      return new Response(await metrics.text(), {
+      return new Response(metrics.counts.text(), {
         headers: { "content-type": "text/plain; version=0.0.4" },
       });
     }));

@@ -220,3 +220,45 @@ Deno.test(
       assert.ok(!isAlarmed(back) && !isAlarmed(lonely));
     }),
 );
+
+Deno.test(
+  "what a node has to complain of is an alarm on every node",
+  options,
+  () =>
+    withCluster(async (cluster) => {
+      const a = await cluster.start("a");
+      await cluster.apply(a, 1);
+      const b = await cluster.start("b", { join: a.agent.addresses });
+      await Deno.writeTextFile(`${b.folder}/policy.toml`, "[limits]\nmemory_max_mb = 1\n");
+      await until("b asks to join", () => stateOf(a, "b") === "pending");
+      await approve(cluster, a, b.agent.status().node.key, "b");
+      const alarmOf = (code: string) =>
+        a.agent.status().alarms.find((alarm) => alarm.code === code && alarm.node === "b");
+      await until("a tells of it", () => alarmOf("refused") !== undefined);
+      const { severity, value, message, hint, sinceAtMs } = alarmOf("refused")!;
+      assert.equal(severity, "critical");
+      assert.match(value!, /^version 1: policy: Cannot run the manifest on b: .*memory_max_mb/);
+      assert.match(message, /^b refused manifest version 1: policy/);
+      assert.equal(hint, "Change the manifest, or policy.toml on b");
+      assert.ok(sinceAtMs <= Date.now());
+
+      const metric = async (name: string) => {
+        const lines = (await a.control.metrics()).split("\n");
+        return Number(lines.find((line) => line.startsWith(`${name} `))?.slice(name.length + 1));
+      };
+      assert.equal(await metric('realm_alarm{name="refused"}'), 1);
+      assert.equal(await metric('realm_alarm{name="silent"}'), 0);
+      assert.equal(await metric('realm_nodes{state="live"}'), 2);
+      for (const direction of ["in", "out"]) {
+        assert.ok(await metric(`realm_gossip_bytes_total{direction="${direction}"}`) > 1_000);
+      }
+      assert.ok(await metric('realm_gossip_age_seconds{node="b"}') >= 0);
+      await cluster.apply(a, 2, "# more\n");
+      await until("b caught up", async () => await metric("realm_sync_lag_seconds_count") >= 1);
+      await until("equal heads", async () => await metric("realm_sync_behind_nodes") === 0);
+
+      await b.stop();
+      await until("b is silent", () => alarmOf("silent") !== undefined);
+      assert.equal(alarmOf("refused"), undefined, "what it said is of before");
+    }),
+);

@@ -63,6 +63,10 @@ export interface NodeInit {
   readonly records?: () => ReadonlyMap<string, HealthRecord>;
   /** What {@link Node.health} says is another. */
   readonly changed?: () => void;
+  /** It looked how far {@link Node.rollouts} are. */
+  readonly followed?: () => void;
+  /** A secret was opened for a replica of a component, or could not be. */
+  readonly revealed?: (component: string, isOpened: boolean) => void;
   /** A line for who watches the agent. */
   readonly notice?: (text: string) => void;
   readonly ended: SupervisorInit["ended"];
@@ -367,13 +371,27 @@ export class Node {
       this.#retire(name, upstream);
       this.#upstreams.delete(name);
     }
+    this.#dropLogs(inForce.manifest);
     this.#routes = compileRoutes(manifest);
     const wanted = new Set(answer.desired.map(({ component }) => component));
     for (const [name, upstream] of this.#upstreams) {
       if (upstream.expectsFirst && !wanted.has(name)) upstream.setReplicas([]); // none will come
     }
     this.supervisor.set(answer.desired, { mayStart: this.mayStart });
+    this.init.followed?.();
     this.#tellOfChange();
+  }
+
+  /** Of components that are gone nobody can ask for the log any more. */
+  #dropLogs({ components }: Manifest): void {
+    const gone = [...this.#logs.keys()].filter((name) => !components.has(name));
+    if (gone.length === 0) return;
+    const running = new Set(this.supervisor.slots().map(({ replica }) => replica.component));
+    for (const name of gone) {
+      if (running.has(name)) continue;
+      this.#logs.get(name)!.close();
+      this.#logs.delete(name);
+    }
   }
 
   #said = "";
@@ -430,6 +448,7 @@ export class Node {
         read: secretReader({
           record: (name) => this.init.state.view?.secrets.get(name),
           open: this.init.openSecret,
+          opened: (isOpened) => this.init.revealed?.(component, isOpened),
           notice,
         }),
       });
@@ -498,7 +517,7 @@ export class Node {
         if (candidate?.isServed) upstream = candidate;
       }
     }
-    return upstream && { route: match.component, upstream, path: match.path };
+    return upstream && { route: match.route, upstream, path: match.path };
   }
 
   #openLog(component: string, index: number): ReplicaLog {

@@ -33,6 +33,7 @@ import { decodeSigned, type Event, type SignedEvent, verifyEventSync } from "./k
 import { formatPublicKey, parsePublicKey } from "./kernel/key.ts";
 import type { Engines } from "./kernel/ports.ts";
 import type { Node } from "./node.ts";
+import type { Alarm } from "./realm/alarms.ts";
 import { readControlEvent } from "./realm/control_event.ts";
 import { desiredReplicas } from "./realm/desired.ts";
 import { decodeManifest, formatTarget, type Manifest, parseManifest } from "./realm/manifest.ts";
@@ -58,8 +59,9 @@ export interface NodeApiInit {
   readonly program: string;
   /** Where the proxy listens. */
   readonly proxyUrl: () => string | undefined;
-  readonly metrics: () => Promise<string>;
+  readonly metrics: () => string;
   readonly samples: Pick<Samples, "series">;
+  readonly alarms: () => readonly Alarm[];
   readonly apps: AppsHost;
 }
 
@@ -241,7 +243,7 @@ export class NodeApi implements ControlApi {
     })();
   }
 
-  metrics(): Promise<string> {
+  metrics(): string {
     return this.init.metrics();
   }
 
@@ -282,7 +284,7 @@ export class NodeApi implements ControlApi {
       topic: view?.topic ?? null,
       nodes: realm.nodes(),
       majority: node.mayStart,
-      alarms: realm.alarms(),
+      alarms: this.init.alarms(),
       proxy: proxyUrl() ?? null,
       components: [...manifest?.components ?? []].map(([name, { world }]) => ({
         name,

@@ -5,7 +5,7 @@
  */
 import type { BlobProgress, Fault } from "./artifact/blob_download.ts";
 import { BlobServer } from "./artifact/blob_server.ts";
-import { type FetchOptions, PeerBlobs } from "./artifact/peer_blobs.ts";
+import { type FetchOptions, type FetchOutcome, PeerBlobs } from "./artifact/peer_blobs.ts";
 import { LateNetwork } from "./late_network.ts";
 import type { BlobPieces, Blobs, Clock, Network } from "./kernel/ports.ts";
 import { PeerRequests } from "./proxy/peer_requests.ts";
@@ -39,6 +39,9 @@ export interface PeerServicesInit {
   /** A peer gave wrong bytes, or was too slow. */
   readonly fault?: (peer: string, fault: Fault, reason: string) => void;
   readonly progress?: (progress: BlobProgress) => void;
+  /** See {@link PeerBlobs} and {@link BlobServer}. */
+  readonly fetched?: (outcome: FetchOutcome, ms: number) => void;
+  readonly sent?: (bytes: number) => void;
 }
 
 /**
@@ -56,7 +59,7 @@ export class PeerServices implements NodePeers {
   readonly #reported: ReportedReplicas;
 
   constructor(readonly init: PeerServicesInit) {
-    const { blobs, clock, known, given, fault, progress, upstreamOf } = init;
+    const { blobs, clock, known, given, fault, progress, fetched, sent, upstreamOf } = init;
     const network = this.#network;
     this.#blobs = new PeerBlobs({
       network,
@@ -65,8 +68,9 @@ export class PeerServices implements NodePeers {
       mayAsk: (peer) => known.isApproved(peer),
       ...(fault ? { fault } : {}),
       ...(progress ? { progress } : {}),
+      ...(fetched ? { fetched } : {}),
     });
-    this.#blobServer = new BlobServer({ network, blobs, clock });
+    this.#blobServer = new BlobServer({ network, blobs, clock, ...(sent ? { sent } : {}) });
     this.#reported = new ReportedReplicas({
       clock,
       given,

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Alarm, NodeStatus, PeerStatus } from "./control/api.ts";
+import type { NodeStatus, PeerStatus } from "./control/api.ts";
 import { RealmError } from "./kernel/error.ts";
 import type { SignedEvent } from "./kernel/event.ts";
 import { fingerprint, formatPublicKey, type KeyPair, parsePublicKey } from "./kernel/key.ts";
@@ -23,7 +23,9 @@ import type { NodeSample } from "./observe/node_sampler.ts";
 import type { ControlEvent } from "./realm/control_event.ts";
 import type { HealthRecord, OwnHealth } from "./realm/peering/health_record.ts";
 import { SILENT_MS } from "./realm/peering/health_board.ts";
-import { type RealmAlarm, viewDigest } from "./realm/realm_view.ts";
+import { type SeenClock, viewConditions } from "./realm/alarm_conditions.ts";
+import { type Condition, conditionsTold, type ToldAlarm } from "./realm/alarms.ts";
+import { viewDigest } from "./realm/realm_view.ts";
 import { RealmPeer } from "./realm_peer.ts";
 import type { RealmState } from "./realm_state.ts";
 import type { Node, Others } from "./node.ts";
@@ -41,8 +43,12 @@ export interface RealmMemberInit {
   readonly clock: Clock;
   readonly node: () => Node;
   readonly sample: () => NodeSample;
+  /** What this node has to complain of itself. */
+  readonly alarms: () => readonly ToldAlarm[];
   /** The view, the live nodes or those that wait for approval changed. */
   readonly changed: () => void;
+  /** {@link RealmMember.heard} says something else. */
+  readonly heard: () => void;
   /** The network was started. */
   readonly joined: (network: Network) => void;
   /** A line for who watches the agent. */
@@ -60,6 +66,14 @@ export interface AppNeeds {
   mayOpen(peer: string, protocol: string): boolean;
   /** Keys that should be connected. */
   wanted(): readonly string[];
+}
+
+/** What was heard of a node. */
+export interface Heard {
+  readonly node: string;
+  readonly record: HealthRecord;
+  readonly ageMs: number;
+  readonly isLive: boolean;
 }
 
 /** Where members are looked for by multicast DNS; tests choose loopback and a port. */
@@ -111,6 +125,7 @@ export class RealmMember {
           : this.peer.core.isApproved(peer),
       ports: {
         changed: init.changed,
+        heard: init.heard,
         verify: state.verifySync,
         notice: init.notice,
         health: () => this.#health(),
@@ -333,33 +348,71 @@ export class RealmMember {
     return [self, ...all.filter((node) => node !== self)];
   }
 
-  /** What an operator should see to. */
-  alarms(): Alarm[] {
-    const { view } = this.#init.state;
-    const alarms = (view?.alarms ?? []).map((alarm) => ({
-      code: alarm.kind as string,
-      message: sayAlarm(alarm),
-    }));
+  /** What is wrong with the realm and its nodes, as far as is known here. */
+  conditions(): Condition[] {
+    const { clock, state: { view } } = this.#init;
+    const conditions = view === undefined ? [] : viewConditions(view);
     const names = new Map([...view?.nodes.values() ?? []].map(({ name, key }) => [name, key]));
     for (const { key, name } of this.peer.core.introductions()) {
       const known = names.get(name);
       if (known === undefined) continue;
       names.delete(name); // one alarm for each name, however many make it up
-      const message = `another key calls itself ${name}, ${key}: the node of this name is ${known}`;
-      alarms.push({ code: "name-taken", message });
+      const value = `${key}: the node of this name is ${known}`;
+      conditions.push({ code: "name-taken", node: null, subject: name, value });
     }
     for (const key of this.peer.core.drifting()) {
-      const name = view?.nodes.get(key)?.name ?? key;
-      const message = `${name} has the same control log and makes another realm of it: report this`;
-      alarms.push({ code: "view-differs", message });
+      const node = view?.nodes.get(key)?.name ?? key;
+      conditions.push({ code: "view-differs", node, subject: null, value: null });
+    }
+    const isEarly = clock.monotonicMs() - this.#startedMs < SILENT_MS;
+    const heard = new Map(this.heard().map((each) => [each.node, each]));
+    for (const { key, name: node } of view?.nodes.values() ?? []) {
+      const known = heard.get(node);
+      if (known?.isLive) {
+        conditions.push(...conditionsTold(node, known.record.alarms, clock.wallMs()));
+      } else if (key !== this.key && !isEarly) {
+        const since = known && { sinceAtMs: Math.max(0, clock.wallMs() - known.ageMs) };
+        conditions.push({ code: "silent", node, subject: null, value: null, ...since });
+      }
     }
     const isWaiting = view === undefined ? this.#named.size > 0 : !view.nodes.has(this.key);
-    if (!isWaiting) return alarms;
-    const own = `${this.#init.name} with the fingerprint ${fingerprint(this.#init.keys.publicKey)}`;
-    const message = view?.revoked.includes(this.key)
-      ? `this node was revoked: it runs nothing, and comes back on a new data folder only`
-      : `not approved yet: the owner runs realm nodes approve for ${own}`;
-    return [...alarms, { code: "not-approved", message }];
+    if (isWaiting) conditions.push(this.#waiting());
+    return conditions;
+  }
+
+  /** What there is to say of a node that takes no part. */
+  #waiting(): Condition {
+    const { keys, name: node, state: { view } } = this.#init;
+    if (view?.revoked.includes(this.key)) {
+      const value =
+        "this node was revoked: it runs nothing, and comes back on a new data folder only";
+      return { code: "not-approved", node, subject: null, value };
+    }
+    const subject = fingerprint(keys.publicKey);
+    const value = `not approved yet: ${node} with the fingerprint ${subject}`;
+    return { code: "not-approved", node, subject, value };
+  }
+
+  /** What the other approved nodes said last of themselves, and how long ago. */
+  heard(): Heard[] {
+    const { clock, state: { view } } = this.#init;
+    const nowMs = clock.monotonicMs();
+    return [...view?.nodes ?? []].flatMap(([key, { name: node }]) => {
+      const known = key === this.key ? undefined : this.peer.core.healthOf(key);
+      if (known === undefined) return [];
+      const ageMs = nowMs - known.heardAtMs;
+      return [{ node, record: known.record, ageMs, isLive: ageMs < SILENT_MS }];
+    });
+  }
+
+  /** What the other nodes that live said last of their clocks. */
+  clocks(): SeenClock[] {
+    const nowAtMs = this.#init.clock.wallMs();
+    return this.heard().filter(({ isLive }) => isLive).map(({ node, record, ageMs }) => ({
+      node,
+      counter: record.counter,
+      offsetMs: record.saidAtMs - (nowAtMs - ageMs),
+    }));
   }
 
   /** Whom this node is connected with, or knows how to reach. */
@@ -436,7 +489,7 @@ export class RealmMember {
     const isLive = isSelf || known !== undefined && nowMs - known.heardAtMs < SILENT_MS;
     const own = isSelf ? this.#health() : undefined;
     const said = own ?? known?.record;
-    const heads = isSelf ? this.#headsDigest() : known?.record.heads;
+    const heads = isSelf ? this.headsDigest() : known?.record.heads;
     const connection = this.#network?.connections().find(({ peer }) => peer === key);
     return {
       name,
@@ -453,7 +506,7 @@ export class RealmMember {
       version: said === undefined || said.version === 0 ? null : said.version,
       heads: heads ?? null,
       view: (isSelf ? state.view && viewDigest(state.view) : known?.record.viewDigest) ?? null,
-      drift: heads !== undefined && heads !== this.#headsDigest(),
+      drift: heads !== undefined && heads !== this.headsDigest(),
       health: said === undefined ? null : {
         wanted: said.replicas.reduce((sum, { wanted }) => sum + wanted, 0),
         running: said.replicas.reduce((sum, { running }) => sum + running, 0),
@@ -471,7 +524,8 @@ export class RealmMember {
     };
   }
 
-  #headsDigest(): string | undefined {
+  /** Digest of the heads of its control log. */
+  headsDigest(): string | undefined {
     const heads = this.#init.state.log.topic?.heads;
     return heads && headsDigest(heads.map(({ key }) => key)).toHex();
   }
@@ -510,6 +564,7 @@ export class RealmMember {
       memoryBytes: sample.agentMemoryBytes,
       addresses: [...this.addresses],
       ...node.health(),
+      alarms: this.#init.alarms(),
       latencyMs: (peer) =>
         this.#network?.connections().find((each) => each.peer === peer)?.latencyMs,
     };
@@ -522,13 +577,4 @@ function nextEpoch({ store }: RealmState): number {
   const epoch = (stored === undefined ? 0 : Number(new TextDecoder().decode(stored))) + 1;
   store.write([{ put: EPOCH, value: new TextEncoder().encode(String(epoch)) }]);
   return epoch;
-}
-
-function sayAlarm(alarm: RealmAlarm): string {
-  if (alarm.kind === "key-changed") {
-    return `${alarm.name} was approved with another key, ${alarm.to}, while ${alarm.from} had not ` +
-      "been revoked";
-  }
-  return `${alarm.author} signed on two branches at once: what came after they part does not ` +
-    `count until its next event joins them; tips ${alarm.tips.join(", ")}`;
 }

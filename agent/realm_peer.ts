@@ -27,7 +27,7 @@ const FAILED_PAUSE_MS = 1_000;
 export interface RealmPeerInit extends Omit<PeerCoreInit, "ports"> {
   readonly clock: Clock;
   /** What the core is given beside the network and the clock. */
-  readonly ports: Pick<PeerPorts, "changed" | "verify" | "notice" | "health">;
+  readonly ports: Pick<PeerPorts, "changed" | "heard" | "verify" | "notice" | "health">;
   /** Whether a key may open streams of a protocol, other than links, which anybody may try. */
   readonly mayOpen: (peer: string, protocol: string) => boolean;
 }
@@ -35,6 +35,8 @@ export interface RealmPeerInit extends Omit<PeerCoreInit, "ports"> {
 /** See the module. */
 export class RealmPeer {
   readonly core: PeerCore;
+  /** Frames on all links since the start, and their bytes. */
+  readonly traffic = { in: { frames: 0, bytes: 0 }, out: { frames: 0, bytes: 0 } };
   /** What the network is made with. */
   readonly gate: NetworkGate;
   readonly #clock: Clock;
@@ -58,7 +60,10 @@ export class RealmPeer {
       ...init,
       ports: {
         ...init.ports,
-        send: (peer, frame) => this.#links.get(peer)?.send(frame) ?? true,
+        send: (peer, frame) => {
+          count(this.traffic.out, frame);
+          return this.#links.get(peer)?.send(frame) ?? true;
+        },
         cut: (peer) => this.#cut(peer),
         nowMs: () => clock.monotonicMs(),
         wallMs: () => clock.wallMs(),
@@ -147,6 +152,7 @@ export class RealmPeer {
     }
     const link: LinkStream = new LinkStream(stream, {
       frame: (bytes) => {
+        count(this.traffic.in, bytes);
         this.#run(() => this.core.received(peer, bytes));
       },
       room: () => {
@@ -210,6 +216,11 @@ export class RealmPeer {
       this.#opening.delete(peer);
     }
   }
+}
+
+function count(traffic: { frames: number; bytes: number }, frame: Uint8Array): void {
+  traffic.frames++;
+  traffic.bytes += frame.length;
 }
 
 function messageOf(error: unknown): string {

@@ -53,6 +53,7 @@ function member(
         addresses: [],
         replicas: [],
         failures: [],
+        alarms: [],
         latencyMs: () => undefined,
       }),
     },

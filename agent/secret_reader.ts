@@ -14,21 +14,27 @@ export interface SecretReaderInit {
   /** As the control log has it now. */
   readonly record: (name: string) => Pick<SecretRecord, "event" | "sealed"> | undefined;
   readonly open: (name: string, sealed: Uint8Array) => Promise<Uint8Array>;
+  /** A value was opened, or could not be. */
+  readonly opened?: (isOpened: boolean) => void;
   /** Is told of each value that was read, or could not be, once. */
   readonly notice: (text: string) => void;
 }
 
 /** See the module. */
-export function secretReader({ record, open, notice }: SecretReaderInit): SecretValues["read"] {
+export function secretReader(
+  { record, open, opened: told = () => {}, notice }: SecretReaderInit,
+): SecretValues["read"] {
   /** By name, the value of an event; `undefined` where there is none. */
   const opened = new Map<string, { event: string; value: Promise<Uint8Array> | undefined }>();
 
   async function opening(name: string, event: string, sealed: Uint8Array): Promise<Uint8Array> {
     try {
       const value = await open(name, sealed);
+      told(true);
       notice(`secret ${name} was read (set by event ${event})`);
       return value;
     } catch (error) {
+      told(false);
       notice(
         `secret ${name} cannot be read: ${(error as Error).message}; run realm secrets reseal`,
       );

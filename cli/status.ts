@@ -6,7 +6,7 @@
 import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { formatAge, formatBytesOf, formatCount } from "../tui/quantity.ts";
-import { alarmsOf, componentRows, type Row, type Sample, type Status } from "../tui/view_model.ts";
+import { componentRows, type Row, type Sample, type Status } from "../tui/view_model.ts";
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
@@ -19,6 +19,8 @@ import { formatTopics } from "./topics.ts";
 const WATCH_MS = 1_000;
 /** Refused manifests that are listed; `--json` has all that the agent remembers. */
 const REFUSED_MAX = 3;
+/** Alarms that are shown, the worst. */
+const ALARMS_MAX = 20;
 
 export const status = command({
   brief: "Show the machines of the realm, what the agent runs, and how it fares",
@@ -81,8 +83,7 @@ export function formatStatus(
   const rows = componentRows(current, previous, nowMs)
     .flatMap(({ component, replicas }) => replicas.length === 0 ? [component] : replicas);
   const parts = [formatAgent(status, nowMs)];
-  const alarms = alarmsOf(status).filter(({ text }) => !text.startsWith("refused manifest"));
-  if (alarms.length > 0) parts.push(alarms.map(({ text }) => `! ${printable(text)}\n`).join(""));
+  if (status.alarms.length > 0) parts.push(formatAlarms(status, nowMs));
   if (status.refused.length > 0) parts.push(formatRefused(status, nowMs));
   // Most realms have no process beside the agent, and no traps.
   const columns = COLUMNS.filter(({ title }) =>
@@ -113,6 +114,17 @@ function formatAgent({ node, manifest, proxy }: Status, nowMs: number): string {
     ["proxy", proxy ?? "none"],
   ] as const;
   return lines.map(([name, value]) => `${name.padEnd(9)} ${printable(value)}\n`).join("");
+}
+
+/** What is wrong, since when, and what to do; what this agent refused itself is shown in full below. */
+function formatAlarms({ alarms, node: { name } }: Status, nowMs: number): string {
+  const others = alarms.filter(({ code, node }) => code !== "refused" || node !== name);
+  const shown = others.slice(0, ALARMS_MAX).map(({ message, sinceAtMs, hint }) =>
+    `! ${printable(message)}, since ${formatAge(nowMs - sinceAtMs)}\n  ${printable(hint)}\n`
+  );
+  const more = others.length - shown.length;
+  if (more > 0) shown.push(`! and ${more} more, see realm status --json\n`);
+  return shown.join("");
 }
 
 /** Components on their way to another release, and why others are not there. */

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { fakeNode, fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "../tui/status_fake.ts";
+import {
+  fakeAlarm,
+  fakeNode,
+  fakeReplica,
+  fakeStatus,
+  fallenReplica,
+  NOW_MS,
+} from "../tui/status_fake.ts";
 import { withFakeAgent, withOwner } from "./agent_fake.ts";
 import { main } from "./app.ts";
 import { testShell } from "./shell_fake.ts";
@@ -15,6 +22,7 @@ Deno.test("formatStatus() shows the agent, then each replica with what it uses o
       { ...fakeStatus().components[0]!, name: "mail", replicas: 0, scaledTo: 0 },
     ],
     replicas: [fakeReplica("auth", 0), fallenReplica("auth", 1), fakeReplica("orders", 0)],
+    alarms: [fakeAlarm("auth/1 on bm-01 ended: epoch-timeout")],
   });
   assert.equal(
     formatStatus(sample(status), undefined, NOW_MS),
@@ -25,7 +33,8 @@ realm     shop
 manifest  version 3, sha256 abababababab…, applied 5m ago
 proxy     http://127.0.0.1:8080
 
-! auth/1 ended: epoch-timeout: ran for 100 ms without a return to the host
+! auth/1 on bm-01 ended: epoch-timeout, since 1m
+  Do something
 
 COMPONENT  REPLICA  STATE     RESTARTS  MEMORY     FUEL/S  AGE  LAST EXIT
 auth             0  running          0  24/64 MiB  5M      1m
@@ -62,13 +71,20 @@ Deno.test("formatStatus() says that an agent is unclaimed, and what was refused"
       proxy: null,
       components: [],
       replicas: [],
+      alarms: [
+        fakeAlarm("unclaimed: it obeys nothing"),
+        fakeAlarm("refused here", { code: "refused" }),
+        fakeAlarm("refused there", { code: "refused", node: "bm-02" }),
+      ],
       refused: [refusal, refusal, refusal, { ...refusal, version: null }],
     })),
     undefined,
     NOW_MS,
   );
   assert.match(text, /^owner {5}none: unclaimed, obeys nothing$/m);
-  assert.match(text, /^! unclaimed: .*--owner KEY$/m);
+  assert.match(text, /^! unclaimed: it obeys nothing, since 1m\n {2}Do something$/m);
+  assert.match(text, /^! refused there, since 1m$/m);
+  assert.doesNotMatch(text, /refused here/, "it is shown in full");
   assert.match(text, /^! refused version 4 1m ago: wrong-owner: signed by \\u\{1b\}\[31mmallory$/m);
   assert.match(text, /^! and 1 more before, see realm status --json$/m);
   assert.match(text, /\nno components\n$/);

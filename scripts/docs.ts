@@ -9,6 +9,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { commandReference } from "./docs/command_reference.ts";
+import { alarmTable, metricTable } from "./docs/observe_reference.ts";
 import { manifestReference, policyReference } from "./docs/key_reference.ts";
 
 const DOCS = fileURLToPath(new URL("../docs/", import.meta.url));
@@ -17,6 +18,8 @@ const DOCS = fileURLToPath(new URL("../docs/", import.meta.url));
 const PARTS: Readonly<Record<string, { readonly file: string; readonly make: () => string }>> = {
   "keys of realm.toml": { file: "manifest.md", make: manifestReference },
   "keys of policy.toml": { file: "policy.md", make: policyReference },
+  "alarms": { file: "alarms.md", make: alarmTable },
+  "metrics": { file: "metrics.md", make: metricTable },
   "commands": { file: "commands.md", make: commandReference },
 };
 

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Interaction, Mode } from "./interaction.ts";
 import { screenLines } from "./screen.ts";
 import type { LogRow, Snapshot } from "./session.ts";
-import { fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "./status_fake.ts";
+import { fakeAlarm, fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "./status_fake.ts";
 import type { Status } from "./view_model.ts";
 
 const row = (text: string, but: Partial<LogRow> = {}): LogRow =>
@@ -44,6 +44,7 @@ Deno.test("screenLines() at 80x24: header, alarms, table, log, keys", () => {
       second!,
       fallenReplica("orders", 0),
     ],
+    alarms: [fakeAlarm("orders/0 on bm-01 ended: epoch-timeout: ran for 100 ms")],
   });
   const log = [
     row("listening"),
@@ -55,7 +56,7 @@ Deno.test("screenLines() at 80x24: header, alarms, table, log, keys", () => {
   ];
   assert.deepEqual(screen(snapshotOf(status, log)), [
     " realm shop  bm-01  v3  http://127.0.0.1:8080                       ● connected",
-    " ! orders/0 ended: epoch-timeout: ran for 100 ms without a return to the host",
+    " ! orders/0 on bm-01 ended: epoch-timeout: ran for 100 ms",
     "  COMPONENT        STATE      RST MEMORY                FUEL/S        THR    AGE",
     "▸ auth             2/2          0 █████░░░ 84/128 MiB   0/10M",
     "  └ 0              running      0 ████████ 60/64 MiB    0/5M                  1m",
@@ -117,8 +118,9 @@ Deno.test("screenLines() has every row of the terminal, none too long, whatever 
 
 Deno.test("screenLines() says what is wrong with the agent above all", () => {
   const { node } = fakeStatus();
+  const alarms = [fakeAlarm("unclaimed: this agent has no owner and obeys nothing")];
   const away = screen({
-    ...snapshotOf(fakeStatus({ node: { ...node, owner: null, realm: null } })),
+    ...snapshotOf(fakeStatus({ node: { ...node, owner: null, realm: null }, alarms })),
     link: { kind: "reconnecting", reason: "Cannot reach the agent" },
   });
   assert.match(away[0]!, /^ realm \(no name\) .*○ reconnecting$/);

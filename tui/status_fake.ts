@@ -99,6 +99,21 @@ export function fakeNode(name: string, but: Partial<Status["nodes"][number]> = {
   } as const;
 }
 
+/** An alarm of this machine since a minute, but for what is given. */
+export function fakeAlarm(message: string, but: Partial<Status["alarms"][number]> = {}) {
+  return {
+    code: "replica-restarting",
+    severity: "warning",
+    node: "bm-01",
+    subject: null,
+    value: null,
+    sinceAtMs: NOW_MS - 60_000,
+    message,
+    hint: "Do something",
+    ...but,
+  } as const;
+}
+
 /** An agent with `auth` twice and `orders` once, but for what is given. */
 export function fakeStatus(but: Partial<Status> = {}): Status {
   return {

@@ -65,6 +65,8 @@ export interface ComponentRows {
 export interface Alarm {
   readonly tone: "warn" | "bad";
   readonly text: string;
+  /** What to do. */
+  readonly hint?: string;
 }
 
 /**
@@ -201,61 +203,13 @@ export function describeExit(exit: ReplicaExit): string {
 
 /** What is not as it should be, the worst first. */
 export function alarmsOf(status: Status): Alarm[] {
-  const alarms: Alarm[] = [];
-  if (status.node.owner === null) {
-    alarms.push({
-      tone: "bad",
-      text: "unclaimed: this agent has no owner and obeys nothing; start it with --owner KEY",
-    });
-  }
-  for (const { message } of status.alarms) alarms.push({ tone: "bad", text: message });
-  if (!status.majority) {
-    alarms.push({
-      tone: "warn",
-      text: "cut off from most nodes of the realm: what runs is kept, nothing new is started",
-    });
-  }
-  for (const { name, rollout, unplaced } of status.components) {
-    if (rollout?.failure) {
-      const { version, node, evidence } = rollout.failure;
-      const [why] = evidence.split("\n");
-      alarms.push({
-        tone: "bad",
-        text: `${name}: version ${version} failed on ${node}, it ` +
-          (rollout.state === "returned" ? "went" : "goes") +
-          ` back to version ${rollout.version}: ${why}`,
-      });
-    }
-    for (const { replicas, why } of unplaced) {
-      alarms.push({ tone: "warn", text: `cannot place ${replicas} of ${name}: ${why}` });
-    }
-  }
-  const appliedAtMs = status.manifest?.appliedAtMs ?? 0;
-  // One that a later manifest has made good is history.
-  const refused = status.refused.filter(({ atMs }) => atMs > appliedAtMs);
-  if (refused[0] !== undefined) {
-    const { version, code, message } = refused[0];
-    const more = refused.length > 1 ? ` (and ${refused.length - 1} before)` : "";
-    alarms.push({
-      tone: "bad",
-      text: `refused manifest${version === null ? "" : ` version ${version}`}${more}: ` +
-        `${code}: ${message}`,
-    });
-  }
-  const ill =
-    status.replicas.flatMap((replica) =>
-      replica.lastExit !== null && (replica.state === "failed" || replica.state === "backoff")
-        ? [{ ...replica, lastExit: replica.lastExit }]
-        : []
-    ).sort((a, b) => b.lastExit.atMs - a.lastExit.atMs)[0];
-  if (ill !== undefined) {
-    alarms.push({
-      tone: ill.state === "failed" ? "bad" : "warn",
-      text: `${ill.component}/${ill.index} ended: ${describeExit(ill.lastExit.exit)}`,
-    });
-  }
+  const alarms = status.alarms.map(({ severity, message, hint }): Alarm => ({
+    tone: severity === "critical" ? "bad" : "warn",
+    text: message,
+    hint,
+  }));
   if (status.manifest === null && status.node.owner !== null && status.alarms.length === 0) {
-    alarms.push({ tone: "warn", text: "no manifest yet: run realm apply realm.toml" });
+    alarms.push({ tone: "warn", text: "no manifest yet", hint: "Run realm apply realm.toml" });
   }
   return alarms;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "./status_fake.ts";
+import { fakeAlarm, fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "./status_fake.ts";
 import { alarmsOf, componentRows, describeExit, type Sample, visibleRows } from "./view_model.ts";
 
 const sample = (status = fakeStatus(), monotonicMs = 10_000): Sample => ({ status, monotonicMs });
@@ -67,24 +67,16 @@ Deno.test("alarmsOf() is empty when all is well", () => {
   assert.deepEqual(alarmsOf(fakeStatus()), []);
 });
 
-Deno.test("alarmsOf() tells of no owner, no manifest, refused manifests and fallen replicas", () => {
-  const { node } = fakeStatus();
-  const refusal = {
-    atMs: NOW_MS,
-    version: 4,
-    code: "stale",
-    message: "its version is 4, wanted more than 4",
-  } as const;
-  const texts = (but: Parameters<typeof fakeStatus>[0]) =>
-    alarmsOf(fakeStatus(but)).map((alarm) => alarm.text).join("\n");
-  assert.match(texts({ node: { ...node, owner: null }, manifest: null }), /^unclaimed: [^\n]*$/);
-  assert.match(texts({ manifest: null }), /^no manifest yet/);
-  assert.match(
-    texts({ refused: [refusal, { ...refusal, version: null }] }),
-    /^refused manifest version 4 \(and 1 before\): stale: its version/,
-  );
-  assert.equal(texts({ refused: [{ ...refusal, atMs: NOW_MS - 400_000 }] }), "", "made good since");
-  assert.match(texts({ replicas: [fallenReplica("auth", 1)] }), /^auth\/1 ended: epoch-timeout/);
+Deno.test("alarmsOf() shows the alarms of the agent, and that there is no manifest yet", () => {
+  const alarms = [
+    fakeAlarm("it is unclaimed", { severity: "critical" }),
+    fakeAlarm("the disk is full"),
+  ];
+  assert.deepEqual(alarmsOf(fakeStatus({ alarms, manifest: null })), [
+    { tone: "bad", text: "it is unclaimed", hint: "Do something" },
+    { tone: "warn", text: "the disk is full", hint: "Do something" },
+  ]);
+  assert.equal(alarmsOf(fakeStatus({ manifest: null }))[0]!.text, "no manifest yet");
 });
 
 Deno.test("describeExit() tells every end in one line", () => {
@@ -123,29 +115,4 @@ Deno.test("visibleRows() always shows the selected component and fills the table
       assert.ok(rows.length <= height && rows.length >= Math.min(height, folded));
     }),
   );
-});
-
-Deno.test("alarmsOf() tells of releases that went back, and of what has no place", () => {
-  const status = fakeStatus();
-  const [first, ...others] = status.components;
-  const evidence = 'GET /healthz: 503 "no database"\n  its last line';
-  const failure = { version: 4, node: "bm-02", evidence };
-  const rollout = {
-    state: "returning" as const,
-    version: 3,
-    wanted: 2,
-    settled: 1,
-    waitsFor: [],
-    failure,
-  };
-  const unplaced = [{ replicas: 2, why: "bm-01 is not live" }];
-  const alarms = alarmsOf({ ...status, components: [{ ...first!, rollout, unplaced }, ...others] });
-  assert.deepEqual(alarms, [
-    {
-      tone: "bad",
-      text: `${first!.name}: version 4 failed on bm-02, it goes back to version 3: ` +
-        'GET /healthz: 503 "no database"',
-    },
-    { tone: "warn", text: `cannot place 2 of ${first!.name}: bm-01 is not live` },
-  ]);
 });

@@ -38,6 +38,8 @@ export interface BlobProgress {
   readonly size: number;
   /** Proven and written, from earlier tries too. */
   readonly received: number;
+  /** Of these, those of the chunk that came now. */
+  readonly chunkBytes: number;
   /** Peers that give it now. */
   readonly peers: number;
 }
@@ -297,7 +299,8 @@ export class BlobDownload {
         plan.proven();
         const received = size - index * CHUNK_BYTES;
         const { digest, progress } = this.init;
-        progress({ digest, size, received, peers: this.#sessions.size });
+        const chunkBytes = bytes.length;
+        progress({ digest, size, received, chunkBytes, peers: this.#sessions.size });
         this.#wakeAll();
         if (plan.isComplete) await this.#finish();
       }

@@ -35,6 +35,8 @@ export interface BlobServerInit {
   readonly network: Pick<Network, "handle">;
   readonly blobs: BlobPieces;
   readonly clock: Clock;
+  /** So many bytes of a blob were given away. */
+  readonly sent?: (bytes: number) => void;
   /** What one peer gets at most; {@link PEER_BLOB_BYTES_PER_SECOND} unless given. */
   readonly bytesPerSecond?: number;
   /** Streams of one peer; {@link PEER_BLOB_STREAMS_MAX} unless given. */
@@ -146,6 +148,7 @@ export class BlobServer {
       reply.set(bytes, 1 + STATE_BYTES);
       await this.#pay(use, reply.length);
       await this.#timed(stream, stream.write(reply));
+      this.init.sent?.(length);
     }
   }
 

@@ -21,6 +21,8 @@ export interface PeerBlobsInit {
   /** A peer broke the rules of the protocol, or was too slow. */
   readonly fault?: (peer: string, fault: Fault, reason: string) => void;
   readonly progress?: (progress: BlobProgress) => void;
+  /** A download is over, for which it took so long since its turn came. */
+  readonly fetched?: (outcome: FetchOutcome, ms: number) => void;
   /** {@link BLOB_BYTES_MAX} unless given. */
   readonly bytesMax?: number;
   /** A peer that owes something has so long to send it; 20 s unless given. */
@@ -28,6 +30,9 @@ export interface PeerBlobsInit {
   /** A chunk is asked of a second peer after so long; 2 s unless given. */
   readonly hedgeMs?: number;
 }
+
+/** How a download ended: `not-found` where nobody has the blob. */
+export type FetchOutcome = "ok" | "not-found" | "failed";
 
 /** How {@link PeerBlobs.fetch} goes about it. */
 export interface FetchOptions {
@@ -169,9 +174,16 @@ export class PeerBlobs {
       const cancel = () => download.cancel(signal.reason);
       this.#downloads.add(download);
       signal.addEventListener("abort", cancel, { once: true });
+      const startMs = clock.monotonicMs();
+      let outcome: FetchOutcome = "failed";
       try {
         await download.run();
+        outcome = "ok";
+      } catch (error) {
+        if (error instanceof RealmError && error.code === "not-found") outcome = "not-found";
+        throw error;
       } finally {
+        this.init.fetched?.(outcome, clock.monotonicMs() - startMs);
         signal.removeEventListener("abort", cancel);
         this.#downloads.delete(download);
       }

@@ -221,8 +221,21 @@ export const rollout = z.object({
   }).nullable(),
 });
 
-/** Something that an operator should see to. */
-export const alarm = z.object({ code: z.string(), message: z.string() });
+/** Something that an operator should see to, as `realm/alarms.ts` has it. */
+export const alarm = z.object({
+  code: z.string(),
+  severity: z.enum(["critical", "warning"]),
+  /** The machine that it is about; `null`: the realm as a whole. */
+  node: z.string().nullable(),
+  /** What of it: a component, a replica `orders/2`, a key, a topic. */
+  subject: z.string().nullable(),
+  /** What was measured or found. */
+  value: z.string().nullable(),
+  sinceAtMs: atMs,
+  message: z.string(),
+  /** What to do. */
+  hint: z.string(),
+});
 
 /** The whole state of one agent. */
 export const status = z.object({
@@ -247,6 +260,7 @@ export const status = z.object({
   nodes: z.array(nodeStatus).readonly(),
   /** Whether most of the approved nodes are live; while not, nothing new is started. */
   majority: z.boolean(),
+  /** The worst first. What the nodes tell of themselves is among them. */
   alarms: z.array(alarm).readonly(),
   /** Where the proxy listens, as a URL. */
   proxy: z.string().nullable(),

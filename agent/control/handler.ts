@@ -10,6 +10,7 @@ import { type Context, Hono } from "hono";
 import type { z } from "zod";
 import { type ErrorCode, RealmError } from "../kernel/error.ts";
 import { SHA256_HEX, sha256Hex } from "../kernel/sha256.ts";
+import { isPersonal } from "../realm/alarms.ts";
 import {
   BLOB_BYTES_MAX,
   type ControlApi,
@@ -108,7 +109,9 @@ export function controlHandler(
     const status = await api.status();
     // Apps are the person's of this machine.
     const isPersons = options.may?.("POST", "/v1/apps/topics") !== false;
-    return c.json(isPersons ? status : { ...status, topics: [] });
+    if (isPersons) return c.json(status);
+    const alarms = status.alarms.filter(({ code }) => !isPersonal(code));
+    return c.json({ ...status, alarms, topics: [] });
   });
 
   app.get("/v1/manifest", async (c) => {

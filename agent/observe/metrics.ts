@@ -1,14 +1,15 @@
 /**
- * What Prometheus scrapes: https://prometheus.io/docs/instrumenting/exposition_formats/
+ * What Prometheus scrapes; `metric_table.ts` has every metric.
  *
- * Values of instances and of the node are pulled when they are asked for; only requests are
- * counted as they happen. Counters of a replica go on over its restarts: what an instance used
- * before it ended is carried along, so a rate never sees a step back while the agent lives.
+ * What happens is counted as it happens; what is there is asked for at every scrape. Counters of a
+ * replica go on over its restarts: what an instance used before it ended is carried along, so a rate
+ * never sees a step back while the agent lives.
  *
  * @module
  */
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Usage } from "../kernel/ports.ts";
+import { MetricRegistry } from "./metric_registry.ts";
+import { codeOf, type LabelsOf, type MetricName, type MetricOf, METRICS } from "./metric_table.ts";
 
 /** A replica at the moment of a scrape, or at the end of an instance. */
 export interface ReplicaMetrics {
@@ -19,9 +20,11 @@ export interface ReplicaMetrics {
   readonly restarts: number;
   /** Of this instance; `undefined` while there is none. */
   readonly usage: Usage | undefined;
+  /** What it may have, in bytes; `undefined` while there is no instance. */
+  readonly memoryBytesMax?: number | undefined;
 }
 
-/** The node at the moment of a scrape; sizes in bytes. */
+/** The machine at the moment of a scrape; sizes in bytes. */
 export interface NodeMetrics {
   /** Of all cores together, 0 to 100. */
   readonly cpuPercent: number;
@@ -32,17 +35,18 @@ export interface NodeMetrics {
   readonly diskUsedBytes: number;
   /** Resident memory of the agent itself. */
   readonly agentMemoryBytes: number;
-  readonly p2pLinks: number;
 }
+
+/** What is there now, of a gauge or of a counter that is counted elsewhere. */
+export type Reading = {
+  [N in MetricOf<"counter" | "gauge">]: readonly [name: N, labels: LabelsOf<N>, value: number];
+}[MetricOf<"counter" | "gauge">];
 
 /** Where the values come from; called at every scrape. */
 export interface MetricsSource {
   replicas(): readonly ReplicaMetrics[];
-  node(): NodeMetrics;
-  /** Number of replicas in each state. */
-  replicasByState(): Readonly<Record<string, number>>;
-  /** Number of components in the manifest. */
-  components(): number;
+  /** A series that is not among them is not there any more. */
+  readings(): Iterable<Reading>;
 }
 
 /** A request that the proxy is done with. */
@@ -51,14 +55,14 @@ export interface ProxiedRequest {
   readonly component: string;
   readonly status: number;
   readonly durationMs: number;
-  /** One word, such as `ok`, `timeout`, `trap`, `overloaded`. */
+  /** One word, such as `ok`, `timeout`, `failed`, `overloaded`. */
   readonly outcome: string;
 }
 
 /** The counters of one instance that make up those of its replica. */
-const COUNTED = ["fuelUsed", "runningMs", "preemptions"] as const;
+const COUNTED = ["fuelUsed", "runningMs", "throttledMs", "preemptions", "traps"] as const;
 type Counted = Readonly<Record<(typeof COUNTED)[number], number>>;
-const NOTHING: Counted = { fuelUsed: 0, runningMs: 0, preemptions: 0 };
+const NOTHING: Counted = { fuelUsed: 0, runningMs: 0, throttledMs: 0, preemptions: 0, traps: 0 };
 
 interface Carried {
   instance: number;
@@ -71,59 +75,17 @@ interface Carried {
 
 /** Replicas remembered at most; the one that was not seen for longest is forgotten first. */
 const CARRIED_MAX = 10_000;
-const LABELS = ["component", "replica"];
-const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+/** Metrics of replicas; a replica that is gone is shown no more. */
+const OF_REPLICAS = (Object.keys(METRICS) as MetricName[])
+  .filter((name) => (METRICS[name].labels as readonly string[]).includes("replica"));
 
-/** A registry of its own; nothing is shared between two of them. */
+/** See the module. */
 export class Metrics {
   readonly #source: MetricsSource;
-  readonly #registry = new Registry();
+  readonly #registry = new MetricRegistry();
   readonly #carried = new Map<string, Carried>();
-
-  readonly #execTime = this.#counter(
-    "wasm_exec_time_ms",
-    "Time that guest code ran, without host calls and throttling",
-  );
-  readonly #restarts = this.#counter("wasm_restarts_total", "Times the replica was started again");
-  readonly #fuel = this.#counter("fuel_used_total", "Instructions executed");
-  readonly #preemptions = this.#counter(
-    "epoch_preemptions_total",
-    "Times the guest was made to pause, throttled or to let a neighbour run",
-  );
-  readonly #memory = this.#gauge(
-    "mem_current_bytes",
-    "Memories and tables of the instance",
-    LABELS,
-  );
-  readonly #memoryPeak = this.#gauge("mem_peak_bytes", "Most that the instance has had", LABELS);
-
-  readonly #cpu = this.#gauge("realm_node_cpu_percent", "Processor time in use, of all cores");
-  readonly #nodeMemory = this.#gauge("realm_node_memory_bytes", "Memory of the node", ["kind"]);
-  readonly #disk = this.#gauge(
-    "realm_node_disk_bytes",
-    "The file system that holds the data folder",
-    ["kind"],
-  );
-  readonly #agentMemory = this.#gauge(
-    "realm_agent_memory_bytes",
-    "Resident memory of the agent, its instances included",
-  );
-  readonly #links = this.#gauge("realm_node_p2p_links", "Connections to other nodes");
-  readonly #components = this.#gauge("realm_components", "Components in the manifest");
-  readonly #replicas = this.#gauge("realm_replicas", "Replicas of this node by state", ["state"]);
-
-  readonly #requests = this.#counter(
-    "realm_proxy_requests_total",
-    "Requests that the proxy answered",
-    ["route", "component", "code", "outcome"],
-  );
-  readonly #durations = new Histogram({
-    name: "realm_proxy_request_duration_seconds",
-    help: "From the head of the request to the end of the response",
-    labelNames: ["component"],
-    buckets: SECONDS,
-    registers: [this.#registry],
-  });
+  /** Metrics that readings were of. */
+  readonly #read = new Set<MetricName>();
 
   constructor(source: MetricsSource) {
     this.#source = source;
@@ -131,8 +93,20 @@ export class Metrics {
 
   /** Counts a request. */
   request({ route, component, status, durationMs, outcome }: ProxiedRequest): void {
-    this.#requests.inc({ route, component, code: status, outcome });
-    this.#durations.observe({ component }, durationMs / 1_000);
+    const code = codeOf(status);
+    this.#registry.add("realm_proxy_requests_total", { route, component, code, outcome });
+    const labels = { route, component, outcome };
+    this.#registry.observe("realm_proxy_request_duration_seconds", labels, durationMs / 1_000);
+  }
+
+  /** Counts something else that happened. */
+  add<N extends MetricOf<"counter">>(name: N, labels: LabelsOf<N>, by = 1): void {
+    this.#registry.add(name, labels, by);
+  }
+
+  /** Notes how long something took, in milliseconds. */
+  took<N extends MetricOf<"histogram">>(name: N, labels: LabelsOf<N>, ms: number): void {
+    this.#registry.observe(name, labels, ms / 1_000);
   }
 
   /**
@@ -159,56 +133,33 @@ export class Metrics {
   }
 
   /** The text that is scraped. */
-  async text(): Promise<string> {
-    this.#pull();
-    return await this.#registry.metrics();
-  }
-
-  /** All at once, without giving up the turn: two scrapes at a time do not see each other. */
-  #pull(): void {
-    const perReplica = [
-      this.#execTime,
-      this.#restarts,
-      this.#fuel,
-      this.#preemptions,
-      this.#memory,
-      this.#memoryPeak,
-    ];
-    // The sums below are whole; a replica that is gone is shown no more.
-    for (const metric of perReplica) metric.reset();
-    for (const replica of this.#source.replicas()) {
-      this.record(replica);
-      const carried = this.#carried.get(`${replica.replica} ${replica.component}`)!;
-      const total = sum(carried.before, carried.current);
-      const labels = { component: replica.component, replica: replica.replica };
-      this.#execTime.inc(labels, total.runningMs);
-      this.#restarts.inc(labels, carried.restarts);
-      this.#fuel.inc(labels, total.fuelUsed);
-      this.#preemptions.inc(labels, total.preemptions);
-      this.#memory.set(labels, replica.usage?.memoryBytes ?? 0);
-      this.#memoryPeak.set(labels, replica.usage?.memoryBytesPeak ?? 0);
+  text(): string {
+    for (const name of OF_REPLICAS) this.#registry.clear(name);
+    for (const replica of this.#source.replicas()) this.#setReplica(replica);
+    for (const name of this.#read) this.#registry.clear(name);
+    for (const [name, labels, value] of this.#source.readings()) {
+      this.#read.add(name);
+      this.#registry.set(name, labels as never, value);
     }
-    const node = this.#source.node();
-    this.#cpu.set(node.cpuPercent);
-    this.#nodeMemory.set({ kind: "total" }, node.memoryTotalBytes);
-    this.#nodeMemory.set({ kind: "used" }, node.memoryUsedBytes);
-    this.#disk.set({ kind: "total" }, node.diskTotalBytes);
-    this.#disk.set({ kind: "used" }, node.diskUsedBytes);
-    this.#agentMemory.set(node.agentMemoryBytes);
-    this.#links.set(node.p2pLinks);
-    this.#components.set(this.#source.components());
-    this.#replicas.reset();
-    for (const [state, count] of Object.entries(this.#source.replicasByState())) {
-      this.#replicas.set({ state }, count);
-    }
+    return this.#registry.text();
   }
 
-  #counter(name: string, help: string, labelNames = LABELS): Counter {
-    return new Counter({ name, help, labelNames, registers: [this.#registry] });
-  }
-
-  #gauge(name: string, help: string, labelNames: string[] = []): Gauge {
-    return new Gauge({ name, help, labelNames, registers: [this.#registry] });
+  #setReplica(seen: ReplicaMetrics): void {
+    this.record(seen);
+    const { component, replica, usage } = seen;
+    const carried = this.#carried.get(`${replica} ${component}`)!;
+    const total = sum(carried.before, carried.current);
+    const labels = { component, replica };
+    const registry = this.#registry;
+    registry.set("wasm_exec_time_ms", labels, total.runningMs);
+    registry.set("wasm_throttled_time_ms", labels, total.throttledMs);
+    registry.set("wasm_restarts_total", labels, carried.restarts);
+    registry.set("wasm_traps_total", labels, total.traps);
+    registry.set("fuel_used_total", labels, total.fuelUsed);
+    registry.set("epoch_preemptions_total", labels, total.preemptions);
+    registry.set("mem_current_bytes", labels, usage?.memoryBytes ?? 0);
+    registry.set("mem_peak_bytes", labels, usage?.memoryBytesPeak ?? 0);
+    registry.set("mem_limit_bytes", labels, seen.memoryBytesMax ?? 0);
   }
 }
 

@@ -7,8 +7,8 @@ import { statfs } from "node:fs/promises";
 import { cpus } from "node:os";
 import type { NodeMetrics } from "./metrics.ts";
 
-/** What the operating system says about the machine; the rest is for the agent to know. */
-export type NodeSample = Omit<NodeMetrics, "p2pLinks">;
+/** What the operating system says about the machine. */
+export type NodeSample = NodeMetrics;
 
 /**
  * Takes a sample when asked. Processor use is that since the sample before, which has to be some

@@ -16,6 +16,8 @@ import { baseName, type Manifest, type Route } from "./manifest.ts";
 
 /** What a request was matched to. */
 export interface RouteMatch {
+  /** The route, for people: its host, where it has one, and its path. */
+  readonly route: string;
   /** `orders@blue` */
   readonly component: string;
   /** The path the component gets: without the prefix where `strip_prefix` says so. */
@@ -44,6 +46,7 @@ interface Choices {
 type Split = readonly Share[];
 
 interface Share {
+  readonly route: string;
   readonly component: string;
   /** The upper end of its slice. */
   readonly end: number;
@@ -104,9 +107,9 @@ function choose(choices: Choices, host: string, pick: number): Share | undefined
 }
 
 function matchOf(share: Share, path: string, prefixLength: number): RouteMatch {
-  const { component, alternatives } = share;
+  const { route, component, alternatives } = share;
   const rest = share.strip ? path.slice(prefixLength) || "/" : path;
-  return { component, path: rest, alternatives };
+  return { route, component, path: rest, alternatives };
 }
 
 /** Lower case, without port and without the dot of a fully qualified name. */
@@ -146,6 +149,7 @@ function splitOf(routes: readonly Route[]): Split | undefined {
   return parts.map(({ label, part }) => {
     end += part / total;
     return {
+      route: `${label.host ?? ""}${label.path}`,
       component: label.component,
       end,
       strip: label.stripPrefix,

@@ -125,6 +125,7 @@ Deno.test("matchRoute() names the other labels, most traffic first", () => {
     { path: "/o", component: "o@d", weight: 0 },
   );
   assert.deepEqual(matchRoute(table, "", "/o", 0)!, {
+    route: "/o",
     component: "o@a",
     path: "/o",
     alternatives: ["o@b", "o@c"],

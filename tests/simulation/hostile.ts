@@ -118,6 +118,7 @@ export class Traitor extends SimulatedNode {
       counter: random.uint32(),
       name: "x",
       program: "x",
+      saidAtMs: 0,
       heads: "0".repeat(64),
       viewDigest: "0".repeat(64),
       count: 0,
@@ -127,6 +128,7 @@ export class Traitor extends SimulatedNode {
       addresses: [],
       replicas: [],
       failures: [],
+      alarms: [],
       heard: [],
       pending: Array.from({ length: 8 }, () => ({
         key: formatPublicKey(random.bytes(32)),

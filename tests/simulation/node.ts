@@ -137,6 +137,7 @@ export class SimulatedNode {
           addresses: [`/memory/${this.name}`],
           replicas: [],
           failures: [],
+          alarms: [],
           latencyMs: () => undefined,
         }),
       },

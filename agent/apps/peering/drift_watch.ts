@@ -35,12 +35,16 @@ export interface DriftWatchInit {
 
 /** Peers of which a drift is remembered. */
 const DRIFTS_MAX = 64;
+/** Drifts of a topic that are said to who watches the agent; all are in its status. */
+const TOLD_MAX = 64;
 /** Answers after which a search has gone on too long: it takes four or five in a million keys. */
 const ANSWERS_MAX = 40;
 
 /** See the module. */
 export class DriftWatch {
   readonly #drifts = new Map<string, StateDrift>();
+  /** What was said: a peer can make any state up, as often as it likes. */
+  readonly #told = new Set<string>();
 
   constructor(readonly init: DriftWatchInit) {}
 
@@ -51,7 +55,7 @@ export class DriftWatch {
 
   /** Compares what a peer said of itself with what this side says of itself now. */
   compare(link: TopicLink, own: Complete): void {
-    const { links, changed } = this.init;
+    const { changed } = this.init;
     const { heard } = link;
     const isComparable = heard !== undefined && bytesEqual(heard.heads, own.heads) &&
       heard.digest !== null && own.digest !== null;
@@ -65,12 +69,11 @@ export class DriftWatch {
     const isKnown = known !== undefined && bytesEqual(known.ours, ours) &&
       bytesEqual(known.theirs, theirs);
     if (!isKnown) this.#put(link, { heads: own.heads, ours, theirs, first: undefined });
-    if (known === undefined) {
-      links.ports.notice(
-        `Drift: ${link.peer} has the same events and another state, ${theirs.toHex()} ` +
-          `where it is ${ours.toHex()} here`,
-      );
-    }
+    this.#tell(
+      link.peer,
+      `Drift: ${link.peer} has the same events and another state, ${theirs.toHex()} where it is ` +
+        `${ours.toHex()} here`,
+    );
     // A tree says nothing about one of another abi.
     const isSearched = link.search !== undefined || isKnown && known.first !== undefined;
     if (isSearched || heard.abi !== own.abi) return;
@@ -129,7 +132,15 @@ export class DriftWatch {
     if (step.kind === "gone" || known === undefined) return;
     const { ours, theirs } = search;
     this.#put(link, { ...known, ours, theirs, first: step.drift });
-    links.ports.notice(`Drift with ${link.peer} begins at key ${step.drift.key.toHex()}`);
+    const key = step.drift.key.toHex();
+    this.#tell(`${link.peer} ${key}`, `Drift with ${link.peer} begins at key ${key}`);
+  }
+
+  /** Says each thing once: that a peer drifts, and by which keys. */
+  #tell(what: string, notice: string): void {
+    if (this.#told.has(what) || this.#told.size === TOLD_MAX) return;
+    this.#told.add(what);
+    this.init.links.ports.notice(notice);
   }
 
   #put(link: TopicLink, drift: Omit<StateDrift, "peer" | "person">): void {

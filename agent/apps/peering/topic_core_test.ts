@@ -385,6 +385,20 @@ Deno.test("equal states are no drift, and drift that was undone is gone", async 
   assert.deepEqual([...a.core.drifts(), ...b.core.drifts()], []);
 });
 
+Deno.test("a peer that comes to one state after the other is said to drift once for each key, and no more than 64 times", async () => {
+  let differs: number | undefined = 0;
+  const { peers, a, b } = await withStates([stateOf(80), () => stateOf(80, differs)()]);
+  for (const at of [undefined, 0, undefined, ...Array(75).keys()]) {
+    differs = at;
+    b.core.stateChanged();
+    peers.pass(3_000);
+    assert.equal(a.core.drifts().length, at === undefined ? 0 : 1);
+  }
+  const said = a.notices.filter((text) => text.startsWith("Drift"));
+  assert.equal(said.length, 64);
+  assert.equal(new Set(said).size, 64);
+});
+
 Deno.test("a peer that lies about its state is told of, and cut", async () => {
   const lies = (frame: TopicFrame, bytes: Uint8Array) =>
     frame.frame === "answer" && frame.answer !== null

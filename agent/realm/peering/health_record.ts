@@ -5,7 +5,12 @@
  * The bytes are the dag-cbor array `[record, signature]`, where `record` is the canonical bytes of
  * the map and the signature is over `realm/health/1`, a zero byte and these bytes. Of two records of
  * one node the one with the greater `epoch`, then `counter`, is the newer; a node counts its starts
- * as epochs. What is said is the word of that node and of no one else.
+ * as epochs. What is said is the word of that node and of no one else. Keys of the map that are not
+ * known are passed over: a newer program may say more.
+ *
+ * A record that is full to every bound has no more than {@link RECORD_BYTES_MAX} bytes once the
+ * evidence of failures is left out, so that a node with many components is heard like any other. Of
+ * more than {@link COMPONENTS_MAX} components it tells of the first, and raises the alarm `unreported`.
  *
  * @module
  */
@@ -20,19 +25,20 @@ import { parsePublicKey, publicKeyProblem } from "../../kernel/key.ts";
 import {
   ADDRESS_LENGTH_MAX,
   ADDRESSES_MAX,
+  bytesOf,
   count,
   isMap,
-  keys,
+  keyOf,
   list,
   NAME_LENGTH_MAX,
   text,
 } from "../../kernel/peering/fields.ts";
 import { PROGRAM_LENGTH_MAX } from "./frame.ts";
-
+import { SUBJECT_LENGTH_MAX, TOLD_MAX, type ToldAlarm, VALUE_LENGTH_MAX } from "../alarms.ts";
 import { EVIDENCE_LENGTH_MAX, type Failure, type SlotReport } from "../rollout.ts";
 
 /** Bytes of a record with its signature. */
-export const RECORD_BYTES_MAX = 64 * 1024;
+export const RECORD_BYTES_MAX = 128 * 1024;
 /** Components of one node, peers that are heard, nodes that wait for approval, in one record. */
 export const COMPONENTS_MAX = 512;
 export const HEARD_MAX = 64;
@@ -41,6 +47,7 @@ export const PENDING_MAX = 8;
 export const FAILURES_MAX = 8;
 /** A signature, and what the encoding of both parts adds. */
 const AROUND_BYTES = 80;
+const REVISION_BYTES = 8;
 /** Starts of a node. */
 const EPOCH_MAX = 2 ** 40;
 
@@ -74,6 +81,8 @@ export interface OwnHealth {
   readonly replicas: readonly ComponentHealth[];
   /** Releases that this node itself found to have failed, the newest last; of others no word counts. */
   readonly failures: readonly Failure[];
+  /** What it has to complain of itself, the worst first. */
+  readonly alarms: readonly ToldAlarm[];
   /** Round trip to a linked peer in milliseconds, where it was measured. */
   latencyMs(peer: string): number | undefined;
 }
@@ -86,6 +95,8 @@ export interface HealthRecord extends Omit<OwnHealth, "latencyMs"> {
   readonly counter: number;
   readonly name: string;
   readonly program: string;
+  /** The time by its clock, in milliseconds since 1970. */
+  readonly saidAtMs: number;
   /** sha256 over the ids of the heads of its control log, sorted, in hex. */
   readonly heads: string;
   /** Digest of the view of its control log: equal heads, equal view. */
@@ -137,6 +148,7 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     counter: record.counter,
     name: record.name,
     program: record.program,
+    at: record.saidAtMs,
     heads: record.heads,
     view: record.viewDigest,
     count: record.count,
@@ -146,10 +158,10 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     addresses: record.addresses.slice(0, ADDRESSES_MAX),
     replicas: record.replicas.slice(0, COMPONENTS_MAX).map((r) => [
       r.component,
-      r.digest,
+      Uint8Array.fromHex(r.digest),
       r.wanted,
       r.running,
-      r.revision,
+      Uint8Array.fromHex(r.revision),
       r.slots,
       r.settled,
       r.doubled,
@@ -157,6 +169,8 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     ]),
     failures: record.failures.slice(-FAILURES_MAX)
       .map((f) => [f.component, f.version, f.release, f.node, f.evidence]),
+    alarms: record.alarms.slice(0, TOLD_MAX)
+      .map((a) => [a.code, a.subject, a.value, a.sinceAtMs]),
     heard: record.heard.slice(0, HEARD_MAX)
       .map(([peer, ms]) => [peer, Math.round(ms) + 1]),
     pending: record.pending.slice(-PENDING_MAX)
@@ -200,14 +214,9 @@ function parts(bytes: Uint8Array): [Uint8Array, Uint8Array] {
   return [inner, signature];
 }
 
-const KEYS =
-  "addresses count counter cpu epoch failures heads heard key memory name pending program " +
-  "replicas v version view";
-
 function recordOf(bytes: Uint8Array): HealthRecord {
   const value = decodeCanonical(bytes);
   if (!isMap(value)) throw corrupt("not a map");
-  keys(value, KEYS);
   if (value.v !== 1) throw corrupt("wanted version 1");
   return {
     key: publicKey(value.key),
@@ -215,6 +224,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
     counter: count(value.counter),
     name: text(value.name, NAME_LENGTH_MAX),
     program: text(value.program, PROGRAM_LENGTH_MAX),
+    saidAtMs: count(value.at),
     heads: hex(value.heads),
     viewDigest: hex(value.view),
     count: count(value.count),
@@ -226,10 +236,10 @@ function recordOf(bytes: Uint8Array): HealthRecord {
       const [component, digest, wanted, running, revision, ...slots] = tuple(item, 9);
       return {
         component: text(component, NAME_LENGTH_MAX * 2),
-        digest: hex(digest),
+        digest: keyOf(digest).toHex(),
         wanted: count(wanted),
         running: count(running),
-        revision: revisionText(revision),
+        revision: bytesOf(revision, REVISION_BYTES).toHex(),
         slots: count(slots[0]),
         settled: count(slots[1]),
         doubled: count(slots[2]),
@@ -244,6 +254,15 @@ function recordOf(bytes: Uint8Array): HealthRecord {
         release: revisionText(release),
         node: text(node, NAME_LENGTH_MAX),
         evidence: text(evidence, EVIDENCE_LENGTH_MAX),
+      };
+    }),
+    alarms: list(value.alarms, TOLD_MAX, (item) => {
+      const [code, subject, value, sinceAtMs] = tuple(item, 4);
+      return {
+        code: text(code, NAME_LENGTH_MAX),
+        subject: subject === null ? null : text(subject, SUBJECT_LENGTH_MAX),
+        value: value === null ? null : text(value, VALUE_LENGTH_MAX),
+        sinceAtMs: count(sinceAtMs),
       };
     }),
     heard: list(value.heard, HEARD_MAX, (item) => {

@@ -2,11 +2,17 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { player, verify } from "../../../tests/simulation/cast.ts";
 import { RealmError } from "../../kernel/error.ts";
+import { decodeCanonical, encodeCanonical, signedBytes } from "../../kernel/canonical.ts";
+import { ADDRESS_LENGTH_MAX, ADDRESSES_MAX, NAME_LENGTH_MAX } from "../../kernel/peering/fields.ts";
+import { SUBJECT_LENGTH_MAX, TOLD_MAX, VALUE_LENGTH_MAX } from "../alarms.ts";
 import { HealthBoard, SILENT_MS } from "./health_board.ts";
 import { EVIDENCE_LENGTH_MAX } from "../rollout.ts";
 import {
+  COMPONENTS_MAX,
   FAILURES_MAX,
   type HealthRecord,
+  HEARD_MAX,
+  PENDING_MAX,
   readHealth,
   RECORD_BYTES_MAX,
   type SignedHealth,
@@ -20,6 +26,7 @@ const RECORD: HealthRecord = {
   counter: 7,
   name: "bm-01",
   program: "realm 0.5.0",
+  saidAtMs: 1_764_000_000_000,
   heads: "ab".repeat(32),
   viewDigest: "cd".repeat(32),
   count: 12,
@@ -45,6 +52,10 @@ const RECORD: HealthRecord = {
     node: "b",
     evidence: "GET /healthz: 500",
   }],
+  alarms: [
+    { code: "disk", subject: null, value: "94 %", sinceAtMs: 1_763_999_000_000 },
+    { code: "of-a-newer-program", subject: "orders/1", value: null, sinceAtMs: 0 },
+  ],
   heard: [[player("b").key, 12], [player("c").key, -1]],
   pending: [{ key: player("d").key, name: "laptop" }],
 };
@@ -64,9 +75,12 @@ Deno.test("signHealth() leaves out the oldest evidence until others take the rec
     version,
     evidence: "\u20ac".repeat(EVIDENCE_LENGTH_MAX),
   }));
-  const replicas = Array.from({ length: 350 }, (_, i) => ({
+  const replicas = Array.from({ length: COMPONENTS_MAX }, (_, i) => ({
     ...RECORD.replicas[0]!,
-    component: `component-${i}`,
+    component: String(i).padEnd(2 * NAME_LENGTH_MAX, "x"),
+    wanted: 1_000,
+    running: 1_000,
+    slots: 1_000,
   }));
   const { bytes, record } = sign({ ...RECORD, failures, replicas });
   assert.ok(bytes.length <= RECORD_BYTES_MAX);
@@ -75,6 +89,51 @@ Deno.test("signHealth() leaves out the oldest evidence until others take the rec
   assert.deepEqual([...kept].sort(), kept, "the oldest goes first");
   assert.ok(kept.includes(true) && kept.includes(false));
   assert.deepEqual(record.failures.map(({ version }) => version), failures.map((f) => f.version));
+});
+
+Deno.test("a record that is full to every bound is taken by others, whole but for evidence", () => {
+  const long = (length: number) => "\u{20ac}".repeat(length);
+  const full = <T>(length: number, of: (i: number) => T) => Array.from({ length }, (_, i) => of(i));
+  const [most, { key }] = [Number.MAX_SAFE_INTEGER, player("b")];
+  const record: HealthRecord = {
+    ...RECORD,
+    counter: most,
+    saidAtMs: most,
+    addresses: full(ADDRESSES_MAX, () => long(ADDRESS_LENGTH_MAX)),
+    replicas: full(COMPONENTS_MAX, (i) => ({
+      ...RECORD.replicas[0]!,
+      component: String(i).padEnd(2 * NAME_LENGTH_MAX, "x"), // names are of a-z, 0-9, - and @
+      wanted: 1_000,
+      running: 1_000,
+      slots: 1_000,
+      settled: 1_000,
+      doubled: 1_000,
+    })),
+    failures: full(FAILURES_MAX, (version) => ({
+      ...RECORD.failures[0]!,
+      version,
+      evidence: long(EVIDENCE_LENGTH_MAX),
+    })),
+    alarms: full(TOLD_MAX, () => ({
+      code: "replica-restarting",
+      subject: long(SUBJECT_LENGTH_MAX),
+      value: long(VALUE_LENGTH_MAX),
+      sinceAtMs: most,
+    })),
+    heard: full(HEARD_MAX, () => [key, 60_000] as const),
+    pending: full(PENDING_MAX, () => ({ key, name: long(NAME_LENGTH_MAX) })),
+  };
+  const { bytes } = sign(record);
+  const failures = record.failures.map((failure) => ({ ...failure, evidence: "" }));
+  assert.deepEqual(readHealth(bytes, () => true, verify)?.record, { ...record, failures });
+});
+
+Deno.test("readHealth() passes over what a newer program says besides", () => {
+  const { bytes } = sign(RECORD);
+  const [inner] = decodeCanonical(bytes) as [Uint8Array];
+  const more = encodeCanonical({ ...decodeCanonical(inner) as object, weather: "fair" });
+  const signed = encodeCanonical([more, a.sign(signedBytes("realm/health/1", more))]);
+  assert.deepEqual(readHealth(signed, () => true, verify)?.record, RECORD);
 });
 
 Deno.test("readHealth() takes a record from its own node only, and verifies nothing that is old", () => {
@@ -107,7 +166,10 @@ Deno.test("readHealth() throws nothing but RealmError, whatever comes", () => {
     }),
     { numRuns: Deno.env.get("SLOW") ? 10_000 : 200 },
   );
-  assert.throws(() => readHealth(new Uint8Array(70_000), () => true, verify), RealmError);
+  assert.throws(
+    () => readHealth(new Uint8Array(RECORD_BYTES_MAX + 1), () => true, verify),
+    RealmError,
+  );
 });
 
 Deno.test("HealthBoard keeps the newest record of each node, by epoch and counter", () => {

@@ -57,6 +57,8 @@ export interface PeerPorts {
    * when everything in the view is durable: what is acted on must not be gone after a power cut.
    */
   changed(): void;
+  /** Other nodes said something of themselves. */
+  heard?(): void;
   /** 16 bytes that nobody can guess. */
   secret(): Uint8Array;
   readonly verify: VerifySync;
@@ -231,6 +233,7 @@ export class PeerCore {
     if (frame.frame === "again") return this.#exchange.receivedAgain(link);
     if (frame.frame === "sync") return this.#exchange.receivedMessage(link, frame.message);
     this.#health.received(link, frame.records);
+    this.#ports.heard?.();
     this.#noteLive(nowMs);
   }
 
@@ -475,6 +478,7 @@ export class PeerCore {
       ...own,
       name: this.#init.name,
       program: this.#init.program,
+      saidAtMs: this.#ports.wallMs(),
       heads: this.#exchange.headsDigest(),
       viewDigest: viewDigest(view),
       count: topic!.size,
