@@ -148,7 +148,7 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     counter: record.counter,
     name: record.name,
     program: record.program,
-    at: record.saidAtMs,
+    at: wholeMs(record.saidAtMs),
     heads: record.heads,
     view: record.viewDigest,
     count: record.count,
@@ -170,12 +170,17 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     failures: record.failures.slice(-FAILURES_MAX)
       .map((f) => [f.component, f.version, f.release, f.node, f.evidence]),
     alarms: record.alarms.slice(0, TOLD_MAX)
-      .map((a) => [a.code, a.subject, a.value, a.sinceAtMs]),
+      .map((a) => [a.code, a.subject, a.value, wholeMs(a.sinceAtMs)]),
     heard: record.heard.slice(0, HEARD_MAX)
       .map(([peer, ms]) => [peer, Math.round(ms) + 1]),
     pending: record.pending.slice(-PENDING_MAX)
       .map(({ key, name }) => [key, name]),
   });
+}
+
+/** Clocks may say parts of a millisecond, and what is before 1970 is no time. */
+function wholeMs(atMs: number): number {
+  return Math.max(0, Math.round(atMs));
 }
 
 /**
