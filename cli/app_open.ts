@@ -34,7 +34,7 @@ export const openApp = command({
       const session = await TopicSession.open({ agent, topic, title, clock: systemClock });
       try {
         await showApp(session, {
-          colour: context.colour("stdout"),
+          palette: context.palette,
           signal: context.shell.interrupted(),
         });
       } finally {

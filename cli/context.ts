@@ -10,6 +10,7 @@
  */
 import * as path from "node:path";
 import { RealmError } from "../agent/kernel/error.ts";
+import type { Palette } from "../tui/painter.ts";
 import { type Column, formatTable } from "./output.ts";
 
 /** Every kind of permission of a program on Deno. */
@@ -126,6 +127,15 @@ export class Context {
   /** Whether escape sequences may be written to the stream: a terminal, and no `NO_COLOR`. */
   colour(stream: OutputStream): boolean {
     return hasColour(this.shell, stream);
+  }
+
+  /** The colours of the terminal that standard output is, as `TERM` and `COLORTERM` tell. */
+  get palette(): Palette {
+    if (!this.colour("stdout")) return "none";
+    const { shell } = this;
+    const isRich = nonEmpty(shell.env("COLORTERM")) !== undefined ||
+      /256color|direct/.test(shell.env("TERM") ?? "");
+    return isRich ? "256" : "16";
   }
 
   /**

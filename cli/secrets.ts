@@ -8,6 +8,7 @@ import { RealmError } from "../agent/kernel/error.ts";
 import type { EventContent } from "../agent/kernel/event.ts";
 import type { Manifest } from "../agent/realm/manifest.ts";
 import type { resealOf, SecretState } from "../agent/realm/secrets.ts";
+import type { SecretRow } from "../tui/session.ts";
 import type { Author } from "./author.ts";
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
@@ -63,6 +64,19 @@ const COLUMNS: readonly Column<SecretState & { readonly nodes: readonly string[]
   { title: "SEALED TO", text: ({ nodes, record }) => record ? nodes.join(", ") || "owner" : "-" },
   { title: "STATE", text: stateOf },
 ];
+
+/** Every secret as a line of the dashboard. */
+export async function secretRows(agent: ControlClient): Promise<SecretRow[]> {
+  const { states, nodes } = await statesOf(agent);
+  return states.map((state) => ({
+    name: state.name,
+    state: stateOf(state),
+    isGood: state.record !== undefined && state.lacking.length + state.exposed.length === 0,
+    nodes: (state.record?.nodes ?? []).map((key) =>
+      nodes.find((node) => node.key === key)?.name ?? key
+    ),
+  }));
+}
 
 function stateOf({ name, record, lacking, exposed, isDeclared }: SecretState): string {
   if (record === undefined) return `no value: realm secrets set ${name}`;

@@ -3,8 +3,9 @@ import { render } from "ink-testing-library";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Clock } from "../agent/kernel/ports.ts";
 import { Dashboard } from "./dashboard.tsx";
-import { type DashboardAgent, type LogRow, Session } from "./session.ts";
-import { fakeStatus, NOW_MS } from "./status_fake.ts";
+import { type DashboardAgent, type HistoryEntry, type LogRow, Session } from "./session.ts";
+import type { Status } from "./view_model.ts";
+import { fakeNode, fakeStatus, historyEntry, NOW_MS } from "./status_fake.ts";
 
 /** Real time for waiting, so that Ink's own timers run; the wall stands still. */
 const clock: Clock = {
@@ -25,9 +26,14 @@ function fakeAgent() {
   const agent = {
     away: false,
     calls: [] as string[],
-    async status() {
+    state: fakeStatus(),
+    versions: [
+      historyEntry(3, "in-force"),
+      historyEntry(2, "applied"),
+    ],
+    async status(): Promise<Status> {
       if (agent.away) throw new RealmError("unreachable", "Cannot reach the agent");
-      return fakeStatus();
+      return agent.state;
     },
     async *logs({ component }: { component: string }, signal?: AbortSignal) {
       yield {
@@ -38,6 +44,12 @@ function fakeAgent() {
         text: `\x1b[2Jthis is ${component}`,
       } as LogRow;
       await new Promise((resolve) => signal?.addEventListener("abort", resolve));
+    },
+    history: (): Promise<HistoryEntry[]> => Promise.resolve(agent.versions),
+    secrets: () => Promise.resolve([{ name: "db", state: "set", isGood: true, nodes: ["bm-01"] }]),
+    plan: (version: number) => Promise.resolve([`~ component auth of version ${version}`]),
+    async drain(node: string, drained: boolean) {
+      agent.calls.push(`drain ${node} ${drained}`);
     },
     async restart(component: string) {
       agent.calls.push(`restart ${component}`);
@@ -63,7 +75,7 @@ async function shown(test: (shown: Shown) => Promise<void>): Promise<void> {
   const agent = fakeAgent();
   const session = new Session(agent, { clock, pollMs: 20, notifyMs: 5, settleMs: 5, retryMs: 20 });
   const size = { columns: 80, rows: 24 };
-  const screen = render(<Dashboard session={session} clock={clock} colour={false} size={size} />);
+  const screen = render(<Dashboard session={session} clock={clock} palette="none" size={size} />);
   const frame = () => screen.lastFrame() ?? "";
   try {
     await test({
@@ -75,14 +87,14 @@ async function shown(test: (shown: Shown) => Promise<void>): Promise<void> {
         }
       },
       async until(pattern) {
-        const endMs = performance.now() + 3_000;
+        const endMs = performance.now() + 30_000;
         while (!pattern.test(frame()) && performance.now() < endMs) await clock.sleep(10);
         assert.match(frame(), pattern);
         return frame();
       },
     });
   } finally {
-    session.close();
+    await session.close();
     screen.unmount();
   }
 }
@@ -116,7 +128,7 @@ Deno.test(
       await type("j", "r");
       await until(/Restart all replicas of orders\? y\/n/);
       await type("n");
-      await until(/↑↓ select/);
+      await until(/↑↓ select {2}Enter log/);
       assert.deepEqual(agent.calls, []);
       await type("r", "y");
       await until(/orders: restarted 1 replica\b/);
@@ -145,7 +157,7 @@ Deno.test(
     shown(async ({ type, until }) => {
       await until(/▸ auth/);
       await type("l");
-      assert.doesNotMatch(await until(/space pause[^]*/), /COMPONENT/);
+      assert.doesNotMatch(await until(/\/ search {2}space pause[^]*/), /COMPONENT/);
       await type(" ");
       await until(/log of auth, paused/);
       await type("?");
@@ -163,9 +175,64 @@ Deno.test(
     shown(async ({ agent, until }) => {
       await until(/● connected/);
       agent.away = true;
-      const away = await until(/○ reconnecting\n ! Cannot reach the agent/);
+      const away = await until(/○ reconnecting\n.*\n ! Cannot reach the agent/);
       assert.match(away, /▸ auth/, "what was known stays");
       agent.away = false;
       await until(/● connected/);
+    }),
+);
+
+Deno.test(
+  "the dashboard shows the map first where there are several nodes, and drains the selected one",
+  () =>
+    shown(async ({ agent, type, until }) => {
+      await until(/▸ auth/);
+      agent.state = fakeStatus({
+        nodes: [
+          fakeNode("bm-01", { key: fakeStatus().node.key, self: true }),
+          fakeNode("bm-02", { tags: ["metal"] }),
+        ],
+      });
+      await until(/▸ bm-01 \*[^]*bm-02 +live .*metal/);
+      await type(DOWN, "d");
+      await until(/Drain bm-02, so that .*\? y\/n/);
+      await type("y");
+      await until(/bm-02: drained; what it runs moves away/);
+      assert.deepEqual(agent.calls, ["drain bm-02 true"]);
+      await type(ENTER);
+      await until(/── bm-02 ─+[^]*key +ed25519:bm-02[^]*replicas +3 of 3 run/);
+      await type(ESCAPE, "2");
+      await until(/▸ auth[^]*log of auth/);
+    }),
+);
+
+Deno.test(
+  "the dashboard shows secrets by name, history, and the plan of going back",
+  () =>
+    shown(async ({ type, until }) => {
+      await until(/▸ auth/);
+      await type("5");
+      await until(/▸ db +set +bm-01/);
+      await type("\t");
+      await until(/▸ v3 +in force[^]* v2 +applied/);
+      await type(DOWN, ENTER);
+      await until(/realm rollback 2 would do this:[^]*~ component auth of version 2/);
+    }),
+);
+
+Deno.test(
+  "the dashboard finds a component by a part of its name, and a line of a log by what is in it",
+  () =>
+    shown(async ({ type, until }) => {
+      await until(/▸ auth/);
+      await type("/", "ord");
+      const found = await until(/▸ orders[^]*\/ord▏/);
+      assert.doesNotMatch(found, /auth/);
+      await type(ENTER, "l", "/", "IS ORD", ENTER);
+      await until(/log of orders, paused[^]*this is orders[^]*"IS ORD" 1 of 1/);
+      await type(ESCAPE, ESCAPE);
+      await until(/only "ord"/);
+      await type(ESCAPE);
+      await until(/ auth /);
     }),
 );

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Interaction, press, type Scene, selectedOf } from "./interaction.ts";
+import { type Interaction, press, type Scene, selectedOf, START } from "./interaction.ts";
 import type { KeyPress } from "./keys.ts";
 import type { LogRow } from "./session.ts";
 
@@ -10,18 +10,25 @@ const rows = Array.from({ length: 30 }, (_, i): LogRow => ({
   stream: "stdout",
   text: `line ${i}`,
 }));
-const scene: Scene = { components: ["auth", "mail", "orders"], logRows: rows, logHeight: 10 };
+const scene: Scene = {
+  view: "components",
+  items: ["auth", "mail", "orders"],
+  drains: { node: "bm-01", isDrained: false },
+  logRows: rows,
+  height: 10,
+  detailLines: 25,
+};
 
 /** Presses keys in order; single characters are typed. */
 function after(keys: string[], at: Scene = scene, from?: Interaction) {
-  let state: Interaction = from ?? { mode: { kind: "browse" }, selected: undefined };
+  let state: Interaction = from ?? START;
   const effects: unknown[] = [];
   for (const key of keys) {
     const result = press(state, key.length === 1 ? { text: key } : key as KeyPress, at);
     state = result.state;
     if (result.effect !== undefined) effects.push(result.effect);
   }
-  return { ...state, effects };
+  return { ...state, selected: state.selected[at.view], all: state, effects };
 }
 
 Deno.test("press() selects up and down, and stops at both ends", () => {
@@ -30,7 +37,7 @@ Deno.test("press() selects up and down, and stops at both ends", () => {
   assert.equal(after(["G", "k"]).selected, "mail");
   assert.equal(after(["end", "home", "up"]).selected, "auth");
   assert.equal(after(["page-down"]).selected, "orders");
-  assert.equal(after(["down"], { ...scene, components: [] }).selected, undefined);
+  assert.equal(after(["down"], { ...scene, items: [] }).selected, undefined);
 });
 
 Deno.test("press() restarts only after a yes", () => {
@@ -40,7 +47,7 @@ Deno.test("press() restarts only after a yes", () => {
     const { effects, mode } = after(["r", no]);
     assert.deepEqual([effects, mode.kind], [[], "browse"], no);
   }
-  assert.equal(after(["r"], { ...scene, components: [] }).mode.kind, "browse");
+  assert.equal(after(["r"], { ...scene, items: [] }).mode.kind, "browse");
 });
 
 Deno.test("press() reads a number of replicas", () => {
@@ -82,7 +89,7 @@ Deno.test("press() pauses and scrolls the log, and goes on at its end", () => {
 
 Deno.test("press() keeps the lines that were there when it was paused", () => {
   const paused = after(["l", " "]);
-  const later = after(["up"], { ...scene, logRows: [...rows, rows[0]!] }, paused);
+  const later = after(["up"], { ...scene, logRows: [...rows, rows[0]!] }, paused.all);
   assert.equal(later.mode.kind === "logs" && later.mode.paused?.length, 30);
 });
 
@@ -101,4 +108,77 @@ Deno.test("selectedOf() stays near a component that went away", () => {
   assert.equal(selectedOf("b", ["a", "c"]), "a");
   assert.equal(selectedOf("a", ["b", "c"]), "b");
   assert.equal(selectedOf("a", []), undefined);
+});
+
+Deno.test("press() goes through the views, and remembers what is selected in each", () => {
+  assert.equal(after(["3"]).view, "rollouts");
+  assert.equal(after(["9"]).view, undefined, "there are not so many");
+  assert.equal(after(["tab"]).view, "rollouts");
+  assert.equal(after(["back-tab"]).view, "map");
+  assert.equal(after(["tab"], { ...scene, view: "alarms" }).view, "map");
+  const moved = after(["j"]);
+  const { all } = after(["j", "j"], { ...scene, view: "map", items: ["a", "b", "c"] }, moved.all);
+  assert.deepEqual(all.selected, { components: "mail", map: "c" });
+});
+
+Deno.test("press() filters as one types; Enter keeps the filter, escape brings back what was", () => {
+  const filter = (...keys: string[]) => after(["/", ...keys]).all;
+  assert.equal(filter("o", "r").filters.components, "or");
+  assert.equal(filter("o", "r", "backspace").filters.components, "o");
+  assert.deepEqual(filter("o", "q", "enter").mode, { kind: "browse" }, "q is a letter here");
+  assert.equal(filter("o", "escape").filters.components, "");
+  const kept = filter("o", "enter");
+  assert.equal(after(["/", "x", "escape"], scene, kept).all.filters.components, "o");
+  assert.equal(after(["escape"], scene, kept).all.filters.components, "");
+  assert.equal(filter(..."x".repeat(200)).filters.components!.length, 60);
+});
+
+Deno.test("press() drains after a yes, and gives back what is drained", () => {
+  const drain = { kind: "drain", node: "bm-01", drained: true };
+  assert.deepEqual(after(["d", "y"]).effects, [drain]);
+  assert.deepEqual(after(["d", "n"]).effects, []);
+  const drained = { ...scene, drains: { node: "bm-01", isDrained: true } };
+  assert.deepEqual(after(["d", "y"], drained).effects, [{ ...drain, drained: false }]);
+  assert.equal(after(["d"], { ...scene, drains: undefined }).mode.kind, "browse");
+  assert.equal(after(["d"], { ...scene, view: "secrets" }).mode.kind, "browse");
+});
+
+Deno.test("press() looks from another node, and at all about one", () => {
+  const map: Scene = { ...scene, view: "map", items: ["k1", "k2"] };
+  assert.deepEqual(after(["j", "c"], map).effects, [{ kind: "ask", node: "k2" }]);
+  const top = (...keys: string[]) => {
+    const { mode } = after(["enter", ...keys], map);
+    return mode.kind === "detail" ? mode.top : mode.kind;
+  };
+  assert.equal(top(), 0);
+  assert.equal(top("down", "j"), 2);
+  assert.equal(top("page-down", "page-down"), 15, "25 lines, of which 10 are seen");
+  assert.equal(top("G", "k"), 14);
+  assert.equal(top("up"), 0);
+  assert.equal(top("escape"), "browse");
+  assert.equal(top("?"), "help");
+  assert.deepEqual(after(["enter", "d"], map).mode.kind, "confirm");
+  assert.equal(after(["enter", "3"], map).view, "rollouts");
+});
+
+Deno.test("press() searches the log back and forth, and pauses it", () => {
+  const log = (...keys: string[]) => {
+    const { mode } = after(["l", "/", ...keys]);
+    assert.equal(mode.kind, "logs");
+    return mode.kind === "logs" ? mode : undefined!;
+  };
+  assert.deepEqual([log("L", "q").pattern, log("L").isTyping], ["Lq", true]);
+  const ends = log(..."E 2", "enter"); // line 2, line 20 to line 29
+  assert.deepEqual([ends.at, ends.paused?.length, ends.isTyping], [29, 30, false]);
+  assert.equal(log(..."E 2", "enter", "n").at, 28);
+  assert.equal(log(..."E 2", "enter", "n", "N").at, 29);
+  const first = log(..."E 2", "enter", ..."nnnnnnnnnn");
+  assert.equal(first.at, 2);
+  assert.equal(first.below, 20, "it is in sight");
+  assert.equal(log(..."E 2", "enter", ..."nnnnnnnnnnnnn").at, 2, "there is none before");
+  assert.equal(log(..."(", "enter").at, undefined, "what is no regular expression");
+  assert.equal(log("x", "escape").pattern, "");
+  const gone = after(["l", "/", "2", "enter", "escape"]).mode;
+  assert.ok(gone.kind === "logs" && gone.pattern === "" && gone.paused !== undefined);
+  assert.equal(after(["l", "/", "2", "enter", "escape", "escape"]).mode.kind, "browse");
 });

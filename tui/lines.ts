@@ -1,14 +1,15 @@
 /**
- * The dashboard's lines as text with tones, cut to the width of the terminal.
+ * Lines of the screen as text with tones, and the ones that all views have: header, rule, log, facts.
  *
- * Pure; the Ink components only paint them. Names and messages come from manifests and guests:
- * nothing here lets a control character through.
+ * Pure; what paints them knows no more. Names and messages come from manifests and guests: nothing
+ * here lets a control character through.
  *
  * @module
  */
-import { formatAge, formatBar, formatBytesOf, formatCount, singleLine } from "./quantity.ts";
+import { cutText, fit, widthOf, wrapText } from "./cells.ts";
+import { formatTime, singleLine } from "./quantity.ts";
 import type { LogRow } from "./session.ts";
-import type { Row, Status, Tone } from "./view_model.ts";
+import type { Status, Tone } from "./view_model.ts";
 
 /** A piece of a line. */
 export interface Span {
@@ -22,149 +23,22 @@ export interface Span {
 /** One line of the screen. */
 export type Line = readonly Span[];
 
-interface Column {
-  readonly title: string;
-  readonly width: number;
-  readonly align?: "right";
-  /** Shown only on terminals at least this wide. */
-  readonly columnsMin?: number;
-  readonly cell: (row: Row) => Span;
+/** Nothing to show in a cell. */
+export const NONE: Span = { text: "-", tone: "dim" };
+
+/** The line cut to `columns`. */
+export function cut(line: Line, columns: number): Line {
+  let left = columns;
+  return line.flatMap((span) => {
+    const text = cutText(span.text, left);
+    left -= widthOf(text);
+    return text === "" ? [] : [text === span.text ? span : { ...span, text }];
+  });
 }
 
-const plain = (text: string): Span => ({ text });
-const NONE: Span = { text: "-", tone: "dim" };
-
-/** A bar's colour: what is close to its maximum will soon be refused or throttled. */
-function toneOfUse(fraction: number): Tone {
-  return fraction >= 0.9 ? "bad" : fraction >= 0.7 ? "warn" : "good";
-}
-
-function bar(used: number | undefined, max: number | undefined, width: number): Span {
-  if (used === undefined || max === undefined || max === 0) return plain("");
-  return { text: formatBar(used / max, width), tone: toneOfUse(used / max) };
-}
-
-const COLUMNS: readonly Column[] = [
-  {
-    title: "STATE",
-    width: 9,
-    cell: (row) => ({ text: row.state, tone: row.tone }),
-  },
-  {
-    title: "RST",
-    width: 4,
-    align: "right",
-    cell: ({ restarts }) =>
-      restarts === 0 ? { text: "0", tone: "dim" } : { text: formatCount(restarts), tone: "warn" },
-  },
-  {
-    title: "MEMORY",
-    width: 8,
-    cell: ({ memory }) => bar(memory?.bytes, memory?.bytesMax, 8),
-  },
-  {
-    title: "",
-    width: 12,
-    cell: ({ memory }) => memory ? plain(formatBytesOf(memory.bytes, memory.bytesMax)) : NONE,
-  },
-  {
-    title: "PEAK",
-    width: 12,
-    columnsMin: 120,
-    cell: ({ memory }) => memory ? plain(formatBytesOf(memory.bytesPeak, memory.bytesMax)) : NONE,
-  },
-  {
-    title: "FUEL",
-    width: 8,
-    columnsMin: 100,
-    cell: ({ fuel }) => bar(fuel?.perSec, fuel?.perSecMax, 8),
-  },
-  {
-    title: "FUEL/S",
-    width: 12,
-    cell: ({ fuel }) => {
-      if (fuel === undefined) return NONE;
-      const rate = fuel.perSec === undefined ? "…" : formatCount(Math.round(fuel.perSec));
-      return plain(fuel.perSecMax === undefined ? rate : `${rate}/${formatCount(fuel.perSecMax)}`);
-    },
-  },
-  {
-    title: "THR",
-    width: 4,
-    align: "right",
-    // What is throttled at all shows: 0.3 % is not nothing.
-    cell: ({ throttled }) =>
-      throttled === 0
-        ? plain("")
-        : { text: `${Math.min(99, Math.ceil(throttled * 100))}%`, tone: "warn" },
-  },
-  {
-    title: "EPOCH",
-    width: 7,
-    align: "right",
-    columnsMin: 120,
-    cell: ({ epochTimeoutMs }) => epochTimeoutMs ? plain(`${epochTimeoutMs}ms`) : plain(""),
-  },
-  {
-    title: "AGE",
-    width: 6,
-    align: "right",
-    cell: ({ ageMs }) => ageMs === undefined ? plain("") : plain(formatAge(ageMs)),
-  },
-  {
-    title: "DIGEST",
-    width: 12,
-    columnsMin: 140,
-    cell: ({ digest }) => ({ text: digest.slice(0, 12), tone: "dim" }),
-  },
-  {
-    title: "LAST EXIT",
-    width: 40,
-    columnsMin: 180,
-    cell: ({ lastExit }) => ({ text: lastExit, tone: "warn" }),
-  },
-];
-
-const NAME_WIDTH_MIN = 8;
-const NAME_WIDTH_MAX = 40;
-
-/** The columns that fit, the first of them as wide as the rest allows. */
-function columnsFor(columns: number): { nameWidth: number; shown: readonly Column[] } {
-  const shown = COLUMNS.filter(({ columnsMin = 0 }) => columns >= columnsMin);
-  const rest = columns - 2 - shown.reduce((total, { width }) => total + width + 1, 0);
-  return { nameWidth: Math.min(NAME_WIDTH_MAX, Math.max(NAME_WIDTH_MIN, rest)), shown };
-}
-
-/** The titles of the table. `position` is such as `3/12` where not everything is shown. */
-export function titleLine(columns: number, position = ""): Line {
-  const { nameWidth, shown } = columnsFor(columns);
-  const text = [
-    `  ${fit(`COMPONENT ${position}`, nameWidth)}`,
-    ...shown.map(({ title, width, align }) => fit(title, width, align)),
-  ].join(" ");
-  return [{ text: text.slice(0, columns), tone: "dim", bold: true }];
-}
-
-/** A row of the table, exactly as wide as the terminal. */
-export function rowLine(row: Row, columns: number, isSelected: boolean): Line {
-  const { nameWidth, shown } = columnsFor(columns);
-  const isComponent = row.kind === "component";
-  const cells: Span[] = [
-    {
-      text: `${isSelected && isComponent ? "▸" : " "} ` +
-        fit(singleLine(isComponent ? row.name : `└ ${row.name}`), nameWidth),
-      bold: isComponent,
-      inverse: isSelected && isComponent,
-    },
-  ];
-  for (const column of shown) {
-    const { text, tone } = column.cell(row);
-    cells.push({
-      text: ` ${fit(singleLine(text), column.width, column.align)}`,
-      tone: tone ?? "plain",
-    });
-  }
-  return cut(cells, columns);
+/** A line of plain text. */
+export function textLine(text: string, columns: number, tone: Tone = "plain"): Line {
+  return [{ text: cutText(singleLine(text), columns), tone }];
 }
 
 /** The first line of the screen: realm, node, manifest, proxy, and how the agent answers. */
@@ -180,81 +54,102 @@ export function headerLine(
     status.proxy ?? "no proxy",
   ];
   const right = ` ${link.text} `;
-  const room = columns - right.length;
-  const text = fit(` ${singleLine(parts.join("  "))}`, Math.max(0, room));
-  const [name, ...rest] = splitAt(text, 1 + parts[0]!.length);
-  return cut(
-    [{ text: name!, bold: true, tone: "accent" }, { text: rest.join("") }, {
-      text: right,
-      tone: link.tone,
-    }],
-    columns,
-  );
-}
-
-const COLOURS_OF_REPLICAS: readonly Tone[] = ["accent", "good", "warn", "plain"];
-
-/** A line of a log. `text` is cut where the line ends: the full-screen view is no wider. */
-export function logLine(row: LogRow, columns: number): Line {
-  if (row.kind === "missed") {
-    return [{ text: cutText(` … ${row.lines} lines missed`, columns), tone: "warn" }];
-  }
-  const { replica, stream } = row;
-  const mark = row.level ?? (stream === "realm" ? "realm" : stream === "stderr" ? "err" : "");
+  const name = ` ${singleLine(parts[0]!)}`;
+  const rest = parts.slice(1).map((part) => `  ${singleLine(part)}`).join("");
+  const room = columns - widthOf(right) - widthOf(name);
   return cut([
-    { text: `${formatTime(row.wallMs)} `, tone: "dim" },
-    {
-      text: `${replica ?? "*"} `.padStart(3),
-      tone: replica === null
-        ? "dim"
-        : COLOURS_OF_REPLICAS[replica % COLOURS_OF_REPLICAS.length] ?? "plain",
-    },
-    ...(mark === ""
-      ? []
-      : [{ text: `${mark} `, tone: stream === "realm" ? "warn" : "bad" } as Span]),
-    { text: singleLine(row.text), tone: stream === "realm" ? "warn" : "plain" },
+    { text: name, bold: true, tone: "accent" },
+    { text: fit(rest, Math.max(0, room)) },
+    { text: right, tone: link.tone },
   ], columns);
 }
 
 /** A line across the screen with a title in it. */
 export function ruleLine(title: string, columns: number): Line {
-  const head = `── ${singleLine(title)} `;
-  return [{ text: cutText(head.padEnd(columns, "─"), columns), tone: "dim" }];
+  const head = title === "" ? "" : `── ${singleLine(title)} `;
+  const rest = "─".repeat(Math.max(0, columns - widthOf(head)));
+  return [{ text: cutText(head + rest, columns), tone: "dim" }];
 }
 
-/** Local wall time as `HH:MM:SS`. */
-function formatTime(wallMs: number): string {
-  const date = new Date(wallMs);
-  return [date.getHours(), date.getMinutes(), date.getSeconds()]
-    .map((part) => String(part).padStart(2, "0")).join(":");
+/** Names and what they are, each text on as many lines as it needs. */
+export function factLines(
+  facts: readonly (readonly [name: string, text: string, tone?: Tone])[],
+  columns: number,
+): Line[] {
+  const width = Math.max(0, ...facts.map(([name]) => widthOf(name))) + 2;
+  return facts.flatMap(([name, text, tone]) =>
+    wrapText(singleLine(text), Math.max(8, columns - width - 2)).map((part, i): Line => [
+      { text: `  ${fit(i === 0 ? name : "", width)}`, tone: "dim" },
+      { text: part, ...(tone === undefined ? {} : { tone }) },
+    ])
+  );
 }
 
-/** `text` in exactly `width` characters, with `…` where something was cut off. */
-export function fit(text: string, width: number, align?: "right"): string {
-  const cutOff = cutText(text, width);
-  const length = [...cutOff].length;
-  const space = " ".repeat(Math.max(0, width - length));
-  return align === "right" ? space + cutOff : cutOff + space;
+/** Short texts beside and below one another, in columns of one width. */
+export function gridLines(cells: readonly Span[], columns: number): Line[] {
+  const width = Math.max(1, ...cells.map(({ text }) => widthOf(text) + 3));
+  const perLine = Math.max(1, Math.floor((columns - 2) / width));
+  return Array.from({ length: Math.ceil(cells.length / perLine) }, (_, line): Line => [
+    { text: "  " },
+    ...cells.slice(line * perLine, (line + 1) * perLine)
+      .map((cell) => ({ ...cell, text: fit(cell.text, width) })),
+  ]);
 }
 
-function cutText(text: string, width: number): string {
-  // Most lines fit, and most are of one unit a character.
-  if (text.length <= width) return text;
-  const characters = [...text];
-  if (characters.length <= width) return text;
-  return width < 1 ? "" : characters.slice(0, width - 1).join("") + "…";
+const TONES_OF_REPLICAS: readonly Tone[] = ["accent", "good", "warn", "plain"];
+
+/** How a line of a log is searched and shown. */
+export interface LogMarks {
+  /** Each occurrence stands out; empty: none. */
+  readonly pattern?: string;
+  /** The line that the search is at. */
+  readonly isCurrent?: boolean;
 }
 
-/** The line cut to `columns`. */
-export function cut(line: Line, columns: number): Line {
-  let left = columns;
-  return line.flatMap((span) => {
-    const text = cutText(span.text, left);
-    left -= [...text].length;
-    return text === "" ? [] : [{ ...span, text }];
-  });
+/** A line of a log, as wide as the terminal; what does not fit is cut off. */
+export function logLine(row: LogRow, columns: number, marks: LogMarks = {}): Line {
+  if (row.kind === "missed") {
+    return [{ text: cutText(` … ${row.lines} lines missed`, columns), tone: "warn" }];
+  }
+  const { replica, stream } = row;
+  const mark = row.level ?? (stream === "realm" ? "realm" : stream === "stderr" ? "err" : "");
+  const text: Span = {
+    text: singleLine(row.text),
+    tone: stream === "realm" ? "warn" : "plain",
+    ...(marks.isCurrent ? { bold: true } : {}),
+  };
+  return cut([
+    { text: `${formatTime(row.wallMs)} `, tone: marks.isCurrent ? "accent" : "dim" },
+    {
+      text: `${replica ?? "*"} `.padStart(3),
+      tone: replica === null
+        ? "dim"
+        : TONES_OF_REPLICAS[replica % TONES_OF_REPLICAS.length] ?? "plain",
+    },
+    ...(mark === "" ? [] : [{ text: `${mark} `, tone: toneOfMark(mark) }]),
+    ...highlighted(text, marks.pattern ?? ""),
+  ], columns);
 }
 
-function splitAt(text: string, at: number): string[] {
-  return [text.slice(0, at), text.slice(at)];
+function toneOfMark(mark: string): Tone {
+  if (["trace", "debug", "info"].includes(mark)) return "dim";
+  return mark === "realm" || mark === "warn" ? "warn" : "bad";
+}
+
+/** Tells whether a line of a log has a text in it; upper and lower case are the same. */
+export function logMatcher(pattern: string): (row: LogRow) => boolean {
+  if (pattern === "") return () => false;
+  const wanted = patternOf(pattern);
+  return (row) => row.kind === "line" && wanted.test(singleLine(row.text));
+}
+
+function highlighted(span: Span, pattern: string): Span[] {
+  if (pattern === "") return [span];
+  return span.text.split(new RegExp(`(${patternOf(pattern).source})`, "iu"))
+    .flatMap((text, i) => text === "" ? [] : [{ ...span, text, inverse: i % 2 === 1 }]);
+}
+
+/** A text as it is, and not what a regular expression would make of it. */
+function patternOf(text: string): RegExp {
+  return new RegExp(RegExp.escape(text.toWellFormed()), "iu");
 }

@@ -48,12 +48,25 @@ export function formatBar(fraction: number, width: number): string {
   return "█".repeat(full) + "░".repeat(width - full);
 }
 
+/** Local wall time as `HH:MM:SS`. */
+export function formatTime(wallMs: number): string {
+  const date = new Date(wallMs);
+  return [date.getHours(), date.getMinutes(), date.getSeconds()]
+    .map((part) => String(part).padStart(2, "0")).join(":");
+}
+
+/** A round trip: `0.4 ms`, `12 ms`, `1.2 s`. */
+export function formatLatency(ms: number): string {
+  return ms < 1_000 ? `${digits(ms)} ms` : `${digits(ms / 1_000)} s`;
+}
+
 /** One line that a terminal shows as it is: tabs are spaces, control characters are escaped. */
 export function singleLine(text: string): string {
-  return text.replaceAll("\t", "  ").replace(
+  if (/^[\x20-\x7e]*$/.test(text)) return text; // most are
+  return text.toWellFormed().replaceAll("\t", "  ").replace(
     // Bidirectional controls too: they could reorder what stands beside the text.
     // deno-lint-ignore no-control-regex
-    /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g,
+    /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
     (c) => `\\u{${c.charCodeAt(0).toString(16)}}`,
   );
 }

@@ -6,39 +6,121 @@
  *
  * @module
  */
-import { type Interaction, type Mode, selectedOf } from "./interaction.ts";
-import { cut, fit, headerLine, type Line, logLine, rowLine, ruleLine, titleLine } from "./lines.ts";
+import { fit, widthOf } from "./cells.ts";
+import {
+  type Interaction,
+  type LogMode,
+  questionOf,
+  type Scene,
+  selectedOf,
+} from "./interaction.ts";
+import {
+  cut,
+  headerLine,
+  type Line,
+  logLine,
+  logMatcher,
+  ruleLine,
+  type Span,
+  textLine,
+} from "./lines.ts";
 import { singleLine } from "./quantity.ts";
-import type { Link, Snapshot } from "./session.ts";
-import { type Alarm, alarmsOf, componentRows, type Tone, visibleRows } from "./view_model.ts";
+import type { Link, Snapshot, Wanted } from "./session.ts";
+import { type Alarm, alarmsOf, type Tone } from "./view_model.ts";
+import { alarms } from "./views/alarms.ts";
+import { apps } from "./views/apps.ts";
+import { components } from "./views/components.ts";
+import { history } from "./views/history.ts";
+import { map } from "./views/map.ts";
+import { rollouts } from "./views/rollouts.ts";
+import { secrets } from "./views/secrets.ts";
+import { type Shown, type Size, type View, VIEW_NAMES, type ViewName } from "./views/view.ts";
 
-/** Columns and rows of the terminal. */
-export interface Size {
-  readonly columns: number;
-  readonly rows: number;
-}
+export type { Size } from "./views/view.ts";
+
+const VIEWS: Readonly<Record<ViewName, View>> = {
+  map,
+  components,
+  rollouts,
+  apps,
+  secrets,
+  history,
+  alarms,
+};
 
 /** Alarms that are shown at once; the worst come first. */
 const ALARMS_MAX = 3;
+/** Header, views, keys. */
+const FRAME_ROWS = 3;
 
-const HELP: readonly (readonly [keys: string, what: string])[] = [
-  ["↑ ↓  k j", "select a component"],
-  ["g G", "the first, the last"],
-  ["r", "restart its replicas (asks)"],
-  ["s", "set the number of its replicas; m gives it back to the manifest"],
-  ["l  Enter", "its log on the whole screen"],
-  ["space", "in the log: pause, go on; ↑ ↓ page up, page down scroll"],
-  ["?", "this help"],
-  ["q  ctrl-c", "quit; the agent goes on"],
+const KEYS: readonly (readonly [keys: string, what: string])[] = [
+  ["1-7 Tab ← →", "the views"],
+  ["↑ ↓ k j g G", "select; page up and page down, too"],
+  ["/", "show only what has a text in it; Esc: everything again"],
+];
+const LOG_KEYS: readonly (readonly [keys: string, what: string])[] = [
+  ["in the log", "/ search  n N older, newer  space pause  ↑ ↓ scroll  Esc back"],
+];
+const LAST_KEYS: readonly (readonly [keys: string, what: string])[] = [
+  ["? q", "this help; quit (ctrl-c too): the agent goes on"],
 ];
 
-const COLUMNS_OF_TABLE: readonly (readonly [title: string, what: string])[] = [
-  ["STATE", "running/wanted replicas; set: by hand, not by the manifest"],
-  ["RST", "times started again"],
-  ["MEMORY", "linear memories and tables now, and their limit"],
-  ["FUEL/S", "instructions per second, and their limit"],
-  ["THR", "part of the time that it was made to wait for fuel"],
-];
+/** The view that is shown. */
+export function viewNameOf({ view }: Interaction, snapshot: Snapshot): ViewName {
+  const nodes = snapshot.current?.status.nodes.length ?? 0;
+  return view ?? (nodes > 1 ? "map" : "components");
+}
+
+/** What the keys work on, see {@link Scene}. */
+export function sceneOf(
+  snapshot: Snapshot,
+  interaction: Interaction,
+  { columns, rows }: Size,
+  nowMs: number,
+): Scene {
+  const name = viewNameOf(interaction, snapshot);
+  const shown = shownOf(snapshot, nowMs);
+  const items = shown && VIEWS[name].items(shown, interaction.filters[name] ?? "") || [];
+  const selected = selectedOf(interaction.selected[name], items);
+  const node = shown?.current.status.nodes.find(({ key, self }) =>
+    name === "map" ? key === selected : self
+  );
+  const whole = { columns, rows: Infinity };
+  return {
+    view: name,
+    items,
+    drains: node && node.state === "approved"
+      ? { node: node.name, isDrained: node.drained }
+      : undefined,
+    logRows: snapshot.logs.rows,
+    height: Math.max(1, rows - FRAME_ROWS - 1),
+    detailLines: shown && interaction.mode.kind === "detail"
+      ? VIEWS[name].panel(shown, selected, whole).lines.length
+      : 0,
+  };
+}
+
+/** What the session has to ask for beside the status, and the component whose log is shown. */
+export function wantedOf(
+  snapshot: Snapshot,
+  interaction: Interaction,
+  nowMs: number,
+): { readonly wanted: Wanted | undefined; readonly component: string | undefined } {
+  const name = viewNameOf(interaction, snapshot);
+  const shown = shownOf(snapshot, nowMs);
+  const itemsOf = (name: ViewName) =>
+    shown && VIEWS[name].items(shown, interaction.filters[name] ?? "") || [];
+  const component = selectedOf(interaction.selected.components, itemsOf("components"));
+  if (name === "secrets") return { wanted: { kind: "secrets" }, component };
+  if (name !== "history") return { wanted: undefined, component };
+  const selected = selectedOf(interaction.selected.history, itemsOf("history"));
+  const entry = snapshot.history.value?.find(({ event }) => event === selected);
+  const isPlan = interaction.mode.kind === "detail" && entry?.state === "applied";
+  return {
+    wanted: isPlan ? { kind: "plan", version: entry.version } : { kind: "history" },
+    component,
+  };
+}
 
 /** What `snapshot` and `interaction` look like at `nowMs`; `message` is what a key did. */
 export function screenLines(
@@ -48,82 +130,89 @@ export function screenLines(
   nowMs: number,
   message = "",
 ): Line[] {
-  const header = headerLine(snapshot.current?.status, linkText(snapshot.link), columns);
-  const footer = footerLine(interaction.mode, message, columns);
-  const height = Math.max(0, rows - 2);
-  const body = interaction.mode.kind === "help"
-    ? helpLines(columns)
-    : interaction.mode.kind === "logs"
-    ? fullLogLines(snapshot, interaction.mode, columns, height)
-    : dashboardLines(snapshot, interaction, { columns, rows: height }, nowMs);
-  const filled = Array.from({ length: height }, (_, i) => body[i] ?? []);
-  return [header, ...filled, footer].slice(0, rows).map((line) => cut(line, columns));
-}
-
-/** Lines of the log in the mode `logs` on a terminal with so many rows. */
-export function logHeight(rows: number): number {
-  return Math.max(1, rows - 3);
-}
-
-/** Names of the components on the screen, in its order. */
-export function componentNames(snapshot: Snapshot): string[] {
-  if (snapshot.current === undefined) return [];
-  return componentRows(snapshot.current, undefined, 0).map(({ component }) => component.name);
-}
-
-function dashboardLines(
-  snapshot: Snapshot,
-  interaction: Interaction,
-  { columns, rows }: Size,
-  nowMs: number,
-): Line[] {
-  const alarms = alarmLines(snapshot, columns);
-  if (snapshot.current === undefined) return alarms;
-  const all = componentRows(snapshot.current, snapshot.previous, nowMs);
-  const names = all.map(({ component }) => component.name);
-  const selected = selectedOf(interaction.selected, names);
-  const count = all.reduce((total, { replicas }) => total + 1 + replicas.length, 0);
-  // Titles and the rule above the log take two; the table gets what it needs, up to three fifths.
-  const room = Math.max(0, rows - alarms.length - 2);
-  const tableHeight = Math.min(count, Math.max(Math.min(3, room), Math.floor(room * 0.6)));
-  const shown = visibleRows(all, selected, tableHeight);
-  const position = shown.length < count ? `${names.indexOf(selected ?? "") + 1}/${all.length}` : "";
-  const table = all.length === 0
-    ? [[{ text: "  no components", tone: "dim" } as const]]
-    : shown.map((row) => rowLine(row, columns, row.component === selected));
-  const logRows = Math.max(0, room - table.length);
+  const { mode } = interaction;
+  const name = viewNameOf(interaction, snapshot);
+  const shown = shownOf(snapshot, nowMs);
+  const size = { columns, rows: Math.max(0, rows - FRAME_ROWS) };
+  const body = mode.kind === "help"
+    ? helpLines(VIEWS[name], columns)
+    : mode.kind === "logs"
+    ? logLines(snapshot, mode, size)
+    : shown === undefined
+    ? alarmLines(snapshot, columns)
+    : mode.kind === "detail"
+    ? detailLines(shown, interaction, name, mode.top, size)
+    : viewLines(shown, interaction, name, size);
   return [
-    ...alarms,
-    titleLine(columns, position),
-    ...table,
-    ruleLine(selected === undefined ? "log" : `log of ${selected}`, columns),
-    ...(logRows === 0 ? [] : snapshot.logs.rows.slice(-logRows)).map((row) =>
-      logLine(row, columns)
-    ),
-  ];
+    headerLine(snapshot.current?.status, linkText(snapshot.link), columns),
+    tabsLine(name, snapshot, columns),
+    ...Array.from({ length: size.rows }, (_, i) => body[i] ?? []),
+    footerLine(footerOf(snapshot, interaction, name, message), columns),
+  ].slice(0, rows).map((line) => cut(line, columns));
+}
+
+function shownOf(snapshot: Snapshot, nowMs: number): Shown | undefined {
+  const { current } = snapshot;
+  return current && { snapshot, current, nowMs };
+}
+
+/** Alarms, the list, and the panel about what is selected. */
+function viewLines(
+  shown: Shown,
+  { selected: all, filters }: Interaction,
+  name: ViewName,
+  { columns, rows }: Size,
+): Line[] {
+  const view = VIEWS[name];
+  const above = name === "alarms" ? [] : alarmLines(shown.snapshot, columns);
+  const items = view.items(shown, filters[name] ?? "");
+  const selected = selectedOf(all[name], items);
+  // The rule takes a line; the list gets what it needs, up to three fifths.
+  const room = Math.max(0, rows - above.length - 1);
+  const height = Math.max(Math.min(4, room), Math.floor(room * 0.6));
+  const list = view.list(shown, items, selected, { columns, rows: height });
+  const left = room - list.length;
+  const { title, lines } = view.panel(shown, selected, { columns, rows: left });
+  return [...above, ...list, ruleLine(title, columns), ...lines.slice(0, Math.max(0, left))];
+}
+
+function detailLines(
+  shown: Shown,
+  { selected: all, filters }: Interaction,
+  name: ViewName,
+  top: number,
+  { columns, rows }: Size,
+): Line[] {
+  const view = VIEWS[name];
+  const selected = selectedOf(all[name], view.items(shown, filters[name] ?? ""));
+  const { title, lines } = view.panel(shown, selected, { columns, rows: Infinity });
+  const height = Math.max(0, rows - 1);
+  const first = Math.max(0, Math.min(top, lines.length - height));
+  const below = Math.max(0, lines.length - first - height);
+  const more = below === 0 ? "" : `, ${below} more lines below`;
+  return [ruleLine(title + more, columns), ...lines.slice(first, first + height)];
 }
 
 function alarmLines(snapshot: Snapshot, columns: number): Line[] {
   const alarms: Alarm[] = [
     ...(snapshot.link.kind === "reconnecting"
-      ? [{ tone: "bad", text: snapshot.link.reason } as const]
+      ? [{ id: "link", tone: "bad", text: snapshot.link.reason } as const]
       : []),
     ...(snapshot.current === undefined ? [] : alarmsOf(snapshot.current.status)),
   ];
-  return alarms.slice(0, ALARMS_MAX).map(({ tone, text }) => [
-    { text: fit(` ! ${singleLine(text)}`, columns).trimEnd(), tone, bold: true },
-  ]);
+  return alarms.slice(0, ALARMS_MAX).map(({ tone, text }, i) => {
+    const more = i === ALARMS_MAX - 1 && alarms.length > ALARMS_MAX
+      ? `  (7: ${alarms.length - ALARMS_MAX} more)`
+      : "";
+    const room = Math.max(0, columns - widthOf(more));
+    return [{ text: fit(` ! ${singleLine(text)}`, room).trimEnd() + more, tone, bold: true }];
+  });
 }
 
-function fullLogLines(
-  snapshot: Snapshot,
-  mode: Extract<Mode, { kind: "logs" }>,
-  columns: number,
-  height: number,
-): Line[] {
+function logLines(snapshot: Snapshot, mode: LogMode, { columns, rows: height }: Size): Line[] {
   const rows = mode.paused ?? snapshot.logs.rows;
   const end = rows.length - mode.below;
-  const lines = Math.max(0, height - 1);
+  const start = Math.max(0, end - Math.max(0, height - 1));
   const state = mode.paused === undefined
     ? ""
     : mode.below === 0
@@ -131,21 +220,37 @@ function fullLogLines(
     : `, paused ${mode.below} lines back`;
   return [
     ruleLine(`log of ${snapshot.logs.component ?? "nothing"}${state}`, columns),
-    ...rows.slice(Math.max(0, end - lines), end).map((row) => logLine(row, columns)),
+    ...rows.slice(start, end).map((row, i) =>
+      logLine(row, columns, { pattern: mode.pattern, isCurrent: start + i === mode.at })
+    ),
   ];
 }
 
-function helpLines(columns: number): Line[] {
-  const line = (left: string, right: string): Line => [
-    { text: `  ${left.padEnd(12)}`, tone: "accent" },
-    { text: fit(right, Math.max(0, columns - 14)).trimEnd() },
+function helpLines(view: View, columns: number): Line[] {
+  const line = ([left, right]: readonly [string, string]): Line => [
+    { text: `  ${fit(left, 13)}`, tone: "accent" },
+    { text: right },
   ];
+  const log = view === components ? LOG_KEYS : [];
   return [
     [],
-    ...HELP.map(([keys, what]) => line(keys, what)),
+    ...[...KEYS, ...view.keys, ...log, ...LAST_KEYS].map(line),
     [],
-    ...COLUMNS_OF_TABLE.map(([title, what]) => line(title, what)),
-  ];
+    ...view.legend.map(line),
+  ].map((each) => cut(each, columns));
+}
+
+/** The views with their keys, that which is shown standing out, and how many alarms there are. */
+function tabsLine(shown: ViewName, { current }: Snapshot, columns: number): Line {
+  const count = current === undefined ? 0 : alarmsOf(current.status).length;
+  return VIEW_NAMES.flatMap((name, i): Span[] => {
+    const isAlarms = name === "alarms" && count > 0;
+    const text = ` ${i + 1} ${name}${isAlarms ? ` ${count}` : ""} `;
+    const tone: Tone = isAlarms ? "bad" : name === shown ? "accent" : "dim";
+    // Where there is no room for all, the key has to do.
+    const short = columns < 80 && name !== shown ? ` ${i + 1} ` : text;
+    return [{ text: short, tone, ...(name === shown ? { inverse: true } : {}) }];
+  });
 }
 
 function linkText(link: Link): { text: string; tone: Tone } {
@@ -154,27 +259,53 @@ function linkText(link: Link): { text: string; tone: Tone } {
   return { text: "○ reconnecting", tone: "bad" };
 }
 
-function footerLine(mode: Mode, message: string, columns: number): Line {
-  const [text, tone] = footerText(mode, message);
-  return [{ text: fit(` ${singleLine(text)}`, columns).trimEnd(), tone }];
+function footerLine([text, tone]: readonly [string, Tone], columns: number): Line {
+  return textLine(` ${text}`, columns, tone);
 }
 
-function footerText(mode: Mode, message: string): [text: string, tone: Tone] {
+function footerOf(
+  snapshot: Snapshot,
+  { mode, filters }: Interaction,
+  name: ViewName,
+  message: string,
+): [text: string, tone: Tone] {
+  const filter = filters[name] ?? "";
   switch (mode.kind) {
     case "help":
       return ["any key: back   q quit", "dim"];
-    case "logs":
-      return ["space pause   ↑↓ scroll   l back   ? help   q quit", "dim"];
-    case "confirm-restart":
-      return [`Restart all replicas of ${mode.component}? y/n`, "warn"];
+    case "detail":
+      return ["↑↓ scroll   Esc back   ? help   q quit", "dim"];
+    case "confirm":
+      return [`${questionOf(mode.action)} y/n`, "warn"];
     case "enter-scale":
       return [
         `Replicas of ${mode.component}: ${mode.digits}▏  Enter: set   m: as in the manifest   Esc`,
         "warn",
       ];
-    case "browse":
-      return message === ""
-        ? ["↑↓ select   r restart   s scale   l log   ? help   q quit", "dim"]
-        : [message, "accent"];
+    case "enter-filter":
+      return [`/${filter}▏  Enter: keep   Esc: as before`, "warn"];
+    case "logs":
+      return logFooter(mode, snapshot);
+    case "browse": {
+      if (message !== "") return [message, "accent"];
+      const hints = VIEWS[name].hints;
+      const keys = `${hints}${hints === "" ? "" : "  "}/ find  ? help  q quit`;
+      return filter === ""
+        ? [`↑↓ select  ${keys}`, "dim"]
+        : [`only "${filter}" (Esc)  ${keys}`, "warn"];
+    }
   }
+}
+
+function logFooter(mode: LogMode, { logs }: Snapshot): [text: string, tone: Tone] {
+  const { pattern, at } = mode;
+  if (mode.isTyping) return [`/${pattern}▏  Enter: find   Esc`, "warn"];
+  if (pattern === "") return ["/ search  space pause  ↑↓ scroll  l back  ? help  q quit", "dim"];
+  const rows = mode.paused ?? logs.rows;
+  const isMatch = logMatcher(pattern);
+  const matches = rows.flatMap((row, i) => isMatch(row) ? [i] : []);
+  const place = at === undefined ? "" : `${matches.indexOf(at) + 1} of `;
+  return matches.length === 0
+    ? [`"${pattern}" is in no line   / search  space go on  Esc`, "warn"]
+    : [`"${pattern}" ${place}${matches.length}   n older  N newer  space go on  Esc`, "accent"];
 }

@@ -1,10 +1,12 @@
 /**
- * What the dashboard knows about its agent, kept fresh: the last two states and a log's tail.
+ * What the dashboard knows about its agent, kept fresh: two states, a log's tail, and what the view
+ * that is looked at wants besides.
  *
- * A session asks for the status at an interval and follows the log of one component at a time.
- * When the agent goes away it says so and keeps trying; what it has shown stays until there is
- * something newer. Readers get an immutable snapshot, and are told at most every
- * {@link SessionOptions.notifyMs} that there is another, however much a component writes.
+ * A session asks for the status as often as that is cheap, and follows the log of one component at a
+ * time. When the agent goes away it says so and keeps trying; what it has shown stays until there is
+ * something newer. It can go on with the agent of another node. Readers get an immutable snapshot,
+ * and are told at most every {@link SessionOptions.notifyMs} that there is another, however much a
+ * component writes.
  *
  * @module
  */
@@ -13,8 +15,21 @@ import { RealmError } from "../agent/kernel/error.ts";
 import type { Clock } from "../agent/kernel/ports.ts";
 import type { Sample } from "./view_model.ts";
 
+/** A secret by its name; its value is nowhere. */
+export interface SecretRow {
+  readonly name: string;
+  readonly state: string;
+  /** Whether everybody who should can open it, and nobody else. */
+  readonly isGood: boolean;
+  /** Names of the nodes that can open it. */
+  readonly nodes: readonly string[];
+}
+
+/** A manifest of the control log. */
+export type HistoryEntry = Awaited<ReturnType<ControlClient["history"]>>[number];
+
 /** What the dashboard asks of an agent, and what it lets its user do. */
-export interface DashboardAgent extends Pick<ControlClient, "status" | "logs"> {
+export interface DashboardAgent extends Pick<ControlClient, "status" | "logs" | "history"> {
   /** Starts every replica of a component anew. */
   restart(component: string): Promise<{ readonly restarted: number }>;
   /** Sets the number of replicas; `null` gives it back to the manifest. */
@@ -22,7 +37,40 @@ export interface DashboardAgent extends Pick<ControlClient, "status" | "logs"> {
     component: string,
     replicas: number | null,
   ): Promise<{ readonly replicas: number; readonly scaledTo: number | null }>;
+  /** Lets a node run nothing, or its share again. */
+  drain(node: string, drained: boolean): Promise<unknown>;
+  secrets(): Promise<readonly SecretRow[]>;
+  /** What going back to a version would do, in lines that begin with `+`, `-`, `~`, or a node. */
+  plan(version: number): Promise<readonly string[]>;
 }
+
+/** The agent of another node, until it is let go. */
+export interface OtherAgent {
+  readonly agent: DashboardAgent;
+  close(): Promise<void>;
+}
+
+/** Something that is asked for now and then. */
+export interface Loaded<T> {
+  /** `undefined` before the first answer. */
+  readonly value: T | undefined;
+  /** Why the last question was not answered. */
+  readonly problem: string | undefined;
+}
+
+/** What going back to a version would do. */
+export interface VersionPlan {
+  readonly version: number;
+  /** `undefined` until it is known. */
+  readonly lines?: readonly string[];
+  readonly problem?: string;
+}
+
+/** What a view needs beyond the status. */
+export type Wanted =
+  | { readonly kind: "history" }
+  | { readonly kind: "secrets" }
+  | { readonly kind: "plan"; readonly version: number };
 
 /** A line of a log, or that some were missed. */
 export type LogRow = ControlClient extends { logs(...args: never[]): AsyncIterable<infer E> } ? E
@@ -45,14 +93,33 @@ export interface Snapshot {
     /** Oldest first, the last {@link LOG_ROWS_MAX}. */
     readonly rows: readonly LogRow[];
   };
+  readonly history: Loaded<readonly HistoryEntry[]>;
+  readonly secrets: Loaded<readonly SecretRow[]>;
+  /** The one that was asked for last. */
+  readonly plan: VersionPlan | undefined;
 }
+
+const NOT_LOADED = { value: undefined, problem: undefined } as const;
+/** What is not known of an agent that was not asked yet. */
+const UNKNOWN = {
+  current: undefined,
+  previous: undefined,
+  history: NOT_LOADED,
+  secrets: NOT_LOADED,
+  plan: undefined,
+} as const;
 
 /** Lines of a log that are kept. */
 export const LOG_ROWS_MAX = 1_000;
 
 export interface SessionOptions {
   readonly clock: Clock;
-  /** Between two questions for the status. */
+  /** Opens the agent of another node, by its key; throws where it cannot be reached. */
+  readonly open?: (node: string) => Promise<OtherAgent>;
+  /**
+   * Between two questions for the status, at least: where answers take long, the pause is so long
+   * that they take a twentieth of the time, up to {@link POLL_MS_MAX}.
+   */
   readonly pollMs?: number;
   /** Before a log that broke off is asked for again. */
   readonly retryMs?: number;
@@ -62,9 +129,20 @@ export interface SessionOptions {
   readonly settleMs?: number;
 }
 
+/** A status is never older than this, but for the time that its answer takes. */
+export const POLL_MS_MAX = 1_000;
+/** Pause between two answers by the time that one takes. */
+const POLL_SHARE = 20;
+/** Rates are over so long, at least: shorter ones jump about. */
+const RATE_MS = 1_000;
+/** Between two looks at what a view wants besides. */
+const LOOK_MS = 2_000;
+
 /** Keeps a {@link Snapshot} of an agent until it is closed. */
 export class Session {
-  readonly #agent: DashboardAgent;
+  /** The one of the start. */
+  readonly #own: DashboardAgent;
+  readonly #open: SessionOptions["open"];
   readonly #clock: Clock;
   readonly #pollMs: number;
   readonly #retryMs: number;
@@ -72,25 +150,31 @@ export class Session {
   readonly #settleMs: number;
   readonly #closed = new AbortController();
   readonly #listeners = new Set<() => void>();
+  #agent: DashboardAgent;
+  #other: OtherAgent | undefined;
   #snapshot: Snapshot = {
     link: { kind: "connecting" },
-    current: undefined,
-    previous: undefined,
     logs: { component: undefined, rows: [] },
+    ...UNKNOWN,
   };
+  /** The last states, oldest first: none of them old but the first. */
+  #samples: Sample[] = [];
   /** Rows not yet in the snapshot. */
   #pending: LogRow[] = [];
   #notifying = false;
   #following = new AbortController();
+  #looking = new AbortController();
+  #wanted = "";
   #wake = new AbortController();
 
   /** Starts asking at once. */
   constructor(agent: DashboardAgent, options: SessionOptions) {
-    this.#agent = agent;
+    this.#own = this.#agent = agent;
+    this.#open = options.open;
     this.#clock = options.clock;
-    this.#pollMs = options.pollMs ?? 1_000;
+    this.#pollMs = options.pollMs ?? 100;
     this.#retryMs = options.retryMs ?? 1_000;
-    this.#notifyMs = options.notifyMs ?? 66;
+    this.#notifyMs = options.notifyMs ?? 100;
     this.#settleMs = options.settleMs ?? 120;
     void this.#poll();
   }
@@ -119,6 +203,14 @@ export class Session {
     }
   }
 
+  /** Asks for these now and then, from now on, and for a plan once. */
+  want(wanted: Wanted | undefined): void {
+    const name = JSON.stringify(wanted) ?? "";
+    if (name === this.#wanted) return;
+    this.#wanted = name;
+    this.#look(wanted);
+  }
+
   /** Restarts a component; resolves with what to tell the operator. Never rejects. */
   async restart(component: string): Promise<string> {
     return await this.#act(async () => {
@@ -136,10 +228,50 @@ export class Session {
     });
   }
 
-  /** Stops asking. What is on the way is dropped. */
-  close(): void {
+  /** Lets a node run nothing, or its share again. Otherwise as {@link restart}. */
+  async drain(node: string, drained: boolean): Promise<string> {
+    return await this.#act(async () => {
+      await this.#agent.drain(node, drained);
+      return drained
+        ? `${node}: drained; what it runs moves away`
+        : `${node}: runs its share again`;
+    });
+  }
+
+  /**
+   * Goes on with the agent of the node with this key, as it sees the realm; with that of the start
+   * where it is its own. Otherwise as {@link restart}: what was asked before stays where that fails.
+   */
+  async ask({ key, name }: { readonly key: string; readonly name: string }): Promise<string> {
+    try {
+      const own = await this.#own.status().catch(() => undefined);
+      const other = own?.node.key === key ? undefined : await this.#open?.(key);
+      if (this.#closed.signal.aborted) {
+        await other?.close();
+        return "";
+      }
+      const before = this.#other;
+      this.#other = other;
+      this.#agent = other?.agent ?? this.#own;
+      this.#samples = [];
+      this.#change({ ...UNKNOWN, link: { kind: "connecting" } });
+      const { component } = this.#snapshot.logs;
+      this.follow(undefined);
+      this.follow(component);
+      this.#look(this.#wanted === "" ? undefined : JSON.parse(this.#wanted));
+      this.#wake.abort();
+      await before?.close();
+      return `${name} is asked from now on`;
+    } catch (error) {
+      return reasonOf(error);
+    }
+  }
+
+  /** Stops asking. What is on the way is dropped; resolves when another node was let go. */
+  async close(): Promise<void> {
     this.#closed.abort();
     this.#listeners.clear();
+    await this.#other?.close();
   }
 
   async #act(call: () => Promise<string>): Promise<string> {
@@ -154,20 +286,73 @@ export class Session {
 
   async #poll(): Promise<void> {
     while (!this.#closed.signal.aborted) {
-      this.#wake = new AbortController();
+      const wake = this.#wake = new AbortController();
+      const agent = this.#agent;
+      const beganMs = this.#clock.monotonicMs();
+      let change: Partial<Snapshot>;
       try {
-        const status = await this.#agent.status();
+        const status = await agent.status();
         const current = { status, monotonicMs: this.#clock.monotonicMs() };
-        this.#change({
-          link: { kind: "connected" },
-          current,
-          previous: this.#snapshot.current,
-        });
+        change = { link: { kind: "connected" }, current };
       } catch (error) {
-        this.#change({ link: { kind: "reconnecting", reason: reasonOf(error) } });
+        change = { link: { kind: "reconnecting", reason: reasonOf(error) } };
       }
-      await this.#pause(this.#pollMs, AbortSignal.any([this.#wake.signal, this.#closed.signal]));
+      const endMs = this.#clock.monotonicMs();
+      // Another agent may be asked by now.
+      if (agent === this.#agent) {
+        this.#change({
+          ...change,
+          ...(change.current && { previous: this.#before(change.current) }),
+        });
+      }
+      const pauseMs = Math.min(POLL_MS_MAX, Math.max(this.#pollMs, POLL_SHARE * (endMs - beganMs)));
+      await this.#pause(pauseMs, AbortSignal.any([wake.signal, this.#closed.signal]));
     }
+  }
+
+  /** The newest state that is old enough to tell rates from, else the oldest. */
+  #before(current: Sample): Sample | undefined {
+    const oldMs = current.monotonicMs - RATE_MS;
+    while (this.#samples.length > 1 && this.#samples[1]!.monotonicMs <= oldMs) {
+      this.#samples.shift();
+    }
+    this.#samples.push(current);
+    return this.#samples.length > 1 ? this.#samples[0] : undefined;
+  }
+
+  #look(wanted: Wanted | undefined): void {
+    this.#looking.abort();
+    this.#looking = new AbortController();
+    if (wanted === undefined) return;
+    const signal = AbortSignal.any([this.#looking.signal, this.#closed.signal]);
+    if (wanted.kind === "plan") void this.#loadPlan(wanted.version, signal);
+    else void this.#load(wanted.kind, signal);
+  }
+
+  async #load(kind: "history" | "secrets", signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const agent = this.#agent;
+      const answer: Promise<readonly HistoryEntry[] | readonly SecretRow[]> = agent[kind]();
+      const { value, problem } = await settled(answer);
+      if (signal.aborted) return;
+      // What was known stays where a question is not answered.
+      const loaded = { value: value ?? this.#snapshot[kind].value, problem };
+      this.#change({ [kind]: loaded });
+      await this.#pause(LOOK_MS, signal);
+    }
+  }
+
+  async #loadPlan(version: number, signal: AbortSignal): Promise<void> {
+    this.#change({ plan: { version } });
+    const { value: lines, problem } = await settled(this.#agent.plan(version));
+    if (signal.aborted) return;
+    this.#change({
+      plan: {
+        version,
+        ...(lines === undefined ? {} : { lines }),
+        ...(problem === undefined ? {} : { problem }),
+      },
+    });
   }
 
   async #readLog(component: string, signal: AbortSignal): Promise<void> {
@@ -225,6 +410,14 @@ export class Session {
     } catch (error) {
       if (!signal.aborted) throw error;
     }
+  }
+}
+
+async function settled<T>(answer: Promise<T>): Promise<Loaded<T>> {
+  try {
+    return { value: await answer, problem: undefined };
+  } catch (error) {
+    return { value: undefined, problem: reasonOf(error) };
   }
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Clock } from "../agent/kernel/ports.ts";
 import { type DashboardAgent, LOG_ROWS_MAX, type LogRow, Session } from "./session.ts";
-import { fakeStatus, NOW_MS } from "./status_fake.ts";
+import { fakeStatus, historyEntry, NOW_MS } from "./status_fake.ts";
 
 /** A clock that moves only when told; due sleepers wake in the order of their times. */
 class FakeClock implements Clock {
@@ -21,6 +21,10 @@ class FakeClock implements Clock {
       });
     });
   }
+  /** Time passes and wakes nobody yet. */
+  advanceSoon(ms: number): void {
+    this.#nowMs += ms;
+  }
   async advance(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;
     await settle();
@@ -28,12 +32,12 @@ class FakeClock implements Clock {
       const next = this.#sleepers.filter(({ atMs }) => atMs <= endMs)
         .sort((a, b) => a.atMs - b.atMs)[0];
       if (next === undefined) break;
-      this.#nowMs = next.atMs;
+      this.#nowMs = Math.max(this.#nowMs, next.atMs);
       this.#sleepers = this.#sleepers.filter((each) => each !== next);
       next.wake();
       await settle();
     }
-    this.#nowMs = endMs;
+    this.#nowMs = Math.max(this.#nowMs, endMs);
   }
 }
 
@@ -56,13 +60,17 @@ class FakeAgent implements DashboardAgent {
   asked = 0;
   calls: string[] = [];
   readers: { component: string; events: (LogRow | Error)[]; wake?: () => void }[] = [];
+  state = fakeStatus();
+  /** Time passes while it answers. */
+  answersIn: () => void = () => {};
   // deno-lint-ignore require-await
   async status() {
     this.asked++;
+    this.answersIn();
     if (this.away) {
       throw new RealmError("unreachable", "Cannot reach the agent", { hint: "Start it" });
     }
-    return fakeStatus();
+    return this.state;
   }
   async *logs({ component }: { component: string }, signal?: AbortSignal) {
     const reader: FakeAgent["readers"][number] = { component, events: [] };
@@ -87,6 +95,25 @@ class FakeAgent implements DashboardAgent {
     return { restarted: 2 };
   }
   // deno-lint-ignore require-await
+  async drain(node: string, drained: boolean) {
+    this.calls.push(`drain ${node} ${drained}`);
+  }
+  versions = [historyEntry(1, "in-force")];
+  // deno-lint-ignore require-await
+  async history() {
+    this.calls.push("history");
+    if (this.away) throw new RealmError("unreachable", "Cannot reach the agent");
+    return this.versions;
+  }
+  // deno-lint-ignore require-await
+  async secrets(): Promise<never> {
+    throw new RealmError("refused", "Cannot answer an operator");
+  }
+  // deno-lint-ignore require-await
+  async plan(version: number) {
+    return [`+ version ${version}`];
+  }
+  // deno-lint-ignore require-await
   async scale(component: string, replicas: number | null) {
     this.calls.push(`scale ${component} ${replicas}`);
     return { replicas: replicas ?? 2, scaledTo: replicas };
@@ -101,20 +128,90 @@ async function withSession(
   try {
     await test({ session, agent, clock });
   } finally {
-    session.close();
+    await session.close();
   }
 }
 
-Deno.test("a session keeps the last two states", () =>
-  withSession(async ({ session, clock }) => {
+Deno.test("a session asks often, and compares states that are a second apart", () =>
+  withSession(async ({ session, agent, clock }) => {
     assert.equal(session.snapshot().link.kind, "connecting");
-    await clock.advance(500);
+    await clock.advance(50);
     assert.equal(session.snapshot().current?.monotonicMs, 0);
     assert.equal(session.snapshot().previous, undefined);
+    await clock.advance(450);
+    assert.equal(session.snapshot().previous?.monotonicMs, 0);
     await clock.advance(2_000);
-    assert.equal(session.snapshot().current?.monotonicMs, 2_000);
-    assert.equal(session.snapshot().previous?.monotonicMs, 1_000);
+    assert.equal(agent.asked, 26, "ten times a second");
+    assert.equal(session.snapshot().current?.monotonicMs, 2_500);
+    assert.equal(session.snapshot().previous?.monotonicMs, 1_500);
   }));
+
+Deno.test("a session asks less often where answers take long, and never rarer than each second", () =>
+  withSession(async ({ agent, clock }) => {
+    agent.answersIn = () => clock.advanceSoon(20);
+    await clock.advance(2_100);
+    assert.ok(
+      agent.asked >= 5 && agent.asked <= 6,
+      `${agent.asked} questions in 2 s, of 20 ms each`,
+    );
+    agent.answersIn = () => clock.advanceSoon(200);
+    const before = agent.asked;
+    await clock.advance(6_000);
+    assert.ok(agent.asked - before >= 4, `${agent.asked - before} questions in 6 s`);
+  }));
+
+Deno.test("a session asks for what a view wants, as long as it does", () =>
+  withSession(async ({ session, agent, clock }) => {
+    session.want({ kind: "history" });
+    await clock.advance(100);
+    assert.deepEqual(session.snapshot().history.value, agent.versions);
+    agent.away = true;
+    await clock.advance(2_000);
+    const { value, problem } = session.snapshot().history;
+    assert.deepEqual([value, problem], [agent.versions, "Cannot reach the agent"], "kept");
+    session.want({ kind: "secrets" });
+    await clock.advance(100);
+    assert.equal(session.snapshot().secrets.problem, "Cannot answer an operator");
+    const asked = agent.calls.length;
+    await clock.advance(5_000);
+    assert.equal(agent.calls.length, asked, "history is not asked for any more");
+    session.want({ kind: "plan", version: 7 });
+    await clock.advance(100);
+    assert.deepEqual(session.snapshot().plan, { version: 7, lines: ["+ version 7"] });
+  }));
+
+Deno.test("a session goes on with another node, and with its own again", async () => {
+  const [own, other, clock] = [new FakeAgent(), new FakeAgent(), new FakeClock()];
+  const { node } = fakeStatus();
+  other.state = fakeStatus({ node: { ...node, name: "bm-02", key: "other" } });
+  const closed: string[] = [];
+  const session = new Session(own, {
+    clock,
+    open(key) {
+      if (key !== "other") throw new RealmError("unreachable", "Cannot ask bm-03");
+      return Promise.resolve({
+        agent: other,
+        close: () => Promise.resolve(void closed.push(key)),
+      });
+    },
+  });
+  session.follow("auth");
+  await clock.advance(200);
+  assert.equal(await session.ask({ key: "other", name: "bm-02" }), "bm-02 is asked from now on");
+  await clock.advance(300);
+  assert.equal(session.snapshot().current?.status.node.name, "bm-02");
+  assert.deepEqual(other.readers.map(({ component }) => component), ["auth"]);
+  assert.equal(await session.ask({ key: "gone", name: "bm-03" }), "Cannot ask bm-03");
+  await clock.advance(300);
+  assert.equal(session.snapshot().current?.status.node.name, "bm-02", "as before");
+  await session.ask({ key: node.key, name: "bm-01" });
+  await clock.advance(300);
+  assert.equal(session.snapshot().current?.status.node.name, "bm-01");
+  assert.deepEqual(closed, ["other"]);
+  await session.ask({ key: "other", name: "bm-02" });
+  await session.close();
+  assert.deepEqual(closed, ["other", "other"]);
+});
 
 Deno.test("a session says that the agent is away, keeps what it knew, and recovers", () =>
   withSession(async ({ session, agent, clock }) => {
@@ -186,7 +283,7 @@ Deno.test("a session keeps a bounded tail and tells subscribers rarely", () =>
 
 Deno.test("a session acts, tells what came of it, and asks for the new state at once", () =>
   withSession(async ({ session, agent, clock }) => {
-    await clock.advance(100);
+    await clock.advance(50);
     assert.equal(await session.restart("auth"), "auth: restarted 2 replicas");
     await settle();
     assert.equal(agent.asked, 2);
@@ -206,7 +303,7 @@ Deno.test("a session acts, tells what came of it, and asks for the new state at 
 
 Deno.test("a closed session asks no more", () =>
   withSession(async ({ session, agent, clock }) => {
-    await clock.advance(100);
+    await clock.advance(50);
     session.close();
     await clock.advance(10_000);
     assert.equal(agent.asked, 1);

@@ -4,6 +4,7 @@
  * @module
  */
 import { NO_USAGE } from "../agent/kernel/ports.ts";
+import type { HistoryEntry } from "./session.ts";
 import type { ReplicaStatus, Status } from "./view_model.ts";
 
 /** Wall time at which these states are looked at. */
@@ -168,6 +169,23 @@ export function fakeStatus(but: Partial<Status> = {}): Status {
       weight: 100,
       stripPrefix: false,
     }],
+    ...but,
+  };
+}
+
+/** A manifest of the control log. */
+export function historyEntry(
+  version: number,
+  state: HistoryEntry["state"],
+  but: Partial<HistoryEntry> = {},
+): HistoryEntry {
+  return {
+    version,
+    sha256: DIGEST,
+    author: KEY,
+    event: `bafyevent${version}`,
+    state,
+    takenAtMs: NOW_MS - 60_000,
     ...but,
   };
 }

@@ -25,11 +25,14 @@ export interface Sample {
 /** How good a thing is; what shows it chooses the colour. */
 export type Tone = "plain" | "dim" | "good" | "warn" | "bad" | "accent";
 
-/** One line of the table: a component with the sums over its replicas, or one replica. */
+/**
+ * One line of the table: a component with the sums over the replicas of the node that was asked, one
+ * of these, or what another node says of its own.
+ */
 export interface Row {
-  readonly kind: "component" | "replica";
+  readonly kind: "component" | "replica" | "node";
   readonly component: string;
-  /** The component's name, or the replica's number. */
+  /** The component's name, the replica's number, or the node's name. */
   readonly name: string;
   readonly state: string;
   readonly tone: Tone;
@@ -59,14 +62,52 @@ export interface Row {
 export interface ComponentRows {
   readonly component: Row;
   readonly replicas: readonly Row[];
+  /** Other nodes that run it, by name. */
+  readonly elsewhere: readonly Row[];
 }
 
 /** Something the operator should know. */
 export interface Alarm {
+  /** The same as long as it is about the same thing. */
+  readonly id: string;
   readonly tone: "warn" | "bad";
   readonly text: string;
   /** What to do. */
   readonly hint?: string;
+  /** The machine that it is about, by name; none: the realm. */
+  readonly node?: string;
+  readonly sinceAtMs?: number;
+}
+
+/** A status by the names of its components. */
+interface StatusIndex {
+  /** Sorted; those of the manifest, and those that are still there. */
+  readonly names: readonly string[];
+  readonly specs: ReadonlyMap<string, ComponentStatus>;
+  /** By component, in order of their numbers. */
+  readonly replicas: ReadonlyMap<string, readonly ReplicaStatus[]>;
+}
+
+type ComponentStatus = Status["components"][number];
+
+/** A status never changes, and is looked at many times. */
+const indexes = new WeakMap<Status, StatusIndex>();
+
+function indexOf(status: Status): StatusIndex {
+  const known = indexes.get(status);
+  if (known !== undefined) return known;
+  const specs = new Map(status.components.map((each) => [each.name, each]));
+  const replicas = Map.groupBy(status.replicas, ({ component }) => component);
+  for (const own of replicas.values()) own.sort((a, b) => a.index - b.index);
+  const names = [...new Set([...specs.keys(), ...replicas.keys()])].sort();
+  const index = { names, specs, replicas };
+  indexes.set(status, index);
+  return index;
+}
+
+/** Every component, by name: those of the manifest, and those of which something is still there. */
+export function componentNames(status: Status): readonly string[] {
+  return indexOf(status).names;
 }
 
 /**
@@ -79,16 +120,56 @@ export function componentRows(
   previous: Sample | undefined,
   nowMs: number,
 ): ComponentRows[] {
-  const { components, replicas } = current.status;
-  const names = new Set([...components, ...replicas.map(({ component }) => ({ name: component }))]
-    .map(({ name }) => name));
-  return [...names].sort().map((name) => {
-    const own = replicas.filter(({ component }) => component === name)
-      .sort((a, b) => a.index - b.index);
-    const rows = own.map((replica) => replicaRow(replica, current, previous, nowMs));
-    const spec = components.find((component) => component.name === name);
-    return { component: componentRow(name, spec, own, rows), replicas: rows };
-  });
+  return componentNames(current.status).map((name) => rowsOf(name, current, previous, nowMs));
+}
+
+/** The rows of one component. */
+function rowsOf(
+  name: string,
+  current: Sample,
+  previous: Sample | undefined,
+  nowMs: number,
+): ComponentRows {
+  const { specs, replicas } = indexOf(current.status);
+  const own = replicas.get(name) ?? [];
+  const spec = specs.get(name);
+  const rows = own.map((replica) => replicaRow(replica, current, previous, nowMs));
+  return {
+    component: componentRow(name, spec, own, rows, elsewhereOf(spec, current.status)),
+    replicas: rows,
+    elsewhere: elsewhereOf(spec, current.status).map((placed) => nodeRow(name, spec!, placed)),
+  };
+}
+
+type Placed = ComponentStatus["placed"][number];
+
+function elsewhereOf(spec: ComponentStatus | undefined, { node }: Status): readonly Placed[] {
+  return spec?.placed.filter((placed) => placed.node !== node.name) ?? [];
+}
+
+/** What another node says of a component: how many run, and no more. */
+function nodeRow(
+  component: string,
+  { digest }: ComponentStatus,
+  { node, replicas, running }: Placed,
+): Row {
+  return {
+    kind: "node",
+    component,
+    name: node,
+    state: `${running ?? "?"}/${replicas}`,
+    tone: running === replicas ? "good" : "warn",
+    restarts: 0,
+    traps: 0,
+    memory: undefined,
+    fuel: undefined,
+    pid: undefined,
+    throttled: 0,
+    epochTimeoutMs: undefined,
+    ageMs: undefined,
+    digest,
+    lastExit: "",
+  };
 }
 
 function replicaRow(
@@ -141,9 +222,8 @@ function ratesOf(
   current: Sample,
   previous: Sample | undefined,
 ): { fuelPerSec: number; throttled: number } | undefined {
-  const before = previous?.status.replicas.find((other) =>
-    other.component === replica.component && other.index === replica.index
-  );
+  const before = previous && indexOf(previous.status).replicas.get(replica.component)
+    ?.find(({ index }) => index === replica.index);
   const elapsedMs = previous === undefined ? 0 : current.monotonicMs - previous.monotonicMs;
   // Counters start again with the instance.
   const isSame = before?.startedAtMs === replica.startedAtMs && before?.digest === replica.digest;
@@ -156,12 +236,15 @@ function ratesOf(
 
 function componentRow(
   name: string,
-  spec: Status["components"][number] | undefined,
+  spec: ComponentStatus | undefined,
   replicas: readonly ReplicaStatus[],
   rows: readonly Row[],
+  elsewhere: readonly Placed[],
 ): Row {
-  const running = replicas.filter(({ state }) => state === "running").length;
-  const wanted = spec?.replicas ?? 0;
+  // In the whole realm; what is used is told of this node alone.
+  const running = replicas.filter(({ state }) => state === "running").length +
+    sum(elsewhere, ({ running }) => running ?? 0);
+  const wanted = (spec?.replicas ?? 0) + sum(elsewhere, ({ replicas }) => replicas);
   const memory = rows.flatMap((row) => row.memory ?? []);
   const fuel = rows.flatMap((row) => row.fuel ?? []);
   return {
@@ -203,40 +286,75 @@ export function describeExit(exit: ReplicaExit): string {
 
 /** What is not as it should be, the worst first. */
 export function alarmsOf(status: Status): Alarm[] {
-  const alarms = status.alarms.map(({ severity, message, hint }): Alarm => ({
+  const alarms = status.alarms.map((
+    { code, subject, severity, message, hint, node, sinceAtMs },
+  ): Alarm => ({
+    id: JSON.stringify([code, node, subject]),
     tone: severity === "critical" ? "bad" : "warn",
     text: message,
     hint,
+    sinceAtMs,
+    ...(node === null ? {} : { node }),
   }));
   if (status.manifest === null && status.node.owner !== null && status.alarms.length === 0) {
-    alarms.push({ tone: "warn", text: "no manifest yet", hint: "Run realm apply realm.toml" });
+    alarms.push({
+      id: "no manifest",
+      tone: "warn",
+      text: "no manifest yet",
+      hint: "Run realm apply realm.toml",
+    });
   }
   return alarms;
 }
 
+/** What a table of components shows. */
+export interface ComponentWindow {
+  readonly rows: readonly Row[];
+  /** Not everything is in sight. */
+  readonly isCut: boolean;
+}
+
 /**
- * The rows that a table of `height` lines shows, all of them if they fit. If not, only the
- * selected component shows its replicas, and what is shown moves with it.
+ * The rows that a table of `height` lines shows of the components `names`, all of them if they fit.
+ * If not, only the selected component shows what is below it, and what is shown moves with it.
  */
-export function visibleRows(
-  all: readonly ComponentRows[],
-  selected: string | undefined,
-  height: number,
-): Row[] {
-  const rows = all.flatMap(({ component, replicas }) => [component, ...replicas]);
-  if (rows.length <= height) return rows;
-  const folded = all.flatMap(({ component, replicas }) =>
-    component.name === selected ? [component, ...replicas] : [component]
-  );
-  const first = Math.max(0, folded.findIndex((row) => row.component === selected));
-  const count = folded.filter((row) => row.component === selected).length;
+export function componentWindow(
+  current: Sample,
+  previous: Sample | undefined,
+  nowMs: number,
+  { names, selected, height }: {
+    readonly names: readonly string[];
+    readonly selected: string | undefined;
+    readonly height: number;
+  },
+): ComponentWindow {
+  const linesOf = (name: string) => {
+    const { specs, replicas } = indexOf(current.status);
+    const own = replicas.get(name)?.length ?? 0;
+    return 1 + own + elsewhereOf(specs.get(name), current.status).length;
+  };
+  const rowsOfAll = (names: readonly string[]) =>
+    names.flatMap((name) => {
+      const { component, replicas, elsewhere } = rowsOf(name, current, previous, nowMs);
+      return [component, ...replicas, ...elsewhere];
+    });
+  let total = 0;
+  for (const name of names) if ((total += linesOf(name)) > height) break;
+  if (total <= height) return { rows: rowsOfAll(names), isCut: false };
+  const first = Math.max(0, names.indexOf(selected ?? ""));
+  const below = Math.max(0, linesOf(names[first]!) - 1);
   // The whole block in sight where it fits, else its beginning; some of what is above as well.
   const start = Math.min(
     first,
-    Math.max(0, first + count - height, first - Math.floor(height / 2)),
-    Math.max(0, folded.length - height),
+    Math.max(0, first + 1 + below - height, first - Math.floor(height / 2)),
+    Math.max(0, names.length + below - height),
   );
-  return folded.slice(start, start + height);
+  const rows: Row[] = [];
+  for (let i = start; i < names.length && rows.length < height; i++) {
+    const block = rowsOfAll([names[i]!]);
+    rows.push(...i === first ? block : block.slice(0, 1));
+  }
+  return { rows: rows.slice(0, height), isCut: true };
 }
 
 function bounded(fraction: number): number {

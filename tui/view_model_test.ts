@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { fakeAlarm, fakeReplica, fakeStatus, fallenReplica, NOW_MS } from "./status_fake.ts";
-import { alarmsOf, componentRows, describeExit, type Sample, visibleRows } from "./view_model.ts";
+import {
+  alarmsOf,
+  componentNames,
+  componentRows,
+  componentWindow,
+  describeExit,
+  type Sample,
+  type Status,
+} from "./view_model.ts";
 
 const sample = (status = fakeStatus(), monotonicMs = 10_000): Sample => ({ status, monotonicMs });
 
@@ -72,9 +80,15 @@ Deno.test("alarmsOf() shows the alarms of the agent, and that there is no manife
     fakeAlarm("it is unclaimed", { severity: "critical" }),
     fakeAlarm("the disk is full"),
   ];
+  const of = {
+    id: '["replica-restarting","bm-01",null]',
+    hint: "Do something",
+    node: "bm-01",
+    sinceAtMs: NOW_MS - 60_000,
+  };
   assert.deepEqual(alarmsOf(fakeStatus({ alarms, manifest: null })), [
-    { tone: "bad", text: "it is unclaimed", hint: "Do something" },
-    { tone: "warn", text: "the disk is full", hint: "Do something" },
+    { tone: "bad", text: "it is unclaimed", ...of },
+    { tone: "warn", text: "the disk is full", ...of },
   ]);
   assert.equal(alarmsOf(fakeStatus({ manifest: null }))[0]!.text, "no manifest yet");
 });
@@ -84,18 +98,40 @@ Deno.test("describeExit() tells every end in one line", () => {
   assert.equal(describeExit({ kind: "stopped" }), "stopped");
 });
 
-Deno.test("visibleRows() shows all where it fits, else folds what is not selected", () => {
-  const rows = componentRows(sample(), undefined, NOW_MS);
-  const names = (height: number, selected: string) =>
-    visibleRows(rows, selected, height).map((row) => row.name).join(" ");
-  assert.equal(names(5, "auth"), "auth 0 1 orders 0");
-  assert.equal(names(4, "auth"), "auth 0 1 orders");
-  assert.equal(names(3, "orders"), "auth orders 0");
-  assert.equal(names(2, "orders"), "orders 0");
-  assert.equal(names(2, "auth"), "auth 0");
+/** The names in a table of `height` lines. */
+function windowOf(status: Status, height: number, selected: string): string {
+  const names = componentNames(status);
+  return componentWindow(sample(status), undefined, NOW_MS, { names, selected, height }).rows
+    .map((row) => row.name).join(" ");
+}
+
+Deno.test("componentWindow() shows all where it fits, else folds what is not selected", () => {
+  const status = fakeStatus();
+  assert.equal(windowOf(status, 5, "auth"), "auth 0 1 orders 0");
+  assert.equal(windowOf(status, 4, "auth"), "auth 0 1 orders");
+  assert.equal(windowOf(status, 3, "orders"), "auth orders 0");
+  assert.equal(windowOf(status, 2, "orders"), "orders 0");
+  assert.equal(windowOf(status, 2, "auth"), "auth 0");
 });
 
-Deno.test("visibleRows() always shows the selected component and fills the table", () => {
+Deno.test("componentWindow() shows what other nodes run below what runs here", () => {
+  const [auth, orders] = fakeStatus().components;
+  const placed = [
+    { node: "bm-01", replicas: 2, running: 2 },
+    { node: "bm-02", replicas: 3, running: 1 },
+    { node: "bm-03", replicas: 1, running: null },
+  ];
+  const status = fakeStatus({ components: [{ ...auth!, placed }, orders!] });
+  assert.equal(windowOf(status, 9, "auth"), "auth 0 1 bm-02 bm-03 orders 0");
+  const [rows] = componentRows(sample(status), undefined, NOW_MS);
+  assert.deepEqual([rows!.component.state, rows!.component.tone], ["3/6", "warn"]);
+  assert.deepEqual(rows!.elsewhere.map(({ state, tone }) => [state, tone]), [
+    ["1/3", "warn"],
+    ["?/1", "warn"],
+  ]);
+});
+
+Deno.test("componentWindow() always shows the selected component and fills the table", () => {
   const counts = fc.array(fc.nat(6), { minLength: 1, maxLength: 20 });
   fc.assert(
     fc.property(counts, fc.nat(), fc.integer({ min: 1, max: 30 }), (sizes, pick, height) => {
@@ -107,12 +143,18 @@ Deno.test("visibleRows() always shows the selected component and fills the table
         name: `c${i}`,
         replicas: size,
       }));
-      const all = componentRows(sample(fakeStatus({ components, replicas })), undefined, NOW_MS);
+      const status = fakeStatus({ components, replicas });
       const selected = `c${pick % sizes.length}`;
-      const rows = visibleRows(all, selected, height);
+      const names = componentNames(status);
+      const { rows, isCut } = componentWindow(sample(status), undefined, NOW_MS, {
+        names,
+        selected,
+        height,
+      });
       assert.ok(rows.some((row) => row.kind === "component" && row.name === selected));
       const folded = sizes.length + sizes[pick % sizes.length]!;
       assert.ok(rows.length <= height && rows.length >= Math.min(height, folded));
+      assert.equal(isCut, sizes.length + replicas.length > height);
     }),
   );
 });

@@ -4,14 +4,16 @@
  *
  * @module
  */
-import { Box, render, useApp, useInput, useWindowSize } from "ink";
+import { useApp, useInput } from "ink";
 import { useRef, useState, useSyncExternalStore } from "react";
 import { keyPresses } from "../keys.ts";
-import { fit, type Line } from "../lines.ts";
-import { Row } from "../painting.tsx";
+import { fit } from "../cells.ts";
+import type { Line } from "../lines.ts";
+import type { Palette } from "../painter.ts";
+import { Screen, showFullScreen, useLeave } from "../painting.tsx";
 import { singleLine } from "../quantity.ts";
-import type { Size } from "../screen.ts";
 import type { Tone } from "../view_model.ts";
+import type { Size } from "../views/view.ts";
 import { APP_START, type AppState, pressKey, settled, type ViewInput } from "./focus.ts";
 import { type Layout, layoutOf, type ViewNode } from "./layout.ts";
 
@@ -35,20 +37,18 @@ export interface AppSession {
   input(input: ViewInput): void;
 }
 
-/** Frames a second. */
-const FPS_MAX = 15;
 /** Lines that are not the app's: the title above, what came of things below. */
 const FRAME_ROWS = 2;
 const HELP = "tab moves  enter does it  esc leaves";
 
 /** A tree as its person sees it: pure. */
-export function AppView({ snapshot, layout, state, size: { columns, rows }, colour }: {
+export function AppView({ snapshot, layout, state, size: { columns, rows }, palette }: {
   readonly snapshot: AppSnapshot;
   readonly layout: Layout;
   readonly state: AppState;
   readonly size: Size;
-  /** Whether to use colours; what has the focus is inverse all the same. */
-  readonly colour: boolean;
+  /** Without colours what has the focus is inverse all the same. */
+  readonly palette: Palette;
 }) {
   const height = rows - FRAME_ROWS;
   const { title, message } = snapshot;
@@ -68,20 +68,16 @@ export function AppView({ snapshot, layout, state, size: { columns, rows }, colo
       { text: right, tone: "accent" },
     ],
   ];
-  return (
-    <Box flexDirection="column" width={columns} height={rows}>
-      {lines.map((line, i) => <Row key={i} line={line} colour={colour} />)}
-    </Box>
-  );
+  return <Screen lines={lines} size={{ columns, rows }} palette={palette} />;
 }
 
 /** An app in a given size, with its keys. */
-export function AppScreen({ session, size, colour }: {
+export function AppScreen({ session, size, palette }: {
   readonly session: AppSession;
   readonly size: Size;
-  readonly colour: boolean;
+  readonly palette: Palette;
 }) {
-  const { exit } = useApp();
+  const leave = useLeave(useApp().exit);
   const snapshot = useSyncExternalStore(
     (listener) => session.subscribe(listener),
     () => session.snapshot(),
@@ -96,21 +92,18 @@ export function AppScreen({ session, size, colour }: {
     return layout;
   };
   useInput((text, key) => {
+    if (key.ctrl && text === "c") return leave();
     for (const each of keyPresses(text, key)) {
       const { state, input, isLeaving } = pressKey(latest.current, each, settle(), height);
       latest.current = state;
       if (input !== undefined) session.input(input);
-      if (isLeaving) exit();
+      if (isLeaving) leave();
     }
     setState(latest.current);
   });
   settle();
   const layout = layoutOf(snapshot.nodes, size.columns, latest.current);
-  return <AppView {...{ snapshot, layout, state: latest.current, size, colour }} />;
-}
-
-function FullScreen(props: { readonly session: AppSession; readonly colour: boolean }) {
-  return <AppScreen {...props} size={useWindowSize()} />;
+  return <AppView {...{ snapshot, layout, state: latest.current, size, palette }} />;
 }
 
 /**
@@ -119,21 +112,10 @@ function FullScreen(props: { readonly session: AppSession; readonly colour: bool
  */
 export async function showApp(
   session: AppSession,
-  { colour, signal }: { colour: boolean; signal: AbortSignal },
+  { palette, signal }: { readonly palette: Palette; readonly signal: AbortSignal },
 ): Promise<void> {
-  const screen = render(<FullScreen session={session} colour={colour} />, {
-    alternateScreen: true,
-    incrementalRendering: true,
-    interactive: true, // the caller has seen that there is a terminal
-    patchConsole: false,
-    maxFps: FPS_MAX,
+  await showFullScreen((size) => <AppScreen {...{ session, size, palette }} />, {
+    palette,
+    signal,
   });
-  const leave = () => screen.unmount();
-  signal.addEventListener("abort", leave, { once: true });
-  if (signal.aborted) leave();
-  try {
-    await screen.waitUntilExit();
-  } finally {
-    signal.removeEventListener("abort", leave);
-  }
 }

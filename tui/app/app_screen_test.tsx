@@ -53,7 +53,7 @@ async function shown(
 ): Promise<void> {
   const session = new FakeSession(nodes);
   const size = { columns: 80, rows: 24 };
-  const screen = render(<AppScreen session={session} size={size} colour={false} />);
+  const screen = render(<AppScreen session={session} size={size} palette="none" />);
   const frame = () => screen.lastFrame() ?? "";
   try {
     await test({

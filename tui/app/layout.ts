@@ -8,7 +8,7 @@
  *
  * @module
  */
-import stringWidth from "string-width";
+import { charactersOf, cutText, widthOf, wrapText } from "../cells.ts";
 import type { Line, Span } from "../lines.ts";
 import { singleLine } from "../quantity.ts";
 
@@ -115,7 +115,7 @@ class Placer {
   }
 
   #button(label: string, id: string, columns: number): PlacedLine {
-    const text = `[ ${cutTo(singleLine(label), columns - 4)} ]`;
+    const text = `[ ${cutText(singleLine(label), columns - 4)} ]`;
     return {
       ...line({ text, inverse: this.#next(id), tone: id === "" ? "dim" : "plain" }),
       stops: id === "" ? [] : [{ kind: "button", id }],
@@ -124,14 +124,14 @@ class Placer {
 
   #field(label: string, id: string, columns: number): PlacedLine {
     const isNext = this.#next(id);
-    const name = cutTo(singleLine(label), Math.max(8, columns - 2 - FIELD_COLUMNS));
-    const room = Math.max(4, Math.min(FIELD_COLUMNS, columns - stringWidth(name) - 2));
+    const name = cutText(singleLine(label), Math.max(8, columns - 2 - FIELD_COLUMNS));
+    const room = Math.max(4, Math.min(FIELD_COLUMNS, columns - widthOf(name) - 2));
     // The end is where the next character goes.
     const typed = cutFront(
       singleLine((this.shown.drafts.get(id) ?? "").slice(-16 * room)),
       room - 1,
     );
-    const rest = "_".repeat(Math.max(0, room - stringWidth(typed) - 1));
+    const rest = "_".repeat(Math.max(0, room - widthOf(typed) - 1));
     const spans: Span[] = [
       { text: `${name}: `, bold: isNext },
       { text: typed },
@@ -140,14 +140,14 @@ class Placer {
     ];
     return {
       spans: spans.filter(({ text }) => text !== ""),
-      columns: stringWidth(name) + 2 + room,
+      columns: widthOf(name) + 2 + room,
       stops: id === "" ? [] : [{ kind: "field", id }],
     };
   }
 }
 
 function line(span: Span): PlacedLine {
-  return { spans: span.text === "" ? [] : [span], columns: stringWidth(span.text), stops: [] };
+  return { spans: span.text === "" ? [] : [span], columns: widthOf(span.text), stops: [] };
 }
 
 /** Blocks beside one another; what has no room left begins below. */
@@ -183,47 +183,16 @@ function beside(blocks: readonly PlacedLine[][]): PlacedLine[] {
   });
 }
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
-const charactersOf = (text: string) => [...graphemes.segment(text)].map(({ segment }) => segment);
-
 /** A text in lines, broken between words where that is possible. */
 function wrapped(text: string, columns: number): string[] {
-  return text.split("\n").slice(0, LINES_MAX).flatMap((paragraph) => {
-    const lines = [""];
-    let used = 0;
-    const add = (piece: string) => {
-      const width = stringWidth(piece);
-      if (used > 0 && used + width > columns) {
-        lines.push("");
-        used = 0;
-        if (piece === " ") return;
-      }
-      lines[lines.length - 1] += piece;
-      used += width;
-    };
-    for (const word of singleLine(paragraph).split(/( )/)) {
-      if (stringWidth(word) <= columns) add(word);
-      else for (const character of charactersOf(word)) add(character);
-    }
-    return lines.map((each) => each.trimEnd());
-  });
-}
-
-/** The start of a text, with `…` where something was cut off. */
-function cutTo(text: string, columns: number): string {
-  if (stringWidth(text) <= columns) return text;
-  let kept = "";
-  for (const character of charactersOf(text)) {
-    if (stringWidth(kept + character) > columns - 1) break;
-    kept += character;
-  }
-  return `${kept}…`;
+  return text.split("\n").slice(0, LINES_MAX)
+    .flatMap((paragraph) => wrapText(singleLine(paragraph), columns));
 }
 
 /** The end of a text; looks at no more of it than that can need. */
 function cutFront(text: string, columns: number): string {
   const characters = charactersOf(text.slice(-16 * columns));
-  while (stringWidth(characters.join("")) > columns) {
+  while (widthOf(characters.join("")) > columns) {
     characters.splice(0, Math.max(1, characters.length - columns));
   }
   return characters.join("");
