@@ -5,7 +5,7 @@
  * @module
  */
 import * as path from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { RealmError } from "../kernel/error.ts";
 import type { Machine } from "./source.ts";
 

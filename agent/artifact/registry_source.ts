@@ -9,7 +9,7 @@
  * @see https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/
  * @module
  */
-import { z } from "zod";
+import * as z from "zod";
 import { isLoopbackName } from "../kernel/address_policy.ts";
 import { RealmError } from "../kernel/error.ts";
 import { sha256Hex } from "../kernel/sha256.ts";

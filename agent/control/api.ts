@@ -32,7 +32,7 @@
  *
  * @module
  */
-import { z } from "zod";
+import * as z from "zod";
 import { type ErrorCode, EXIT_STATUS } from "../kernel/error.ts";
 import type { Blobs } from "../kernel/ports.ts";
 import { SHA256_HEX } from "../kernel/sha256.ts";

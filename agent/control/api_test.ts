@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { z } from "zod";
+import * as z from "zod";
 import type { EnforcedLimits, Exit, LogLine, Usage } from "../kernel/ports.ts";
 import { exit, limits, type LogEvent, logQuery, status, usage } from "./api.ts";
 import { STATUS } from "./fake_api.ts";

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { z } from "zod";
+import * as z from "zod";
 
 const count = z.int().nonnegative();
 const cid = z.string().min(1).max(120);

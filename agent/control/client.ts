@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { z } from "zod";
+import type * as z from "zod";
 import { RealmError } from "../kernel/error.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import {

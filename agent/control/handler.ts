@@ -7,7 +7,7 @@
  * @module
  */
 import { type Context, Hono } from "hono";
-import type { z } from "zod";
+import type * as z from "zod";
 import { type ErrorCode, RealmError } from "../kernel/error.ts";
 import { SHA256_HEX, sha256Hex } from "../kernel/sha256.ts";
 import { isPersonal } from "../realm/alarms.ts";
