@@ -4,8 +4,10 @@
  * @module
  */
 import type { ControlClient } from "../agent/control/client.ts";
+import { RealmError } from "../agent/kernel/error.ts";
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
+import type { Context } from "./context.ts";
 import { printable } from "./output.ts";
 import {
   argument,
@@ -40,17 +42,19 @@ export function parseSince(text: string): Since {
 export const logs = command({
   brief: "Print what a component wrote",
   description: "Prints the lines that the agent still has, oldest first: time, replica, stream " +
-    "(out, err; the level of what it logged; realm for what realm says about it), text. With --json each line is one document.",
+    "(out, err; the level of what it logged; realm for what realm says about it), text. With --json each line is one document. With --all-nodes every node is asked that the " +
+    "component is placed on: lines in order of their time, with --follow as they come.",
   flags: {
     follow: toggle("Go on with new lines until interrupted"),
     since: optional("Only lines from then on: 10m, or a date", "TIME", parseSince),
     tail: optional("Only the last N of the lines that are there", "N", parseInteger(0, 100_000)),
     replica: optional("Only lines of this replica", "N", parseInteger()),
+    allNodes: toggle("Of every node that it is placed on"),
     key: optional("Ask another node with this key (default: the owner's)", "FILE", parseText),
   },
   aliases: { f: "follow" },
   args: [argument("Component", "COMPONENT", parseText)],
-  async run(context, { follow, since, tail, replica, key }, component) {
+  async run(context, { follow, since, tail, replica, allNodes, key }, component) {
     const sinceMs = since === undefined
       ? undefined
       : "wallMs" in since
@@ -58,19 +62,98 @@ export const logs = command({
       : Math.max(0, Date.now() - since.agoMs);
     const colour = context.colour("stdout");
     await withAgent(context, async (agent) => {
-      const events = agent.logs({
+      const options = {
         component,
         follow,
         ...(tail === undefined ? {} : { tail }),
         ...(sinceMs === undefined ? {} : { sinceMs }),
         ...(replica === undefined ? {} : { replica }),
-      }, context.shell.interrupted());
-      for await (const event of events) {
+      };
+      if (allNodes) return await logsOfAll(context, agent, options, key);
+      let isSilent = true;
+      const elsewhere = async () => {
+        if (context.node === undefined) await tellWhere(context, agent, component);
+      };
+      if (follow) await elsewhere();
+      for await (const event of agent.logs(options, context.shell.interrupted())) {
+        isSilent = false;
         context.printLine(event, () => formatLogEvent(event, component, colour));
       }
+      if (isSilent && !follow) await elsewhere();
     }, key);
   },
 });
+
+/** Says where a component runs that does not run here. */
+async function tellWhere(
+  context: Context,
+  agent: ControlClient,
+  component: string,
+): Promise<void> {
+  const { node, components } = await agent.status();
+  const placed = components.find(({ name }) => name === component)?.placed ?? [];
+  const names = placed.map(({ node }) => node);
+  if (names.length === 0 || names.includes(node.name)) return;
+  context.note(
+    `${component} does not run on ${node.name}, but on ${names.join(", ")}: add --all-nodes`,
+  );
+}
+
+/** Prints what a component wrote on every node that it is placed on. */
+async function logsOfAll(
+  context: Context,
+  agent: ControlClient,
+  options: Parameters<ControlClient["logs"]>[0],
+  keyFile: string | undefined,
+): Promise<void> {
+  const { mergeLogs } = await import("./node_logs.ts");
+  const { component } = options;
+  const { node: self, components } = await agent.status();
+  const placed = components.find(({ name }) => name === component)?.placed ?? [];
+  const signal = context.shell.interrupted();
+  const failures: RealmError[] = [];
+  const failed = (node: string, error: unknown) => {
+    if (!(error instanceof RealmError)) throw error;
+    failures.push(error);
+    context.note(`nothing more of ${node}: ${error.message}`);
+  };
+  const logs = new Map([[self.name, agent.logs(options, signal)]]);
+  const close: (() => Promise<void>)[] = [];
+  try {
+    for (const { node } of placed) {
+      if (node === self.name) continue;
+      try {
+        const remote = await connectNode(context, node, agent, keyFile);
+        close.push(() => remote.close());
+        logs.set(node, remote.client.logs(options, signal));
+      } catch (error) {
+        failed(node, error);
+      }
+    }
+    const colour = context.colour("stdout");
+    for await (const event of mergeLogs(logs, { inOrder: !options.follow, failed })) {
+      context.printLine(event, () => formatLogEvent(event, `${event.node}:${component}`, colour));
+    }
+  } finally {
+    for (const each of close) await each();
+  }
+  if (failures[0] !== undefined) throw failures[0];
+}
+
+async function connectNode(
+  context: Context,
+  name: string,
+  agent: ControlClient,
+  keyFile: string | undefined,
+) {
+  const [{ Author }, { remoteNode }, { connectRemote }] = await Promise.all([
+    import("./author.ts"),
+    import("./remote_node.ts"),
+    import("../agent/remote_agent.ts"),
+  ]);
+  const { keys } = await Author.open(context, keyFile);
+  return await connectRemote(keys, await remoteNode(name, () => agent.nodes()));
+}
 
 /** Foreground colours that are readable on dark and light terminals; not red, which is stderr. */
 const COLOURS = [36, 32, 33, 35, 34];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { LogOptions } from "../agent/control/api.ts";
-import { withFakeAgent } from "./agent_fake.ts";
+import { type FakeAgent, withFakeAgent } from "./agent_fake.ts";
 import { formatLogEvent, parseSince } from "./logs.ts";
 
 const AT = Date.UTC(2026, 10, 22, 3, 4, 5, 678);
@@ -11,6 +11,15 @@ const line = {
   stream: "stdout",
   text: "hello",
 } as const;
+
+/** The same, with `auth` placed on these nodes. */
+function placedOn(state: FakeAgent["state"], ...nodes: string[]): FakeAgent["state"] {
+  const placed = nodes.map((node) => ({ node, replicas: 1, running: 1 }));
+  const components = state.components.map((each) =>
+    each.name === "auth" ? { ...each, placed } : each
+  );
+  return { ...state, components };
+}
 
 Deno.test("formatLogEvent() gives time, replica, stream and a text that moves no cursor", () => {
   const text = (but: object) => formatLogEvent({ ...line, ...but }, "auth", false);
@@ -67,6 +76,33 @@ Deno.test("logs passes on what is asked of it", () =>
     const { sinceMs, replica } = agent.askedLogs as LogOptions;
     assert.equal(replica, 2);
     assert.ok(sinceMs! >= beforeMs - 600_000 && sinceMs! <= Date.now() - 600_000);
+  }));
+
+Deno.test("logs of all nodes names the node of each line, and says which it cannot ask", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    agent.lines = [line];
+    const { name } = agent.state.node;
+    const alone = await realm("logs", "auth", "--all-nodes");
+    assert.equal(alone.stdout, `2026-11-22T03:04:05.678Z ${name}:auth/0 out hello\n`);
+    const json = await realm("logs", "auth", "--all-nodes", "--json");
+    assert.equal(JSON.parse(json.stdout).node, name);
+    agent.state = placedOn(agent.state, name, "bm-99");
+    const partly = await realm("logs", "auth", "--all-nodes");
+    assert.equal(partly.stdout, alone.stdout, "what can be had is shown");
+    assert.notEqual(partly.status, 0);
+    assert.match(partly.stderr, /^nothing more of bm-99: Cannot /);
+  }));
+
+Deno.test("logs of a component that runs elsewhere says where", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    agent.lines = [];
+    assert.equal((await realm("logs", "auth")).stderr, "", "it runs here");
+    agent.state = placedOn(agent.state, "bm-02", "bm-03");
+    for (const flags of [[], ["--follow"]]) {
+      const { status, stderr } = await realm("logs", "auth", ...flags);
+      assert.equal(status, 0);
+      assert.match(stderr, /^auth does not run on .*, but on bm-02, bm-03: add --all-nodes$/m);
+    }
   }));
 
 Deno.test("logs of a component that is not there are not found", () =>
