@@ -4,11 +4,6 @@
  * @module
  */
 
-/** What a log tells: lines with their time, and other things, which come at once. */
-interface Timed {
-  readonly wallMs?: number;
-}
-
 /** What came of a node. */
 interface Came<T> {
   readonly node: string;
@@ -28,7 +23,7 @@ export interface MergeOptions {
  * The events of all logs, each with the name of its node. Of each node no more is read than is asked
  * for here, so that a slow reader slows the nodes down, or is told what it missed.
  */
-export async function* mergeLogs<T extends Timed>(
+export async function* mergeLogs<T extends object>(
   logs: ReadonlyMap<string, AsyncIterable<T>>,
   { inOrder, failed }: MergeOptions,
 ): AsyncGenerator<T & { readonly node: string }, void, undefined> {
@@ -65,6 +60,7 @@ export async function* mergeLogs<T extends Timed>(
   }
 }
 
-function timeOf({ wallMs }: Timed): number {
-  return wallMs ?? -Infinity;
+/** Of a line; what is none comes at once. */
+function timeOf(event: object): number {
+  return "wallMs" in event ? Number(event.wallMs) : -Infinity;
 }
