@@ -200,6 +200,81 @@ const CASES: Readonly<Record<string, readonly [() => Uint8Array | Promise<Uint8A
     () => moduleOf(TYPES, FUNCTION, section(5, [1, 3, 1, 1]), EXPORTS, CODE),
     /^unsupported$/,
   ],
+  "a module with a memory of 32 MiB, three times": [
+    () =>
+      parse(
+        `(component (core module $b (memory 512)) ${
+          many(3, () => "(core instance (instantiate $b))")
+        } ${CORE})`,
+      ),
+    /^memory-limit$/,
+  ],
+  "900 instances of a module with a hundred memories of nothing": [
+    () =>
+      parse(
+        `(component (core module $b ${many(100, () => "(memory 0)")}) ${
+          many(900, () => "(core instance (instantiate $b))")
+        } ${CORE})`,
+      ),
+    /^memory-limit$/,
+  ],
+  "101 memories": [
+    () => moduleOf(TYPES, FUNCTION, section(5, [101], repeat(101, [0, 0])), EXPORTS, CODE),
+    /^unsupported$/,
+  ],
+  "300,000 exports": [
+    () =>
+      moduleOf(
+        TYPES,
+        FUNCTION,
+        section(
+          7,
+          leb(300_001),
+          START,
+          Uint8Array.from(
+            { length: 6 * 300_000 },
+            (_, at) => [3, at / 6 >> 14, at / 6 >> 7 & 127, at / 6 & 127, 0, 0][at % 6]!,
+          ),
+        ),
+        CODE,
+      ),
+    /^memory-limit$/,
+  ],
+  "100,001 types": [
+    () =>
+      moduleOf(section(1, leb(100_001), repeat(100_001, [0x60, 0, 0])), FUNCTION, EXPORTS, CODE),
+    /^unsupported$/,
+  ],
+  "three modules of 40,000 types": [
+    () =>
+      parse(
+        `(component ${many(3, () => `(core module ${"(type (func))".repeat(40_000)})`)} ${CORE})`,
+      ),
+    /^unsupported$/,
+  ],
+  "a table of exceptions": [
+    () => moduleOf(TYPES, FUNCTION, section(4, [1, 0x69, 0, 10]), EXPORTS, CODE),
+    /^unsupported$/,
+  ],
+  "a table of exceptions, written at length": [
+    () => moduleOf(TYPES, FUNCTION, section(4, [1, 0x63, 0x69, 0, 10]), EXPORTS, CODE),
+    /^unsupported$/,
+  ],
+  "a global that keeps an exception": [
+    () => moduleOf(TYPES, FUNCTION, section(6, [1, 0x69, 1, 0xd0, 0x69, 0x0b]), EXPORTS, CODE),
+    /^unsupported$/,
+  ],
+  "exceptions of five numbers": [
+    () =>
+      moduleOf(
+        section(1, [2, 0x60, 0, 0, 0x60, 5, 0x7e, 0x7e, 0x7e, 0x7e, 0x7e, 0]),
+        FUNCTION,
+        section(13, [1, 0, 1]),
+        EXPORTS,
+        CODE,
+      ),
+    /^unsupported$/,
+  ],
   "a type that doubles thirty times": [
     () => parse(`(component ${doubled(30)} (import "x:y/z" (func (param "a" $t30))))`),
     /^(unknown-import|invalid-module)$/,

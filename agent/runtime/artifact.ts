@@ -9,7 +9,7 @@ import type { World } from "../kernel/ports.ts";
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the glue or the rewriter.
  */
-export const TOOLCHAIN = "realm-14 form-2 glue-6 jco-transpile-0.12.1";
+export const TOOLCHAIN = "realm-15 form-3 glue-7 jco-transpile-0.12.1";
 
 /**
  * How modules are metered: the last page count and table size that V8 accepts; budgets are enforced
@@ -27,9 +27,6 @@ export interface Artifact {
   readonly glue: string;
   /** Metered core modules by the name that the glue asks for. */
   readonly modules: Readonly<Record<string, Uint8Array>>;
-  /** What all core modules have before they run. */
-  readonly memoryPagesMin: number;
-  readonly tableElementsMin: number;
   /**
    * Where the core modules that name their functions stand in the component, as they were before
    * they were metered: `[start, end)` by the keys of `modules`.

@@ -10,8 +10,6 @@ Deno.test("decodeArtifact() gives what encodeArtifact() was given, wherever the 
       core2: new Uint8Array(),
       ä: new Uint8Array(3),
     },
-    memoryPagesMin: 17,
-    tableElementsMin: 3,
     origins: { core: [8, 12] },
   };
   const encoded = encodeArtifact(artifact);

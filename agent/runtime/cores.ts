@@ -5,19 +5,20 @@
  * were after instantiation, and handed on: the next instance is as new in every respect that a
  * guest can observe. All else of an instance is made anew each time in the ordinary way, by running
  * the same glue: limiter, WASI host, tables of handles. What the core modules call is bound again,
- * site by site; the WASI host's functions, which have no state, are kept. Core modules that grew,
- * whose guest ended in any way but by returning, or that are linked with anything but host functions
+ * site by site. Core modules that grew, whose guest ended in any way but by returning, or that are linked with anything but host functions
  * and one another are never handed on.
  *
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
 import { HandlerLoop } from "./handler_loop.ts";
-import type { MeterGlobals } from "./limiter.ts";
-import { lowered, type Owner, prepareWasi, type Site } from "./lowering.ts";
+import { type MeterGlobals, PAGE_BYTES, TABLE_ELEMENT_BYTES } from "./limiter.ts";
+import { lowered, type Owner, type Site } from "./lowering.ts";
 import { LastingState, type MemoryImage } from "./memory_image.ts";
 import { RENEWABLE } from "../wasm/meter/lasting_names.ts";
+import { type InstanceSize, sizeOf } from "../wasm/meter/instance_size.ts";
 import { refuelFunction } from "./pause.ts";
+import { INSTANCE_BYTES_FREE } from "./wasi/bounds.ts";
 
 type Modules = Readonly<Record<string, WebAssembly.Module>>;
 type Exports = Record<string, unknown>;
@@ -43,10 +44,9 @@ export class Cores {
   readonly #known = new Set<unknown>();
   /** What every core module imports to be metered. */
   #realm: MeterGlobals & Record<string, unknown> | undefined;
-  #wasi:
-    | { readonly imports: Record<string, object>; readonly prepared: Record<string, object> }
-    | undefined;
   #owner: Owner | undefined;
+  /** What the instance makes V8 and realm keep so far. */
+  #hostBytes = 0;
   #isForeign = false;
   /** How many sites and modules the glue has asked for again; undefined while they are made. */
   #again: { sites: number; linked: number } | undefined;
@@ -70,6 +70,7 @@ export class Cores {
   /** The glue of `owner` is about to run. */
   open(owner: Owner): void {
     this.#owner = owner;
+    this.#hostBytes = 0;
     if (this.#again) this.#again = { sites: 0, linked: 0 };
     this.#realm ??= {
       fuel: owner.limiter.fuel,
@@ -82,13 +83,6 @@ export class Cores {
       }),
       grow: (kind: number, units: number) => this.#owner!.limiter.grow(kind, units),
     };
-  }
-
-  /** What the glue is given of `imports`, which have to be those of every owner. */
-  prepared(imports: Record<string, object>): Record<string, object> {
-    this.#wasi ??= { imports, prepared: prepareWasi(imports) };
-    if (this.#wasi.imports !== imports) throw changed("another WASI host");
-    return this.#wasi.prepared;
   }
 
   /** The glue lowers a host function: what core modules are given for it. */
@@ -110,8 +104,12 @@ export class Cores {
     return made;
   }
 
-  /** The glue links a core module: its exports. Throws RealmError `unknown-import`. */
+  /**
+   * The glue links a core module: its exports. Throws RealmError `unknown-import`, and `memory-limit`
+   * where what it begins with does not fit.
+   */
   link(module: WebAssembly.Module, imports: Record<string, Record<string, unknown>>): Exports {
+    this.#charge(sizeOf(module));
     if (this.#again) {
       const linked = this.#linked[this.#again.linked++];
       if (linked?.module !== module) throw changed("a core module");
@@ -126,6 +124,21 @@ export class Cores {
     for (const name in exports) this.#known.add(exports[name]);
     this.#linked.push({ module, exports });
     return exports;
+  }
+
+  /** Before it is there: a module may be instantiated any number of times. */
+  #charge({ memoryPages, tableElements, hostBytes }: InstanceSize): void {
+    const { limiter } = this.#owner!;
+    const before = Math.max(0, this.#hostBytes - INSTANCE_BYTES_FREE);
+    this.#hostBytes += hostBytes;
+    const bytes = memoryPages * PAGE_BYTES + tableElements * TABLE_ELEMENT_BYTES +
+      Math.max(0, this.#hostBytes - INSTANCE_BYTES_FREE) - before;
+    if (limiter.charge(bytes)) return;
+    throw new RealmError(
+      "memory-limit",
+      `Cannot start the component: it begins with ${bytes} bytes of memories, tables and code, more than its limit of ${limiter.init.limits.memoryBytesMax} leaves`,
+      { hint: "Raise memory_max_mb (--memory-max-mb)" },
+    );
   }
 
   #instantiate(
@@ -182,8 +195,9 @@ export class Cores {
 
   /** The loop that serves all calls of one exported function of two handles. */
   loop(core: unknown): HandlerLoop {
+    if (this.#loop?.isOpen) return this.#loop;
     // Made with the first call: until it is closed nothing of the instance is freed.
-    return this.#loop ??= new HandlerLoop(
+    return this.#loop = new HandlerLoop(
       core,
       () => this.#owner!.limiter.enter(),
       () => this.#owner!.limiter.leave(),

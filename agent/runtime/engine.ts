@@ -133,11 +133,10 @@ export class WorkerEngine implements Engine {
     const { artifact, modules } = prepared;
     const { mounts } = options.grants;
     const locks = mounts.map(({ hostPath }) => this.#lockWords.of(hostPath));
-    const { glue, memoryPagesMin, tableElementsMin } = artifact;
     const replica = new WorkerReplica(
       this.#pool.take(mounts),
       options,
-      { locks, hold, glue, modules, memoryPagesMin, tableElementsMin },
+      { locks, hold, glue: artifact.glue, modules },
       (frames) =>
         this.#symbolizer.name({
           digest: prepared.digest,

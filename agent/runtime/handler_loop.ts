@@ -13,6 +13,14 @@
  */
 import { jspi } from "./pause.ts";
 
+/**
+ * Loops of a Worker that wait for a request; each is 8 KiB or so. An instance that is idle for long
+ * while many others are not needs none.
+ */
+const WAITING_MAX = 64;
+/** They, the one that waits for longest first. */
+const waiting = new Set<HandlerLoop>();
+
 const text = (s: string) => [s.length, ...new TextEncoder().encode(s)];
 const section = (id: number, bytes: number[]) => [id, bytes.length, ...bytes];
 const hostFunction = (name: string, type: number) => [...text("host"), ...text(name), 0x00, type];
@@ -38,6 +46,7 @@ export class HandlerLoop {
   #second = 0;
   #done: PromiseWithResolvers<void> | undefined;
   #failure: { error: unknown } | undefined;
+  #isOpen = true;
 
   /**
    * `handle` is the exported core function itself. `enter` and `leave` are called when the guest
@@ -57,19 +66,27 @@ export class HandlerLoop {
         done: () => {
           leave();
           this.#done!.resolve();
+          waiting.add(this);
+          if (waiting.size > WAITING_MAX) waiting.values().next().value!.close();
         },
       },
     });
     jspi.promising(exports.serve as () => never)().catch((error) => {
-      leave();
+      if (this.#isOpen) leave();
       this.#failure = { error };
       this.#done?.reject(error);
     });
   }
 
+  /** Whether it takes calls: as long as nobody closed it. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
   /** One call; rejects with what the guest threw, after which there are no more. */
   call(first: number, second: number): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure.error);
+    waiting.delete(this);
     this.#second = second;
     this.#done = Promise.withResolvers();
     this.#next!.resolve(first);
@@ -81,6 +98,8 @@ export class HandlerLoop {
    * the instance, its memory and all that it imports for ever.
    */
   close(): void {
+    this.#isOpen = false;
+    waiting.delete(this);
     this.#next?.reject(new Error("Cannot handle a request: the instance is closed"));
   }
 }

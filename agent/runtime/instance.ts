@@ -13,7 +13,7 @@ import { type Export, linkPlan, type Prepared, preparePlan } from "./abi/link.ts
 import { Cores } from "./cores.ts";
 import { compileGlue, type ComponentExports, type Instantiate } from "./glue.ts";
 import type { Limiter } from "./limiter.ts";
-import { isAgain, lift, type Owner } from "./lowering.ts";
+import { isAgain, lift, type Owner, prepareWasi } from "./lowering.ts";
 import { jspi } from "./pause.ts";
 import type { BodySource, RequestHead, ResponseResult, WasiHost } from "./wasi/host.ts";
 
@@ -22,8 +22,6 @@ export interface InstanceInit extends Owner {
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
   /** What {@link compileLinkage} made. */
   readonly linkage: Linkage;
-  readonly memoryPagesMin: number;
-  readonly tableElementsMin: number;
   /** On the globals of the core modules that {@link Instance.create} is given. */
   readonly limiter: Limiter;
   readonly wasi: WasiHost;
@@ -74,23 +72,12 @@ export class Instance {
   ) {}
 
   /**
-   * Links and instantiates; `cores` are those of an instance before it, put back, whose WASI host
-   * was the one before `init.wasi`. Throws RealmError
+   * Links and instantiates; `cores` are those of an instance before it, put back. Throws RealmError
    * `memory-limit` when the initial memories and tables do not fit, and whatever a start function
    * throws; `cores` are then gone.
    */
   static async create(init: InstanceInit, cores = new Cores(init.modules)): Promise<Instance> {
-    const { limiter } = init;
     try {
-      if (
-        limiter.grow(0, init.memoryPagesMin) !== 0 || limiter.grow(1, init.tableElementsMin) !== 0
-      ) {
-        throw new RealmError(
-          "memory-limit",
-          `Cannot start the component: it begins with ${init.memoryPagesMin} pages of 64 KiB and ${init.tableElementsMin} table elements, more than its limit of ${limiter.init.limits.memoryBytesMax} bytes`,
-          { hint: "Raise memory_max_mb (--memory-max-mb)" },
-        );
-      }
       cores.open(init);
       const { linkage, modules } = init;
       if (typeof linkage !== "function") {
@@ -105,7 +92,7 @@ export class Instance {
       }
       const glue = await linkage(
         (name) => modules[name]!,
-        cores.prepared(init.wasi.imports),
+        prepareWasi(init.wasi.imports),
         (module, imports) => ({ exports: cores.link(module, imports) }),
         (name, call, state) => cores.lower(name, call, state),
       );

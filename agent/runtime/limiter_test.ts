@@ -109,7 +109,7 @@ function guest(limits: Partial<Limits>, options: { shared?: boolean } = {}) {
     shared: options.shared ?? false,
   });
   const metered = meter(GUEST, CEILING);
-  assert.equal(limiter.grow(0, metered.memoryPagesMin), 0);
+  assert.equal(limiter.grow(0, metered.size.memoryPages), 0);
   const { exports } = new WebAssembly.Instance(
     new WebAssembly.Module(metered.bytes as BufferSource),
     {

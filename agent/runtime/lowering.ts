@@ -15,6 +15,7 @@ import {
   PREVIEW1,
   SUSPENDING_FUNCTIONS,
   SUSPENDING_IMPORTS,
+  type WasiHost,
 } from "./wasi/host.ts";
 
 /** The instance that calls. */
@@ -22,6 +23,8 @@ export interface Owner {
   readonly limiter: Limiter;
   /** Called when the guest is about to wait. */
   readonly onWait: () => void;
+  /** Whose functions it calls. */
+  readonly wasi: Pick<WasiHost, "atWork">;
 }
 
 /**
@@ -125,11 +128,16 @@ function waitable(iface: string, host: Host): object {
   return members;
 }
 
+/** What {@link prepareWasi} made of the functions of a replica. */
+const prepared = new WeakMap<Record<string, object>, Record<string, object>>();
+
 /**
  * The WASI host with its waiting functions replaced. Interfaces are made when the glue asks for
  * them, so none is touched that the component does not import.
  */
 export function prepareWasi(wasi: Record<string, object>): Record<string, object> {
+  const before = prepared.get(wasi);
+  if (before) return before;
   replaceMethods(wasi);
   const imports: Record<string, object> = Object.create(wasi);
   for (const iface of WAITING_INTERFACES) {
@@ -137,6 +145,7 @@ export function prepareWasi(wasi: Record<string, object>): Record<string, object
     const get = () => made ??= waitable(iface, wasi[iface] as Host);
     Object.defineProperty(imports, iface, { get });
   }
+  prepared.set(wasi, imports);
   return imports;
 }
 
@@ -155,6 +164,7 @@ function lowerWaiting(site: Site, isBounded: boolean): object {
   const attempt = (owner: Owner, args: unknown[], result: Settled | undefined): unknown => {
     settled = result;
     liftedBytes = 0;
+    owner.wasi.atWork();
     try {
       if (isBounded) checkPoll(args);
       return site.call(site.state, ...args);
@@ -287,9 +297,10 @@ export function lowered(name: string, site: Site): object {
   if (way === "waiting" || way === "poll") return lowerWaiting(site, way === "poll");
   const isTimed = way === "timed" || way === "timed and awaiting";
   const call = (...args: unknown[]) => {
-    const { limiter } = site.owner;
+    const { limiter, wasi } = site.owner;
     if (isTimed) limiter.leave();
     liftedBytes = 0;
+    wasi.atWork();
     try {
       return site.call(site.state, ...args);
     } catch (error) {

@@ -33,8 +33,6 @@ export interface Start {
   readonly hold: boolean;
   readonly glue: string;
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
-  readonly memoryPagesMin: number;
-  readonly tableElementsMin: number;
   /** Two words for {@link FromWorker} `symlink`: 0 pending, else an index of SYMLINK_RESULTS. */
   readonly answer: SharedArrayBuffer;
   /** Whether calls are traced: two words, the first is the characters that were sent and not shown. */

@@ -24,7 +24,7 @@ import {
   NOTICE_LENGTH_MAX,
   NOTICES_PER_SEC_MAX,
 } from "./wasi/bounds.ts";
-import { createWasi, type WasiContext, type WasiHost } from "./wasi/host.ts";
+import { createWasi, type WasiContext, WasiFunctions, type WasiHost } from "./wasi/host.ts";
 import { formatCall, type TracedCall } from "./wasi/trace.ts";
 
 /** Output that the agent has not taken yet; past it the guest waits. */
@@ -52,6 +52,7 @@ export class ReplicaHost implements RequestsHost {
   readonly live = new Slots<Live>();
   readonly #bucket: FuelBucket | undefined;
   readonly #linkage: Linkage;
+  readonly #functions = new WasiFunctions();
   readonly #locks: readonly MountLock[];
   readonly #noticed = new Set<string>();
   readonly #requests: Requests;
@@ -226,7 +227,7 @@ export class ReplicaHost implements RequestsHost {
   /** See {@link RequestsHost}. */
   async create(
     made: (limiter: Limiter) => void,
-    before?: { readonly cores: Cores; readonly wasi: WasiHost },
+    before?: Cores,
   ): Promise<Live> {
     const { start } = this;
     const waits = () => {
@@ -248,13 +249,13 @@ export class ReplicaHost implements RequestsHost {
         this.#requests.flush();
         this.outbox.flushLate();
       },
-      ...before && { globals: before.cores.globals },
+      ...before && { globals: before.globals },
       onPause: waits,
     });
     made(limiter);
     const wasi: WasiHost = createWasi(
       this.#context(limiter, (bytes) => wasi.memory.hold(bytes)),
-      before?.wasi,
+      this.#functions,
     );
     const live: { -readonly [K in keyof Live]?: Live[K] } = { limiter, wasi };
     const place = live.place = this.live.add(live as Live);
@@ -262,13 +263,11 @@ export class ReplicaHost implements RequestsHost {
       live.instance = await Instance.create({
         modules: start.modules,
         linkage: this.#linkage,
-        memoryPagesMin: start.memoryPagesMin,
-        tableElementsMin: start.tableElementsMin,
         limiter,
         once: start.instancePerRequest,
         wasi,
         onWait: waits,
-      }, before?.cores);
+      }, before);
     } catch (error) {
       this.live.delete(place);
       wasi.close();
@@ -365,7 +364,7 @@ export class ReplicaHost implements RequestsHost {
     if (!cores) return;
     let limiter: Limiter | undefined;
     try {
-      return await this.create((l) => limiter = l, { cores, wasi: live.wasi });
+      return await this.create((l) => limiter = l, cores);
     } catch {
       limiter?.dispose(); // whoever needs one makes it, and hears why not
     }

@@ -12,7 +12,9 @@ import { decodePlan } from "./abi/decode.ts";
 import type { Plan } from "./abi/plan.ts";
 import { coreNames, identify, type Identity, refuseCandidates } from "../wasm/component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
+import { bypassShims } from "./glue_shims.ts";
 import { meter } from "../wasm/meter/meter.ts";
+import { TYPES_MAX } from "../wasm/meter/module.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
 import {
   functionNames,
@@ -189,25 +191,26 @@ async function plan(bytes: Uint8Array, worlds: Artifact["worlds"]): Promise<Arti
   return {
     worlds,
     glue: JSON.stringify(plan),
-    ...metered(sources),
+    modules: metered(sources),
     origins: findOrigins(bytes, sources),
   };
 }
 
 /** Core modules by name, metered. */
-function metered(
-  files: readonly (readonly [string, Uint8Array])[],
-): Pick<Artifact, "modules" | "memoryPagesMin" | "tableElementsMin"> {
+function metered(files: readonly (readonly [string, Uint8Array])[]): Artifact["modules"] {
   const modules: Record<string, Uint8Array> = {};
-  let memoryPagesMin = 0;
-  let tableElementsMin = 0;
+  let types = 0;
   for (const [name, content] of files) {
     const made = meter(content, { ...CEILING, name });
     modules[name] = made.bytes;
-    memoryPagesMin += made.memoryPagesMin;
-    tableElementsMin += made.tableElementsMin;
+    types += made.types;
+    if (types <= TYPES_MAX) continue;
+    throw new RealmError(
+      "unsupported",
+      `Cannot transpile the component: its core modules have more than ${TYPES_MAX} types`,
+    );
   }
-  return { modules, memoryPagesMin, tableElementsMin };
+  return modules;
 }
 
 /**
@@ -220,19 +223,8 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   checkImports(identity);
   const { worlds } = identity;
   if (identity.kind === "module") {
-    const { bytes: core, memoryPagesMin, tableElementsMin } = meter(bytes, {
-      ...CEILING,
-      name: "core",
-    });
-    const origins = { core: [0, bytes.length] } as const;
-    return {
-      worlds,
-      glue: MODULE_GLUE,
-      modules: { core },
-      memoryPagesMin,
-      tableElementsMin,
-      origins,
-    };
+    const modules = metered([["core", bytes]]);
+    return { worlds, glue: MODULE_GLUE, modules, origins: { core: [0, bytes.length] } };
   }
   if (identity.wasi03) return await plan(bytes, worlds);
   const files = await generated(bytes);
@@ -249,5 +241,11 @@ export async function transpile(bytes: Uint8Array): Promise<Artifact> {
   if (glue === undefined) {
     throw new RealmError("failed", "Cannot use the output of the transpiler: it has no glue");
   }
-  return { worlds, glue, ...metered(cores), origins: findOrigins(bytes, cores) };
+  const direct = bypassShims(glue, cores);
+  return {
+    worlds,
+    glue: direct.glue,
+    modules: metered(direct.cores),
+    origins: findOrigins(bytes, direct.cores),
+  };
 }

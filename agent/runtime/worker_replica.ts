@@ -71,7 +71,7 @@ export class WorkerReplica implements Replica {
     public options: StartOptions,
     artifact: Pick<
       Start,
-      "locks" | "hold" | "glue" | "modules" | "memoryPagesMin" | "tableElementsMin"
+      "locks" | "hold" | "glue" | "modules"
     >,
     /** Names of frames; never rejects. */
     readonly name: (frames: readonly RawFrame[]) => Promise<readonly Frame[]>,

@@ -12,6 +12,8 @@ export const HANDLES_MAX = 1024;
 export const HANDLE_BYTES = 256;
 /** Memory of the host that every instance has beside its own; more counts as memory of the guest. */
 export const HOST_BYTES_FREE = 256 * 1024;
+/** What V8 and realm keep for the code of an instance; more counts as memory of the guest. */
+export const INSTANCE_BYTES_FREE = 1024 * 1024;
 /** Files that a replica may have open on the host. */
 export const OPEN_FILES_MAX = 1024;
 /** Sockets and outbound connections that a replica may have. */

@@ -5,7 +5,7 @@
  */
 import { type Grants, NO_NETWORK } from "../../kernel/ports.ts";
 import type { WasiContext } from "./context.ts";
-import { createWasi, type WasiHost } from "./host.ts";
+import { createWasi, type WasiFunctions, type WasiHost } from "./host.ts";
 
 /** How a guest was ended. */
 export class Ended extends Error {
@@ -41,11 +41,11 @@ export const ALL: Grants = {
   keyvalue: false,
 };
 
-/** Builds a host on a virtual clock that starts at 1000.5 ms; `before` as of `createWasi()`. */
+/** Builds a host on a virtual clock that starts at 1000.5 ms; `functions` as of `createWasi()`. */
 export function createFixture(
   grants: Partial<Grants> = {},
   override: Partial<WasiContext> = {},
-  before?: WasiHost,
+  functions?: WasiFunctions,
 ): Fixture {
   let nowNs = 1_000_500_000n;
   const sleepers = new Set<{ atNs: bigint; wake: () => void }>();
@@ -92,7 +92,7 @@ export function createFixture(
     },
     trace: ({ call, lacks }) => void traces.push([call, lacks === undefined]),
     ...override,
-  }, before);
+  }, functions);
   return {
     wasi,
     output,

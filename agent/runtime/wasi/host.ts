@@ -3,8 +3,8 @@
  * answered within the instance's grants, as wasmtime answers.
  *
  * {@link createWasi} builds all of it anew for each instance, but for the functions that the glue
- * is given: they have no state, and lead to whichever instance is at work in a place. They are made
- * when the glue asks for them, so that an instance pays for the interfaces it has and no more.
+ * is given ({@link WasiFunctions}): they have no state, and are the same for all instances of a
+ * replica. Whoever lets a guest call one says before whose it is ({@link WasiHost.atWork}).
  *
  * @module
  */
@@ -111,6 +111,8 @@ export interface WasiHost {
    * too, as {@link PREVIEW1}, though not among the enumerable ones.
    */
   readonly imports: Record<string, object>;
+  /** What is called of {@link imports} next is called by this instance. */
+  atWork(): void;
   /** The same for a component of the asynchronous ABI, with WASI 0.3 beside it. */
   readonly abi: AbiHost;
   readonly http: HttpHost;
@@ -273,7 +275,7 @@ const PLACE = Symbol("place");
 
 /**
  * The interfaces of the instances of a place: inherited getters, of which each becomes a value of
- * its own when it is first asked for. An instance pays for what it imports.
+ * its own when it is first asked for. A replica pays for what its component imports.
  */
 class Imports {
   /** Not private: whoever replaces an interface inherits the others. */
@@ -343,26 +345,37 @@ class AbiImports implements AbiHost {
   }
 }
 
-class HostOfInstance implements WasiHost {
-  readonly #place: Place;
-  readonly #instance: WasiInstance;
-  readonly imports: Record<string, object>;
+/** The functions of WASI 0.2 that the instances of a replica share. */
+export class WasiFunctions {
+  /** Which of them is at work. */
+  readonly place = new Place();
+  readonly imports = new Imports(this.place) as unknown as Record<string, object>;
+}
 
-  constructor(ctx: WasiContext, before: WasiHost | undefined) {
+class HostOfInstance implements WasiHost {
+  readonly #functions: WasiFunctions;
+  readonly #instance: WasiInstance;
+  readonly #parts: PartsOnce;
+
+  constructor(ctx: WasiContext, functions: WasiFunctions) {
+    this.#functions = functions;
     this.#instance = new WasiInstance(ctx);
-    const parts = new PartsOnce(this.#instance);
-    if (before instanceof HostOfInstance) {
-      this.#place = before.#place;
-      this.#place.parts = parts;
-      this.imports = before.imports;
-    } else {
-      this.#place = new Place(parts);
-      this.imports = new Imports(this.#place) as unknown as Record<string, object>;
-    }
+    this.#parts = new PartsOnce(this.#instance);
+    this.atWork();
+  }
+
+  get imports(): Record<string, object> {
+    return this.#functions.imports;
+  }
+
+  atWork(): void {
+    this.#functions.place.parts = this.#parts;
   }
 
   get abi(): AbiHost {
-    return new AbiImports(this.#place, this.imports);
+    const own = new WasiFunctions();
+    own.place.parts = this.#parts;
+    return new AbiImports(own.place, own.imports);
   }
 
   get http(): HttpHost {
@@ -382,12 +395,9 @@ class HostOfInstance implements WasiHost {
   }
 }
 
-/**
- * Builds the WASI host of one instance. `before` is that of an instance which is over, and whose
- * imports lead to the new one from now on.
- */
-export function createWasi(ctx: WasiContext, before?: WasiHost): WasiHost {
-  return new HostOfInstance(ctx, before);
+/** Builds the WASI host of one instance, which is then the one at work. */
+export function createWasi(ctx: WasiContext, functions = new WasiFunctions()): WasiHost {
+  return new HostOfInstance(ctx, functions);
 }
 
 /** A context that grants nothing, to see what a host has. */
@@ -443,8 +453,8 @@ export function functionNames(): ReadonlySet<string> {
 /** The same of WASI 0.3. */
 export function functionNames3(): ReadonlySet<string> {
   const names = new Set<string>();
-  const host = new WasiInstance(NO_CONTEXT);
-  const place = new Place(new PartsOnce(host));
+  const place = new Place();
+  place.parts = new PartsOnce(new WasiInstance(NO_CONTEXT));
   for (const iface in INTERFACES_3.functions) {
     const members = membersOf(place, iface, INTERFACES_3, CLASSES_3);
     for (const name of namesIn(iface, members, INTERFACES_3, CLASSES_3)) {

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { COARSE_STEP_NS, FROZEN_WALL_SECONDS } from "./clocks.ts";
 import { createFixture, Ended, thrown, trapOf } from "./context_fixture.ts";
-import { GRANT_OF_INTERFACE, GRANTS, isProvided, SUSPENDING_IMPORTS } from "./host.ts";
+import {
+  GRANT_OF_INTERFACE,
+  GRANTS,
+  isProvided,
+  SUSPENDING_IMPORTS,
+  WasiFunctions,
+} from "./host.ts";
 
 const camel = (kebab: string) => kebab.replace(/-(\w)/g, (_, c: string) => c.toUpperCase());
 
@@ -325,7 +331,7 @@ Deno.test("logging gives lines with their level, bounded and without control cha
   assert.equal(denied.notices.length, 1);
 });
 
-Deno.test("createWasi() leads what an instance was given on to the one after it, with nothing of its own", () => {
+Deno.test("createWasi() gives all instances of a replica the same functions, which lead to the one at work", () => {
   const functions = ({ get }: ReturnType<typeof createFixture>) => ({
     environment: get("wasi:cli/environment"),
     random: get("wasi:random/random"),
@@ -333,18 +339,18 @@ Deno.test("createWasi() leads what an instance was given on to the one after it,
     stdout: get("wasi:cli/stdout"),
     http: get("wasi:http/types"),
   });
-  const first = createFixture({ args: ["first"] });
+  const shared = new WasiFunctions();
+  const first = createFixture({ args: ["first"] }, {}, shared);
   const given = functions(first) as any;
   assert.deepEqual(given.environment.getArguments(), ["first"]);
   const seed = given.seed.insecureSeed();
   new given.http.Fields();
   given.random.getRandomU64();
-  first.wasi.close();
   const lengthBefore = first.traces.length;
 
   const second = createFixture({ args: ["second"], random: false }, {
     random: { bytes: (length) => new Uint8Array(length).fill(9) },
-  }, first.wasi);
+  }, shared);
   const again = functions(second) as any;
   for (const name in again) assert.equal(again[name], given[name], name);
   assert.deepEqual(given.environment.getArguments(), ["second"]);
@@ -355,4 +361,10 @@ Deno.test("createWasi() leads what an instance was given on to the one after it,
   assert.match(trapOf(() => given.random.getRandomU64()), /random is not granted/);
   assert.deepEqual([first.notices.length, second.notices.length], [0, 1]);
   assert.equal(first.traces.length, lengthBefore);
+
+  first.wasi.atWork();
+  assert.deepEqual(given.environment.getArguments(), ["first"]);
+  assert.deepEqual(given.seed.insecureSeed(), seed);
+  assert.equal(new given.http.Fields().host.live("fields"), 2);
+  assert.equal(first.traces.length, lengthBefore + 3);
 });

@@ -33,9 +33,18 @@ export interface Parts {
   made(make: (parts: Parts) => Functions): Functions;
 }
 
-/** The parts of the instance at work, of several that have the same interfaces one after the other. */
+/** The parts of the instance at work, of several that have the same interfaces. */
 export class Place {
-  constructor(public parts: Parts) {}
+  #parts: Parts | undefined;
+
+  get parts(): Parts {
+    if (this.#parts === undefined) throw new Error("No instance is at work");
+    return this.#parts;
+  }
+
+  set parts(parts: Parts) {
+    this.#parts = parts;
+  }
 
   get host(): WasiInstance {
     return this.parts.host;

@@ -127,7 +127,7 @@ export function guardResource(
   }
 }
 
-/** The instance at work, where several are bound to the same functions one after the other. */
+/** The instance at work, where several are bound to the same functions. */
 export interface AtWork {
   readonly host: WasiInstance;
 }

@@ -33,7 +33,8 @@
  * stack enters it, the host restores "stack" to what it was at its own call.
  *
  * *Sizes.* Declared maxima of memories and tables are lowered. Minima are not asked for by "grow":
- * the host charges {@link Metered} before it instantiates.
+ * the module says what an instance begins with (`instance_size.ts`), and the host charges that before
+ * it makes one.
  *
  * *Lasting state.* A module that can be put back says so, and exports what that takes
  * (`lasting_state.ts`).
@@ -58,6 +59,7 @@ import {
   SECTION_ORDER,
   type SizeLimits,
 } from "./module.ts";
+import { encodeSize, INSTANCE_SIZE, type InstanceSize } from "./instance_size.ts";
 import { LASTING, RENEWABLE } from "./lasting_names.ts";
 import { type LastingState, lastingState } from "./lasting_state.ts";
 import { planOutlines } from "./outline.ts";
@@ -95,14 +97,26 @@ export interface WrittenFunction {
   readonly isOutlined: boolean;
 }
 
-/** A rewritten module and what it takes when it is instantiated. */
+/** A rewritten module. */
 export interface Metered {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Sum of the minima of the memories that the module defines, in pages of 64 KiB. */
-  readonly memoryPagesMin: number;
-  /** Sum of the minima of the tables that the module defines. */
-  readonly tableElementsMin: number;
+  /** What an instance of it begins with; the module has it, too. */
+  readonly size: InstanceSize;
+  /** How many types it defines. V8 keeps them for good. */
+  readonly types: number;
 }
+
+/** What V8 and realm keep for an instance: for itself, and for each of what it has. */
+const HOST_BYTES = {
+  instance: 4096,
+  function: 16,
+  global: 16,
+  /** An import or export: functions and objects on both sides of the border. */
+  border: 256,
+  element: 8,
+  /** Room for addresses, and tables of the operating system for it. */
+  memory: 256 * 1024,
+};
 
 /** Imports that are added, by kind. */
 const ADDED_FUNCTIONS = 2;
@@ -143,6 +157,7 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
   const hints = new BranchHints();
   const { code, changesLast } = writeCode(m, indices, routines, hints, options.onFunction);
   const lasting = changesLast ? undefined : lastingState(m);
+  let elements = 0;
   const sections: Record<number, () => Writer | undefined> = {
     [SECTION.TYPE]: () => writeTypes(m, routines),
     [SECTION.IMPORT]: () => writeImports(m, refuelType, growType),
@@ -152,7 +167,7 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
     [SECTION.GLOBAL]: () => writeGlobals(m, indices),
     [SECTION.EXPORT]: () => writeExports(m, indices, lasting),
     [SECTION.START]: () => writeStart(m, indices),
-    [SECTION.ELEMENT]: () => writeElements(m, indices),
+    [SECTION.ELEMENT]: () => writeElements(m, indices, (count) => elements += count),
     [SECTION.CODE]: () => code,
     [SECTION.DATA]: () => writeData(m, indices),
   };
@@ -166,11 +181,22 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
   if (lasting) out.u8(SECTION.CUSTOM).appendSized(new Writer(32).name(RENEWABLE));
   const names = writeNames(m, indices, routines, options.name);
   if (names) out.u8(SECTION.CUSTOM).appendSized(names);
+  const size = sizeOfInstance(m, elements);
+  out.u8(SECTION.CUSTOM).appendSized(new Writer(32).name(INSTANCE_SIZE).copy(encodeSize(size)));
+  return { bytes: out.bytes(), size, types: m.types.length };
+}
+
+function sizeOfInstance(m: Module, elements: number): InstanceSize {
   const sum = (defined: readonly SizeLimits[]) => defined.reduce((n, item) => n + item.min, 0);
+  const memories = m.memories.slice(m.importedMemories);
+  const border = [SECTION.IMPORT, SECTION.EXPORT]
+    .reduce((count, id) => count + (open(m, id)?.count ?? 0), 0);
   return {
-    bytes: out.bytes(),
-    memoryPagesMin: sum(m.memories.slice(m.importedMemories)),
-    tableElementsMin: sum(m.tables.slice(m.importedTables)),
+    memoryPages: sum(memories),
+    tableElements: sum(m.tables.slice(m.importedTables)),
+    hostBytes: HOST_BYTES.instance + HOST_BYTES.function * m.functions.length +
+      HOST_BYTES.global * m.globals.length + HOST_BYTES.border * border +
+      HOST_BYTES.element * elements + HOST_BYTES.memory * memories.length,
   };
 }
 
@@ -318,7 +344,11 @@ function writeStart(m: Module, indices: Renumbering): Writer | undefined {
   return new Writer().u32(indices.functionIndex(index));
 }
 
-function writeElements(m: Module, indices: Renumbering): Writer | undefined {
+function writeElements(
+  m: Module,
+  indices: Renumbering,
+  counted: (elements: number) => void,
+): Writer | undefined {
   const section = open(m, SECTION.ELEMENT);
   if (!section) return undefined;
   const { r, count } = section;
@@ -340,6 +370,7 @@ function writeElements(m: Module, indices: Renumbering): Writer | undefined {
     }
     w.copy(m.bytes, typeAt, r.at);
     const elements = r.count("elements");
+    counted(elements);
     w.u32(elements);
     for (let j = 0; j < elements; j++) {
       if (expressions) copyExpression(r, m, w, indices);

@@ -205,7 +205,7 @@ Deno.test("meter() asks before growth, charges it, and gives back what failed", 
   const { host, exports, metered } = await run(`(module (memory 1 5) (table 1 5 funcref)
     (func (export "memory") (param i32) (result i32) (memory.grow (local.get 0)))
     (func (export "table") (param i32) (result i32) (table.grow (ref.null func) (local.get 0))))`);
-  assert.deepEqual([metered.memoryPagesMin, metered.tableElementsMin], [1, 1]);
+  assert.deepEqual([metered.size.memoryPages, metered.size.tableElements], [1, 1]);
   assert.equal(unitsOf(host, () => assert.equal(exports.memory(0), 1)), 2);
   assert.deepEqual(host.asked, []);
   assert.equal(unitsOf(host, () => assert.equal(exports.memory(2), 1)), 2 + 128);

@@ -38,6 +38,12 @@ export const RESERVED_MODULE = "realm";
 /** Functions, types and so on that V8 takes in one module; the rewriter adds a few itself. */
 const ITEMS_MAX = 999_000;
 const PARAMETERS_MAX = 1000;
+/** V8 keeps types for good, those of all modules together. */
+export const TYPES_MAX = 100_000;
+/** Each takes room for addresses; a hundred thousand of them a thread for a minute. */
+const MEMORIES_MAX = 100;
+/** An exception is an object of V8 with a copy of them, which nothing counts. */
+const TAG_PARAMETERS_MAX = 4;
 
 /** A range of bytes of the module. */
 export interface Range {
@@ -97,13 +103,14 @@ export interface Module {
 const TYPE_V128 = 0x7b;
 const TYPE_REF = 0x64;
 const TYPE_REF_NULL = 0x63;
+const HEAP_TYPE_EXN = 0x69;
 
 /** Reads a heap type. */
 function readHeapType(r: Reader, types: number): void {
   const at = r.at;
   const byte = r.u8();
   switch (byte) {
-    case 0x69: // exn
+    case HEAP_TYPE_EXN:
     case 0x6f: // extern
     case 0x70: // func
     case 0x72: // noextern
@@ -201,12 +208,23 @@ function readTable(r: Reader, types: number): TableType {
   const start = r.at;
   readReferenceType(r, types);
   const type = { start, end: r.at };
+  refuseExceptions(r, start, "table");
   const limits = readLimits(r, "table");
   return { ...limits, type, init: undefined };
 }
 
+/** Refuses what would keep any number of exceptions, which are objects of V8. */
+function refuseExceptions(r: Reader, start: number, kind: string): void {
+  const first = r.bytes[start]!;
+  const heapType = first === TYPE_REF || first === TYPE_REF_NULL ? r.bytes[start + 1] : first;
+  if (heapType !== HEAP_TYPE_EXN) return;
+  throw r.unsupported(`${kind} of exceptions`, "they may be kept in locals only", start);
+}
+
 function readGlobal(r: Reader, types: number): boolean {
+  const start = r.at;
   const v128 = readValueType(r, types);
+  refuseExceptions(r, start, "global");
   const at = r.at;
   const mutability = r.u8();
   if (mutability & 2) {
@@ -216,10 +234,13 @@ function readGlobal(r: Reader, types: number): boolean {
   return v128;
 }
 
-function readTag(r: Reader, types: number): number {
+function readTag(r: Reader, types: readonly FunctionType[]): number {
   const at = r.at;
   if (r.u8() !== 0) throw r.invalid("tag attribute", "0 was expected", at);
-  return r.index("type", types);
+  const index = r.index("type", types.length);
+  const { params } = types[index]!;
+  if (params <= TAG_PARAMETERS_MAX) return index;
+  throw r.unsupported(`tag of ${params} values`, `at most ${TAG_PARAMETERS_MAX} are supported`, at);
 }
 
 /** What {@link copyExpression} needs to renumber. */
@@ -293,8 +314,8 @@ export function readHeapTypeImmediate(r: Reader, m: Module): void {
 }
 
 /** Reads a whole vector with `item`, and requires that it fills its section. */
-function readVector(r: Reader, of: string, item: (i: number) => void): void {
-  const n = r.count(of, ITEMS_MAX);
+function readVector(r: Reader, of: string, item: (i: number) => void, max = ITEMS_MAX): void {
+  const n = r.count(of, max);
   for (let i = 0; i < n; i++) item(i);
   if (r.at !== r.end) {
     throw r.invalid(`${r.end - r.at} more bytes`, `the section of ${n} ${of} ended`);
@@ -328,7 +349,7 @@ function readTypes(r: Reader, m: Module): void {
     for (let i = 0; i < results; i++) if (readValueType(r, m.types.length + 1)) vectors++;
     const resultBytes = { start: resultStart, end: r.at };
     m.types.push({ params, results, paramBytes, resultBytes, v128: vectors > 0, paramFrameBytes });
-  });
+  }, TYPES_MAX);
 }
 
 function readImports(r: Reader, m: Module): void {
@@ -348,7 +369,7 @@ function readImports(r: Reader, m: Module): void {
     else if (kind === 1) m.tables.push(readTable(r, m.types.length));
     else if (kind === 2) m.memories.push(readLimits(r, "memory"));
     else if (kind === 3) m.globals.push(readGlobal(r, m.types.length));
-    else if (kind === 4) m.tags.push(readTag(r, m.types.length));
+    else if (kind === 4) m.tags.push(readTag(r, m.types));
     else throw r.invalid(`import kind ${kind}`, "0 to 4 was expected", kindAt);
   });
 }
@@ -443,9 +464,9 @@ export function decodeModule(bytes: Uint8Array): Module {
   within(SECTION.TABLE, (r) => readTables(r, m));
   within(
     SECTION.MEMORY,
-    (r) => readVector(r, "memories", () => memories.push(readLimits(r, "memory"))),
+    (r) => readVector(r, "memories", () => memories.push(readLimits(r, "memory")), MEMORIES_MAX),
   );
-  within(SECTION.TAG, (r) => readVector(r, "tags", () => tags.push(readTag(r, types.length))));
+  within(SECTION.TAG, (r) => readVector(r, "tags", () => tags.push(readTag(r, types))));
   within(SECTION.GLOBAL, (r) =>
     readVector(r, "globals", () => {
       const v128 = readGlobal(r, types.length);
