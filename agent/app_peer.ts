@@ -54,7 +54,10 @@ export interface SharedTopic {
   readonly changed: () => void;
 }
 
-/** Streams that have not said their topic yet: of one peer, and of all. */
+/**
+ * Streams that have not said their topic yet: of one peer, and of all. Keys cost nothing, so where there
+ * is no room the one that a stranger has opened longest ago makes some.
+ */
 const WAITING_PER_PEER_MAX = 16;
 const WAITING_MAX = 256;
 /** How long a stream may take to say it. */
@@ -234,7 +237,7 @@ export class AppPeer {
     const ofPeer = [...this.#waiting.values()].filter((each) => each.peer === peer).length;
     if (
       this.#isClosed || !this.mayOpen(peer, TOPIC_PROTOCOL) || ofPeer >= WAITING_PER_PEER_MAX ||
-      this.#waiting.size >= WAITING_MAX || !this.#takeStream(peer)
+      !this.#takeStream(peer) || !this.#hasRoom()
     ) return stream.abort();
     let topic: TopicCarrier | undefined;
     const link: LinkStream = new LinkStream(stream, {
@@ -256,6 +259,19 @@ export class AppPeer {
       if (this.#settled(link)) link.close();
     });
     this.#waiting.set(link, { peer, timer });
+  }
+
+  /** Whether one more stream may wait; ends a stranger's for it. */
+  #hasRoom(): boolean {
+    if (this.#waiting.size < WAITING_MAX) return true;
+    const takesPart = (peer: string) => this.#topics.values().some(({ core }) => core.knows(peer));
+    for (const [link, { peer }] of this.#waiting) {
+      if (takesPart(peer)) continue;
+      this.#settled(link);
+      link.close();
+      return true;
+    }
+    return false;
   }
 
   /** A stream waits no more; whether it did. */

@@ -238,6 +238,37 @@ Deno.test("AppPeer answers a stranger nothing, whether it has the topic or not",
   assert.equal(ended, 24);
 });
 
+Deno.test("AppPeer has room for a newcomer, however many streams strangers hold", async () => {
+  const start = inMemory(new MemoryHub());
+  await using a = await TestNode.start(start, ann);
+  await using b = await TestNode.start(start, ben);
+  const log = createTopic();
+  const { said, seed } = inviteTo(log, "member", randomFrom(5));
+  log.write(said, ann);
+  log.flush(0);
+  a.share(log);
+  const strangers: TestNode[] = [];
+  try {
+    const ended: number[] = [];
+    for (let i = 0; i < 17; i++) {
+      const x = await TestNode.start(start, stranger);
+      strangers.push(x);
+      x.share(createTopic({}, { random: randomFrom(11) }));
+      await x.network.dial(a.network.addresses()[0]!);
+      for (let n = 0; n < 16; n++) {
+        void bytesOf(await x.network.open(a.key, TOPIC_PROTOCOL)).then(() => ended.push(i));
+      }
+    }
+    await until("some were ended", () => ended.length >= 16);
+    assert.deepEqual(ended, Array(16).fill(0)); // the oldest
+    b.share(emptyLog(log.topicId), { invite: await personOf(seed), nodes: [a.key] });
+    await b.network.dial(a.network.addresses()[0]!);
+    await until("b is a member", () => log.view!.members.has(ben.key));
+  } finally {
+    for (const each of strangers) await each[Symbol.asyncDispose]();
+  }
+});
+
 Deno.test("AppPeer remembers who took part, and finds them again without a ticket", async () => {
   const start = inMemory(new MemoryHub());
   await using a = await TestNode.start(start, ann);

@@ -23,8 +23,9 @@ export interface TopicSnapshotsInit {
 
 /** Events after which what the app has come to is stored again: half a second of applying them. */
 const SNAPSHOT_EVENTS = 2_000;
-/** A state that nobody has is looked for again after so long. */
-const FETCH_AGAIN_MS = 2_000;
+/** A state that nobody has, or that was not the right one, is looked for again after so long. */
+const FETCH_AGAIN_MIN_MS = 2_000;
+const FETCH_AGAIN_MAX_MS = 60_000;
 
 /** See the module. */
 export class TopicSnapshots {
@@ -89,23 +90,34 @@ export class TopicSnapshots {
     if (fork === undefined || this.store.find(fork.digest) !== undefined) return undefined;
     if (!this.#isFetching) {
       this.#isFetching = true;
-      void this.#fetch(fork).then(came, (error) => {
-        if (this.#closed.signal.aborted) return;
-        this.#problem = error instanceof RealmError ? error.message : String(error);
-        came();
-      });
+      void this.#fetch(fork, came);
     }
     return this.#problem ?? "the state that it begins with is not here yet";
   }
 
-  async #fetch(fork: ForkOrigin): Promise<void> {
+  /** Never gives up: who has the state may come at any time. */
+  async #fetch(fork: ForkOrigin, came: () => void): Promise<void> {
     const { baseOf, clock } = this.#init;
     const { signal } = this.#closed;
-    for (;;) {
-      const base = await baseOf(fork);
-      signal.throwIfAborted();
-      if (base !== undefined) return this.store.save(base, "base", clock.wallMs());
-      await clock.sleep(FETCH_AGAIN_MS, signal);
+    for (let pauseMs = FETCH_AGAIN_MIN_MS; !signal.aborted;) {
+      let problem: string | undefined;
+      try {
+        const base = await baseOf(fork);
+        if (signal.aborted) return;
+        if (base !== undefined) {
+          this.store.save(base, "base", clock.wallMs());
+          return came();
+        }
+        pauseMs = FETCH_AGAIN_MIN_MS;
+      } catch (error) {
+        problem = error instanceof Error ? error.message : String(error);
+        pauseMs = Math.min(FETCH_AGAIN_MAX_MS, 2 * pauseMs);
+      }
+      if (problem !== this.#problem) {
+        this.#problem = problem;
+        came();
+      }
+      await clock.sleep(pauseMs, signal).catch(() => {});
     }
   }
 

@@ -4,7 +4,8 @@
  * The asker writes what it wants and reads the answer. Who serves is asked by whoever may open such
  * streams, so what that costs is bounded: streams at once, of one peer and of all, and for each peer
  * requests in a minute. What came is the asker's to check; a peer whose answer was not what was asked
- * for is left alone for a while.
+ * for is left alone for a while. One that ends early, is too slow, or has what only another version can
+ * read, did nothing wrong.
  *
  * @module
  */
@@ -27,7 +28,7 @@ export interface AskedStreamsInit {
 /** One stream, at either end. Everything ends with it where the other side is too slow. */
 export interface Exchange {
   readonly peer: string;
-  /** Exactly so many bytes; null where the stream ends. */
+  /** Exactly so many bytes; null where the stream ends. Throws RealmError `unreachable` if it breaks. */
   read(length: number): Promise<Uint8Array | null>;
   write(bytes: Uint8Array): Promise<void>;
 }
@@ -44,6 +45,8 @@ const ASKED_PER_MIN = 8;
 const PEERS_MAX = 1024;
 /** For so long. */
 const LIED_MS = 600_000;
+/** Answers that honest peers give. */
+const HONEST = new Set(["not-found", "unreachable", "refused", "unsupported"]);
 
 /** See the module. */
 export class AskedStreams {
@@ -78,9 +81,7 @@ export class AskedStreams {
       } catch (error) {
         signal?.throwIfAborted();
         if (!(error instanceof RealmError)) throw error;
-        if (
-          error.code !== "not-found" && error.code !== "unreachable" && error.code !== "refused"
-        ) {
+        if (!HONEST.has(error.code)) {
           put(this.#liars, peer, this.#init.clock.monotonicMs() + LIED_MS);
         }
         why = error.message;
@@ -151,8 +152,18 @@ export class AskedStreams {
     };
   }
 
-  #timed<T>(stream: PeerStream, act: Promise<T>): Promise<T> {
-    return before(this.#init.clock, this.#init.stallMs, () => stream.abort(), act);
+  /** Networks fail in their own ways, and a stream that ends in the middle of something is no lie. */
+  async #timed<T>(stream: PeerStream, act: Promise<T>): Promise<T> {
+    try {
+      return await before(this.#init.clock, this.#init.stallMs, () => stream.abort(), act);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new RealmError(
+        "unreachable",
+        `Cannot go on with the stream of ${stream.peer}: ${why}`,
+        { cause },
+      );
+    }
   }
 
   /** Counts a request of a peer; false when there were too many. */

@@ -95,7 +95,9 @@ export class PeerBundles {
     } catch (error) {
       if (!(error instanceof RealmError)) throw error;
       const { peer } = exchange;
-      throw new RealmError("corrupt", `Cannot take bundle ${id} of ${peer}: ${error.message}`);
+      // Of a later version it may be a good one.
+      const code = error.code === "unsupported" ? "unsupported" : "corrupt";
+      throw new RealmError(code, `Cannot take bundle ${id} of ${peer}: ${error.message}`);
     }
     return { packed, bytes };
   }

@@ -134,3 +134,29 @@ Deno.test("PeerSnapshots takes nothing of another state, and asks liars no more"
     assert.deepEqual(net.asked, [name]);
   }
 });
+
+Deno.test("PeerSnapshots asks a peer again that ended early or broke the stream", async () => {
+  const answers: Record<string, (stream: PeerStream) => Promise<void>> = {
+    "ends in a record": async (stream) => {
+      await stream.write(framed(encodeRecord(snapshot.record)).subarray(0, 30));
+      await stream.end();
+    },
+    "ends after it": async (stream) => {
+      await stream.write(framed(encodeRecord(snapshot.record)));
+      await stream.end();
+    },
+    "breaks it": async (stream) => {
+      await stream.write(framed(encodeRecord(snapshot.record)).subarray(0, 30));
+      stream.abort();
+    },
+  };
+  for (const [name, answer] of Object.entries(answers)) {
+    await using net = new Net();
+    const { snapshots: asker } = await net.peer("asker");
+    await net.liar(name, answer);
+    for (let i = 0; i < 2; i++) {
+      await assert.rejects(asker.fetch(TOPIC, digest, ABI, [name]), hasCode("not-found", /Cannot/));
+    }
+    assert.deepEqual(net.asked, [name, name]);
+  }
+});
