@@ -5,7 +5,7 @@
  * @module
  */
 import { join } from "node:path";
-import type { BundleCode } from "./apps/arbiter/topic_app.ts";
+import type { BundleCode } from "./apps/arbiter/topic_app_port.ts";
 import { checkAsked } from "./apps/asked.ts";
 import { unpackBundle, verifyBundle } from "./apps/bundle.ts";
 import { checkProfile } from "./apps/profile.ts";

@@ -191,6 +191,12 @@ export class AppPeer {
     return core?.peers().map(({ peer }) => peer).filter((peer) => core.isTrusted(peer)) ?? [];
   }
 
+  /** Peers with whom a link about a topic is open: a newcomer does not know yet who takes part. */
+  linkedOf(topic: CID): readonly string[] {
+    return this.get(topic)?.core.peers().filter(({ isOpen }) => isOpen).map(({ peer }) => peer) ??
+      [];
+  }
+
   /** Peers that take part in a topic that starts with a bundle, or goes on so: nobody else is asked. */
   peersFor(bundle: string): readonly string[] {
     const using = [...this.#topics.values()].filter(({ core }) => core.bundles().includes(bundle));

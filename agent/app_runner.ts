@@ -4,7 +4,8 @@
  * @module
  */
 import { connect, type Remote } from "./apps/arbiter/rpc.ts";
-import type { TopicApp, TopicAppHost, TopicAppInit } from "./apps/arbiter/topic_app.ts";
+import type { TopicApp } from "./apps/arbiter/topic_app.ts";
+import type { TopicAppHost, TopicAppInit } from "./apps/arbiter/topic_app_port.ts";
 import { RealmError } from "./kernel/error.ts";
 import { FROM_SOURCE, NOTHING, onFailure, spawn } from "./runtime/spawn.ts";
 

@@ -8,10 +8,11 @@
  * @module
  */
 import { AppPeer } from "./app_peer.ts";
-import { type AppTopic, inviteSigner, type TopicRecord } from "./app_topic.ts";
+import type { AppTopic, TopicRecord } from "./app_topic.ts";
 import { NO_STATES, type TopicStates } from "./apps/peering/topic_states.ts";
 import { ABI } from "./apps/guest/prices.ts";
 import type { TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
+import { inviteSigner } from "./behavior_author.ts";
 import { BUNDLE_PROTOCOL, PeerBundles } from "./artifact/peer_bundles.ts";
 import { PeerSnapshots, SNAPSHOT_PROTOCOL } from "./artifact/peer_snapshots.ts";
 import { nodeBackend } from "./crypto_node.ts";
@@ -159,7 +160,7 @@ export class AppSharing implements AppNeeds {
 
   /** A state of a topic that a peer has, by its digest; undefined where none has it. */
   async fetchState(topic: CID, digest: Uint8Array): Promise<TopicSnapshot | undefined> {
-    const peers = this.#peer?.peersOf(topic) ?? [];
+    const peers = this.#peer?.linkedOf(topic) ?? [];
     try {
       return (await this.#snapshots.fetch(topic, digest, ABI, peers)).snapshot;
     } catch (error) {

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { parseAppTicket } from "./apps/topic/app_ticket.ts";
 import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import type { Network, NetworkGate, PeerStream } from "./kernel/ports.ts";
 import { MemoryHub } from "./net/memory_network.ts";
+import { TOPIC_PROTOCOL } from "./topic_carrier.ts";
 
 const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
 
@@ -133,4 +136,69 @@ Deno.test("a fork begins with a state of its origin, also on machines that never
     async () => await ann.host.api.fork({ topic: "ours", at: topic.topic, name: "third" }),
     { code: "not-found" },
   );
+});
+
+/** What topics say takes a while, as it does between machines. */
+class SlowHub extends MemoryHub {
+  override join(self: string, gate: NetworkGate): Network {
+    const network = super.join(self, gate);
+    const slow = (stream: PeerStream): PeerStream => {
+      if (stream.protocol !== TOPIC_PROTOCOL) return stream;
+      let rest: Uint8Array | null = new Uint8Array();
+      return {
+        peer: stream.peer,
+        protocol: stream.protocol,
+        read: async () => {
+          if (rest?.length === 0) rest = await stream.read();
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          const part = rest && rest.subarray(0, 16 * 1024);
+          rest = rest && rest.subarray(16 * 1024);
+          return part;
+        },
+        write: (bytes) => stream.write(bytes),
+        end: () => stream.end(),
+        abort: () => stream.abort(),
+      };
+    };
+    return {
+      self,
+      addresses: () => network.addresses(),
+      connections: () => network.connections(),
+      dial: (address, signal) => network.dial(address, signal),
+      disconnect: (peer) => network.disconnect(peer),
+      open: async (...asked) => slow(await network.open(...asked)),
+      handle: (protocol, answer) => network.handle(protocol, (stream) => answer(slow(stream))),
+      watch: (watcher) => network.watch(watcher),
+      close: () => network.close(),
+    };
+  }
+}
+
+Deno.test("a ticket names a state, which a newcomer has from a peer before all events", async () => {
+  const hub = new SlowHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const [topic] = ann.host.topics;
+  assert.equal(parseAppTicket(await ann.invite("ours")).state, undefined); // it is soon there
+  const add = (count: number) =>
+    topic!.write((log) => {
+      const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+      for (let i = 0; i < count; i++) log.append({ type: "add", payload }, topic!.person);
+    });
+  add(1_200);
+  await until("ann has applied it", () => ann.status("ours").settled);
+  const { events, digest } = ann.status("ours");
+  const ticket = await ann.invite("ours");
+  const { state } = parseAppTicket(ticket);
+  assert.deepEqual([state!.count, state!.digest.toHex()], [events, digest]);
+  assert.equal(parseAppTicket(await ann.invite("ours", "keeper")).state, undefined);
+  add(5);
+  await ben.join(ticket, "ours");
+  await ben.dial(ann);
+  await until("both agree", () => agree("ours", ann, ben) && ben.status("ours").role === "member");
+  assert.deepEqual(ben.status("ours").alarms, []);
+  const [theirs] = ben.host.topics;
+  assert.ok(theirs!.snapshots.store.find(state!.digest), "it was not fetched");
 });

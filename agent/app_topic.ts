@@ -8,6 +8,7 @@
  * @module
  */
 import type { RunnableBundle } from "./app_bundles.ts";
+import { AppFeed } from "./app_feed.ts";
 import { type AppRunner, startApp } from "./app_runner.ts";
 import type {
   FetchFailure,
@@ -15,21 +16,22 @@ import type {
   GuestResponse,
   Result,
 } from "./apps/arbiter/guest_host.ts";
-import type { EventOutcome, TopicProgress } from "./apps/arbiter/topic_app.ts";
+import type { EventOutcome, TopicProgress } from "./apps/arbiter/topic_app_port.ts";
 import type { Profile } from "./apps/contracts.ts";
+import type { TicketState } from "./apps/topic/app_ticket.ts";
 import { type ForkOrigin, isKernelType } from "./apps/topic/app_event.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
-import { inviteTo, joinBy } from "./apps/topic/authoring.ts";
+import { isCheckpointDue } from "./apps/topic/authoring.ts";
 import { openerOf } from "./apps/topic/payload_keys.ts";
 import type { TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
+import { BehaviorAuthor } from "./behavior_author.ts";
 import type { CallAnswer, EventVerdict, TopicStatus } from "./control/apps_api.ts";
 import { nodeBackend } from "./crypto_node.ts";
-import { CID } from "./kernel/canonical.ts";
+import type { CID } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
-import { encodeSigned, isEventType, type SignedEvent } from "./kernel/event.ts";
+import { isEventType } from "./kernel/event.ts";
 import { formatPublicKey, type KeyPair } from "./kernel/key.ts";
 import type { Clock, Random } from "./kernel/ports.ts";
-import { StoredEvents } from "./kernel/stored_event.ts";
 import type { TopicEvent } from "./kernel/topic.ts";
 import { signerOf, type SyncSigner } from "./kernel/verify.ts";
 import { TopicSnapshots } from "./topic_snapshots.ts";
@@ -44,6 +46,8 @@ export interface TopicRecord {
   readonly invite?: string;
   /** Nodes that a ticket named, with their addresses. */
   readonly nodes: readonly { readonly key: string; readonly addresses: readonly string[] }[];
+  /** The state that it named: as `TicketState`, digests in hexadecimal digits. */
+  readonly state?: { readonly heads: string; readonly count: number; readonly digest: string };
 }
 
 /** How a topic is shared with peers; without peers it is written to directly. */
@@ -75,6 +79,8 @@ export interface AppTopicInit {
    * has it. Throws RealmError `refused` where it is another than the genesis says.
    */
   readonly baseOf: (topic: CID, fork: ForkOrigin) => Promise<TopicSnapshot | undefined>;
+  /** A state of this topic from peers, by its digest; undefined where nobody has it. */
+  readonly stateOf: (topic: CID, digest: Uint8Array) => Promise<TopicSnapshot | undefined>;
   /** A request of the behavior, which its grants allow or not. */
   readonly request: (
     request: GuestRequest,
@@ -85,19 +91,16 @@ export interface AppTopicInit {
   readonly notice: (text: string) => void;
 }
 
-/** Events that are handed to a Worker in one message. */
-const BATCH = 512;
-/** Events that a behavior may write at once, and then in each second. */
-const BEHAVIOR_EVENTS = 32;
-const BEHAVIOR_EVENTS_PER_SEC = 2;
+/** Between two checkpoints that are written by themselves, at least. */
+const CHECKPOINT_PAUSE_MS = 600_000;
 /** Lines that components may write in each second, together. */
 const LOG_LINES_PER_SEC = 20;
 /** Events that one intent may make. */
 const PROPOSALS_MAX = 64;
+const JOINING = "shows the state that its ticket named: the events of it are still coming";
 const LEVELS = ["debug", "info", "warning", "error"];
 
 const utf8 = new TextDecoder();
-const encoder = new TextEncoder();
 const strict = new TextDecoder("utf-8", { fatal: true });
 
 /** See the module. */
@@ -119,14 +122,11 @@ export class AppTopic {
   readonly #given = new Set<string>();
   #state: TopicStatus["state"] = "starting";
   #why: string | null = null;
-  /** Events handed to the Worker, and those for its next message. */
-  #handed = 0;
-  #handing: SignedEvent[] = [];
-  #behaviorEvents = BEHAVIOR_EVENTS;
-  #behaviorAtMs: number;
+  #feed: AppFeed | undefined;
+  readonly #author: BehaviorAuthor;
+  #checkpointAtMs = -Infinity;
+  #isReviewOwed = false;
   #lines = { atMs: 0, left: 0 };
-  /** What was there before it started is being handed to the Worker. */
-  #isFeeding = false;
   #isClosed = false;
   #starting: Promise<void> = Promise.resolve();
 
@@ -137,13 +137,28 @@ export class AppTopic {
       log: init.log,
       clock: init.clock,
       baseOf: (fork) => init.baseOf(init.log.topicId, fork),
-      notice: (text) => init.notice(`Topic ${this.#record.name}: ${text}`),
+      stateOf: (digest) => init.stateOf(init.log.topicId, digest),
+      notice: (text) => this.#notice(text),
     });
     this.id = init.log.topicId.toString();
     this.#record = init.record;
     this.person = signerOf(init.person, nodeBackend());
     this.#behavior = signerOf(init.behavior, nodeBackend());
-    this.#behaviorAtMs = init.clock.monotonicMs();
+    this.#author = new BehaviorAuthor({
+      log: init.log,
+      clock: init.clock,
+      random: init.random,
+      person: this.person,
+      signer: this.#behavior,
+      write: (act) => this.write(act),
+      writeEvent: (by, kind, payload) => this.#writeEvent(by, kind, payload),
+      invite: () => this.#record.invite,
+      keepInvite: (invite) => {
+        this.#record = { ...this.#record, invite };
+        init.changedRecord(this.#record);
+      },
+      notice: (text) => this.#notice(text),
+    });
     this.#sharing = {
       writing: (act) => {
         const result = act(this.log);
@@ -172,7 +187,7 @@ export class AppTopic {
   /** The digest of the state after everything that is in the log; undefined while it is not known. */
   get settledDigest(): { readonly digest: Uint8Array; readonly abi: number } | undefined {
     const progress = this.#progress;
-    const isAll = this.#handing.length === 0 && progress?.received === this.#handed;
+    const isAll = progress !== undefined && progress.received === this.#feed?.handed;
     return isAll && progress.settled && progress.digest !== undefined
       ? { digest: progress.digest, abi: progress.abi }
       : undefined;
@@ -220,8 +235,10 @@ export class AppTopic {
     if (this.#isClosed) return;
     if (this.#record.isKept) return this.#set("keeping", null);
     if (view === undefined) return this.#set("starting", "its events are not here yet");
-    const baseless = this.snapshots.baseProblem(() => void this.review());
-    if (baseless !== undefined) return this.#set("starting", baseless);
+    const came = () => void this.review();
+    const missing = this.snapshots.baseProblem(came) ??
+      this.snapshots.ticketProblem(ticketState(this.#record), came);
+    if (missing !== undefined) return this.#set("starting", missing);
     const wanted = new Set([view.bundle, ...view.upgrades.map(({ bundle }) => bundle)]);
     const bundles: RunnableBundle[] = [];
     for (const id of wanted) {
@@ -252,11 +269,11 @@ export class AppTopic {
       this.#stop();
       return this.#set("needs-bundle", `bundle ${view.bundle} is not installed`);
     }
-    const missing = bundles.flatMap(({ applies }) => applies)
+    const ungranted = bundles.flatMap(({ applies }) => applies)
       .find((name) => !grants.includes(name));
-    if (missing !== undefined) {
+    if (ungranted !== undefined) {
       this.#stop();
-      return this.#set("not-granted", `${missing} is not granted, which applying events takes`);
+      return this.#set("not-granted", `${ungranted} is not granted, which applying events takes`);
     }
     await this.#start(grants);
     // The one that the topic starts with comes last: with it begins what a snapshot may go on from.
@@ -266,7 +283,7 @@ export class AppTopic {
       await this.#runner!.app.addBundle(code);
     }
     await this.#runner!.app.setGrants(grants);
-    this.#admitBehavior();
+    this.#author.admit(this.#bundle);
   }
 
   async #start(grants: readonly string[]): Promise<void> {
@@ -281,11 +298,11 @@ export class AppTopic {
         behavior: this.#behavior.publicKey,
         openers,
         grants,
-        ...this.snapshots.forStart(),
+        ...this.snapshots.forStart(ticketState(this.#record)),
       },
       {
         progress: (progress) => this.#progressed(progress),
-        behaviorEvent: (kind, payload) => this.#behaviorEvent(kind, payload),
+        behaviorEvent: (kind, payload) => this.#author.propose(kind, payload),
         request: (request) =>
           this.#init.request(request, this.#init.grants(this.log.view!.app) ?? []),
         log: (profile, level, message) => this.#logged(profile, level, message),
@@ -293,64 +310,55 @@ export class AppTopic {
       (why) => {
         if (this.#runner !== runner) return;
         this.#runner = undefined;
+        this.#feed?.close();
         this.#set("stopped", why);
       },
     );
     this.#runner = runner;
-    this.#handed = 0;
-    this.#handing = [];
-    this.#isFeeding = true;
     // What is not kept, too: that may change.
     this.log.flush(this.#init.clock.wallMs());
-    let batch: Uint8Array[] = [];
-    const send = async () => {
-      this.#handed += batch.length;
-      await runner.app.add(batch);
-      batch = [];
-    };
-    for (const { signed } of new StoredEvents(this.log.store, "").all()) {
-      batch.push(encodeSigned(signed));
-      if (batch.length === BATCH) await send();
-    }
-    await send();
-    this.#isFeeding = false;
-    this.#hand();
+    this.#feed = new AppFeed({
+      log: this.log,
+      take: (events) => runner.app.add(events),
+      failed: (error) => this.#set("stopped", messageOf(error)),
+    });
+    await this.#feed.start();
     this.#set("running", null);
   }
 
   #stop(): void {
     this.#runner?.close();
     this.#runner = undefined;
+    this.#feed?.close();
+    this.#feed = undefined;
     this.#given.clear();
     this.#progress = undefined;
     this.#sharing.stateChanged();
   }
 
+  #notice(text: string): void {
+    this.#init.notice(`Topic ${this.#record.name}: ${text}`);
+  }
+
   #set(state: TopicStatus["state"], why: string | null): void {
-    if (this.#why !== why && why !== null) this.#init.notice(`Topic ${this.#record.name}: ${why}`);
+    if (this.#why !== why && why !== null) this.#notice(why);
     this.#state = state;
     this.#why = why;
   }
 
-  /** An event is in the log now, in the middle of something: it is handed on afterwards. */
+  /** An event is in the log now, in the middle of something. */
   #added(event: TopicEvent): void {
-    if (this.#runner === undefined) {
-      if (this.#state === "starting") queueMicrotask(() => void this.review());
-      return;
-    }
-    this.#handing.push(this.log.read(event));
-    if (this.#handing.length === 1 && !this.#isFeeding) queueMicrotask(() => this.#hand());
-  }
-
-  #hand(): void {
-    const events = this.#handing;
-    if (this.#runner === undefined || this.#isFeeding || events.length === 0) return;
-    this.#handing = [];
-    this.#handed += events.length;
-    this.#runner.app.add(events.map(encodeSigned))
-      .catch((error) => this.#set("stopped", messageOf(error)));
-    // Another bundle, or somebody's role.
-    if (events.some(({ event }) => isKernelType(event.type))) void this.review();
+    this.#feed?.added(event);
+    // It is the first, or says something of bundles or somebody's role.
+    const concerns = this.#runner === undefined
+      ? this.#state === "starting"
+      : isKernelType(event.type);
+    if (!concerns || this.#isReviewOwed) return;
+    this.#isReviewOwed = true;
+    queueMicrotask(() => {
+      this.#isReviewOwed = false;
+      void this.review();
+    });
   }
 
   #progressed(progress: TopicProgress): void {
@@ -364,19 +372,42 @@ export class AppTopic {
         "needs-key",
         `the key of epoch ${needs.name} is not here: an admin has to renew it`,
       );
-    } else if (this.#runner !== undefined) this.#set("running", null);
+    } else if (this.#runner !== undefined) {
+      this.#set("running", progress.joining ? JOINING : null);
+    }
     if (progress.settled && this.#runner !== undefined) {
       const { app } = this.#runner;
       void this.snapshots.keep(progress.applied, (known) => app.snapshot(known));
+      this.#checkpoint(progress);
     }
     this.#sharing.stateChanged();
   }
 
+  /** Writes a checkpoint when one is due. */
+  #checkpoint({ applied, final }: TopicProgress): void {
+    const settled = this.settledDigest;
+    const nowMs = this.#init.clock.monotonicMs();
+    if (settled === undefined || nowMs - this.#checkpointAtMs < CHECKPOINT_PAUSE_MS) return;
+    if (!isCheckpointDue(this.log, this.person.publicKey, applied - final)) return;
+    this.#checkpointAtMs = nowMs;
+    try {
+      const { digest } = settled;
+      this.write((log) => log.write({ kind: "checkpoint", digest }, this.person));
+    } catch (error) {
+      this.#notice(messageOf(error));
+    }
+  }
+
+  /** The state that there is, kept for who joins by a ticket; undefined where that is not worth it. */
+  async ticketState(): Promise<TicketState | undefined> {
+    if (this.#runner === undefined || this.settledDigest === undefined) return undefined;
+    const { app } = this.#runner;
+    return await this.snapshots.pin((known) => app.snapshot(known));
+  }
+
   /** Writes to the log, durably, and hands on what was written. */
   write<T>(act: (log: AppLog) => T): T {
-    const result = this.#sharing.writing(act);
-    this.#hand();
-    return result;
+    return this.#sharing.writing(act);
   }
 
   /** Writes an event of the app, tried before; its outcome. Throws RealmError where it may not be. */
@@ -390,6 +421,7 @@ export class AppTopic {
     const tried = await app.dryRun({ kind, payload }, this.placeFor(by.publicKey));
     if (tried.verdict !== "accepted") return { ...tried, type };
     const { id } = this.write((log) => log.append({ type, payload }, by));
+    await this.#feed?.caughtUp();
     const [outcome] = await app.outcomes([id.toString()]);
     return { ...outcome!, type };
   }
@@ -409,58 +441,6 @@ export class AppTopic {
       events.push(verdictOf(outcome, outcome.type));
     }
     return { refused: null, events };
-  }
-
-  async #behaviorEvent(
-    kind: Uint8Array,
-    payload: Uint8Array,
-  ): Promise<Result<Uint8Array, Uint8Array>> {
-    const nowMs = this.#init.clock.monotonicMs();
-    const since = (nowMs - this.#behaviorAtMs) / 1000;
-    this.#behaviorAtMs = nowMs;
-    this.#behaviorEvents = Math.min(
-      BEHAVIOR_EVENTS,
-      this.#behaviorEvents + since * BEHAVIOR_EVENTS_PER_SEC,
-    );
-    const refused = (why: string) => ({ tag: "err", val: encoder.encode(why) }) as const;
-    if (this.#behaviorEvents < 1) return refused("too many events: wait a moment");
-    this.#behaviorEvents--;
-    try {
-      const { event, verdict, reason } = await this.#writeEvent(this.#behavior, kind, payload);
-      if (verdict !== "accepted") return refused(reason ?? verdict);
-      return { tag: "ok", val: CID.parse(event).multihash.digest };
-    } catch (error) {
-      if (!(error instanceof RealmError)) throw error;
-      return refused(error.message);
-    }
-  }
-
-  /** The behavior takes part by an invite: the one by which the person came, or one of the person's. */
-  #admitBehavior(): void {
-    const { log } = this;
-    const hasBehavior = this.#bundle?.code.components.behavior !== undefined;
-    const role = (key: Uint8Array) => log.membership?.roleOf(key);
-    const own = role(this.person.publicKey);
-    if (!hasBehavior || own === undefined || own === "keeper") return;
-    if (log.topic!.knows(this.#behavior.publicKey)) return; // also when it was taken out
-    let seed = this.#record.invite;
-    if (seed === undefined) {
-      if (own !== "creator" && own !== "admin") return;
-      const invite = inviteTo(log, "member", this.#init.random);
-      this.write(() => log.write(invite.said, this.person));
-      seed = invite.seed.toBase64();
-      this.#record = { ...this.#record, invite: seed };
-      this.#init.changedRecord(this.#record);
-    }
-    const signer = inviteSigner(Uint8Array.fromBase64(seed));
-    try {
-      const join = joinBy(log, signer, this.#behavior.publicKey);
-      this.write(() => log.write(join, this.#behavior));
-    } catch (error) {
-      this.#init.notice(
-        `Topic ${this.#record.name}: its behavior cannot join: ${messageOf(error)}`,
-      );
-    }
   }
 
   #logged(profile: Profile, level: number, message: Uint8Array): void {
@@ -500,7 +480,11 @@ export class AppTopic {
       peers: this.#sharing.people(),
       alarms: [
         ...this.#sharing.alarms(),
-        ...this.#progress?.checkpoint === undefined ? [] : [this.#progress.checkpoint],
+        ...[progress?.checkpoint, progress?.ticket].filter((problem) => problem !== undefined),
+        ...progress?.slowed
+          ? ["applying its events takes more of a processor than it may: some wait"]
+          : [],
+        ...this.log.fullness === undefined ? [] : [`takes no more events: ${this.log.fullness}`],
         ...view?.alarms.map(({ author }) => `${author} wrote on branches at once`) ?? [],
       ],
     };
@@ -511,13 +495,16 @@ export class AppTopic {
     this.snapshots.close();
     this.#runner?.close();
     this.#runner = undefined;
+    this.#feed?.close();
   }
 }
 
-/** Who holds an invite. */
-export function inviteSigner(seed: Uint8Array): SyncSigner {
-  const backend = nodeBackend();
-  return signerOf({ secretKey: seed, publicKey: backend.publicKey(seed) }, backend);
+function ticketState({ state }: TopicRecord): TicketState | undefined {
+  return state && {
+    heads: Uint8Array.fromHex(state.heads),
+    count: state.count,
+    digest: Uint8Array.fromHex(state.digest),
+  };
 }
 
 /** What the control API says of an outcome. */

@@ -5,7 +5,8 @@
  * @module
  */
 import { connect, type Port } from "./apps/arbiter/rpc.ts";
-import { TopicApp, type TopicAppHost, type TopicAppInit } from "./apps/arbiter/topic_app.ts";
+import { TopicApp } from "./apps/arbiter/topic_app.ts";
+import type { TopicAppHost, TopicAppInit } from "./apps/arbiter/topic_app_port.ts";
 import { APP_CALLS, type AppFunctions } from "./app_runner.ts";
 import { nodeBackend } from "./crypto_node.ts";
 import { verifierOf } from "./kernel/verify.ts";

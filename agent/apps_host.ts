@@ -167,6 +167,7 @@ export class AppsHost {
       bundle: (id) => this.bundles.get(id),
       grants: (app) => this.bundles.grantsOf(app),
       baseOf: (topic, fork) => this.#baseOf(topic, fork),
+      stateOf: (topic, digest) => this.#init.fetchState(topic, digest),
       request: appRequest,
       changedRecord: (record) => this.#remember(log.topicId, record),
       notice,
@@ -293,7 +294,7 @@ export class AppsHost {
   }
 
   async #join({ ticket, name, keep }: AppParams<"join">): Promise<AppAnswer<"join">> {
-    const { topic: id, peers, invite } = parseAppTicket(ticket);
+    const { topic: id, peers, invite, state } = parseAppTicket(ticket);
     const text = id.toString();
     if (this.#topics.has(text) || this.#joining.has(text)) {
       throw new RealmError("refused", `Cannot join topic ${id}: this machine takes part already`, {
@@ -307,6 +308,13 @@ export class AppsHost {
         isKept: keep || invite?.role === "keeper",
         ...(invite === undefined ? {} : { invite: invite.seed.toBase64() }),
         nodes: peers,
+        ...state && {
+          state: {
+            heads: state.heads.toHex(),
+            count: state.count,
+            digest: state.digest.toHex(),
+          },
+        },
       });
       return { topic: topic.status() };
     } finally {
@@ -314,8 +322,9 @@ export class AppsHost {
     }
   }
 
-  #invite({ topic: name, role }: AppParams<"invite">): AppAnswer<"invite"> {
+  async #invite({ topic: name, role }: AppParams<"invite">): Promise<AppAnswer<"invite">> {
     const topic = this.#find(name);
+    const state = role === "keeper" ? undefined : await topic.ticketState();
     const { said, seed } = inviteTo(topic.log, role, random);
     topic.write((log) => log.write(said, topic.person));
     const ticket = formatAppTicket({
@@ -323,7 +332,7 @@ export class AppsHost {
       bundle: CID.parse(topic.status().bundle!),
       peers: this.#init.ticketPeers(topic),
       invite: { seed, role },
-      state: undefined,
+      state,
     });
     return { ticket };
   }

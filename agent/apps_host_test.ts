@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { fixtureBundle, Machine, until } from "./apps_fake.ts";
 import { namespaced } from "./apps/arbiter/namespace.ts";
 import { AppLog } from "./apps/topic/app_log.ts";
+import { CHECKPOINT_EVENTS } from "./apps/topic/authoring.ts";
 import { randomFrom, verify } from "./apps/topic/topic_fake.ts";
 import { asksOf } from "./installed_apps.ts";
 import { RealmError } from "./kernel/error.ts";
@@ -80,6 +81,30 @@ Deno.test("what an app has come to is stored, and gone on from; a checkpoint mak
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   assert.deepEqual(again.status("counter").alarms, []);
+});
+
+Deno.test("a checkpoint is written by itself when many events have no fixed place", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const [topic] = machine.host.topics;
+  const add = (count: number) =>
+    topic!.write((log) => {
+      const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+      for (let i = 0; i < count; i++) log.append({ type: "add", payload }, topic!.person);
+    });
+  add(CHECKPOINT_EVENTS);
+  await until("there is one", () => topic!.log.view!.checkpoints.length === 1);
+  await until("it is applied", () => machine.status("counter").settled);
+  const { digest } = machine.status("counter");
+  assert.equal(topic!.log.view!.checkpoints[0]!.digest, digest);
+  const asked = { topic: "counter", from: CHECKPOINT_EVENTS - 1, limit: 2 };
+  const { events } = await machine.host.api.log(asked);
+  assert.deepEqual(events.map(({ type, final }) => [type, final]), [
+    ["add", true],
+    ["realm/checkpoint", true],
+  ]);
+  assert.deepEqual(machine.status("counter").alarms, []);
 });
 
 Deno.test("two apps on one machine have nothing of one another", async () => {

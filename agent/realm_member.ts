@@ -284,7 +284,7 @@ export class RealmMember {
     if (refused[0] !== undefined) {
       const { code, problem } = refused[0];
       throw new RealmError(
-        code === "void" ? "refused" : code,
+        code === "void" ? "refused" : code === "full" ? "limit-exceeded" : code,
         `Cannot take the event: ${problem}`,
       );
     }

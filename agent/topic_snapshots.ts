@@ -1,14 +1,16 @@
 /**
  * The snapshots of one topic on this machine: of what its app had come to, so that a start does not
- * apply everything again, and of the state that a fork begins with, which is fetched from peers where it
- * is not here.
+ * apply everything again, of the states that its tickets name, and of those that one's own ticket named
+ * and that a fork begins with, which are fetched from peers.
  *
  * @module
  */
 import type { ForkOrigin } from "./apps/topic/app_event.ts";
 import type { AppLog } from "./apps/topic/app_log.ts";
-import { SnapshotStore, type TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
+import type { TicketState } from "./apps/topic/app_ticket.ts";
+import { SnapshotStore, ticketStateOf, type TopicSnapshot } from "./apps/topic/topic_snapshot.ts";
 import { RealmError } from "./kernel/error.ts";
+import { bytesEqual } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
 
 /** What {@link TopicSnapshots} are made of. */
@@ -17,12 +19,19 @@ export interface TopicSnapshotsInit {
   readonly clock: Clock;
   /** The state that a fork begins with: `AppTopicInit.baseOf`. */
   readonly baseOf: (fork: ForkOrigin) => Promise<TopicSnapshot | undefined>;
+  /** A state of the topic from peers, by its digest; undefined where nobody has it. */
+  readonly stateOf: (digest: Uint8Array) => Promise<TopicSnapshot | undefined>;
   /** A line for the log of the agent. */
   readonly notice: (text: string) => void;
 }
 
 /** Events after which what the app has come to is stored again: half a second of applying them. */
 const SNAPSHOT_EVENTS = 2_000;
+/** Of fewer events than these a ticket names no state: they are there as soon. */
+export const TICKET_EVENTS_MIN = 1_000;
+/** The state of a ticket is looked for so long, and again after so long. */
+const TICKET_FETCH_MS = 10_000;
+const TICKET_FETCH_AGAIN_MS = 250;
 /** A state that nobody has, or that was not the right one, is looked for again after so long. */
 const FETCH_AGAIN_MIN_MS = 2_000;
 const FETCH_AGAIN_MAX_MS = 60_000;
@@ -35,6 +44,7 @@ export class TopicSnapshots {
   #length = 0;
   #isSaving = false;
   #isFetching = false;
+  #ticket: "unasked" | "fetching" | "done" = "unasked";
   #problem: string | undefined;
   readonly #closed = new AbortController();
 
@@ -43,8 +53,12 @@ export class TopicSnapshots {
     this.store = new SnapshotStore(init.log.store);
   }
 
-  /** What the app is started with. */
-  forStart(): { readonly snapshot?: TopicSnapshot; readonly base?: TopicSnapshot } {
+  /** What the app is started with; `ticket` is the state that one joined by, if any. */
+  forStart(ticket?: TicketState): {
+    readonly snapshot?: TopicSnapshot;
+    readonly joining?: number;
+    readonly base?: TopicSnapshot;
+  } {
     const [newest] = this.store.newest();
     this.#length = newest?.length ?? 0;
     const fork = this.#init.log.view?.fork;
@@ -53,6 +67,9 @@ export class TopicSnapshots {
     try {
       return {
         ...newest && { snapshot: this.store.load(newest) },
+        ...newest && ticket && bytesEqual(newest.digest, ticket.digest) && this.#isAhead(ticket)
+          ? { joining: ticket.count }
+          : {},
         ...base && { base },
       };
     } catch (error) {
@@ -78,6 +95,62 @@ export class TopicSnapshots {
       if (!this.#closed.signal.aborted) this.#tell(error);
     } finally {
       this.#isSaving = false;
+    }
+  }
+
+  /** Keeps what the app has come to for who joins by a ticket; undefined for little, or nothing yet. */
+  async pin(
+    take: (known: readonly string[]) => Promise<TopicSnapshot | undefined>,
+  ): Promise<TicketState | undefined> {
+    if ((this.#init.log.topic?.size ?? 0) < TICKET_EVENTS_MIN) return undefined;
+    const snapshot = await take([...this.store.known()]);
+    if (snapshot === undefined || this.#closed.signal.aborted) return undefined;
+    this.store.save(snapshot, "pinned", this.#init.clock.wallMs());
+    return ticketStateOf(snapshot.record);
+  }
+
+  /**
+   * Why a newcomer does not start yet: the state that its ticket names is being fetched. Undefined once
+   * it is here, is not worth it any more, or nobody has given it for a while.
+   */
+  ticketProblem(ticket: TicketState | undefined, came: () => void): string | undefined {
+    if (this.#ticket === "unasked") {
+      const isWanted = ticket !== undefined && this.#isAhead(ticket) &&
+        this.store.find(ticket.digest) === undefined;
+      this.#ticket = isWanted ? "fetching" : "done";
+      if (isWanted) {
+        void this.#fetchTicket(ticket).finally(() => {
+          this.#ticket = "done";
+          came();
+        });
+      }
+    }
+    return this.#ticket === "fetching" ? "the state of the ticket is not here yet" : undefined;
+  }
+
+  /** Whether a ticket's state is of more events than are here. */
+  #isAhead({ count }: TicketState): boolean {
+    return (this.#init.log.topic?.size ?? 0) < count;
+  }
+
+  async #fetchTicket(ticket: TicketState): Promise<void> {
+    const { stateOf, clock } = this.#init;
+    const { signal } = this.#closed;
+    const endMs = clock.monotonicMs() + TICKET_FETCH_MS;
+    while (!signal.aborted && this.#isAhead(ticket) && clock.monotonicMs() < endMs) {
+      try {
+        const snapshot = await stateOf(ticket.digest);
+        if (signal.aborted) return;
+        if (snapshot !== undefined) {
+          const { heads, count } = snapshot.record;
+          // What else the record says is compared with the events when they are here.
+          if (!bytesEqual(heads, ticket.heads) || count !== ticket.count) return;
+          return this.store.save(snapshot, "newest", clock.wallMs());
+        }
+      } catch (error) {
+        return this.#tell(error);
+      }
+      await clock.sleep(TICKET_FETCH_AGAIN_MS, signal).catch(() => {});
     }
   }
 

@@ -68,14 +68,21 @@ function formatVerdict({ event, type, verdict, reason, final }: EventVerdict): s
 
 export const state = command({
   brief: "Show the state of a topic",
-  flags: { at: atFlag, limit: limitFlag },
+  description:
+    "Shows at most a megabyte, and says when there is more: go on with --after and the last key.",
+  flags: {
+    at: atFlag,
+    after: optional("Only keys behind this one: text, or 0x and hex digits", "KEY", parseText),
+    limit: limitFlag,
+  },
   args: [
     topicArgument,
     optionalArgument("What keys start with: text, or 0x and hexadecimal digits", "KEY", parseText),
   ],
   async run(context, flags, topic, key = "") {
     const at = flags.at === undefined ? {} : { at: flags.at };
-    const asked = { topic, prefix: keyOf(key).toBase64(), limit: flags.limit, ...at };
+    const after = flags.after === undefined ? {} : { after: keyOf(flags.after).toBase64() };
+    const asked = { topic, prefix: keyOf(key).toBase64(), limit: flags.limit, ...at, ...after };
     const answer = await withApps(context, (apps) => apps.state(asked));
     context.print(answer, () =>
       formatTable(answer.entries, [
@@ -111,6 +118,7 @@ function shown(base64: string): string {
 
 export const log = command({
   brief: "Show the events of a topic, in the order in which they are applied",
+  description: "Shows at most a megabyte of payloads, and says where to go on when there is more.",
   flags: { from: defaulted("The first, from 0", "N", parseInteger(), "0"), limit: limitFlag },
   args: [topicArgument],
   async run(context, flags, topic) {
@@ -124,9 +132,13 @@ export const log = command({
         { title: "FINAL", text: ({ final }) => final ? "yes" : "no" },
         { title: "AUTHOR", text: ({ author }) => author },
         { title: "EVENT", text: ({ event }) => event },
-      ]));
+      ]) + moreOf(flags.from + answer.events.length, answer.total));
   },
 });
+
+function moreOf(next: number, total: number): string {
+  return next < total ? `${total - next} more: --from ${next}\n` : "";
+}
 
 export const digest = command({
   brief: "Print the digest of a topic's state, equal for peers with equal events",

@@ -128,9 +128,10 @@ export class Replay {
   readonly #forked: Set<Uint8Array>;
   /** Events at the start of the log of which the outcomes are not known, and where they led to. */
   #skipped = 0;
-  #skippedTo: State | undefined;
+  #skippedTo: Stage | undefined;
   #illness: unknown;
   #isIll = false;
+  #isOver: () => boolean = () => false;
 
   /** Nothing is applied before the first {@link update}. */
   constructor(parts: ReplayParts) {
@@ -170,6 +171,16 @@ export class Replay {
     return this.#isIll ? { cause: this.#illness } : undefined;
   }
 
+  /** Whether an update has left something for the next one, as it was told to. */
+  get isBehind(): boolean {
+    return !this.#isIll && this.#needs === undefined && this.#applied < this.#log.length;
+  }
+
+  /** How many events of {@link log} have places, and outcomes, that a checkpoint has fixed. */
+  get finalLength(): number {
+    return Math.min(this.#final, this.#applied);
+  }
+
   /** Whether every event that counts was applied: only then states of peers can be compared. */
   get isSettled(): boolean {
     return !this.#isIll && !this.#isUnsure && this.#waiting.length + this.#late.length === 0 &&
@@ -184,7 +195,7 @@ export class Replay {
   /** Whether a checkpoint has fixed the place of an event, and so its outcome. */
   isFinal(event: TopicEvent): boolean {
     const at = this.#log.indexOf(event);
-    return at >= 0 && at < Math.min(this.#final, this.#applied);
+    return at >= 0 && at < this.finalLength;
   }
 
   /** Takes note of an event that was added to the topic; {@link update} applies it. */
@@ -209,6 +220,7 @@ export class Replay {
 
   /** When an update will apply of what waits, if nothing else comes; undefined when nothing does. */
   dueMs(nowMs: number): number | undefined {
+    if (this.isBehind) return nowMs;
     if (this.#isIll || this.#waiting.length + this.#late.length === 0) return undefined;
     const authors = new Set(this.#waiting.map(({ author }) => author));
     if (this.#isUnsure) { for (const { author } of this.#late) authors.add(author); }
@@ -219,9 +231,13 @@ export class Replay {
     return this.#isUnsure ? Math.max(...times) : Math.min(...times);
   }
 
-  /** Applies what there is; late events only as far as their authors' budgets go. */
-  update(nowMs: number): Progress {
+  /**
+   * Applies what there is; late events only as far as their authors' budgets go. `isOver` is asked after
+   * each event whether the rest is to be left for the next time.
+   */
+  update(nowMs: number, isOver: () => boolean = () => false): Progress {
     if (this.#isIll) return { rewound: 0, applied: 0 };
+    this.#isOver = isOver;
     return this.#isUnsure ? this.#reorder(nowMs) : this.#merge(nowMs);
   }
 
@@ -262,10 +278,10 @@ export class Replay {
     this.#applied = length;
     this.#stage = { state, bundle, guest };
     this.#snapshots.offer(length, this.#stage);
-    this.#skip(length, state);
+    this.#skip(length, this.#stage);
   }
 
-  #skip(length: number, to?: State): void {
+  #skip(length: number, to?: Stage): void {
     if (length === this.#skipped) return;
     this.#skipped = length;
     this.#skippedTo = to;
@@ -278,8 +294,8 @@ export class Replay {
 
   /**
    * Applies what was skipped, an event at each step, in between anything else: afterwards its outcomes
-   * are known. Returns false when that leads to another state than the one that was gone on from: what
-   * said so was wrong. Throws when the host fails.
+   * are known. Returns false when that leads to another state, or bundle, than what was gone on from:
+   * what said so was wrong. Throws when the host fails.
    */
   *recall(abi: number): Generator<void, boolean> {
     let { stage } = this.#snapshots.before(0);
@@ -295,7 +311,8 @@ export class Replay {
     }
     const to = this.#skippedTo;
     this.#skip(0);
-    return to === undefined || bytesEqual(to.digest(abi), stage.state.digest(abi));
+    return to === undefined || to.bundle === stage.bundle &&
+        bytesEqual(to.state.digest(abi), stage.state.digest(abi));
   }
 
   #wakeLate(): void {
@@ -375,6 +392,7 @@ export class Replay {
         this.#applied++;
         applied++;
         this.#snapshots.offer(this.#applied, this.#stage);
+        if (this.#isOver()) break;
       }
     } catch (error) {
       this.#isIll = true;

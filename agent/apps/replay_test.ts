@@ -160,6 +160,8 @@ Deno.test("any order of delivery gives the same state, verdicts and fuel", () =>
       const { replay, take } = peer({ rewindLimits });
       const open = [...history];
       let now = 0;
+      /** An update that is over after so many events; 0 for all. */
+      const update = (events: number) => replay.update(now, () => --events === 0);
       for (let i = 0; open.length > 0; i++) {
         const { pick, updates, ms } = delivery[i % delivery.length]!;
         // The next after it whose parents are there.
@@ -168,14 +170,17 @@ Deno.test("any order of delivery gives the same state, verdicts and fuel", () =>
         open.splice(at, 1);
         now += ms;
         if (!updates) continue;
-        replay.update(now);
+        const { applied } = update(ms % 4);
+        if (ms % 4 > 0) assert.ok(applied <= ms % 4);
+        assert.ok(!replay.isBehind || replay.dueMs(now) === now && !replay.isSettled);
         const [first] = replay.log;
         if (first !== undefined) assert.ok(replay.stateAt(first) !== undefined);
       }
-      replay.update(now);
+      update(scarce);
       for (let rounds = 0; !replay.isSettled; rounds++) {
         assert.ok(rounds < 1000, "what waits is never taken");
-        replay.update(now = replay.dueMs(now)!);
+        now = replay.dueMs(now)!;
+        update(scarce);
       }
       assert.deepEqual(agreed(replay), wanted);
       // Every state on the way is the one that a peer has which knows no more.
@@ -287,14 +292,16 @@ Deno.test("a replay goes on from what another had come to, and learns the outcom
       assert.deepEqual(agreed(after.replay), wanted);
 
       if (before.replay.state.size === 0) return;
-      const wrong = peer({ resume: { ...resume, state: State.EMPTY } });
-      for (const event of history) wrong.take(event);
-      wrong.replay.update(0);
-      if (wrong.replay.skipped === 0) return;
-      const check = wrong.replay.recall(ABI);
-      let end = check.next();
-      while (!end.done) end = check.next();
-      assert.equal(end.value, false);
+      for (const lie of [{ state: State.EMPTY }, { bundle: "another" }]) {
+        const wrong = peer({ resume: { ...resume, ...lie } });
+        for (const event of history) wrong.take(event);
+        wrong.replay.update(0);
+        if (wrong.replay.skipped === 0) return;
+        const check = wrong.replay.recall(ABI);
+        let end = check.next();
+        while (!end.done) end = check.next();
+        assert.equal(end.value, false);
+      }
     }),
     { numRuns: Deno.env.get("SLOW") ? 5000 : 150 },
   );

@@ -163,7 +163,7 @@ export const APP_CALLS = {
     z.strictObject({ topic: topicName, intent: word, input }),
     callAnswer,
   ),
-  /** Entries whose keys start with `prefix`, in byte order, after the key `after`. */
+  /** Entries whose keys start with `prefix`, in byte order, after the key `after`; a megabyte of them. */
   state: call(
     z.strictObject({
       topic: topicName,
@@ -179,6 +179,7 @@ export const APP_CALLS = {
       digest,
     }),
   ),
+  /** Events from the place `from` on; those whose payloads fit into a megabyte, and at least one. */
   log: call(
     z.strictObject({ topic: topicName, from: count.default(0), limit: count.max(10_000) }),
     z.object({ events: z.array(loggedEvent).readonly(), total: count }),

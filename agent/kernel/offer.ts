@@ -15,9 +15,9 @@ export interface Refusal {
   /**
    * `corrupt` or `bad-signature`: whoever sent it misbehaves. `refused`: its author never had a say,
    * as far as is known here; `void`: it had, and who does not know that it has no more may hand it
-   * on in good faith; `unclaimed`: there is no genesis here yet.
+   * on in good faith; `unclaimed`: there is no genesis here yet; `full`: there is no room for it.
    */
-  readonly code: "corrupt" | "bad-signature" | "refused" | "void" | "unclaimed";
+  readonly code: "corrupt" | "bad-signature" | "refused" | "void" | "unclaimed" | "full";
   readonly problem: string;
 }
 

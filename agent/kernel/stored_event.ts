@@ -42,6 +42,11 @@ export class StoredEvents {
     }
   }
 
+  /** What `encodeSigned()` gave of every event, in order, as it is there: not looked at. */
+  *encoded(): Generator<Uint8Array, void> {
+    for (const [, value] of this.store.scan(`${this.prefix}event/`)) yield partsOf(value).encoded;
+  }
+
   /** One event. Throws RealmError `corrupt`. */
   load({ lamport, id }: Pick<TopicEvent, "lamport" | "id">): StoredEvent | undefined {
     const value = this.store.get(this.#key(lamport, id));
@@ -57,12 +62,17 @@ export class StoredEvents {
 
 /** `value` is nobody else's: a store gives out bytes that it does not change. */
 function decode(value: Uint8Array): StoredEvent {
+  const { encoded, atMs } = partsOf(value);
+  return { signed: signedEventIn(encoded), atMs };
+}
+
+function partsOf(value: Uint8Array): { readonly encoded: Uint8Array; readonly atMs: number } {
   const pair = decodeCanonical(value, { sharing: true });
   const [encoded, atMs] = Array.isArray(pair) ? pair as CborValue[] : [];
   if (!(encoded instanceof Uint8Array) || typeof atMs !== "number") {
     throw corrupt("not an event and its time");
   }
-  return { signed: signedEventIn(encoded), atMs };
+  return { encoded, atMs };
 }
 
 function corrupt(problem: string): RealmError {

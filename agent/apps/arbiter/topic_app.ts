@@ -6,19 +6,22 @@
  * out to the agent, which alone has keys, store and network. What comes in was checked by the agent.
  *
  * A bundle's components are taken when they come; until the one that applies the events is here, and
- * what it asks for was granted, nothing is applied.
+ * what it asks for was granted, nothing is applied. Who joined by a ticket that names a state sees that
+ * until the events of it are here.
+ *
+ * Events are applied for a moment at a time, so that who asks something in between is answered, and for
+ * no more than a part of all time (`cpu_budget.ts`).
  *
  * @module
  */
 import { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
-import { decodeSigned } from "../../kernel/event.ts";
+import { signedEventIn } from "../../kernel/event.ts";
 import type { TopicEvent } from "../../kernel/topic.ts";
-import type { VerifySync } from "../../kernel/verify.ts";
 import type { Profile } from "../contracts.ts";
 import { AppGuest, type GuestCode, guestCode } from "../guest/app_guest.ts";
-import type { AppliedEvent, AppSetting } from "../guest/host_imports.ts";
-import { type Outcome, StateApply } from "../guest/state_apply.ts";
+import type { AppSetting } from "../guest/host_imports.ts";
+import { StateApply } from "../guest/state_apply.ts";
 import {
   type DriftAnswer,
   type DriftAsked,
@@ -30,13 +33,8 @@ import type { DriftQuestion } from "../state_digest.ts";
 import type { State } from "../state.ts";
 import { isKernelType } from "../topic/app_event.ts";
 import { AppLog } from "../topic/app_log.ts";
-import {
-  appliedEvent,
-  type AppReplayInit,
-  checkpointProblem,
-  replayParts,
-} from "../topic/app_replay.ts";
-import type { Opener } from "../topic/payload_keys.ts";
+import { type AppReplayInit, checkpointProblem, replayParts } from "../topic/app_replay.ts";
+import { NO_QUOTA } from "../topic/topic_quota.ts";
 import { NOWHERE } from "./namespace.ts";
 import { forkAt } from "../topic/past_state.ts";
 import {
@@ -47,109 +45,20 @@ import {
   type TopicSnapshot,
 } from "../topic/topic_snapshot.ts";
 import { BehaviorRunner } from "./behavior_runner.ts";
-import {
-  type FetchFailure,
-  type GuestRequest,
-  type GuestResponse,
-  hostOf,
-  type Result,
-  type Surroundings,
-} from "./guest_host.ts";
+import { CpuBudget } from "./cpu_budget.ts";
+import { hostOf, type Result, type Surroundings } from "./guest_host.ts";
+import type {
+  BundleCode,
+  EventOutcome,
+  OrderedEvent,
+  Proposal,
+  TopicAppHost,
+  TopicAppInit,
+  TopicAppPlatform,
+  TopicProgress,
+} from "./topic_app_port.ts";
+import { type EntriesAsked, outcomeOf, TopicReader } from "./topic_reader.ts";
 import { type ViewInput, type ViewIntent, type ViewNode, Views } from "./views.ts";
-
-/** A bundle whose components were checked. */
-export interface BundleCode {
-  /** CID. */
-  readonly id: string;
-  readonly abi: number;
-  readonly components: Readonly<Partial<Record<Profile, Uint8Array>>>;
-}
-
-/** What a {@link TopicApp} begins with; it can be cloned. */
-export interface TopicAppInit {
-  /** CID of the topic. */
-  readonly topic: string;
-  /** The person's public key, and that of the behavior where it is to run. */
-  readonly person: Uint8Array;
-  readonly behavior: Uint8Array | undefined;
-  /** What payload keys are opened with. */
-  readonly openers: readonly Opener[];
-  /** What the person granted: `clock`, `network=https://example.com`. */
-  readonly grants: readonly string[];
-  /** What it had come to before; checked, after a moment, by applying everything again. */
-  readonly snapshot?: TopicSnapshot;
-  /** The state that a fork begins with. */
-  readonly base?: TopicSnapshot;
-}
-
-/** How far it is. */
-export interface TopicProgress {
-  /** Events of the order that were applied. */
-  readonly applied: number;
-  /** Events that were handed to it. */
-  readonly received: number;
-  /** Whether everything that counts of those was applied. */
-  readonly settled: boolean;
-  /** Of the state; undefined before anything can be applied. */
-  readonly digest: Uint8Array | undefined;
-  readonly abi: number;
-  /** The bundle that the events at the end are applied by. */
-  readonly bundle: string | undefined;
-  /** What is needed to go on and is not here: a bundle by its CID, or the payload key of an epoch. */
-  readonly needs: { readonly kind: "bundle" | "key"; readonly name: string } | undefined;
-  /** Why nothing is applied any more: the host failed. */
-  readonly illness: string | undefined;
-  /** What a checkpoint says that is not so here. */
-  readonly checkpoint: string | undefined;
-  /** Why the behavior does not run, where it should. */
-  readonly behavior: string | undefined;
-}
-
-/** What the agent does for it. */
-export interface TopicAppHost {
-  progress(progress: TopicProgress): void;
-  /** Signs by the behavior's key and appends. */
-  behaviorEvent(kind: Uint8Array, payload: Uint8Array): Promise<Result<Uint8Array, Uint8Array>>;
-  request(request: GuestRequest): Promise<Result<GuestResponse, FetchFailure>>;
-  log(profile: Profile, level: number, message: Uint8Array): void;
-}
-
-/** What the platform does for it. */
-export interface TopicAppPlatform {
-  readonly verify: VerifySync;
-  nowMs(): number;
-  random(length: number): Uint8Array;
-  /** Calls after a time; what it returns takes that back. */
-  later(ms: number, act: () => void): () => void;
-}
-
-/** What became of an event. */
-export interface EventOutcome {
-  /** CID. */
-  readonly event: string;
-  readonly verdict: "accepted" | "rejected" | "trapped" | "out-of-fuel" | "pending" | "none";
-  /** UTF-8 where it is the app's. */
-  readonly reason: string | undefined;
-  readonly fuel: number | undefined;
-  readonly isFinal: boolean;
-}
-
-/** An event of the order. */
-export interface OrderedEvent extends EventOutcome {
-  readonly type: string;
-  readonly author: Uint8Array;
-  readonly seq: number;
-  readonly lamport: number;
-  readonly parents: readonly string[];
-  /** As the app sees it. */
-  readonly payload: Uint8Array | undefined;
-}
-
-/** An event that somebody wants to write. */
-export interface Proposal {
-  readonly kind: Uint8Array;
-  readonly payload: Uint8Array;
-}
 
 /** Units of fuel for one call of a component for a person. */
 const CALL_FUEL = 100_000_000;
@@ -160,6 +69,19 @@ const ABI = 1;
 const RECALLED_AT_ONCE = 64;
 const RECALL_PAUSE_MS = 20;
 const RECALL_AFTER_MS = 2_000;
+/** How long events are applied before anything else may happen. */
+const SLICE_MS = 50;
+/** How long an answer about an event waits for it to be applied. */
+const OUTCOME_WAIT_MS = 10_000;
+/** No event came for so long: those of the ticket's state are waited for no more. */
+const JOIN_PATIENCE_MS = 10_000;
+
+/** The state of a ticket, of so many events. */
+interface Joining {
+  readonly state: State;
+  readonly bundle: string;
+  readonly count: number;
+}
 
 /** See the module. */
 export class TopicApp {
@@ -173,6 +95,8 @@ export class TopicApp {
   readonly #codes = new Map<string, Promise<GuestCode>>();
   readonly #views: Views;
   readonly #shelf = new StateShelf();
+  readonly #reader: TopicReader;
+  readonly #budget: CpuBudget;
   #grants: ReadonlySet<string>;
   #replay: Replay | undefined;
   #parts: ReplayParts | undefined;
@@ -185,6 +109,15 @@ export class TopicApp {
   /** Events that came since the last update. */
   #fresh: TopicEvent[] = [];
   #cancelUpdate: (() => void) | undefined;
+  #updateAtMs = Infinity;
+  /** Events wait because those before took too long. */
+  #isSlowed = false;
+  /** Who waits for the next update. */
+  #updated: (() => void)[] = [];
+  /** What is shown until its events are here. */
+  #joining: Joining | undefined;
+  #cancelPatience: (() => void) | undefined;
+  #ticketProblem: string | undefined;
   #unfollow: (() => void) | undefined;
   #baseState: State | undefined;
   /** The checkpoint that was compared last, and what is wrong with it. */
@@ -200,6 +133,7 @@ export class TopicApp {
     this.#host = host;
     this.#platform = platform;
     this.#grants = new Set(init.grants);
+    this.#budget = new CpuBudget(platform.nowMs(), init.cpu);
     this.#views = new Views(() => this.#guest("interaction"));
     this.#log = AppLog.open({
       // The agent stores; here events are in memory.
@@ -208,20 +142,54 @@ export class TopicApp {
       verify: () => true,
       topic: CID.parse(init.topic),
       openers: init.openers,
+      // The agent has counted, too.
+      quota: NO_QUOTA,
     });
+    this.#reader = new TopicReader({
+      log: this.#log,
+      abi: ABI,
+      replay: () => this.#running(),
+      state: () => this.#state,
+    });
+    this.#joining = this.#joined();
   }
 
-  /** Takes signed events, encoded, parents first; they are applied in a moment. */
+  /** The state of the ticket, where there is one that is whole. */
+  #joined(): Joining | undefined {
+    const { snapshot, joining } = this.#init;
+    if (snapshot === undefined || joining === undefined) return undefined;
+    try {
+      return { state: stateOf(snapshot), bundle: snapshot.record.bundle, count: joining };
+    } catch (error) {
+      if (error instanceof RealmError) return undefined; // it is damaged
+      throw error;
+    }
+  }
+
+  /** Takes signed events, encoded, parents first and its own now; they are applied in a moment. */
   add(events: readonly Uint8Array[]): void {
-    const { accepted, refused } = this.#log.offer(events.map(decodeSigned));
+    const { accepted, refused } = this.#log.offer(events.map(signedEventIn));
     // Who has no say now may have one later: such an event is set aside.
     const problem = refused.find(({ code }) => code === "corrupt")?.problem;
     if (problem !== undefined) throw new Error(`an event was refused: ${problem}`);
     this.#received += events.length;
     const { topic } = this.#log;
     for (const { id } of accepted) this.#fresh.push(topic!.get(id)!);
+    if (this.#joining !== undefined) this.#wait();
     if (this.#replay === undefined) void this.changed();
     else this.#soon(0);
+  }
+
+  /** Waits for events of the ticket's state, as long as some come. */
+  #wait(): void {
+    this.#cancelPatience?.();
+    this.#cancelPatience = undefined;
+    if (this.#log.topic === undefined || this.#log.topic.size < this.#joining!.count) {
+      this.#cancelPatience = this.#platform.later(JOIN_PATIENCE_MS, () => {
+        this.#joining = undefined;
+        void this.changed();
+      });
+    } else this.#joining = undefined;
   }
 
   /** Takes a bundle, verified. */
@@ -258,7 +226,7 @@ export class TopicApp {
         await StateApply.load(component, this.#setting(), this.#platform.verify),
       );
     }
-    if (this.#replay !== undefined) return;
+    if (this.#replay !== undefined || this.#joining !== undefined) return;
     if (this.#log.view!.fork !== undefined && this.#base === undefined) return;
     this.#parts = replayParts(this.#log, this.#reading());
     if (this.#parts === undefined) return;
@@ -284,7 +252,7 @@ export class TopicApp {
 
   /** What a fork of the topic at an event is made of: the state of that event and its past alone. */
   fork(at: string): { bundle: string; base: TopicSnapshot } {
-    const { past, genesis } = forkAt(this.#log, this.#event(at), ABI, this.#reading());
+    const { past, genesis } = forkAt(this.#log, this.#reader.event(at), ABI, this.#reading());
     return { bundle: past.bundle, base: baseSnapshot(past, genesis.fork!, ABI) };
   }
 
@@ -303,7 +271,7 @@ export class TopicApp {
     this.#unfollow?.();
     this.#replay = replay;
     this.#unfollow = this.#log.follow(replay);
-    replay.update(this.#platform.nowMs());
+    this.#apply(replay);
     if (replay.skipped === 0) return;
     // Nobody waits for what becomes of these.
     const skipped = new Set(replay.log.slice(0, replay.skipped));
@@ -319,7 +287,13 @@ export class TopicApp {
       for (let i = 0; i < RECALLED_AT_ONCE; i++) {
         const step = steps.next();
         if (step.done !== true) continue;
-        if (!step.value) this.#begin(parts, undefined);
+        if (!step.value) {
+          if (this.#init.joining !== undefined) {
+            this.#ticketProblem = "the state of the ticket is not the one that its events come to";
+          }
+          this.#begin(parts, undefined);
+          this.#soon(0);
+        }
         return this.#tell();
       }
       this.#platform.later(RECALL_PAUSE_MS, go);
@@ -385,16 +359,25 @@ export class TopicApp {
   }
 
   get #state(): State {
-    return this.#running().state;
+    const isHere = this.#log.topic !== undefined;
+    return isHere && this.#joining !== undefined ? this.#joining.state : this.#running().state;
   }
 
   /** The bundle that is in force after what was applied. */
   get #bundle(): BundleCode | undefined {
-    return this.#replay && this.#bundles.get(this.#replay.bundle);
+    const id = this.#replay?.bundle ?? this.#joining?.bundle;
+    return id === undefined ? undefined : this.#bundles.get(id);
   }
 
   #running(): Replay {
     if (this.#replay !== undefined) return this.#replay;
+    if (this.#joining !== undefined) {
+      throw new RealmError(
+        "not-found",
+        `Cannot apply events yet: ${this.#log.topic?.size ?? 0} of ${this.#joining.count} are here`,
+        { hint: "Wait until the others have come: realm app topics" },
+      );
+    }
     throw new RealmError("not-found", "Cannot run the app: its bundle or its topic is not here", {
       hint: "realm app status shows what it waits for",
     });
@@ -412,7 +395,7 @@ export class TopicApp {
 
   /** A fresh instance of a component for the person. */
   async #guest(profile: Profile): Promise<AppGuest> {
-    this.#running();
+    void this.#state; // or why there is none
     const code = await this.#code(profile);
     if (code === undefined) {
       throw new RealmError("not-found", `Cannot run the app: it has no ${profile} component`);
@@ -421,14 +404,12 @@ export class TopicApp {
     return new AppGuest(code, host, { fuelMax: CALL_FUEL });
   }
 
-  /** An event as the app sees it; undefined for one that is not for it, or cannot be read here. */
-  #read(event: TopicEvent): AppliedEvent | undefined {
-    const read = isKernelType(event.type) ? undefined : appliedEvent(this.#log, event);
-    return read === undefined || "needed" in read ? undefined : read;
-  }
-
+  /** Updates after a time, unless it does before. */
   #soon(ms: number): void {
+    const atMs = this.#platform.nowMs() + ms;
+    if (this.#cancelUpdate !== undefined && this.#updateAtMs <= atMs) return;
     this.#cancelUpdate?.();
+    this.#updateAtMs = atMs;
     this.#cancelUpdate = this.#platform.later(ms, () => {
       this.#cancelUpdate = undefined;
       this.#update();
@@ -441,10 +422,7 @@ export class TopicApp {
     if (replay === undefined || this.#isClosed) return;
     this.#cancelUpdate?.();
     this.#cancelUpdate = undefined;
-    const nowMs = this.#platform.nowMs();
-    replay.update(nowMs);
-    const dueMs = replay.dueMs(nowMs);
-    if (dueMs !== undefined) this.#soon(Math.max(1, dueMs - nowMs));
+    this.#apply(replay);
     if (this.#bundle !== this.#bundleBefore) {
       this.#bundleBefore = this.#bundle;
       this.#views.clear();
@@ -456,9 +434,23 @@ export class TopicApp {
     );
     for (const event of fresh) {
       if (replay.outcomeOf(event)?.verdict.kind !== "accepted") continue;
-      const applied = this.#read(event);
+      const applied = this.#reader.read(event);
       if (applied !== undefined) this.#behavior?.event(applied);
     }
+    for (const resume of this.#updated.splice(0)) resume();
+  }
+
+  /** Applies for a moment, if there is something to apply and time to do it. */
+  #apply(replay: Replay): void {
+    const startMs = this.#platform.nowMs();
+    const waitMs = this.#budget.waitMs(startMs);
+    this.#isSlowed = waitMs > 0;
+    if (waitMs > 0) return this.#soon(waitMs);
+    replay.update(startMs, () => this.#platform.nowMs() - startMs >= SLICE_MS);
+    const nowMs = this.#platform.nowMs();
+    this.#budget.pay(nowMs - startMs, nowMs);
+    const dueMs = replay.dueMs(nowMs);
+    if (dueMs !== undefined) this.#soon(replay.isBehind ? 0 : Math.max(1, dueMs - nowMs));
   }
 
   #progress(): TopicProgress {
@@ -471,14 +463,20 @@ export class TopicApp {
       applied: replay?.log.length ?? 0,
       received: this.#received,
       settled: replay?.isSettled ?? false,
-      digest: replay?.state.digest(ABI),
+      digest: (replay ?? this.#joining)?.state.digest(ABI),
       abi: ABI,
-      bundle: replay?.bundle ?? view?.bundle,
-      needs: replay === undefined
-        ? view && { kind: "bundle", name: view.bundle }
-        : replay.needs && { kind: replay.needs.kind, name: replay.needs.name },
+      bundle: replay?.bundle ?? this.#joining?.bundle ?? view?.bundle,
+      needs: replay !== undefined
+        ? replay.needs && { kind: replay.needs.kind, name: replay.needs.name }
+        : view && this.#joining === undefined
+        ? { kind: "bundle", name: view.bundle }
+        : undefined,
+      final: replay?.finalLength ?? 0,
+      joining: this.#joining !== undefined,
+      slowed: this.#isSlowed,
       illness: illness && messageOf(illness.cause),
       checkpoint: this.#checkpointProblem(),
+      ticket: this.#ticketProblem,
       behavior: this.#behaviorProblem,
     };
   }
@@ -522,75 +520,27 @@ export class TopicApp {
     return outcomeOf("", this.#running().dryRun({ bundle, guest, upgrade }), false);
   }
 
-  /** What became of events; they are applied now, as far as they can be. */
-  outcomes(events: readonly string[]): EventOutcome[] {
+  /** What became of events: when they were applied, or could not be for a while. */
+  async outcomes(events: readonly string[]): Promise<EventOutcome[]> {
     this.#update();
     this.#tell();
-    const replay = this.#running();
-    return events.map((id) => {
-      const event = this.#event(id);
-      const pending = this.#isSkipped(event) ||
-        (this.#read(event) !== undefined && !replay.log.includes(event));
-      return outcomeOf(id, replay.outcomeOf(event), replay.isFinal(event), pending);
-    });
-  }
-
-  /** Whether the outcome of an event is not known yet, since a snapshot stands for it. */
-  #isSkipped({ type }: TopicEvent): boolean {
-    return this.#running().skipped > 0 && !isKernelType(type);
-  }
-
-  #event(id: string): TopicEvent {
-    let event: TopicEvent | undefined;
-    try {
-      event = this.#log.topic?.get(CID.parse(id));
-    } catch {
-      // No CID at all.
+    const endMs = this.#platform.nowMs() + OUTCOME_WAIT_MS;
+    for (;;) {
+      const outcomes = events.map((id) => this.#reader.outcome(id));
+      const isLate = (this.#isSlowed || this.#running().isBehind) &&
+        outcomes.some(({ verdict }) => verdict === "pending");
+      if (!isLate || this.#isClosed || this.#platform.nowMs() >= endMs) return outcomes;
+      await new Promise<void>((resolve) => this.#updated.push(resolve));
     }
-    if (event !== undefined) return event;
-    throw new RealmError("not-found", `Cannot find event ${JSON.stringify(id)} in the topic`, {
-      hint: "Run realm app log",
-    });
   }
 
-  /** The state after an event, or after all. */
-  #stateAt(at: string | undefined): State {
-    const replay = this.#running();
-    if (at === undefined) return replay.state;
-    const event = this.#event(at);
-    if (event === this.#log.topic!.genesis) return replay.stateAfter(0);
-    const state = replay.stateAt(event);
-    if (state !== undefined) return state;
-    throw new RealmError("not-found", `Cannot read the state at ${at}: it was not applied`, {
-      hint: "Run realm app log",
-    });
-  }
-
-  /** Entries whose keys begin with `prefix`, after the key `after`; one more than `limit` is told. */
-  entries({ prefix, after, at, limit }: {
-    readonly prefix: Uint8Array;
-    readonly after: Uint8Array | undefined;
-    readonly at: string | undefined;
-    readonly limit: number;
-  }): { entries: { key: Uint8Array; value: Uint8Array }[]; more: boolean; digest: Uint8Array } {
-    const state = this.#stateAt(at);
-    const end = endOf(prefix);
-    const entries: { key: Uint8Array; value: Uint8Array }[] = [];
-    let start = after === undefined ? prefix : Uint8Array.of(...after, 0);
-    let more = true;
-    while (more && entries.length < limit) {
-      const found = state.scan(start, end, limit - entries.length);
-      more = found.length > 0;
-      entries.push(...found);
-      if (more) start = Uint8Array.of(...found.at(-1)!.key, 0);
-    }
-    more &&= state.scan(start, end, 1).length > 0;
-    return { entries, more, digest: state.digest(ABI) };
+  /** See {@link TopicReader.entries}. */
+  entries(asked: EntriesAsked): ReturnType<TopicReader["entries"]> {
+    return this.#reader.entries(asked);
   }
 
   digest(at: string | undefined): { digest: Uint8Array; abi: number; settled: boolean } {
-    const state = this.#stateAt(at);
-    return { digest: state.digest(ABI), abi: ABI, settled: this.#running().isSettled };
+    return { ...this.#reader.digest(at), settled: this.#replay?.isSettled ?? false };
   }
 
   /** What a peer asks about a state that it was told of. */
@@ -603,46 +553,15 @@ export class TopicApp {
     return this.#shelf.step(search);
   }
 
-  /** Events in the order in which they are applied. */
+  /** See {@link TopicReader.ordered}. */
   ordered(from: number, limit: number): { events: OrderedEvent[]; total: number } {
-    const replay = this.#running();
-    const { log } = replay;
-    const events = log.slice(from, from + limit).map((event): OrderedEvent => {
-      const id = event.id.toString();
-      return {
-        ...outcomeOf(id, replay.outcomeOf(event), replay.isFinal(event), this.#isSkipped(event)),
-        type: event.type,
-        author: event.author,
-        seq: event.seq,
-        lamport: event.lamport,
-        parents: event.parents.map((parent) => parent.id.toString()),
-        payload: this.#read(event)?.payload,
-      };
-    });
-    return { events, total: log.length };
+    return this.#reader.ordered(from, limit);
   }
 
-  /** Applies everything anew from the beginning. */
-  verify(at: string | undefined): {
-    digest: Uint8Array;
-    again: Uint8Array;
-    events: number;
-    fuel: number;
-  } {
-    const state = this.#stateAt(at);
-    const replay = new Replay(this.#parts!);
-    replay.update(this.#platform.nowMs());
-    if (replay.illness !== undefined) throw replay.illness.cause;
-    const event = at === undefined ? undefined : this.#event(at);
-    const length = event === undefined ? replay.log.length : replay.log.indexOf(event) + 1;
-    const fuel = replay.log.slice(0, length)
-      .reduce((sum, each) => sum + (replay.outcomeOf(each)?.fuel ?? 0), 0);
-    return {
-      digest: state.digest(ABI),
-      again: replay.stateAfter(length).digest(ABI),
-      events: length,
-      fuel,
-    };
+  /** See {@link TopicReader.verify}. */
+  verify(at: string | undefined): ReturnType<TopicReader["verify"]> {
+    this.#running();
+    return this.#reader.verify(this.#parts!, at, this.#platform.nowMs());
   }
 
   /** What a user interface shows, after an input where there is one, and what the person wants by it. */
@@ -660,38 +579,10 @@ export class TopicApp {
   close(): void {
     this.#isClosed = true;
     this.#cancelUpdate?.();
+    this.#cancelPatience?.();
     this.#behavior?.stop();
+    for (const resume of this.#updated.splice(0)) resume();
   }
-}
-
-const utf8 = new TextDecoder();
-
-function outcomeOf(
-  event: string,
-  outcome: Outcome | undefined,
-  isFinal: boolean,
-  isPending = false,
-): EventOutcome {
-  const verdict = outcome?.verdict;
-  return {
-    event,
-    verdict: verdict?.kind ?? (isPending ? "pending" : "none"),
-    reason: verdict?.kind === "rejected"
-      ? utf8.decode(verdict.reason)
-      : verdict?.kind === "trapped"
-      ? verdict.why
-      : undefined,
-    fuel: outcome?.fuel,
-    isFinal,
-  };
-}
-
-/** The first key behind all that begin with a prefix; empty where there is none. */
-function endOf(prefix: Uint8Array): Uint8Array {
-  const last = prefix.findLastIndex((byte) => byte < 0xff);
-  const end = prefix.slice(0, last + 1);
-  if (last >= 0) end[last]!++;
-  return end;
 }
 
 function messageOf(error: unknown): string {

@@ -8,7 +8,8 @@ import type { Role } from "../bundle.ts";
 import type { AppLog } from "../topic/app_log.ts";
 import { ann, ben, createTopic, join, randomFrom, someCid, verify } from "../topic/topic_fake.ts";
 import { nextEpoch } from "../topic/authoring.ts";
-import { type BundleCode, TopicApp, type TopicAppInit, type TopicProgress } from "./topic_app.ts";
+import { TopicApp } from "./topic_app.ts";
+import type { BundleCode, TopicAppInit, TopicProgress } from "./topic_app_port.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (b: Uint8Array | undefined) => new TextDecoder().decode(b);
@@ -31,6 +32,8 @@ class Desk {
   readonly progress: TopicProgress[] = [];
   readonly logged: string[] = [];
   nowMs = 1_000_000;
+  /** What passes whenever the app looks what time it is. */
+  tickMs = 0;
   readonly timers = new Set<{ atMs: number; act: () => void }>();
   readonly app: TopicApp;
 
@@ -49,7 +52,7 @@ class Desk {
         behaviorEvent: async (kind, payload) => {
           const signed = this.log.append({ type: text(kind), payload }, bot!);
           await this.hand([signed]);
-          const [outcome] = this.app.outcomes([signed.id.toString()]);
+          const [outcome] = await this.app.outcomes([signed.id.toString()]);
           return outcome!.verdict === "accepted"
             ? { tag: "ok", val: signed.id.multihash.digest }
             : { tag: "err", val: bytes(outcome!.reason ?? outcome!.verdict) };
@@ -60,7 +63,7 @@ class Desk {
       },
       {
         verify,
-        nowMs: () => this.nowMs,
+        nowMs: () => this.nowMs += this.tickMs,
         random: (length) => new Uint8Array(length),
         later: (ms, act) => {
           const timer = { atMs: this.nowMs + ms, act };
@@ -166,7 +169,7 @@ Deno.test("an event that the app rejects is told, by a dry run too", async () =>
   assert.equal(tried.verdict, "rejected");
   const signed = desk.log.append({ type: "add", payload: bad.payload }, ann);
   await desk.hand([signed]);
-  const [outcome] = desk.app.outcomes([signed.id.toString()]);
+  const [outcome] = await desk.app.outcomes([signed.id.toString()]);
   assert.deepEqual({ ...outcome, event: "" }, { ...tried, event: "" });
   assert.equal(desk.entries().length, 0);
 });
@@ -175,7 +178,7 @@ Deno.test("a checkpoint makes what came before it final", async () => {
   const desk = await Desk.open(createTopic(), counter);
   const made = await desk.call("add", "1") as { event: string }[];
   await desk.hand([desk.log.write({ kind: "checkpoint", digest: null }, ann)]);
-  const [outcome] = desk.app.outcomes([made[0]!.event]);
+  const [outcome] = await desk.app.outcomes([made[0]!.event]);
   assert.ok(outcome!.isFinal);
   // One that says which state there is has to be right.
   const { digest } = desk.app.digest(undefined);
@@ -278,9 +281,9 @@ Deno.test("an app goes on from a snapshot, and applies what that stands for in t
   const second = await Desk.open(log, counter, { snapshot });
   assert.equal(total(second), 32n);
   assert.equal(second.app.snapshot([]), undefined);
-  assert.equal(second.app.outcomes([events[1]!])[0]!.verdict, "pending");
+  assert.equal((await second.app.outcomes([events[1]!]))[0]!.verdict, "pending");
   await second.pass(10_000);
-  assert.deepEqual(second.app.outcomes(events), first.app.outcomes(events));
+  assert.deepEqual(await second.app.outcomes(events), await first.app.outcomes(events));
   assert.deepEqual(second.app.snapshot([])!.record.digest, first.app.digest(undefined).digest);
 
   // One that lies about what it is the state of is believed for a moment only.
@@ -317,4 +320,116 @@ Deno.test("a fork begins with the state of an event", async () => {
   assert.throws(() => total(new Desk(forked)), { code: "not-found" });
   const other = first.app.snapshot([])!;
   await assert.rejects(Desk.open(forked, counter, { base: other }), { code: "corrupt" });
+});
+
+const adds = (log: AppLog, count: number) =>
+  Array.from({ length: count }, () => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    return log.append({ type: "add", payload }, ann);
+  });
+
+Deno.test("events are applied for a moment at a time, and questions answered in between", async () => {
+  const log = createTopic();
+  const desk = await Desk.open(log, counter);
+  const events = adds(log, 300);
+  desk.tickMs = 1;
+  await desk.hand(events);
+  const { applied, settled } = desk.progress.at(-1)!;
+  assert.ok(applied > 10 && applied <= 60 && !settled, `${applied} applied`);
+  assert.equal(total(desk), BigInt(applied));
+  const outcomes = desk.app.outcomes(events.slice(-1).map(({ id }) => id.toString()));
+  await desk.pass(1_000);
+  assert.equal((await outcomes)[0]!.verdict, "accepted");
+  assert.ok(desk.progress.at(-1)!.settled);
+  assert.ok(desk.progress.every(({ slowed }) => !slowed));
+  assert.equal(total(desk), 300n);
+});
+
+Deno.test("events that take long are applied in a part of all time, and that is told", async () => {
+  const log = createTopic();
+  const desk = await Desk.open(log, counter, { cpu: { burstMs: 100, share: 0.01 } });
+  desk.tickMs = 10; // for each of them
+  await desk.hand(adds(log, 50));
+  for (let i = 0; !desk.progress.at(-1)!.slowed; i++) {
+    assert.ok(i < 100, "it is never slowed");
+    await desk.pass(1);
+  }
+  const { applied, settled } = desk.progress.at(-1)!;
+  assert.ok(applied > 1 && applied < 30 && !settled, `${applied} applied`);
+  for (let i = 0; !desk.progress.at(-1)!.settled; i++) {
+    assert.ok(i < 100, "it never goes on");
+    await desk.pass(5_000);
+  }
+  assert.ok(!desk.progress.at(-1)!.slowed);
+  assert.equal(total(desk), 50n);
+});
+
+Deno.test("answers are bounded: who wants more asks for what comes after", async () => {
+  const log = createTopic();
+  const desk = await Desk.open(log, counter);
+  // Each is rejected, and is in the log.
+  const events = Array.from(
+    { length: 12 },
+    (_, i) => log.append({ type: "add", payload: new Uint8Array(200_000).fill(i) }, ann),
+  );
+  await desk.hand(events);
+  const found: string[] = [];
+  for (let pages = 0; found.length < 12; pages++) {
+    assert.ok(pages < 4);
+    const page = desk.app.ordered(found.length, 100);
+    assert.ok(page.events.length > 0 && page.events.length < 6 && page.total === 12);
+    found.push(...page.events.map(({ event }) => event));
+  }
+  assert.deepEqual(found, events.map(({ id }) => id.toString()));
+});
+
+Deno.test("who joins by a ticket sees its state until the events of it are here", async () => {
+  const log = createTopic();
+  const first = await Desk.open(log, counter);
+  for (const each of ["5", "7"]) await first.call("add", each);
+  const snapshot = first.app.snapshot([])!;
+  const joining = snapshot.record.count;
+  const all = log.topic!.order().map((event) => log.read(event));
+
+  const second = new Desk(log, { snapshot, joining });
+  await second.hand(all.slice(0, 2)); // the genesis, and an event
+  await second.app.addBundle(counter);
+  assert.equal(total(second), 12n);
+  const shown = second.progress.at(-1)!;
+  assert.ok(shown.joining && !shown.settled);
+  assert.deepEqual(shown.digest, snapshot.record.digest);
+  assert.equal(shown.needs, undefined);
+  await second.app.view("a", undefined);
+  const place = { author: ann.publicKey, seq: 9, lamport: 9 };
+  const add = { kind: bytes("add"), payload: new Uint8Array(8) };
+  assert.throws(() => second.app.dryRun(add, place), /2 of 3 are here/);
+  await second.hand(all.slice(2));
+  assert.ok(!second.progress.at(-1)!.joining);
+  assert.equal(total(second), 12n);
+  await second.pass(10_000);
+  assert.ok(second.progress.at(-1)!.settled);
+  assert.equal(second.progress.at(-1)!.ticket, undefined);
+
+  // The others never come.
+  const third = new Desk(log, { snapshot, joining });
+  await third.hand(all.slice(0, 2));
+  await third.app.addBundle(counter);
+  await third.pass(30_000);
+  await third.app.changed();
+  assert.equal(total(third), 5n);
+
+  // The ticket says what is not so.
+  const other = await Desk.open(createTopic({}, { random: randomFrom(5) }), counter);
+  await other.call("add", "100");
+  const wrong = other.app.snapshot([])!;
+  const { length, order } = snapshot.record;
+  const lie = { ...wrong, record: { ...wrong.record, length, order } };
+  const fourth = new Desk(log, { snapshot: lie, joining });
+  await fourth.hand(all.slice(0, 2));
+  await fourth.app.addBundle(counter);
+  assert.equal(total(fourth), 100n);
+  await fourth.hand(all.slice(2));
+  await fourth.pass(10_000);
+  assert.equal(total(fourth), 12n);
+  assert.match(fourth.progress.at(-1)!.ticket!, /the state of the ticket is not the one/);
 });

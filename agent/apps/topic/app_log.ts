@@ -44,6 +44,7 @@ import {
 import { type AppView, appView } from "./app_view.ts";
 import { Membership } from "./membership.ts";
 import { encryptPayload, KeyRing, type Opener, sealEpoch } from "./payload_keys.ts";
+import { NO_QUOTA, type TopicQuota, TopicUsage } from "./topic_quota.ts";
 
 /** What an {@link AppLog} is opened with. */
 export interface AppLogInit {
@@ -57,6 +58,8 @@ export interface AppLogInit {
    * it reads, as far as {@link READ_AHEAD_BYTES} go, until they are asked for.
    */
   readonly isReplayed?: boolean;
+  /** What it may have; `TOPIC_QUOTA` unless given. What is stored already may be more. */
+  readonly quota?: TopicQuota | undefined;
   /** Secrets by which payload keys may be found: of the person here, and of the invite it came by. */
   readonly openers?: Iterable<Opener>;
 }
@@ -96,6 +99,7 @@ export class AppLog implements EventLog {
   readonly keys: KeyRing;
   readonly #verify: VerifySync;
   readonly #events: StoredEvents;
+  readonly #usage: TopicUsage;
   readonly #intake: EventIntake;
   #open: Open | undefined;
   #revision = 0;
@@ -108,12 +112,13 @@ export class AppLog implements EventLog {
   readonly #ahead = new Map<EventKey, SignedEvent>();
   readonly #followers = new Set<TopicFollower>();
 
-  private constructor({ store, verify, topic, openers }: AppLogInit, keys?: KeyRing) {
+  private constructor({ store, verify, topic, openers, quota }: AppLogInit, keys?: KeyRing) {
     this.store = store;
     this.topicId = topic;
     this.keys = keys ?? new KeyRing(openers);
     this.#verify = verify;
     this.#events = new StoredEvents(store, "");
+    this.#usage = new TopicUsage(quota);
     this.#intake = new EventIntake(verify);
   }
 
@@ -173,7 +178,7 @@ export class AppLog implements EventLog {
       past.add(next);
       open.push(...next.parents);
     }
-    const init = { store: NOWHERE, verify: this.#verify, topic: this.topicId };
+    const init = { store: NOWHERE, verify: this.#verify, topic: this.topicId, quota: NO_QUOTA };
     const log = new AppLog(init, this.keys.again());
     log.#start(this.read(this.topic!.genesis));
     const offer = new Offer();
@@ -212,7 +217,7 @@ export class AppLog implements EventLog {
   /** Takes events from elsewhere: in any order, any number of times. */
   offer(events: readonly SignedEvent[]): Offered {
     const offer = new Offer();
-    const fresh = this.#intake.sift(events, this.topic, offer);
+    const fresh = this.#intake.sift(this.#fitting(events, offer), this.topic, offer);
     for (const [key, signed] of fresh) {
       const isGenesis = signed.event.topic === null;
       try {
@@ -236,10 +241,26 @@ export class AppLog implements EventLog {
     return offer.done();
   }
 
+  /** Those for which there is room; a call may go a little beyond it. */
+  #fitting(events: readonly SignedEvent[], offer: Offer): readonly SignedEvent[] {
+    if (this.fullness === undefined) return events;
+    return events.filter((signed) => {
+      const problem = this.#usage.problemFor(signed.event.type);
+      const isTaken = problem === undefined || this.topic?.has(signed.id) === true;
+      if (!isTaken) offer.refuse(signed, "full", problem);
+      return isTaken;
+    });
+  }
+
+  /** Why no more events of the app are taken; undefined while some are. */
+  get fullness(): string | undefined {
+    return this.#usage.problemFor("");
+  }
+
   /**
    * Makes, signs and takes an event of the app by somebody here, encrypted where the topic is. Throws
    * RealmError `refused` when its key has no say in it, `not-found` when there is no genesis or no
-   * payload key yet.
+   * payload key yet, `limit-exceeded` when the topic is full.
    */
   append(content: { type: string; payload: Uint8Array }, signer: SyncSigner): SignedEvent {
     const place = this.placeFor(signer.publicKey);
@@ -253,6 +274,12 @@ export class AppLog implements EventLog {
   }
 
   #append(content: EventContent, place: EventPlace, signer: SyncSigner): SignedEvent {
+    const problem = this.#usage.problemFor(content.type);
+    if (problem !== undefined) {
+      throw new RealmError("limit-exceeded", `Cannot write to the topic: ${problem}`, {
+        hint: "Go on in a fork of it: realm app fork",
+      });
+    }
     const event = eventAt(signer.publicKey, place, content);
     readAppEvent(event);
     const signed = signEventSync(event, signer);
@@ -373,6 +400,7 @@ export class AppLog implements EventLog {
     topic.judge((event) => membership.isVoid(event));
     this.#open = { topic, membership, view: undefined };
     this.#pending.set(topic.genesis.key, signed);
+    this.#usage.add(signed.bytes.length);
     this.#revision++;
   }
 
@@ -400,6 +428,7 @@ export class AppLog implements EventLog {
     const { event } = added;
     if (added.kind === "known") return true;
     this.#pending.set(event.key, signed);
+    this.#usage.add(signed.bytes.length);
     offer.accepted.push(signed);
     this.#revision++;
     const isJudged = membership.learn(event) && topic.judge((e) => membership.isVoid(e));

@@ -1,10 +1,12 @@
 /**
- * What members write about membership: invites with their secret, joins, revocations, epochs.
+ * What members write for the kernel: invites with their secret, joins, revocations, epochs, and when a
+ * checkpoint is due.
  *
  * @module
  */
 import type { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
+import { PARENTS_MAX } from "../../kernel/event.ts";
 import { bytesEqual, formatPublicKey, KEY_BYTES, parsePublicKey } from "../../kernel/key.ts";
 import type { Random } from "../../kernel/ports.ts";
 import type { SyncSigner } from "../../kernel/verify.ts";
@@ -83,6 +85,25 @@ export function nextEpoch(log: AppLog, random: Random): Of<"epoch"> {
     throw new RealmError("not-found", "Cannot write an epoch: the topic is not encrypted");
   }
   return sealEpoch(before.epoch + 1, readers, before.key, random);
+}
+
+/** Events without fixed places after which one is fixed: as many as an author may make be applied again. */
+export const CHECKPOINT_EVENTS = 5_000;
+
+/**
+ * Whether somebody should write a checkpoint, where `open` events have no fixed place: the creator first,
+ * and the more there are the more admins, since checkpoints that are written beside one another are
+ * less worth than one.
+ */
+export function isCheckpointDue(log: AppLog, author: Uint8Array, open: number): boolean {
+  const { view, topic } = log;
+  // What it does not have in its past would have to go behind it.
+  if (view === undefined || topic!.heads.length > PARENTS_MAX) return false;
+  const key = formatPublicKey(author);
+  const admins = [...view.members.values()].filter(({ role }) => role === "admin")
+    .map(({ key }) => key);
+  const turn = [view.creator, ...admins].indexOf(key);
+  return turn >= 0 && open >= (1 + turn) * CHECKPOINT_EVENTS;
 }
 
 /** The newest epoch here, and its key. */
