@@ -48,6 +48,7 @@ function member(
       notice: () => {},
       health: () => ({
         version: 0,
+        basis: "",
         cpuPermille: 0,
         memoryBytes: 0,
         addresses: [],

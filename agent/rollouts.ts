@@ -233,7 +233,7 @@ function reportOf(record: HealthRecord | undefined): NodeReport | undefined {
   const slots = record.replicas.map(({ component, running, ...said }) =>
     [component, { ...said, ready: running }] as const
   );
-  return { version: record.version, slots: new Map(slots) };
+  return { version: record.version, basis: record.basis, slots: new Map(slots) };
 }
 
 function read(store: Store, key: string): unknown[] | undefined {

@@ -16,6 +16,11 @@ export interface Overrides {
   readonly scales: readonly Scale[];
   /** Nodes that run nothing. */
   readonly drained: readonly string[];
+  /**
+   * Names all the drains and scales until here, in their order, so it never comes back once it was
+   * left: what a node reports by other ones is not counted for these. Not there before the first.
+   */
+  readonly basis?: string;
 }
 
 /** Replicas of a component were asked to start afresh, on one node or on all. */

@@ -36,6 +36,8 @@ export interface RunningSlot extends Omit<OwnSlot, "index" | "revision"> {
 export interface NodeReport {
   /** Of the manifest that it goes by. */
   readonly version: number;
+  /** Of the overrides that it goes by; empty for none. */
+  readonly basis: string;
   readonly slots: ReadonlyMap<string, SlotReport>;
 }
 
@@ -122,10 +124,11 @@ export function planNode(question: NodeQuestion): NodeAnswer {
     const isKnownComplete = question.complete.get(component) === goal.release ||
       goal.version < inForce.version && question.wasComplete(component, goal.release);
     const ownReport = reportOf(self, ownSlots, isKnownComplete);
-    const group: Member[] = alive.has(node) ? [] : [{ ...self, report: ownReport }];
+    const itself: Member = { ...self, report: ownReport, isBehind: false };
+    const group: Member[] = alive.has(node) ? [] : [itself];
     for (const name of names) {
       if (name === node) {
-        group.push({ ...self, report: ownReport });
+        group.push(itself);
         continue;
       }
       const said = reports.get(name);
@@ -135,7 +138,8 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       const most = Math.max(wanted, question.givenLately(component, name));
       const report = all && boundReport(all, most);
       if (wanted === 0 && report !== undefined && report.slots === 0) continue; // nothing to it
-      group.push({ node: name, wanted, revision: revisionOn(name), report });
+      const isBehind = said?.basis !== (overrides.basis ?? "");
+      group.push({ node: name, wanted, revision: revisionOn(name), report, isBehind });
     }
     const isNowComplete = isKnownComplete || isComplete(group);
     // Looked for only where something depends on it: it may be many manifests back.

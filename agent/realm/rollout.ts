@@ -16,7 +16,8 @@
  *   `max_surge`. So there are no more than that.
  * - Nobody begins before every live node that has slots says that it goes by the same version and
  *   revision. What one of them still has in progress from before is in its report, and counts
- *   until it is over; nobody who has said so begins anything of before.
+ *   until it is over; nobody who has said so begins anything of before. The same goes for the drains
+ *   and scales that it goes by: what a node is ready for by earlier ones it may be giving away.
  *
  * What a node says it has is counted as far as placement gave it slots (`given_slots.ts`): one that
  * lies can hold up a rollout, but not what is started in the place of what is missing.
@@ -86,6 +87,8 @@ export interface Member {
   readonly revision: string;
   /** `undefined` while nothing was heard of it; of another manifest version nothing is settled. */
   readonly report: SlotReport | undefined;
+  /** Whether it goes by other drains and scales, or said nothing. */
+  readonly isBehind: boolean;
 }
 
 /** What there is in one slot of the node that decides. */
@@ -184,7 +187,7 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
     const mayGo = isNext(index);
     if (slot.revision === revision || slot.isBroken || !slot.isAlone && !slot.isReady) {
       choices.push({ index, run: "goal" });
-    } else choices.push({ index, run: mayGo ? "goal" : "kept" });
+    } else choices.push({ index, run: mayGo && slot.isAlone ? "goal" : "kept" }); // never three in it
   }
   const surplus = own.filter(({ index }) => index >= wanted).sort((a, b) => a.index - b.index);
   const kept = budget.isBeside
@@ -274,7 +277,7 @@ class Group {
 
   constructor({ component, self, members, own, budget }: SlotQuestion) {
     const byName = new Map(members.map((member) => [member.node, member]));
-    const here = byName.get(self) ?? { node: self, wanted: 0, revision: "" };
+    const here = byName.get(self) ?? { node: self, wanted: 0, revision: "", isBehind: false };
     this.self = { ...here, report: reportOf(here, own, false) };
     byName.set(self, this.self);
     const ordered = rank(component, byName.keys()).map((node) => byName.get(node)!);
@@ -284,11 +287,13 @@ class Group {
       of.reduce((total, member) => total + value(member), 0);
     this.wanted = sum(ordered, ({ wanted }) => wanted);
     this.slots = sum(ordered, slotsOf);
-    this.isAgreed = ordered.every(({ wanted, revision, report }) =>
-      report === undefined
-        ? wanted === 0
-        : wanted + report.slots === 0 || report.revision === revision
-    );
+    const isSteady = ordered.every(({ isBehind }) => !isBehind);
+    this.isAgreed = isSteady &&
+      ordered.every(({ wanted, revision, report }) =>
+        report === undefined
+          ? wanted === 0
+          : wanted + report.slots === 0 || report.revision === revision
+      );
     const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
     this.unsettledBefore = sum(before, (member) => {
       const { wanted, report } = member;
@@ -303,7 +308,7 @@ class Group {
       : sum(after, (member) => slotsOf(member) - Math.min(slotsOf(member), readyOf(member))) +
         Math.max(0, this.wanted - this.slots);
     const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
-    this.owed = Math.max(0, unready - sum(before, surplusOf));
+    this.owed = isSteady ? Math.max(0, unready - sum(before, surplusOf)) : Infinity;
   }
 }
 

@@ -65,6 +65,7 @@ interface Options {
 class ModelNode {
   isUp = true;
   version = 0;
+  basis = "";
   failures: Failure[] = [];
   complete = new Map<string, string>();
   everComplete = new Set<string>();
@@ -103,6 +104,8 @@ class World {
   readonly releases: VersionedRelease[] = [];
   readonly replicas: number;
   drained: string[] = [];
+  /** How often that changed. */
+  drains = 0;
   /** Pairs that do not hear one another. */
   readonly cut = new Set<string>();
   /** Digests that never get ready, everywhere or on one node. */
@@ -143,6 +146,11 @@ class World {
         `"tag:t" = [{ path = "/", component = "web", replicas = ${this.replicas}, ` +
         `max_surge = ${surge}, max_unavailable = ${unavailable} }]`,
     );
+  }
+
+  drain(nodes: string[]): void {
+    this.drained = nodes;
+    this.drains++;
   }
 
   isCut = (a: string, b: string) => this.cut.has([a, b].sort().join());
@@ -250,7 +258,7 @@ class World {
       failures: node.failures,
       complete: node.complete,
       wasComplete: (_, release) => node.everComplete.has(release),
-      overrides: { ...NO_OVERRIDES, drained: this.drained },
+      overrides: { ...NO_OVERRIDES, drained: this.drained, basis: `${this.drains}` },
       live: this.live(node),
       reported: (name) => node.heard.get(name)?.record,
       givenLately: (component, name) => node.given.most(component, name, this.nowMs),
@@ -267,6 +275,7 @@ class World {
     });
     answer = this.options.broken?.(answer, node) ?? answer;
     node.answer = answer;
+    node.basis = `${this.drains}`;
     node.given.note(answer.placement, this.live(node), this.nowMs);
     for (const { component, isComplete, release } of answer.rollouts.values()) {
       if (!isComplete) continue;
@@ -274,7 +283,7 @@ class World {
       node.everComplete.add(release);
     }
     this.#carryOut(node, answer.desired);
-    const said = JSON.stringify([...answer.report]);
+    const said = JSON.stringify([node.basis, ...answer.report]);
     if (said !== node.said) node.tellAtMs = Math.min(node.tellAtMs, this.nowMs + 200);
     node.said = said;
   }
@@ -331,7 +340,8 @@ class World {
     const report = node.name === this.options.liar
       ? new Map([["web", lie(node.answer.rollouts.get("web")!.revision)]])
       : node.answer.report;
-    const record = { version: node.version, slots: report, failures: [...node.failures] };
+    const { version, basis } = node;
+    const record = { version, basis, slots: report, failures: [...node.failures] };
     for (const to of this.nodes) {
       if (to === node || this.isCut(to.name, node.name)) continue;
       if (this.options.faults && this.random.is(100)) continue;
@@ -452,7 +462,7 @@ class World {
   heal(): void {
     this.#shake();
     this.cut.clear();
-    this.drained = [];
+    this.drain([]);
     for (const node of this.nodes) if (!node.isUp) this.restart(node);
   }
 
@@ -486,7 +496,7 @@ function play(options: Options): World {
       if (options.faults && random.is(8)) world.trouble();
       if (random.is(3)) {
         const names = world.nodes.map(({ name }) => name);
-        world.drained = random.is(500) && names.length > 1 ? [random.pick(names)] : [];
+        world.drain(random.is(500) && names.length > 1 ? [random.pick(names)] : []);
       }
       world.step();
     }

@@ -83,7 +83,7 @@ export class Traitor extends SimulatedNode {
     const text = `[owner]\npubkey = "${this.world.owner.key}"\n[nodes.${this.name}]\n`;
     const known = this.world.manifests.size;
     const liar = { ...this.player, publicKey: this.world.owner.publicKey };
-    const manifest = this.world.manifest(text, 100 + known, new Map(), liar);
+    const manifest = this.world.manifest(text, 100 + known, { digests: new Map() }, liar);
     this.world.manifests.delete(manifest.signature.sha256);
     return manifest;
   }
@@ -123,6 +123,7 @@ export class Traitor extends SimulatedNode {
       viewDigest: "0".repeat(64),
       count: 0,
       version: 0,
+      basis: "",
       cpuPermille: 0,
       memoryBytes: 0,
       addresses: [],

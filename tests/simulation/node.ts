@@ -132,6 +132,7 @@ export class SimulatedNode {
         notice: (line) => world.note(this.name, line),
         health: (): OwnHealth => ({
           version: run.applied?.version ?? 0,
+          basis: "",
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [`/memory/${this.name}`],

@@ -73,6 +73,8 @@ export interface PendingPeer {
 export interface OwnHealth {
   /** Version of the manifest that is applied; 0 for none. */
   readonly version: number;
+  /** Of the overrides that its replicas go by, see `desired.ts`; empty for none. */
+  readonly basis: string;
   /** In thousandths of all cores. */
   readonly cpuPermille: number;
   /** Resident memory of the agent. */
@@ -153,6 +155,7 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     view: record.viewDigest,
     count: record.count,
     version: record.version,
+    basis: record.basis,
     cpu: record.cpuPermille,
     memory: record.memoryBytes,
     addresses: record.addresses.slice(0, ADDRESSES_MAX),
@@ -234,6 +237,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
     viewDigest: hex(value.view),
     count: count(value.count),
     version: count(value.version),
+    basis: value.basis === "" ? "" : revisionText(value.basis),
     cpuPermille: count(value.cpu),
     memoryBytes: count(value.memory),
     addresses: list(value.addresses, ADDRESSES_MAX, (item) => text(item, ADDRESS_LENGTH_MAX)),

@@ -31,6 +31,7 @@ const RECORD: HealthRecord = {
   viewDigest: "cd".repeat(32),
   count: 12,
   version: 3,
+  basis: "0123456789abcdef",
   cpuPermille: 120,
   memoryBytes: 1e8,
   addresses: ["/ip4/127.0.0.1/tcp/4001"],

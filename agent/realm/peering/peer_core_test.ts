@@ -77,6 +77,7 @@ class Bench {
         notice: (text) => this.notices.push(text),
         health: () => ({
           version: 0,
+          basis: "",
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [],
@@ -161,6 +162,7 @@ function recordOf(
     viewDigest: "0".repeat(64),
     count: 0,
     version: 0,
+    basis: "",
     cpuPermille: 0,
     memoryBytes: 0,
     addresses: [],
