@@ -131,6 +131,10 @@ Deno.test("the agent runs what its owner signed, and goes on with it after a res
       if (event.kind === "line") lines.push(event.text);
     }
     assert.equal(lines[0], "tick 1");
+    const digest = first.agent.status().components[0]!.digest;
+    const proof = await first.control.proof(digest);
+    assert.deepEqual([proof?.before, proof?.path.length], [null, 1]);
+    assert.equal(await first.control.proof("00".repeat(32)), null);
     const [counter] = first.agent.status().replicas;
     assert.equal(counter!.limits!.memoryBytesMax, 128 * 1024 * 1024);
     await first.agent.close();

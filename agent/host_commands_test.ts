@@ -9,6 +9,7 @@ import { HostCommands, type HostCommandsInit } from "./host_commands.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { controlContent, type ControlEvent } from "./realm/control_event.ts";
 import { signManifest } from "./realm/manifest_signature.ts";
+import { PublishedDigests } from "./realm/published.ts";
 import { DEFAULT_POLICY } from "./realm/policy.ts";
 import { RealmState } from "./realm_state.ts";
 import { MemoryStore } from "./store/memory_store.ts";
@@ -52,7 +53,8 @@ async function withNode(exec: string, test: (subject: Subject) => Promise<void>)
     digests: [],
     signer: owner.signer,
   });
-  await take(controlContent({ kind: "manifest", manifestBytes, signature }));
+  const tree = new PublishedDigests().head;
+  await take(controlContent({ kind: "manifest", manifestBytes, signature, tree }));
   state.takeOver(state.candidate!, NOW_MS);
   const written: ControlEvent[] = [];
   await test({

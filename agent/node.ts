@@ -209,7 +209,7 @@ export class Node {
   }
 
   /** What this node says of what it runs. */
-  health(): Pick<OwnHealth, "replicas" | "failures"> {
+  health(): Pick<OwnHealth, "replicas" | "failures" | "basis"> {
     const replicas = [...this.#answer?.report ?? []].map(([component, report]) => {
       const { ready, ...said } = report;
       const wanted = this.wanted(component);
@@ -218,7 +218,8 @@ export class Node {
       const running = there?.served?.digest ?? there?.replica.digest ?? digest;
       return { component, digest: running, wanted, running: ready, ...said };
     });
-    return { replicas, failures: this.#rollouts.failures };
+    const basis = this.init.state.overrides.basis ?? "";
+    return { replicas, failures: this.#rollouts.failures, basis };
   }
 
   /** The log of a component, begun when first asked for. */
@@ -410,6 +411,7 @@ export class Node {
     signal: AbortSignal,
   ): Promise<Replica> {
     const engine = this.init.engines[replica.spec.isolation];
+    this.init.state.requirePublished(replica.component, replica.digest);
     const bytes = await this.bytes.whenever(replica.digest, signal, io.notice);
     signal.throwIfAborted();
     const prepared = await engine.prepare(bytes);

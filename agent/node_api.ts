@@ -18,6 +18,7 @@ import type {
   PeerAnswer,
   PeerStatus,
   PlanAnswer,
+  PublicationProof,
   Rollout,
   SamplesAnswer,
   SealedSecret,
@@ -29,7 +30,13 @@ import { CID, sha256HexSync } from "./kernel/canonical.ts";
 import type { AppsHost } from "./apps_host.ts";
 import type { HostCommands } from "./host_commands.ts";
 import { RealmError } from "./kernel/error.ts";
-import { decodeSigned, type Event, type SignedEvent, verifyEventSync } from "./kernel/event.ts";
+import {
+  decodeSigned,
+  encodeSigned,
+  type Event,
+  type SignedEvent,
+  verifyEventSync,
+} from "./kernel/event.ts";
 import { formatPublicKey, parsePublicKey } from "./kernel/key.ts";
 import type { Engines } from "./kernel/ports.ts";
 import type { Node } from "./node.ts";
@@ -41,6 +48,7 @@ import { formatManifestSignature, parseManifestSignature } from "./realm/manifes
 import { type NodePlan, planNodes, planWorld } from "./realm/node_plan.ts";
 import { planChanges } from "./realm/plan.ts";
 import type { RolloutStatus } from "./realm/node_rollout.ts";
+import { type TreeHead, treeProblem } from "./realm/published.ts";
 import { checkPolicy } from "./realm/policy.ts";
 import type { RealmMember } from "./realm_member.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
@@ -138,6 +146,7 @@ export class NodeApi implements ControlApi {
       heads: heads.map(({ id, lamport }) => ({ id: id.toString(), lamport })),
       previous: previous ? { id: previous.id.toString(), seq: previous.seq } : null,
       versionMax: log.versionMax,
+      published: log.published().digests,
       forked: log.topic.tipsOf(key).length > 1,
     };
   }
@@ -193,6 +202,28 @@ export class NodeApi implements ControlApi {
       ...(why === undefined ? {} : { reason: why }),
       takenAtMs: log.storedAtMs(CID.parse(event)) ?? null,
     })).reverse();
+  }
+
+  proof(digest: string): PublicationProof | null {
+    const { log, inForce, view } = this.#state;
+    if (inForce?.event === undefined) return null;
+    const event = CID.parse(inForce.event);
+    const inclusion = log.inclusionOf(digest, event);
+    if (inclusion === undefined) return null;
+    const last = view?.history.findLast((record) =>
+      record.outcome === "applied" && record.version < inForce.signature.version
+    );
+    const before = last && CID.parse(last.event);
+    const proof = before && log.consistencyOf(before, event);
+    const encoded = (id: CID) => encodeSigned(log.load(id)!).toBase64();
+    return {
+      event: encoded(event),
+      index: inclusion.index,
+      path: inclusion.path.map((hash) => hash.toHex()),
+      before: proof === undefined
+        ? null
+        : { event: encoded(before!), proof: proof.map((hash) => hash.toHex()) },
+    };
   }
 
   secrets(): readonly SealedSecret[] {
@@ -402,11 +433,21 @@ export class NodeApi implements ControlApi {
       const manifest = this.#state.verify(said.manifestBytes, said.signature);
       const problem = await this.init.node.problemOf(manifest);
       if (problem !== undefined) throw problem;
+      this.#requireTree(said.tree, said.signature.digests);
       await this.#requireRunnable(manifest, said.signature.digests);
     } catch (error) {
       if (isOwners && error instanceof RealmError) this.init.node.refuse(error, version);
       throw error;
     }
+  }
+
+  /** Nodes refuse a manifest that does not go on with what was published. */
+  #requireTree(said: TreeHead, digests: ReadonlyMap<string, string>): void {
+    const problem = treeProblem(said, this.#state.log.published().add(digests.values()).head);
+    if (problem === undefined) return;
+    throw new RealmError("stale", `Cannot take the manifest: ${problem}`, {
+      hint: "Run the command again",
+    });
   }
 
   /** Compiles what this node would run of it. */

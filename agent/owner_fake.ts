@@ -17,6 +17,8 @@ import {
 import { formatPublicKey } from "./kernel/key.ts";
 import { keyPairOf, type Signer, signerOf } from "./kernel/verify.ts";
 import { controlContent, createControlGenesis } from "./realm/control_event.ts";
+import { parseManifestSignature } from "./realm/manifest_signature.ts";
+import { PublishedDigests } from "./realm/published.ts";
 
 type Agent = Pick<ControlClient, "place" | "append" | "nodes">;
 
@@ -42,8 +44,13 @@ export class FakeOwner {
     const approval = self!.state === "approved"
       ? []
       : [controlContent({ kind: "approve", key: self!.key, name: self!.name })];
+    const published = (await agent.place(this.key))?.published;
+    const { size, root } = new PublishedDigests(published).add(digestsIn(signature)).head;
     // As text, so that a test can have it as wrong as it likes.
-    const content = { type: "control/manifest", payload: { manifest, signature } };
+    const content = {
+      type: "control/manifest",
+      payload: { manifest, signature, tree: { size, root } },
+    };
     return await this.append(agent, [...approval, content]);
   }
 
@@ -84,6 +91,14 @@ export class FakeOwner {
   /** The recovery key of that genesis. */
   recovery(): Promise<Signer> {
     return this.#recovery ??= newSigner();
+  }
+}
+
+function digestsIn(signature: string): Iterable<string> {
+  try {
+    return parseManifestSignature(signature).digests.values();
+  } catch {
+    return []; // a test wants it to be refused
   }
 }
 

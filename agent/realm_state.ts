@@ -11,7 +11,7 @@
  *
  * @module
  */
-import { decodeCanonical, encodeCanonical } from "./kernel/canonical.ts";
+import { CID, decodeCanonical, encodeCanonical } from "./kernel/canonical.ts";
 import { RealmError } from "./kernel/error.ts";
 import { bytesEqual } from "./kernel/key.ts";
 import type { Store } from "./kernel/ports.ts";
@@ -168,6 +168,19 @@ export class RealmState {
     const lastVersion = this.#inForce?.signature.version ?? 0;
     const verify = this.verifySync;
     return verifyManifestSync({ manifestBytes, signature, owner, lastVersion, verify }).manifest;
+  }
+
+  /**
+   * Requires that the manifest in force, or one before it, published these bytes, as the tree in its
+   * event says. Throws RealmError `refused`. A manifest of before the log has none.
+   */
+  requirePublished(component: string, digest: string): void {
+    const event = this.#inForce?.event;
+    if (event === undefined || this.log.inclusionOf(digest, CID.parse(event))) return;
+    throw new RealmError(
+      "refused",
+      `Cannot start ${component}: sha256:${digest} is not in the log of what the owner published`,
+    );
   }
 
   /** Goes by this manifest from now on, which was {@link RealmState.candidate}. */

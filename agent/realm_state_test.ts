@@ -14,6 +14,7 @@ import { verifierOf } from "./kernel/verify.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { controlContent } from "./realm/control_event.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
+import { PublishedDigests } from "./realm/published.ts";
 import { RealmState } from "./realm_state.ts";
 import { MemoryStore } from "./store/memory_store.ts";
 
@@ -39,7 +40,8 @@ async function signed(owner: FakeOwner, version: number, more = "") {
 
 async function manifestEvent(owner: FakeOwner, version: number): Promise<EventContent> {
   const { bytes, signature } = await signed(owner, version);
-  return controlContent({ kind: "manifest", manifestBytes: bytes, signature });
+  const tree = new PublishedDigests([DIGEST]).head;
+  return controlContent({ kind: "manifest", manifestBytes: bytes, signature, tree });
 }
 
 const sign = (owner: FakeOwner, place: EventPlace, content: EventContent) =>
@@ -58,6 +60,20 @@ function follow(state: RealmState, nowMs = 1): void {
   else if (candidate !== undefined) state.takeOver(candidate, nowMs);
   state.takeOverrides();
 }
+
+Deno.test("RealmState requires that what is started was published", async () => {
+  const owner = new FakeOwner(await newSigner());
+  const state = RealmState.open(new MemoryStore(), verify, { owner: owner.key });
+  state.requirePublished("c", "00".repeat(32)); // nothing is in force by a log
+  const genesis = await owner.genesis();
+  state.log.offer([genesis, await sign(owner, after(genesis), await manifestEvent(owner, 1))]);
+  follow(state);
+  state.requirePublished("c", DIGEST);
+  assert.throws(() => state.requirePublished("c", "00".repeat(32)), {
+    code: "refused",
+    message: /^Cannot start c: sha256:0+ is not in the log of what the owner published$/,
+  });
+});
 
 const scalesOf = ({ overrides }: RealmState) => overrides.scales.map(({ replicas }) => replicas);
 

@@ -41,7 +41,7 @@ const CONTROL_STREAMS_MAX = 16;
 
 /** What an operator may ask for: see the table in `control/api.ts`. */
 const OPERATOR_MAY: readonly RegExp[] = [
-  /^(GET|HEAD) \/v1\/(status|manifest|log|nodes|history|execs|samples|peers)$/,
+  /^(GET|HEAD) \/v1\/(status|manifest|log|nodes|history|execs|samples|peers|proofs\/[0-9a-f]{64})$/,
   /^GET \/v1\/components\/[^/]+\/logs$/,
   /^GET \/metrics$/,
   /^POST \/v1\/log$/,

@@ -10,6 +10,7 @@ import { replicaOf } from "./realm/desired.ts";
 import type { HealthRecord } from "./realm/peering/health_record.ts";
 import { genesis, owner } from "./realm/realm_log_fake.ts";
 import { signManifest } from "./realm/manifest_signature.ts";
+import { PublishedDigests } from "./realm/published.ts";
 import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "./realm/rollout.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import { Rollouts } from "./rollouts.ts";
@@ -29,7 +30,8 @@ async function setUp(versions: number) {
     const bytes = new TextEncoder().encode(toml);
     const digests = new Map([["web", digest(version)]]);
     const signature = await signManifest(bytes, { version, digests, signer: owner });
-    const said = { kind: "manifest", manifestBytes: bytes, signature } as const;
+    const tree = new PublishedDigests(digests.values()).head;
+    const said = { kind: "manifest", manifestBytes: bytes, signature, tree } as const;
     const at = {
       topic: genesis.id,
       heads: [{ id: genesis.id, lamport: version }],

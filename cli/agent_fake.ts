@@ -16,6 +16,7 @@ import type {
   LogPlace,
   PeerStatus,
   PlanAnswer,
+  PublicationProof,
   Rollout,
   SignedManifest,
 } from "../agent/control/api.ts";
@@ -60,6 +61,7 @@ export class FakeAgent implements ControlApi {
   /** Who signed its events. */
   readonly signers: string[] = [];
   versions: HistoryEntry[] = [];
+  publication: PublicationProof | null = null;
   commands: ExecEntry[] = [];
   known: PeerStatus[] = [];
   readonly blobs = new MemoryBlobs();
@@ -134,6 +136,7 @@ export class FakeAgent implements ControlApi {
         ? null
         : { id: previous.id.toString(), seq: previous.event.seq },
       versionMax: this.current?.version ?? 0,
+      published: [],
       forked: this.forked,
     };
   }
@@ -233,6 +236,10 @@ export class FakeAgent implements ControlApi {
 
   history() {
     return this.versions;
+  }
+
+  proof() {
+    return this.publication;
   }
 
   secrets() {

@@ -27,6 +27,9 @@ import { readKeyFile } from "./key_file.ts";
 /** What an agent answers to events. */
 export type EventsAnswer = Awaited<ReturnType<ControlClient["append"]>>;
 
+/** What an event says; of a manifest it depends on every digest that was published before. */
+type Content = EventContent | ((published: readonly string[]) => EventContent);
+
 /** A key that signs events. */
 export class Author {
   /** Text form of the public key. */
@@ -68,7 +71,7 @@ export class Author {
    */
   async append(
     agent: Pick<ControlClient, "place" | "append">,
-    contents: readonly EventContent[],
+    contents: readonly Content[],
     { genesis, world }: {
       readonly genesis?: SignedEvent | undefined;
       /** Of the plan that was confirmed. */
@@ -81,7 +84,7 @@ export class Author {
   /** The events of {@link append}, as they are handed over. */
   async sign(
     agent: Pick<ControlClient, "place">,
-    contents: readonly EventContent[],
+    contents: readonly Content[],
     genesis?: SignedEvent,
   ): Promise<Uint8Array[]> {
     const place = await agent.place(this.key);
@@ -92,9 +95,11 @@ export class Author {
         { hint: "Run realm apply realm.toml" },
       );
     }
+    const published = place?.published ?? [];
+    const made = contents.map((each) => typeof each === "function" ? each(published) : each);
     const begun = place === null ? [genesis!] : [];
     const at = place === null ? placeAfter(genesis!) : placeOf(place);
-    return [...begun, ...await this.#chain(at, contents)].map(encodeSigned);
+    return [...begun, ...await this.#chain(at, made)].map(encodeSigned);
   }
 
   async #chain(place: EventPlace, contents: readonly EventContent[]): Promise<SignedEvent[]> {

@@ -268,6 +268,7 @@ export async function applyRelease(
     ApplyOptions,
 ): Promise<EventsAnswer> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
+  const { PublishedDigests } = await import("../agent/realm/published.ts");
   for (const [digest, bytes] of release.blobs) {
     if (await agent.hasBlob(digest)) continue;
     context.detail(`uploading ${digest}, ${bytes.length} bytes`);
@@ -278,7 +279,10 @@ export async function applyRelease(
   const contents = [
     ...await approvals(beginning),
     ...await seals(context, agent, author, release.manifest, beginning),
-    controlContent({ kind: "manifest", manifestBytes, signature }),
+    (published: readonly string[]) => {
+      const tree = new PublishedDigests(published).add(digests.values()).head;
+      return controlContent({ kind: "manifest", manifestBytes, signature, tree });
+    },
     ...beginning.scales.filter(({ component }) => digests.has(component))
       .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
   ];

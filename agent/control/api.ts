@@ -18,6 +18,7 @@
  * | `POST /v1/exec` {@link ExecRequest} | server-sent {@link ExecEvent}s |
  * | `GET /v1/nodes` | `{ nodes: NodeStatus[] }` |
  * | `GET /v1/history` | `{ versions: HistoryEntry[] }` |
+ * | `GET /v1/proofs/DIGEST` | `{ proof: PublicationProof or null }` |
  * | `GET /v1/execs` | `{ execs: ExecEntry[] }` |
  * | `GET /v1/samples?component&since` | {@link SamplesAnswer} |
  * | `GET /v1/peers` | `{ peers: PeerStatus[] }` |
@@ -364,6 +365,8 @@ export const logPlace = z.object({
   previous: z.object({ id: z.string(), seq: count }).nullable(),
   /** The greatest version of any manifest in the log: the next one's is above it. */
   versionMax: count,
+  /** Every digest that was published, in order: see `realm/published.ts`. */
+  published: z.array(digest).readonly(),
   /** The author wrote on several branches: what came after they part counts once they are joined. */
   forked: z.boolean(),
 });
@@ -401,6 +404,20 @@ export const historyEntry = z.object({
   takenAtMs: atMs.nullable(),
 });
 export const historyAnswer = z.object({ versions: z.array(historyEntry).readonly() });
+
+const hash = z.string().regex(SHA256_HEX);
+
+/** That the realm's owner published a digest; hashes in hex, see `realm/published.ts`. */
+export const publicationProof = z.object({
+  /** The event of the manifest in force, as `encodeSigned()` gives it, in base64. */
+  event: z.base64(),
+  /** Place in the tree of that event, from 0. */
+  index: count,
+  path: z.array(hash).readonly(),
+  /** That the tree begins with that of the manifest before; `null` for the first one. */
+  before: z.object({ event: z.base64(), proof: z.array(hash).readonly() }).nullable(),
+});
+export const proofAnswer = z.object({ proof: publicationProof.nullable() });
 
 /** One use of `realm exec`, as the control log has it. */
 export const execEntry = z.object({
@@ -533,6 +550,7 @@ export type EventsRequest = z.infer<typeof eventsRequest>;
 export type EventsAnswer = z.infer<typeof eventsAnswer>;
 export type ExecRequest = z.infer<typeof execRequest>;
 export type ExecEvent = z.infer<typeof execEvent>;
+export type PublicationProof = z.infer<typeof publicationProof>;
 export type HistoryEntry = z.infer<typeof historyEntry>;
 export type SealedSecret = z.infer<typeof sealedSecret>;
 export type ExecEntry = z.infer<typeof execEntry>;
@@ -600,6 +618,8 @@ export interface ControlApi {
   nodes(): Awaitable<readonly NodeStatus[]>;
   /** Every manifest of the control log, newest first. */
   history(): Awaitable<readonly HistoryEntry[]>;
+  /** That the owner published a digest; `null` where the manifests in force until now do not say so. */
+  proof(digest: string): Awaitable<PublicationProof | null>;
   /** Of the owner alone. */
   secrets(): Awaitable<readonly SealedSecret[]>;
   /** Every command that the control log has for a machine, newest first. */

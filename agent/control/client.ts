@@ -33,6 +33,8 @@ import {
   type PeerStatus,
   type PlanAnswer,
   planAnswer,
+  proofAnswer,
+  type PublicationProof,
   type SamplesAnswer,
   samplesAnswer,
   type SealedSecret,
@@ -78,6 +80,8 @@ export interface ControlClient {
   nodes(): Promise<readonly NodeStatus[]>;
   /** Newest first. */
   history(): Promise<readonly HistoryEntry[]>;
+  /** That the owner published a digest; `null` where there is no proof. */
+  proof(digest: string): Promise<PublicationProof | null>;
   /** Of the owner alone. */
   secrets(): Promise<readonly SealedSecret[]>;
   /** Newest first. */
@@ -161,6 +165,10 @@ class SocketClient implements ControlClient {
 
   async history(): Promise<readonly HistoryEntry[]> {
     return (await this.#json(historyAnswer, "/v1/history")).versions;
+  }
+
+  async proof(digest: string): Promise<PublicationProof | null> {
+    return (await this.#json(proofAnswer, `/v1/proofs/${digest}`)).proof;
   }
 
   async secrets(): Promise<readonly SealedSecret[]> {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
 import type { LogEvent } from "./api.ts";
 import { connectControl, type ControlClient } from "./client.ts";
-import { EXEC, FakeApi, HISTORY, PEER, PLACE, STATUS } from "./fake_api.ts";
+import { EXEC, FakeApi, HISTORY, PEER, PLACE, PROOF, STATUS } from "./fake_api.ts";
 import { type ControlServer, serveControl } from "./server.ts";
 
 interface Subject {
@@ -66,6 +66,7 @@ Deno.test(
     assert.equal((await client.append(events)).version, 8);
     assert.deepEqual(await client.nodes(), STATUS.nodes);
     assert.deepEqual(await client.history(), [HISTORY]);
+    assert.deepEqual(await client.proof("ab".repeat(32)), PROOF);
     assert.deepEqual(await client.execs(), [EXEC]);
     assert.deepEqual(await client.peers(), [PEER]);
     assert.deepEqual(await client.addPeer("/ip4/127.0.0.1/tcp/1"), { key: PEER.key });

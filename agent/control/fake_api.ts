@@ -13,6 +13,7 @@ import type {
   LogOptions,
   LogPlace,
   PeerStatus,
+  PublicationProof,
   Status,
 } from "./api.ts";
 
@@ -208,8 +209,17 @@ export const PLACE: LogPlace = {
   topic: "bafytopic",
   heads: [{ id: "bafyhead", lamport: 3 }],
   previous: { id: "bafyhead", seq: 2 },
+  published: ["ab".repeat(32)],
   versionMax: 7,
   forked: false,
+};
+
+/** A proof. */
+export const PROOF: PublicationProof = {
+  event: "AQI=",
+  index: 1,
+  path: ["0f".repeat(32)],
+  before: null,
 };
 
 /** A manifest of the past. */
@@ -308,6 +318,7 @@ export class FakeApi implements ControlApi {
 
   nodes = () => STATUS.nodes;
   history = () => [HISTORY];
+  proof = () => PROOF;
   execs = () => [EXEC];
   peers = () => [PEER];
 

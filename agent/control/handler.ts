@@ -154,6 +154,11 @@ export function controlHandler(
 
   app.get("/v1/history", async (c) => c.json({ versions: await api.history() }));
 
+  app.get(
+    "/v1/proofs/:digest{[0-9a-f]{64}}",
+    async (c) => c.json({ proof: await api.proof(c.req.param("digest")) }),
+  );
+
   app.get("/v1/secrets", async (c) => c.json({ secrets: await api.secrets() }));
 
   app.get("/v1/execs", async (c) => c.json({ execs: await api.execs() }));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../kernel/error.ts";
 import { JSON_BYTES_MAX } from "./api.ts";
-import { EXEC, FakeApi, HISTORY, PEER, PLACE, STATUS } from "./fake_api.ts";
+import { EXEC, FakeApi, HISTORY, PEER, PLACE, PROOF, STATUS } from "./fake_api.ts";
 import { controlHandler } from "./handler.ts";
 
 const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -37,6 +37,7 @@ Deno.test("handler answers every call with what the API says", async () => {
   assert.equal((await post("/v1/log", { events: ["/wA="] })).body.version, 8);
   assert.deepEqual((await ask("/v1/nodes")).body, { nodes: STATUS.nodes });
   assert.deepEqual((await ask("/v1/history")).body, { versions: [HISTORY] });
+  assert.deepEqual((await ask(`/v1/proofs/${"ab".repeat(32)}`)).body, { proof: PROOF });
   assert.deepEqual((await ask("/v1/execs")).body, { execs: [EXEC] });
   assert.deepEqual((await ask("/v1/peers")).body, { peers: [PEER] });
   assert.deepEqual((await post("/v1/peers", { address: "/dns/a" })).body, { key: PEER.key });

@@ -65,16 +65,23 @@ export function machineConditions(node: string, machine: SeenMachine): Condition
 
 /** Of the control log. */
 export function viewConditions(view: RealmView): Condition[] {
-  return view.alarms.map((alarm) =>
-    alarm.kind === "conflict"
-      ? { code: "conflict", node: null, subject: alarm.author, value: alarm.tips.join(", ") }
-      : {
-        code: "key-changed",
-        node: null,
-        subject: alarm.name,
-        value: `${alarm.to}, while ${alarm.from} had not been revoked`,
+  return view.alarms.map((alarm) => {
+    switch (alarm.kind) {
+      case "conflict":
+        return { code: alarm.kind, node: null, subject: alarm.author, value: alarm.tips.join(", ") };
+      case "equivocation":
+        return {
+          code: alarm.kind,
+          node: null,
+          subject: alarm.author,
+          value: alarm.events.join(" and "),
+        };
+      case "key-changed": {
+        const value = `${alarm.to}, while ${alarm.from} had not been revoked`;
+        return { code: alarm.kind, node: null, subject: alarm.name, value };
       }
-  );
+    }
+  });
 }
 
 /** Of releases that failed, and of what has no place. */

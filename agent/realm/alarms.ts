@@ -60,6 +60,14 @@ const KINDS = {
       "If two machines have that key, run realm apply on one of them; else it may be stolen: " +
       "run realm key rotate",
   },
+  "equivocation": {
+    severity: "critical",
+    say: ({ subject, value }) =>
+      `${subject} signed two manifests that do not know of each other: the events ${value} prove it`,
+    hint: () =>
+      "If two machines have that key, run realm apply on one of them; else it may be stolen: " +
+      "run realm key rotate",
+  },
   "key-changed": {
     severity: "critical",
     say: ({ subject, value }) => `${subject} was approved with another key, ${value}`,

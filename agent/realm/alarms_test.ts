@@ -179,10 +179,12 @@ Deno.test("a machine whose disk or memory is full to nine tenths is told of", ()
 Deno.test("the control log's alarms, failed releases and replicas without a place are told of", () => {
   const alarms: RealmView["alarms"] = [
     { kind: "conflict", author: "ed25519:o", tips: ["x", "y"] },
+    { kind: "equivocation", author: "ed25519:o", events: ["e1", "e2"] },
     { kind: "key-changed", name: "b", from: "k1", to: "k2", event: "e" },
   ];
   const messages = (...all: Condition[]) => setUp()(0, ...all).map(({ message }) => message);
-  const [conflict, changed] = messages(...viewConditions({ alarms } as RealmView));
+  const [conflict, equivocation, changed] = messages(...viewConditions({ alarms } as RealmView));
+  assert.match(equivocation!, /^ed25519:o signed two manifests .*: the events e1 and e2 prove it$/);
   assert.match(conflict!, /^ed25519:o signed on two branches at once: .* tips x, y$/);
   const wanted = "b was approved with another key, k2, while k1 had not been revoked";
   assert.equal(changed, wanted);

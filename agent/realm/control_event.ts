@@ -29,6 +29,7 @@ import {
   type ManifestSignature,
   parseManifestSignature,
 } from "./manifest_signature.ts";
+import type { TreeHead } from "./published.ts";
 
 /** Names in a `restart`. */
 const NODES_MAX = 1_000;
@@ -49,6 +50,8 @@ export type ControlEvent =
     readonly kind: "manifest";
     readonly manifestBytes: Uint8Array;
     readonly signature: ManifestSignature;
+    /** Of all that was published until here: see `published.ts`. */
+    readonly tree: TreeHead;
   }
   /** The key is the node of that name. */
   | { readonly kind: "approve"; readonly key: string; readonly name: string }
@@ -149,8 +152,9 @@ function payloadOf(said: ControlEvent): CborValue {
     case "genesis":
       return { owner: parsePublicKey(said.owner), recovery: said.recoveryHash };
     case "manifest": {
-      const { manifestBytes, signature } = said;
-      return { manifest: manifestBytes, signature: formatManifestSignature(signature) };
+      const { manifestBytes, signature, tree: { size, root } } = said;
+      const line = formatManifestSignature(signature);
+      return { manifest: manifestBytes, signature: line, tree: { size, root } };
     }
     case "approve":
       return { key: parsePublicKey(said.key), name: said.name };
@@ -201,14 +205,15 @@ const READERS: {
     }),
   },
   manifest: {
-    keys: "manifest signature",
-    read: ({ manifest, signature }) => {
+    keys: "manifest signature tree",
+    read: ({ manifest, signature, tree }) => {
       if (!(manifest instanceof Uint8Array)) throw corrupt("manifest is not bytes");
       if (typeof signature !== "string") throw corrupt("signature is not text");
       return {
         kind: "manifest",
         manifestBytes: manifest,
         signature: parseManifestSignature(signature),
+        tree: treeField(tree),
       };
     },
   },
@@ -330,6 +335,14 @@ function isArtifactName(text: string): boolean {
 
 function keyField(name: string, value: CborValue | undefined): string {
   return formatPublicKey(bytesField(name, value, KEY_BYTES));
+}
+
+function treeField(value: CborValue | undefined): TreeHead {
+  const isMap = typeof value === "object" && value !== null && !Array.isArray(value);
+  const { size, root, ...more } = (isMap ? value : {}) as Fields;
+  const isCount = typeof size === "number" && Number.isSafeInteger(size) && size >= 0;
+  if (!isCount || Object.keys(more).length > 0) throw corrupt("tree is not a size and a root");
+  return { size, root: bytesField("root", root, 32) };
 }
 
 function bytesField(name: string, value: CborValue | undefined, length: number): Uint8Array {

@@ -35,6 +35,7 @@ const EVENTS: readonly ControlEvent[] = [
       parents: [id.toString()],
       signer: owner,
     }),
+    tree: { size: 3, root: new Uint8Array(32).fill(7) },
   },
   { kind: "genesis", owner: key, recoveryHash: new Uint8Array(32) },
   { kind: "approve", key, name: "bm-01" },

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { CID, sha256HexSync } from "../kernel/canonical.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import type { Topic, TopicEvent } from "../kernel/topic.ts";
 import { NO_OVERRIDES, type Overrides, type Restart, type Scale } from "./desired.ts";
@@ -35,6 +36,8 @@ export interface FoldSource {
 /** Tips that an alarm names: a key that forks for ever shall not fill it. */
 const TIPS_MAX = 16;
 
+type SaidScale = Extract<Said, { kind: "scale" }>;
+type SaidDrain = Extract<Said, { kind: "drain" }>;
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface InForce {
@@ -109,9 +112,9 @@ export class RealmFold {
       case "restart":
         return isOperator ? this.#restart(said.component, said.nodes) : undefined;
       case "scale":
-        return isOperator ? this.#scale(said.component, said.replicas, said.node) : undefined;
+        return isOperator ? this.#scale(event, said) : undefined;
       case "drain":
-        return isOperator ? this.#drain(said.node, said.drained) : undefined;
+        return isOperator ? this.#drain(event, said) : undefined;
       case "publish": {
         const { digest, bytes, name } = said;
         if (!isOperator || this.#published.has(digest)) return;
@@ -169,6 +172,7 @@ export class RealmFold {
     const isLeft = ({ component, node }: { component: string; node?: string }) =>
       !touched.includes(component) && (node === undefined || nodes.has(node));
     this.#overrides = {
+      ...this.#overrides,
       restarts: restarts.filter(isLeft),
       scales: scales.filter(isLeft),
       drained: drained.filter((node) => nodes.has(node)),
@@ -212,20 +216,43 @@ export class RealmFold {
     this.#overrides = { ...this.#overrides, restarts };
   }
 
-  #scale(component: string, replicas: number | null, node: string | null): void {
+  #scale(event: TopicEvent, { component, replicas, node }: SaidScale): void {
     if (!this.#isKnown(component, node === null ? [] : [node])) return;
     const scales = this.#overrides.scales.filter((scale) =>
       scale.component !== component || (scale.node ?? null) !== node
     );
     const scale: Omit<Scale, "replicas"> = { component, ...(node === null ? {} : { node }) };
     if (replicas !== null) scales.push({ ...scale, replicas });
-    this.#overrides = { ...this.#overrides, scales };
+    this.#overrides = { ...this.#overrides, scales, basis: this.#basisWith(event) };
   }
 
-  #drain(node: string, drained: boolean): void {
+  #basisWith(event: TopicEvent): string {
+    const basis = `${this.#overrides.basis ?? ""} ${text(event)}`;
+    return sha256HexSync(new TextEncoder().encode(basis)).slice(0, 16);
+  }
+
+  #drain(event: TopicEvent, { node, drained }: SaidDrain): void {
     if (!this.#inForce?.said.nodes.has(node)) return;
     const others = this.#overrides.drained.filter((name) => name !== node);
-    this.#overrides = { ...this.#overrides, drained: drained ? [...others, node].sort() : others };
+    this.#overrides = {
+      ...this.#overrides,
+      drained: drained ? [...others, node].sort() : others,
+      basis: this.#basisWith(event),
+    };
+  }
+
+  /** Two manifests on branches of an author that it has not joined. */
+  #equivocationOf(author: Uint8Array): RealmAlarm[] {
+    const { topic } = this.source;
+    const key = formatPublicKey(author);
+    const own = this.#history.filter((each) => each.author === key && each.outcome === "conflict")
+      .map(({ event }) => topic.get(CID.parse(event))!);
+    for (const a of own) {
+      const b = own.find((b) => a !== b && !topic.isAncestor(a, b) && !topic.isAncestor(b, a));
+      if (b === undefined) continue;
+      return [{ kind: "equivocation", author: key, events: [text(a), text(b)] }];
+    }
+    return [];
   }
 
   /** What it has come to, as a value of its own. */
@@ -239,6 +266,7 @@ export class RealmFold {
       author: formatPublicKey(author),
       tips: topic.tipsOf(author).slice(0, TIPS_MAX).map(text),
     }));
+    const equivocations = topic.forked().flatMap((author) => this.#equivocationOf(author));
     return {
       topic: topic.id.toString(),
       owner: this.#owner,
@@ -259,6 +287,7 @@ export class RealmFold {
       execs: [...this.#execs.values()].map((exec) => ({ ...exec })),
       alarms: [
         ...conflicts,
+        ...equivocations,
         ...this.#keyChanges.filter(({ from }) => isLeft(from) && !this.#nodes.has(from)),
       ],
     };

@@ -135,12 +135,32 @@ Deno.test("two laptops that apply at once: neither counts, until a later manifes
   assert.deepEqual(summary(laptop), summary(other));
   assert.equal(laptop.view!.inForce!.version, 1);
   assert.deepEqual(outcomes(laptop), ["1 applied", "2 conflict", "2 conflict"]);
-  assert.deepEqual([kinds(laptop), names(laptop)], [["conflict"], []]);
+  assert.deepEqual([kinds(laptop), names(laptop)], [["conflict", "equivocation"], []]);
   laptop.append(await manifestOf(owner, 3), owner);
   assert.deepEqual(outcomes(laptop), ["1 applied", "2 applied", "2 stale", "3 applied"]);
   assert.deepEqual([kinds(laptop), names(laptop)], [[], ["bm-01"]]);
   exchange(laptop, other);
   assert.equal(viewDigest(laptop.view!), viewDigest(other.view!));
+});
+
+/** Without what names their order. */
+const overridesOf = (log: RealmLog) => {
+  const { basis: _, ...overrides } = log.view!.overrides;
+  return overrides;
+};
+
+Deno.test("every drain and scale gives overrides another basis, which never comes back", async () => {
+  const log = openLog();
+  log.append(await manifestOf(owner, 1, { operators: [operator] }), owner);
+  const bases: (string | undefined)[] = [log.view!.overrides.basis];
+  for (const said of [drain(true), drain(false), drain(true), scale(2), scale(null), restart]) {
+    log.append(said, owner);
+    bases.push(log.view!.overrides.basis);
+  }
+  assert.equal(bases[0], undefined);
+  assert.equal(new Set(bases).size, 6, "restarts are in the revisions of what they restart");
+  assert.equal(bases.at(-1), bases.at(-2));
+  assert.equal(copyOf(log).view!.overrides.basis, bases.at(-1));
 });
 
 Deno.test("overrides are the owner's and those of operators of the manifest in force", async () => {
@@ -154,7 +174,7 @@ Deno.test("overrides are the owner's and those of operators of the manifest in f
   log.append(drain(true), operator);
   log.append({ kind: "publish", digest: "ab".repeat(32), bytes: 4, name: "auth" }, operator);
   assert.deepEqual(log.view!.operators, [operator.key]);
-  assert.deepEqual(log.view!.overrides, {
+  assert.deepEqual(overridesOf(log), {
     restarts: [{ component: "auth", count: 2 }, { component: "auth", node: "bm-02", count: 1 }],
     scales: [{ component: "auth", replicas: 3 }, { component: "auth", node: "bm-01", replicas: 1 }],
     drained: ["bm-01"],
@@ -186,13 +206,13 @@ Deno.test("an apply that touches a component ends its overrides, and those of no
   log.append(await manifestOf(owner, 2, { components }), owner);
   assert.equal(log.view!.overrides.scales.length, 2); // the same components
   log.append(await manifestOf(owner, 3, { components: ["orders"], names: ["bm-01"] }), owner);
-  assert.deepEqual(log.view!.overrides, {
+  assert.deepEqual(overridesOf(log), {
     restarts: [{ component: "orders", node: "bm-01", count: 1 }],
     scales: [{ component: "orders", replicas: 2 }],
     drained: ["bm-01"],
   });
   log.append(await manifestOf(owner, 4, { components: ["orders"], memory: 32 }), owner);
-  assert.deepEqual(log.view!.overrides, { restarts: [], scales: [], drained: ["bm-01"] });
+  assert.deepEqual(overridesOf(log), { restarts: [], scales: [], drained: ["bm-01"] });
 });
 
 Deno.test("an operator has a say where the manifest in force names it, and nowhere else", async () => {
@@ -246,7 +266,7 @@ Deno.test("a revocation leaves what it names, whatever a node learns first", asy
   thief.append(scale(9), operator);
   log.append(drain(true), operator);
   const last = log.append(revoke(operator, good), owner);
-  assert.deepEqual(log.view!.overrides, {
+  assert.deepEqual(overridesOf(log), {
     restarts: [],
     scales: [{ component: "auth", replicas: 2 }],
     drained: [],
@@ -366,7 +386,7 @@ Deno.test("a thief that forks for ever stops the owner, and a succession ends it
     fork.append(await manifestOf(owner, i, { memory: i }), owner);
     log.append(await manifestOf(owner, i + 10), owner);
     exchange(log, fork);
-    assert.deepEqual([kinds(log), log.view!.inForce!.version], [["conflict"], 1]);
+    assert.deepEqual([kinds(log), log.view!.inForce!.version], [["conflict", "equivocation"], 1]);
     // The owner joins, the thief has another branch.
   }
   log.append(succession(heir, good), recovery);

@@ -38,6 +38,15 @@ import {
 import { decodeManifest, type Manifest, parseManifest } from "./manifest.ts";
 import type { ManifestSignature } from "./manifest_signature.ts";
 import { planChanges } from "./plan.ts";
+import {
+  headAt,
+  type Inclusion,
+  inclusionOf,
+  isPublished,
+  Published,
+  PublishedDigests,
+  treeProblem,
+} from "./published.ts";
 import { RealmFold } from "./realm_fold.ts";
 import type { RealmView } from "./realm_view.ts";
 import { type Said, saidBy } from "./said.ts";
@@ -71,6 +80,7 @@ interface Open {
   readonly topic: Topic;
   readonly standing: Standing;
   readonly said: Map<TopicEvent, Said>;
+  readonly published: Published;
   fold: RealmFold | undefined;
   view: RealmView | undefined;
 }
@@ -230,6 +240,33 @@ export class RealmLog {
     return this.#manifest;
   }
 
+  /** What the manifests until here published; the next one's tree follows from it. */
+  published(): PublishedDigests {
+    return this.#open?.published.now() ?? new PublishedDigests();
+  }
+
+  /**
+   * Proof that a manifest, or one before it, published a digest: checked against what its event
+   * says, which the owner signed. `undefined` where there is none.
+   */
+  inclusionOf(digest: string, manifest: CID): Inclusion | undefined {
+    const event = this.#open?.topic.get(manifest);
+    const said = event && this.#open!.said.get(event);
+    if (said?.kind !== "manifest") return undefined;
+    const found = inclusionOf(digest, this.#open!.published.at(event!)!);
+    return found !== undefined && isPublished(digest, found, said.tree) ? found : undefined;
+  }
+
+  /** Proof that the tree of a manifest begins with that of another; `undefined` if it need not. */
+  consistencyOf(before: CID, manifest: CID): readonly Uint8Array[] | undefined {
+    const { topic, published } = this.#open!;
+    const [from, to] = [topic.get(before)!, topic.get(manifest)!];
+    const { all, size } = published.at(to)!;
+    return topic.isAncestor(from, to)
+      ? all.tree.consistencyProof(published.at(from)!.size, size)
+      : undefined;
+  }
+
   /** The greatest version of a manifest in any event here: the next one's has to be above it. */
   get versionMax(): number {
     let max = 0;
@@ -274,7 +311,14 @@ export class RealmLog {
     topic.judge((event) => standing.isVoid(event));
     const said = new Map([[topic.genesis, readControlEvent(signed.event) as Said]]);
     this.#revision += 1;
-    this.#open = { topic, standing, said, fold: undefined, view: undefined };
+    this.#open = {
+      topic,
+      standing,
+      said,
+      published: new Published(topic),
+      fold: undefined,
+      view: undefined,
+    };
     this.#pending.set(topic.genesis.key, signed);
   }
 
@@ -309,6 +353,10 @@ export class RealmLog {
     }
     if (added.kind !== "added") return added.kind === "known";
     const { event } = added;
+    if (said.kind === "manifest") {
+      const at = open.published.take(event, said.digests);
+      said = { ...said, problem: said.problem ?? treeProblem(said.tree, headAt(at)) };
+    }
     open.said.set(event, said);
     this.#pending.set(event.key, signed);
     offer.accepted.push(signed);

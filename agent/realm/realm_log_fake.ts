@@ -13,6 +13,7 @@ import { verify } from "../verify_fake.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 import { controlContent, type ControlEvent, createControlGenesis } from "./control_event.ts";
 import { signManifest } from "./manifest_signature.ts";
+import { PublishedDigests } from "./published.ts";
 import { RealmLog, type RealmTrust } from "./realm_log.ts";
 
 export { verify };
@@ -46,11 +47,22 @@ export const genesis = await createControlGenesis(owner, recovery.publicKey);
 export async function manifestOf(
   by: Person,
   version: number,
-  { operators = [], memory = 64, components = ["auth"], names = ["bm-01", "bm-02"] }: {
+  {
+    operators = [],
+    memory = 64,
+    components = ["auth"],
+    names = ["bm-01", "bm-02"],
+    digest = "ab".repeat(32),
+    published = new PublishedDigests(),
+  }: {
     operators?: readonly Person[];
     memory?: number;
     components?: readonly string[];
     names?: readonly string[];
+    /** Of all components. */
+    digest?: string;
+    /** Before it; where all have the same bytes the tree is the same one wherever it is put. */
+    published?: PublishedDigests;
   } = {},
 ): Promise<Extract<ControlEvent, { kind: "manifest" }>> {
   const manifestBytes = new TextEncoder().encode([
@@ -62,9 +74,10 @@ export async function manifestOf(
       `memory_max_mb = ${memory}`
     ),
   ].join("\n"));
-  const digests = components.map((name) => [name, "ab".repeat(32)] as const);
+  const digests = components.map((name) => [name, digest] as const);
   const signature = await signManifest(manifestBytes, { version, digests, signer: by });
-  return { kind: "manifest", manifestBytes, signature };
+  const tree = published.add(digests.map(([, digest]) => digest)).head;
+  return { kind: "manifest", manifestBytes, signature, tree };
 }
 
 /** A log in memory, or in `store`; with the genesis unless it was told of another realm. */

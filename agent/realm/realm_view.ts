@@ -80,6 +80,15 @@ export type RealmAlarm =
    * the first 16 of its newest events.
    */
   | { readonly kind: "conflict"; readonly author: string; readonly tips: readonly string[] }
+  /**
+   * An owner signed two manifests of which neither knows of the other: these events. Their trees of
+   * digests are no continuation of each other, so whoever has both can prove it.
+   */
+  | {
+    readonly kind: "equivocation";
+    readonly author: string;
+    readonly events: readonly [string, string];
+  }
   /** A name was given to another key, and the one that had it was not revoked. */
   | {
     readonly kind: "key-changed";

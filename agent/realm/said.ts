@@ -10,6 +10,7 @@ import { formatPublicKey } from "../kernel/key.ts";
 import type { VerifySync } from "../kernel/verify.ts";
 import { type ControlEvent, controlKindOf, readControlEvent } from "./control_event.ts";
 import { verifyManifestSync } from "./manifest_signature.ts";
+import type { TreeHead } from "./published.ts";
 
 /** Of a manifest event. */
 export interface SaidManifest {
@@ -17,12 +18,16 @@ export interface SaidManifest {
   readonly version: number;
   /** sha256 of the manifest, in hex. */
   readonly sha256: string;
+  /** sha256 of its components, in hex. */
+  readonly digests: readonly string[];
+  /** What it says of all that was published. */
+  readonly tree: TreeHead;
   /** Names in it; empty, like `operators`, where there is a problem. */
   readonly components: ReadonlySet<string>;
   readonly nodes: ReadonlySet<string>;
   /** Text forms of their keys. */
   readonly operators: readonly string[];
-  /** Why it can never be in force: not signed by its author, or not valid. */
+  /** Why it can never be in force: not signed by its author, not valid, or of another tree. */
   readonly problem: string | undefined;
 }
 
@@ -37,8 +42,9 @@ export function saidBy(event: Event, verify: VerifySync): Said {
   if (controlKindOf(event.type) === undefined) return { kind: "unknown" };
   const read = readControlEvent(event);
   if (read.kind !== "manifest") return read;
-  const { manifestBytes, signature } = read;
+  const { manifestBytes, signature, tree } = read;
   const { version, sha256 } = signature;
+  const digests = [...signature.digests.values()];
   try {
     const owner = formatPublicKey(event.author);
     const { manifest } = verifyManifestSync(
@@ -48,6 +54,8 @@ export function saidBy(event: Event, verify: VerifySync): Said {
       kind: "manifest",
       version,
       sha256,
+      digests,
+      tree,
       components: new Set(manifest.components.keys()),
       nodes: new Set(manifest.nodes.keys()),
       operators: manifest.realm.operators,
@@ -61,6 +69,8 @@ export function saidBy(event: Event, verify: VerifySync): Said {
       kind: "manifest",
       version,
       sha256,
+      digests,
+      tree,
       components: none,
       nodes: none,
       operators: [],

@@ -12,6 +12,7 @@ import { webCryptoBackend } from "../../agent/kernel/signature_backends.ts";
 import { signerOf } from "../../agent/kernel/verify.ts";
 import { controlContent } from "../../agent/realm/control_event.ts";
 import { parseManifestSignature, signManifest } from "../../agent/realm/manifest_signature.ts";
+import { PublishedDigests } from "../../agent/realm/published.ts";
 import { Author } from "../author.ts";
 import { controlSocketPath } from "../connection.ts";
 import type { Context } from "../context.ts";
@@ -225,6 +226,7 @@ class Demo {
         kind: "manifest",
         manifestBytes: new TextEncoder().encode(changed),
         signature: signed,
+        tree: new PublishedDigests(digests.values()).head,
       });
       const error = await author.append(this.#control!, [content])
         .then(() => undefined, (error) => error);

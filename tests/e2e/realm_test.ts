@@ -183,8 +183,9 @@ Deno.test("an agent obeys its owner alone, and does what the owner says", async 
       ];
       const control = connectControl(path.join(data, "control.sock"));
       const author = new Author(await readKeyFile(`${data}/owner.key`), "owner.key");
+      const tree = { size: 0, root: new Uint8Array(32) };
       for (const [manifest, signature, code] of cases) {
-        const content = { type: "control/manifest", payload: { manifest, signature } };
+        const content = { type: "control/manifest", payload: { manifest, signature, tree } };
         await assert.rejects(author.append(control, [content]), { code });
       }
       control.close();

@@ -96,7 +96,12 @@ world = "wasi:http/proxy"
 "tag:all" = [{ path = "/...", component = "web", replicas = ${random.between(1, 6)} }]
 ${random.pick(this.names)} = [{ path = "/edge/...", component = "edge", replicas = 2 }]
 `;
-    const manifest = this.world.manifest(text, version, digests, author);
+    const manifest = this.world.manifest(
+      text,
+      version,
+      { digests, published: log.published() },
+      author,
+    );
     if (author === this.world.owner) this.lastSha256 = manifest.signature.sha256;
     return manifest;
   }

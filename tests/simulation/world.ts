@@ -22,6 +22,7 @@ import {
 import type { DesiredReplica, Overrides } from "../../agent/realm/desired.ts";
 import { decodeManifest, type Manifest, parseManifest } from "../../agent/realm/manifest.ts";
 import { signManifestSync } from "../../agent/realm/manifest_signature.ts";
+import { PublishedDigests } from "../../agent/realm/published.ts";
 import { PeerCore, type PeerCoreInit } from "../../agent/realm/peering/peer_core.ts";
 import { RealmLog, type RealmTrust } from "../../agent/realm/realm_log.ts";
 import { followManifest } from "../../agent/realm/applied_manifest.ts";
@@ -174,11 +175,20 @@ export class World {
   }
 
   /** A signed manifest, as `realm apply` makes it. */
-  manifest(text: string, version: number, digests: Map<string, string>, signer: Player) {
+  manifest(
+    text: string,
+    version: number,
+    { digests, published = new PublishedDigests() }: {
+      digests: Map<string, string>;
+      published?: PublishedDigests;
+    },
+    signer: Player,
+  ) {
     const manifestBytes = new TextEncoder().encode(text);
     const signature = signManifestSync(manifestBytes, { version, digests, signer });
     this.manifests.add(sha256HexSync(manifestBytes));
-    return { kind: "manifest", manifestBytes, signature } as const satisfies ControlEvent;
+    const tree = published.add(digests.values()).head;
+    return { kind: "manifest", manifestBytes, signature, tree } as const satisfies ControlEvent;
   }
 
   /** The manifest of an event. */
