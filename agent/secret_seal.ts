@@ -70,6 +70,35 @@ export async function openBytes(sealed: Uint8Array, secretKey: Uint8Array): Prom
   }
 }
 
+/** Work factor of scrypt, as age has it: a second or two, and 256 MiB, for each try. */
+const SCRYPT_LOG_N = 18;
+
+/** Seals under a passphrase. */
+export async function sealByPassphrase(
+  value: Uint8Array,
+  passphrase: string,
+  logN = SCRYPT_LOG_N,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const encrypter = new Encrypter();
+  encrypter.setPassphrase(passphrase);
+  encrypter.setScryptWorkFactor(logN);
+  return new Uint8Array(await encrypter.encrypt(value));
+}
+
+/** Opens what is under a passphrase; `undefined` when it is under another, or no age file. */
+export async function openByPassphrase(
+  sealed: Uint8Array,
+  passphrase: string,
+): Promise<Uint8Array | undefined> {
+  const decrypter = new Decrypter();
+  decrypter.addPassphrase(passphrase);
+  try {
+    return await decrypter.decrypt(sealed);
+  } catch {
+    return undefined;
+  }
+}
+
 /** The age recipient of a public key in text form: `age1…`. */
 export function recipientOf(key: string): string {
   return bech32.encodeFromBytes("age", ed25519.utils.toMontgomery(parsePublicKey(key)));

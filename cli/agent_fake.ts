@@ -296,6 +296,8 @@ export interface CommandTest {
   realm(...argv: string[]): Promise<CommandResult>;
   /** The same on a terminal on which these lines are typed. */
   terminal(input: readonly string[], ...argv: string[]): Promise<CommandResult>;
+  /** {@link CommandTest.realm} with these variables. */
+  withEnv(env: Readonly<Record<string, string>>): (...argv: string[]) => Promise<CommandResult>;
   /** Takes the agent away. */
   stop(): Promise<void>;
 }
@@ -311,10 +313,14 @@ export async function withFakeAgent(test: (parts: CommandTest) => Promise<void>)
     api: agent,
     closeTimeoutMs: 50,
   });
-  const run = async (input: readonly string[] | undefined, argv: string[]) => {
+  const run = async (
+    input: readonly string[] | undefined,
+    argv: string[],
+    env: Readonly<Record<string, string>> = {},
+  ) => {
     const shell = testShell({
       cwd: folder,
-      env: { REALM_HOME: `${root}/home`, NO_COLOR: "1" },
+      env: { REALM_HOME: `${root}/home`, NO_COLOR: "1", ...env },
       ...(input === undefined
         ? {}
         : { input, terminal: { stdin: true, stdout: true, stderr: true } }),
@@ -329,6 +335,7 @@ export async function withFakeAgent(test: (parts: CommandTest) => Promise<void>)
       data: `${root}/home`,
       realm: (...argv) => run(undefined, argv),
       terminal: (input, ...argv) => run(input, argv),
+      withEnv: (env) => (...argv) => run(undefined, argv, env),
       stop: () => server.close(),
     });
   } finally {

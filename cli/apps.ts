@@ -378,12 +378,15 @@ async function installed(context: Context) {
 async function publisher(context: Context, keyFile: string | undefined): Promise<Signer> {
   const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
   const { keyPairOf, signerOf } = await import("../agent/kernel/verify.ts");
-  const { makePrivateFolder, readKeyFile, writeKeyFile } = await import("./key_file.ts");
+  const { makePrivateFolder, writeKeyFile } = await import("./key_file.ts");
+  const { openKey } = await import("./passphrase.ts");
   const backend = webCryptoBackend();
-  if (keyFile !== undefined) return signerOf(await readKeyFile(context.resolve(keyFile)), backend);
+  if (keyFile !== undefined) {
+    return signerOf(await openKey(context, context.resolve(keyFile)), backend);
+  }
   const file = path.join(context.dataFolder, PUBLISHER_KEY_FILE);
   try {
-    return signerOf(await readKeyFile(file), backend);
+    return signerOf(await openKey(context, file), backend);
   } catch (error) {
     if (!(error instanceof RealmError) || error.code !== "not-found") throw error;
   }

@@ -22,7 +22,7 @@ import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { type Signer, signerOf } from "../agent/kernel/verify.ts";
 import type { Context } from "./context.ts";
 import { OWNER_KEY_FILE } from "./key.ts";
-import { readKeyFile } from "./key_file.ts";
+import { openKey } from "./passphrase.ts";
 
 /** What an agent answers to events. */
 export type EventsAnswer = Awaited<ReturnType<ControlClient["append"]>>;
@@ -51,7 +51,7 @@ export class Author {
       ? path.join(context.dataFolder, OWNER_KEY_FILE)
       : context.resolve(keyFile);
     try {
-      return new Author(await readKeyFile(file), file);
+      return new Author(await openKey(context, file), file);
     } catch (error) {
       if (!(error instanceof RealmError) || error.code !== "not-found") throw error;
       throw new RealmError(

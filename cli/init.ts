@@ -27,7 +27,7 @@ export const init = command({
   },
   async run(context, flags) {
     const { fingerprint, formatPublicKey } = await import("../agent/kernel/key.ts");
-    const { makePrivateFolder, readGenesis, readKeyFile } = await import("./key_file.ts");
+    const { makePrivateFolder, readGenesis, readPublicKey } = await import("./key_file.ts");
     const folder = context.dataFolder;
     const ownerFile = path.join(folder, OWNER_KEY_FILE);
     const recoveryFile = path.join(folder, RECOVERY_KEY_FILE);
@@ -37,7 +37,7 @@ export const init = command({
     await makePrivateFolder(folder);
     const madeKeys = !await exists(ownerFile);
     if (madeKeys) await makeKeys(name, { ownerFile, recoveryFile, genesisFile });
-    const { publicKey } = await readKeyFile(ownerFile);
+    const publicKey = await readPublicKey(ownerFile);
     const owner = formatPublicKey(publicKey);
     const topic = (await readGenesis(genesisFile)).id.toString();
     const manifest = context.resolve(MANIFEST_FILE);

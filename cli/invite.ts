@@ -18,8 +18,8 @@ export const invite = command({
   async run(context) {
     const { formatPublicKey } = await import("../agent/kernel/key.ts");
     const { formatTicket } = await import("../agent/realm/ticket.ts");
-    const { readGenesis, readKeyFile } = await import("./key_file.ts");
-    const { publicKey } = await readKeyFile(path.join(context.dataFolder, OWNER_KEY_FILE));
+    const { readGenesis, readPublicKey } = await import("./key_file.ts");
+    const publicKey = await readPublicKey(path.join(context.dataFolder, OWNER_KEY_FILE));
     const genesis = await readGenesis(path.join(context.dataFolder, GENESIS_FILE));
     const said = {
       owner: formatPublicKey(publicKey),

@@ -5,6 +5,7 @@
  */
 import * as path from "node:path";
 import { command, commands } from "./command.ts";
+import type { Context } from "./context.ts";
 import { optional, parseInteger, parseText, required, toggle } from "./parameters.ts";
 
 /** Name of the owner key's file in the data folder. */
@@ -19,23 +20,59 @@ const show = command({
     "the fingerprint is for comparing by voice.",
   async run(context) {
     const { fingerprint, formatPublicKey } = await import("../agent/kernel/key.ts");
-    const { readGenesis, readKeyFile } = await import("./key_file.ts");
+    const { isProtected, readGenesis, readPublicKey } = await import("./key_file.ts");
     const file = path.join(context.dataFolder, OWNER_KEY_FILE);
-    const { publicKey } = await readKeyFile(file);
+    const publicKey = await readPublicKey(file);
     const genesis = await readGenesis(path.join(context.dataFolder, GENESIS_FILE));
     const shown = {
       owner: formatPublicKey(publicKey),
       fingerprint: fingerprint(publicKey),
       topic: genesis.id.toString(),
       file,
+      protected: await isProtected(file),
     };
     context.print(shown, () =>
       `owner        ${shown.owner}\n` +
       `fingerprint  ${shown.fingerprint}\n` +
       `topic        ${shown.topic}\n` +
-      `file         ${shown.file}\n`);
+      `file         ${shown.file}${shown.protected ? ", under a passphrase" : ""}\n`);
   },
 });
+
+const keyFlag = optional("Another key file (default: the owner's)", "FILE", parseText);
+
+const protect = command({
+  brief: "Put a key under a passphrase, or under another one",
+  description: "Encrypts the key in its file (age, scrypt). Commands that sign ask for the " +
+    "passphrase, or read it from the file that REALM_PASSPHRASE_FILE names. What is lost with the " +
+    "passphrase only the recovery key brings back: realm key rotate.",
+  flags: { key: keyFlag },
+  async run(context, { key }) {
+    const { newPassphrase, openKey } = await import("./passphrase.ts");
+    const { rewriteKeyFile } = await import("./key_file.ts");
+    const file = fileOf(context, key);
+    const keys = await openKey(context, file);
+    await rewriteKeyFile(file, keys, await newPassphrase(context, file));
+    context.print({ file, protected: true }, () => `${file} is under a passphrase\n`);
+  },
+});
+
+const unprotect = command({
+  brief: "Take a key from under its passphrase",
+  flags: { key: keyFlag },
+  async run(context, { key }) {
+    const { openKey } = await import("./passphrase.ts");
+    const { rewriteKeyFile } = await import("./key_file.ts");
+    const file = fileOf(context, key);
+    await rewriteKeyFile(file, await openKey(context, file), undefined);
+    context.print({ file, protected: false }, () => `${file} is in clear\n`);
+  },
+});
+
+/** The file of a key: what was named, else the owner's of the data folder. */
+export function fileOf(context: Context, key: string | undefined): string {
+  return key === undefined ? path.join(context.dataFolder, OWNER_KEY_FILE) : context.resolve(key);
+}
 
 const rotate = command({
   brief: "Replace the owner's key, with the recovery key",
@@ -68,4 +105,9 @@ const rotate = command({
   },
 });
 
-export const key = commands("Show or replace the keys of this realm", { show, rotate });
+export const key = commands("Show, protect or replace the keys of this realm", {
+  show,
+  protect,
+  unprotect,
+  rotate,
+});

@@ -1,7 +1,8 @@
 /**
  * What `realm init` keeps in the data folder: secret keys, and the genesis of the control log.
  *
- * A key is a few comment lines, then the key's text form; the genesis is a signed event.
+ * A key is a few comment lines, then the key's text form, or `age-encrypted:` and the base64 of that
+ * as an age file under a passphrase (scrypt); the genesis is a signed event.
  * A key file is readable by its owner alone (mode 0600), is never overwritten, and is refused when
  * others may read it. Comment lines start with `#`.
  *
@@ -11,6 +12,7 @@ import {
   formatPublicKey,
   formatSecretKey,
   type KeyPair,
+  parsePublicKey,
   parseSecretKey,
 } from "../agent/kernel/key.ts";
 import { RealmError } from "../agent/kernel/error.ts";
@@ -29,10 +31,45 @@ const KEY_FILE_BYTES_MAX = 64 * 1024;
  * file exists.
  */
 export async function writeKeyFile(path: string, keys: KeyPair, comment: string): Promise<void> {
-  const lines = [...comment.split("\n"), `public key: ${formatPublicKey(keys.publicKey)}`];
+  const lines = [...comment.split("\n"), `${PUBLIC_KEY} ${formatPublicKey(keys.publicKey)}`];
   const text = lines.map((line) => `# ${line}\n`).join("") + formatSecretKey(keys.secretKey) + "\n";
   await writeNewFile(path, new TextEncoder().encode(text), 0o600);
 }
+
+/**
+ * Puts a key that {@link readKeyFile} read under a passphrase in its file, or takes it from under
+ * one where there is none; its comments stay. The file is the old or the new one at any moment.
+ * `logN` is for tests, which have no time.
+ */
+export async function rewriteKeyFile(
+  path: string,
+  keys: KeyPair,
+  passphrase: string | undefined,
+  logN?: number,
+): Promise<void> {
+  const secret = formatSecretKey(keys.secretKey);
+  let body = secret;
+  if (passphrase !== undefined) {
+    const { sealByPassphrase } = await import("../agent/secret_seal.ts");
+    const sealed = await sealByPassphrase(new TextEncoder().encode(secret), passphrase, logN);
+    body = PROTECTED + sealed.toBase64();
+  }
+  const { comments } = await readLines(path);
+  const isTold = comments.some((line) => line.startsWith(`# ${PUBLIC_KEY}`));
+  const told = isTold ? [] : [`# ${PUBLIC_KEY} ${formatPublicKey(keys.publicKey)}`];
+  const text = [...comments, ...told, body, ""].join("\n");
+  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}`;
+  try {
+    await writeNewFile(temporary, new TextEncoder().encode(text), 0o600);
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {}); // it may not have been made
+    throw error instanceof RealmError ? error : fileError("write", path, error);
+  }
+}
+
+const PUBLIC_KEY = "public key:";
+const PROTECTED = "age-encrypted:";
 
 /** Writes a file that must not exist yet, durably. Throws RealmError `refused` when it does. */
 export async function writeNewFile(path: string, bytes: Uint8Array, mode: number): Promise<void> {
@@ -53,12 +90,60 @@ export async function writeNewFile(path: string, bytes: Uint8Array, mode: number
 }
 
 /**
- * Reads a key file.
+ * Reads a key file; `passphrase` is asked for where it is under one.
  *
- * Throws RealmError `not-found`, `refused` when others may read the file, and `invalid-config`
- * when it holds no key.
+ * Throws RealmError `not-found`, `refused` when others may read the file or the passphrase is
+ * another, and `invalid-config` when it holds no key.
  */
-export async function readKeyFile(path: string): Promise<KeyPair> {
+export async function readKeyFile(
+  path: string,
+  passphrase?: () => string | Promise<string>,
+): Promise<KeyPair> {
+  const { key } = await readLines(path);
+  if (!key.startsWith(PROTECTED)) return await keyPairOf(parseSecretKey(key), webCryptoBackend());
+  if (passphrase === undefined) {
+    throw new RealmError("refused", `Cannot use key file ${path}: it is under a passphrase`);
+  }
+  const { openByPassphrase } = await import("../agent/secret_seal.ts");
+  const opened = await openByPassphrase(sealedIn(key, path), await passphrase());
+  if (opened === undefined) {
+    throw new RealmError("refused", `Cannot use key file ${path}: the passphrase is another`);
+  }
+  return await keyPairOf(parseSecretKey(new TextDecoder().decode(opened)), webCryptoBackend());
+}
+
+/** Whether a key is under a passphrase. Throws what {@link readKeyFile} throws. */
+export async function isProtected(path: string): Promise<boolean> {
+  return (await readLines(path)).key.startsWith(PROTECTED);
+}
+
+/**
+ * The public key of a key file, which needs no passphrase: it is in the file beside what is under
+ * one. Throws what {@link readKeyFile} throws.
+ */
+export async function readPublicKey(path: string): Promise<Uint8Array> {
+  const { key, comments } = await readLines(path);
+  if (!key.startsWith(PROTECTED)) return (await readKeyFile(path)).publicKey;
+  const told = comments.map((line) => line.replace(/^#\s*/, ""))
+    .find((line) => line.startsWith(PUBLIC_KEY));
+  if (told !== undefined) return parsePublicKey(told.slice(PUBLIC_KEY.length).trim());
+  throw new RealmError(
+    "invalid-config",
+    `Cannot read key file ${path}: its public key is missing, wanted # ${PUBLIC_KEY} KEY`,
+  );
+}
+
+function sealedIn(key: string, path: string): Uint8Array {
+  try {
+    return Uint8Array.fromBase64(key.slice(PROTECTED.length));
+  } catch (cause) {
+    const problem = `Cannot read key file ${path}: what is under the passphrase is not base64`;
+    throw new RealmError("invalid-config", problem, { cause });
+  }
+}
+
+/** The comments and the one other line of a key file. */
+async function readLines(path: string): Promise<{ key: string; comments: string[] }> {
   let text: string;
   try {
     // Of the open file, so that the mode is that of what is read.
@@ -84,15 +169,16 @@ export async function readKeyFile(path: string): Promise<KeyPair> {
     }
     throw error instanceof RealmError ? error : fileError("read", path, error);
   }
-  const keys = text.split("\n").map((line) => line.trim())
-    .filter((line) => line !== "" && !line.startsWith("#"));
+  const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  const comments = lines.filter((line) => line.startsWith("#"));
+  const keys = lines.filter((line) => !line.startsWith("#"));
   if (keys.length !== 1) {
     throw new RealmError(
       "invalid-config",
       `Cannot read key file ${path}: it holds ${keys.length} keys, wanted one`,
     );
   }
-  return await keyPairOf(parseSecretKey(keys[0] ?? ""), webCryptoBackend());
+  return { key: keys[0]!, comments };
 }
 
 /**

@@ -14,7 +14,8 @@ import { controlContent } from "../agent/realm/control_event.ts";
 import { Author } from "./author.ts";
 import type { Context } from "./context.ts";
 import { OWNER_KEY_FILE } from "./key.ts";
-import { fileError, readKeyFile, writeKeyFile } from "./key_file.ts";
+import { fileError, isProtected, rewriteKeyFile, writeKeyFile } from "./key_file.ts";
+import { newPassphrase, openKey } from "./passphrase.ts";
 
 /** The new key's file until the realm knows it, and the old one's afterwards. */
 const NEXT_KEY_FILE = "owner.next.key";
@@ -42,12 +43,13 @@ export async function rotateOwner(
   recoveryFile: string,
   lastVersion: number | undefined,
 ): Promise<Rotation> {
-  const recovery = new Author(await readKeyFile(recoveryFile), recoveryFile);
+  const recovery = new Author(await openKey(context, recoveryFile), recoveryFile);
   const { node: { owner: before } } = await agent.status();
   if (before === null) throw new RealmError("unclaimed", "Cannot rotate: the agent has no owner");
   const last = await lastEvent(agent, before, lastVersion);
   const file = (name: string) => path.join(context.dataFolder, name);
-  const keys = await nextKeys(file(NEXT_KEY_FILE));
+  const isUnderPassphrase = await isProtected(file(OWNER_KEY_FILE)).catch(() => false); // or lost
+  const keys = await nextKeys(context, file(NEXT_KEY_FILE), isUnderPassphrase);
   const owner = formatPublicKey(keys.publicKey);
   await recovery.append(agent, [
     controlContent({ kind: "succession", owner, last: last === null ? null : CID.parse(last) }),
@@ -78,12 +80,13 @@ export async function rotateOwner(
 }
 
 /** The key that an earlier try made, or a new one. */
-async function nextKeys(file: string) {
+async function nextKeys(context: Context, file: string, isUnderPassphrase: boolean) {
   try {
-    return await readKeyFile(file);
+    return await openKey(context, file);
   } catch (error) {
     if (!(error instanceof RealmError) || error.code !== "not-found") throw error;
   }
+  const passphrase = isUnderPassphrase ? await newPassphrase(context, file) : undefined;
   const seed = crypto.getRandomValues(new Uint8Array(32));
   const keys = await keyPairOf(seed, webCryptoBackend());
   await writeKeyFile(
@@ -91,6 +94,7 @@ async function nextKeys(file: string) {
     keys,
     "owner key of a realm\nKeep it secret: whoever has it owns the realm",
   );
+  if (passphrase !== undefined) await rewriteKeyFile(file, keys, passphrase);
   return keys;
 }
 

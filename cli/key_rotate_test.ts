@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type FakeAgent, withOwner } from "./agent_fake.ts";
+import { isProtected, readKeyFile, rewriteKeyFile } from "./key_file.ts";
 
 const own = (agent: FakeAgent, owner: string) => {
   agent.state = { ...agent.state, node: { ...agent.state.node, owner } };
@@ -20,6 +21,18 @@ Deno.test("key rotate puts a new key in the old one's place, by the recovery key
     const names = Array.from(Deno.readDirSync(data), ({ name }) => name);
     assert.ok(names.includes("owner.old.key") && !names.includes("owner.next.key"));
     assert.equal((await Deno.stat(`${data}/owner.key`)).mode! & 0o777, 0o600);
+  }));
+
+Deno.test("key rotate puts the new key under a passphrase where the old one was", () =>
+  withOwner(async ({ agent, owner, data, withEnv }) => {
+    own(agent, owner);
+    const file = `${data}/owner.key`;
+    await rewriteKeyFile(file, await readKeyFile(file), "old", 8);
+    await Deno.writeTextFile(`${data}/passphrase`, "new", { mode: 0o600 });
+    const realm = withEnv({ REALM_PASSPHRASE_FILE: `${data}/passphrase` });
+    const done = await realm("key", "rotate", "--recovery", `${data}/recovery.key`, "--yes");
+    assert.equal(done.status, 0, done.stderr);
+    assert.ok(await isProtected(file) && await isProtected(`${data}/owner.old.key`));
   }));
 
 Deno.test("key rotate voids what was signed after a version, and loses no key when it fails", () =>

@@ -9,6 +9,7 @@ import type { DashboardAgent, OtherAgent } from "../tui/session.ts";
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
+import { fileOf } from "./key.ts";
 import { optional, parseText, toggle } from "./parameters.ts";
 
 export const tui = command({
@@ -30,6 +31,8 @@ export const tui = command({
         { hint: "Run realm status --json for programs" },
       );
     }
+    const { unlock } = await import("./passphrase.ts");
+    if (!plain) await unlock(context, fileOf(context, key)); // Nothing can be asked once the screen is drawn.
     await withAgent(context, async (agent) => {
       await agent.status(); // Where there is no agent, say so before the screen changes.
       const { systemClock } = await import("../agent/system_clock.ts");
