@@ -7,6 +7,7 @@ import { encodeCanonical } from "../../agent/kernel/canonical.ts";
 import { encodeSigned, eventAt, signEventSync } from "../../agent/kernel/event.ts";
 import { formatPublicKey } from "../../agent/kernel/key.ts";
 import { controlContent, type ControlEvent } from "../../agent/realm/control_event.ts";
+import { PublishedDigests } from "../../agent/realm/published.ts";
 import { encodeFrame, type Frame } from "../../agent/realm/peering/frame.ts";
 import { signHealth } from "../../agent/realm/peering/health_record.ts";
 import type { Player } from "./cast.ts";
@@ -83,7 +84,9 @@ export class Traitor extends SimulatedNode {
     const text = `[owner]\npubkey = "${this.world.owner.key}"\n[nodes.${this.name}]\n`;
     const known = this.world.manifests.size;
     const liar = { ...this.player, publicKey: this.world.owner.publicKey };
-    const manifest = this.world.manifest(text, 100 + known, { digests: new Map() }, liar);
+    const published = this.run?.log.published() ?? new PublishedDigests();
+    const contents = { digests: new Map<string, string>(), published };
+    const manifest = this.world.manifest(text, 100 + known, contents, liar);
     this.world.manifests.delete(manifest.signature.sha256);
     return manifest;
   }
