@@ -68,7 +68,12 @@ export function viewConditions(view: RealmView): Condition[] {
   return view.alarms.map((alarm) => {
     switch (alarm.kind) {
       case "conflict":
-        return { code: alarm.kind, node: null, subject: alarm.author, value: alarm.tips.join(", ") };
+        return {
+          code: alarm.kind,
+          node: null,
+          subject: alarm.author,
+          value: alarm.tips.join(", "),
+        };
       case "equivocation":
         return {
           code: alarm.kind,
