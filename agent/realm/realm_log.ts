@@ -250,10 +250,12 @@ export class RealmLog {
    * says, which the owner signed. `undefined` where there is none.
    */
   inclusionOf(digest: string, manifest: CID): Inclusion | undefined {
-    const event = this.#open?.topic.get(manifest);
-    const said = event && this.#open!.said.get(event);
-    if (said?.kind !== "manifest") return undefined;
-    const found = inclusionOf(digest, this.#open!.published.at(event!)!);
+    const open = this.#open;
+    const event = open?.topic.get(manifest);
+    if (open === undefined || event === undefined) return undefined;
+    const [said, at] = [open.said.get(event), open.published.at(event)];
+    if (said?.kind !== "manifest" || at === undefined) return undefined;
+    const found = inclusionOf(digest, at);
     return found !== undefined && isPublished(digest, found, said.tree) ? found : undefined;
   }
 
