@@ -117,7 +117,7 @@ export function simulatedStatus(nodeCount: number, componentCount: number, atMs:
 }
 
 /** The control API of that realm. */
-class SimulatedApi extends FakeApi {
+export class SimulatedApi extends FakeApi {
   readonly #beganMs = performance.now();
 
   constructor(
@@ -128,8 +128,13 @@ class SimulatedApi extends FakeApi {
     super();
   }
 
-  override status = (): Status =>
-    simulatedStatus(this.nodeCount, this.componentCount, performance.now() - this.#beganMs);
+  /** Thrown when it is asked for its status, while set. */
+  failing: unknown = undefined;
+
+  override status = (): Status => {
+    if (this.failing !== undefined) throw this.failing;
+    return simulatedStatus(this.nodeCount, this.componentCount, performance.now() - this.#beganMs);
+  };
   override nodes = () => [...this.status().nodes];
   override history = () => [
     historyEntry(3, "in-force"),

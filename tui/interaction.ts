@@ -320,7 +320,7 @@ function found(mode: LogMode, step: -1 | 1, { logRows, height }: Scene): LogMode
     const below = isSeen ? mode.below : Math.max(0, Math.min(middle, rows.length - height));
     return { ...mode, paused: rows, below, at };
   }
-  return { ...mode, paused: rows };
+  return mode; // what comes may have it
 }
 
 /** Scrolling back pauses; scrolling past the end, or space, goes on. */

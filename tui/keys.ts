@@ -37,5 +37,19 @@ export function keyPresses(input: string, key: Key): KeyPress[] {
   if (key.escape) return ["escape"];
   if (key.backspace || key.delete) return ["backspace"];
   if (key.ctrl || key.meta) return [];
-  return [...input].map((text) => ({ text }));
+  return [...input].flatMap((text): KeyPress[] => {
+    const control = CONTROLS[text];
+    if (control !== undefined) return [control];
+    return /\p{Cc}/u.test(text) ? [] : [{ text }];
+  });
 }
+
+/** What comes in the middle of a text is not told by name. */
+const CONTROLS: Readonly<Record<string, KeyPress>> = {
+  "\r": "enter",
+  "\n": "enter",
+  "\t": "tab",
+  "\x1b": "escape",
+  "\x7f": "backspace",
+  "\b": "backspace",
+};
