@@ -42,6 +42,7 @@ import { inspect } from "./inspect.ts";
 import { invite } from "./invite.ts";
 import { key } from "./key.ts";
 import { logs } from "./logs.ts";
+import { man } from "./man.ts";
 import { nodes } from "./nodes.ts";
 import { formatError } from "./output.ts";
 import { argument, Wanted } from "./parameters.ts";
@@ -103,6 +104,7 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   tui,
   app: apps,
   completions,
+  man,
   __complete: complete,
   [GUEST_COMMAND]: guestProcess,
 });

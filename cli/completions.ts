@@ -22,7 +22,7 @@ _realm() {
     sed 's/:/\\\\:/g; s/\\t/:/')}")
   if [[ -n "$proposals" ]]; then _describe realm proposals; else _files; fi
 }
-compdef _realm realm
+if [[ "\${funcstack[1]-}" == _realm ]]; then _realm "$@"; else compdef _realm realm; fi
 `,
   fish: `# realm completions; load with: realm completions fish | source
 complete -c realm -a '(realm __complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
