@@ -1,72 +1,5 @@
 import assert from "node:assert/strict";
-import * as path from "node:path";
-import { createHash } from "node:crypto";
-
-const SCRIPT = path.resolve(import.meta.dirname!, "..", "install.sh");
-
-interface Machine {
-  /** A home folder of its own, which is all that the installer may touch. */
-  readonly home: string;
-  /** Writes an executable that answers `--version`, with its digest beside it; its path. */
-  build(name: string, version: string): Promise<string>;
-  install(args: string[], env?: Record<string, string>): Promise<Result>;
-}
-
-interface Result {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function onMachine(test: (machine: Machine) => Promise<void>): Promise<void> {
-  const home = await Deno.makeTempDir({ prefix: "realm-install-" });
-  try {
-    await test({
-      home,
-      async build(name, version) {
-        const file = path.join(home, name);
-        const text = `#!/bin/sh\necho "realm ${version}"\n`;
-        await Deno.writeTextFile(file, text, { mode: 0o755 });
-        await Deno.writeTextFile(`${file}.sha256`, `${sha256(text)}  ${name}\n`);
-        return file;
-      },
-      async install(args, env = {}) {
-        const { code, stdout, stderr } = await new Deno.Command("sh", {
-          args: [SCRIPT, ...args],
-          clearEnv: true,
-          env: { HOME: home, PATH: Deno.env.get("PATH")!, ...env },
-        }).output();
-        const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-        return { status: code, stdout: text(stdout), stderr: text(stderr) };
-      },
-    });
-  } finally {
-    await Deno.chmod(home, 0o755);
-    await Deno.remove(home, { recursive: true });
-  }
-}
-
-function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
-}
-
-/** What the installer left in the folder, hidden files too. */
-function files(folder: string): string[] {
-  try {
-    return Array.from(Deno.readDirSync(folder), (entry) => entry.name).sort();
-  } catch {
-    return [];
-  }
-}
-
-/** Puts a program of this name first in the search path; gives the path. */
-async function withFake(home: string, name: string, script: string): Promise<string> {
-  await Deno.mkdir(path.join(home, "fake"), { recursive: true });
-  await Deno.writeTextFile(path.join(home, "fake", name), `#!/bin/sh\n${script}\n`, {
-    mode: 0o755,
-  });
-  return `${home}/fake:${Deno.env.get("PATH")}`;
-}
+import { files, onMachine, SCRIPT, sha256, withFake } from "./installer.ts";
 
 Deno.test("install.sh installs a local build and says what PATH lacks", async () => {
   await onMachine(async ({ home, build, install }) => {
@@ -91,8 +24,9 @@ Deno.test("install.sh replaces what is there, and uninstalls it", async () => {
     const old = await build("old", "1.0.0");
     await install(["--from", old, "--prefix", prefix]);
     const { stdout } = await install(["--from", await build("new", "2.0.0"), "--prefix", prefix]);
-    assert.match(stdout, /^installed realm 2\.0\.0/);
-    assert.deepEqual(files(`${prefix}/bin`), ["realm"]);
+    assert.match(stdout, /^upgraded realm 1\.0\.0 to realm 2\.0\.0/);
+    assert.deepEqual(files(`${prefix}/bin`), ["realm", "realm.old"]);
+    assert.match(await Deno.readTextFile(`${prefix}/bin/realm.old`), /1\.0\.0/);
 
     assert.equal((await install(["--uninstall", "--prefix", prefix])).status, 0);
     assert.deepEqual(files(`${prefix}/bin`), []);
@@ -155,6 +89,8 @@ Deno.test("install.sh downloads the release for this machine", async () => {
   await onMachine(async ({ home, build, install }) => {
     const file = await build("release", "3.0.0");
     const asked: string[] = [];
+    const digest = sha256(await Deno.readTextFile(file));
+    const sums = `${"0".repeat(64)}  realm-x\n${digest}  realm-x86_64-apple-darwin\n`;
     const server = Deno.serve(
       { hostname: "127.0.0.1", port: 0, onListen() {} },
       async (request) => {
@@ -164,8 +100,8 @@ Deno.test("install.sh downloads the release for this machine", async () => {
           return Response.redirect(new URL("/r/x.bin", request.url));
         }
         if (pathname.includes("aarch64")) return new Response("gone", { status: 404 });
-        const suffix = pathname.endsWith(".sha256") ? ".sha256" : "";
-        return new Response(await Deno.readFile(file + suffix));
+        if (pathname.endsWith("SHA256SUMS")) return new Response(sums);
+        return new Response(await Deno.readFile(file));
       },
     );
     try {
@@ -178,21 +114,21 @@ Deno.test("install.sh downloads the release for this machine", async () => {
       assert.equal(status, 0, stderr);
       assert.match(stdout, /^installed realm 3\.0\.0/);
       assert.deepEqual(asked, [
+        "/r/SHA256SUMS",
         "/r/realm-x86_64-apple-darwin",
-        "/r/realm-x86_64-apple-darwin.sha256",
       ]);
 
-      const digest = sha256(await Deno.readTextFile(file));
       const env = { PATH: await uname("Linux", "amd64"), REALM_RELEASES: `${url}/moved` };
       assert.equal((await install(["--sha256", digest], env)).status, 0);
       assert.ok(asked.includes("/moved/realm-x86_64-unknown-linux-gnu"));
 
-      const missing = await install([], {
-        PATH: await uname("Linux", "arm64"),
-        REALM_RELEASES: `${url}/r`,
-      });
+      const arm = { PATH: await uname("Linux", "arm64"), REALM_RELEASES: `${url}/r` };
+      const missing = await install(["--sha256", digest], arm);
       assert.equal(missing.status, 1);
       assert.match(missing.stderr, /Cannot download .*\/r\/realm-aarch64-unknown-linux-gnu\n/);
+      const unlisted = await install([], arm);
+      assert.equal(unlisted.status, 1);
+      assert.match(unlisted.stderr, /the release has none for this machine/);
 
       const unknown = [["Linux", "riscv64", /riscv64: wanted x86_64 or aarch64/], [
         "MINGW64_NT",
