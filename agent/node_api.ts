@@ -297,6 +297,7 @@ export class NodeApi implements ControlApi {
         realm: manifest?.realm.name ?? null,
         program,
         startedAtMs: this.#startedAtMs,
+        pid: Deno.pid,
         dataFolder: node.init.dataFolder,
       },
       manifest: inForce

@@ -250,6 +250,8 @@ export const status = z.object({
     /** Version of the program. */
     program: z.string(),
     startedAtMs: atMs,
+    /** Of its process. */
+    pid: count.optional(),
     dataFolder: z.string(),
   }),
   manifest: z.object({ version: count, sha256: digest, appliedAtMs: atMs }).nullable(),

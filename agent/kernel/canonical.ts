@@ -40,7 +40,8 @@ export type Domain =
   | "realm/succession/1"
   | "realm/join/1"
   | "realm/topic-hello/1"
-  | "realm/topic-tag/1";
+  | "realm/topic-tag/1"
+  | "realm/release/1";
 
 /**
  * The canonical bytes of a value.
