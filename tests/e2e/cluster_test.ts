@@ -141,6 +141,20 @@ Deno.test("three machines: invite, pending, approve, apply on one reaches all, r
       assert.match(text, /^a +live +1 +1\/1/m);
     });
 
+    await t.step("the dashboard looks from any of them", async () => {
+      const typed = "links b\nlook b\ncomponent hello\nlook a\nquit\n";
+      const { status, stdout, stderr } = await sandbox
+        .realmWith(typed, "tui", "--plain", "--data", a.data);
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^realm shop, seen from a: manifest version 1\n3 nodes, all live\n/);
+      assert.match(stdout, /\nb is asked from now on\nrealm shop, seen from b: /);
+      assert.match(stdout, /\nhello: 1 of 1 replica run\non a: 1 of 1 run\n/);
+      assert.match(stdout, /\na is asked from now on\nrealm shop, seen from a: /);
+      const fromC = await sandbox
+        .realmWith("quit\n", "tui", "--plain", "--data", a.data, "--node", "c");
+      assert.match(fromC.stdout, /^realm shop, seen from c: /, fromC.stderr);
+    });
+
     await t.step("apply on one reaches all", async () => {
       assert.equal(await apply(sandbox, a, 2), 2);
       for (const each of [a, b, c]) await untilAgreed(sandbox, each, 2, 3);
