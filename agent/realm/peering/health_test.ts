@@ -133,7 +133,7 @@ Deno.test("signHealth() makes whole milliseconds of what a clock says", () => {
   const since = { code: "disk", subject: null, value: null, sinceAtMs: -0.5 };
   const { bytes } = sign({ ...RECORD, saidAtMs: 1_000.7, alarms: [since] });
   const record = readHealth(bytes, () => true, verify)?.record;
-  assert.deepEqual([record?.saidAtMs, record?.alarms[0]!.sinceAtMs], [1_001, 0]);
+  assert.deepEqual([record?.saidAtMs, record?.alarms[0]?.sinceAtMs], [1_001, 0]);
 });
 
 Deno.test("readHealth() passes over what a newer program says besides", () => {
