@@ -58,6 +58,7 @@ import { scale } from "./scale.ts";
 import { status } from "./status.ts";
 import { tui } from "./tui.ts";
 import { upgrade } from "./upgrade.ts";
+import { ui } from "./ui.ts";
 import { VERSION } from "./version.ts";
 
 /** Prints what may come next on a command line; the completion scripts call it. */
@@ -103,6 +104,7 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   secrets,
   scale,
   tui,
+  ui,
   app: apps,
   upgrade,
   completions,

@@ -10,6 +10,7 @@
 import * as path from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
 import * as esbuild from "esbuild";
+import { bundlePage } from "../web/bundle.ts";
 import { deno, fail, ignoreNotFound, ROOT, WORK } from "./task.ts";
 
 /** The folder of the bundle. */
@@ -24,6 +25,9 @@ const ENTRIES = [
   "agent/runtime/symbols_worker.ts",
   "agent/app_worker.ts",
 ];
+
+/** The script of the web page, one file for browsers; in the bundle it is no module of the program. */
+const PAGE = { entry: "web/page/page.ts", name: "page.bin" };
 
 /** Names in the bundle of the scripts of Workers, which nothing imports. */
 export const WORKERS = ENTRIES.slice(1).map((entry) => scriptName(path.basename(entry)));
@@ -43,6 +47,7 @@ export async function bundle(): Promise<void> {
   await Deno.mkdir(BUNDLE, { recursive: true });
   const sources = rewritten();
   for (const entry of ENTRIES) await bundleEntry(entry, sources);
+  await Deno.writeFile(path.join(BUNDLE, PAGE.name), await bundlePage(path.join(ROOT, PAGE.entry)));
   await esbuild.stop();
   // Its own configuration: without one `deno compile` takes ours and embeds every package.
   await Deno.writeTextFile(
@@ -107,6 +112,8 @@ const replacements: esbuild.Plugin = {
       path: "react-devtools-core",
       namespace: "empty",
     }));
+    // It makes the page's script, which is made here.
+    build.onResolve({ filter: /^esbuild$/ }, () => ({ path: "esbuild", namespace: "empty" }));
     // Metrics of Node, which realm does not have, and OpenTelemetry with them.
     build.onLoad({ filter: /prom-client\/lib\/defaultMetrics\.js$/ }, () => ({ contents: "" }));
     build.onLoad({ filter: /.*/, namespace: "empty" }, () => ({ contents: "export default {};" }));
@@ -205,13 +212,14 @@ async function place(
   packed: boolean,
 ): Promise<string> {
   const name = path.basename(file);
+  if (path.relative(ROOT, file) === PAGE.entry) return PAGE.name;
   if (MODULE.test(name)) {
     if (!ENTRIES.includes(path.relative(ROOT, file))) {
       fail(`Cannot bundle the Worker ${file}: it is not in ENTRIES of scripts/bundle.ts`);
     }
     return scriptName(name);
   }
-  const target = name.replace(/\.wasm$/, ".bin");
+  const target = name.replace(/\.wasm$|(?<=\.(html|css|svg))$/, ".bin");
   const from = copied.get(target);
   if (from !== undefined && from !== file) {
     fail(`Cannot bundle ${file}: ${from} has the same name, wanted another`);

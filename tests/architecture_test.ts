@@ -1,7 +1,7 @@
 /**
  * The architecture as a test: which way imports point, and what the pure folders may not touch.
  *
- *     main -> cli, tui -> agent -> shell folders -> apps, realm -> kernel
+ *     main -> cli, tui, web -> agent -> shell folders -> apps, realm -> kernel
  *                                  shell folders, apps -> wasm -> kernel
  *
  * Shell folders never import one another. Tests, what they share (`_conformance.ts`, `_fake.ts`,
@@ -32,18 +32,22 @@ const SHELL = [
 /** Single files of shell folders that the command line may use: they start nothing. */
 const DOORS: Readonly<Record<string, string>> = {
   "agent/control/client.ts": "control client",
+  "agent/control/sse.ts": "event stream",
   "agent/runtime/inspect.ts": "inspection",
 };
 
 /** From each part to the parts that it may import beside itself. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   main: ["cli"],
-  cli: ["tui", "agent", "control client", "inspection", "apps", "realm", "kernel"],
+  cli: ["tui", "web", "agent", "control client", "inspection", "apps", "realm", "kernel"],
   tui: ["agent", "control client", "realm", "kernel"],
+  web: ["web page", "control client", "event stream", "kernel"],
+  "web page": ["tui", "event stream", "kernel"],
   agent: [...SHELL, "control client", "inspection", "apps", "realm", "wasm", "kernel"],
   ...Object.fromEntries(SHELL.map((folder) => [folder, ["apps", "realm", "wasm", "kernel"]])),
-  control: ["control client", "apps", "realm", "wasm", "kernel"],
-  "control client": ["control", "realm", "kernel"],
+  control: ["control client", "event stream", "apps", "realm", "wasm", "kernel"],
+  "event stream": ["kernel"],
+  "control client": ["control", "event stream", "realm", "kernel"],
   inspection: ["runtime", "apps", "wasm", "kernel"],
   apps: ["wasm", "kernel"],
   realm: ["kernel"],
@@ -66,6 +70,7 @@ function partOf(file: string): string | undefined {
   if (Object.hasOwn(DOORS, file)) return DOORS[file];
   const [top, folder, ...rest] = file.split("/");
   if (top === "cli" || top === "tui") return top;
+  if (top === "web") return folder === "page" ? "web page" : "web";
   if (top !== "agent" || folder === undefined) return undefined;
   if (rest.length === 0) return "agent"; // a file right in agent/
   return [...SHELL, ...PURE].includes(folder) ? folder : undefined;
@@ -98,7 +103,7 @@ function programFiles(): string[] {
     }
   };
   for (const { name } of Deno.readDirSync(ROOT)) {
-    if (["agent", "cli", "tui"].includes(name)) walk(name);
+    if (["agent", "cli", "tui", "web"].includes(name)) walk(name);
   }
   return ["main.ts", ...found.sort()];
 }
@@ -161,6 +166,9 @@ Deno.test("violations() finds imports that point outward", () => {
     ["cli/run.ts", "agent/agent.ts"],
     ["cli/logs.ts", "agent/control/client.ts"],
     ["cli/ui.ts", "tui/app.tsx"],
+    ["cli/ui.ts", "web/server.ts"],
+    ["web/server.ts", "web/page/live.ts"],
+    ["web/page/page.ts", "agent/control/sse.ts"],
     ["cli/apps.ts", "agent/apps/bundle.ts"],
     ["agent/agent.ts", "agent/store/sqlite_store.ts"],
     ["agent/runtime/wasi/io.ts", "agent/runtime/ledger.ts"],
@@ -187,6 +195,9 @@ Deno.test("violations() finds imports that point outward", () => {
     ["cli/run.ts", "agent/runtime/engine.ts"],
     ["cli/run.ts", "agent/control/server.ts"],
     ["tui/app.tsx", "cli/context.ts"],
+    ["web/page/page.ts", "agent/control/client.ts"],
+    ["web/page/page.ts", "web/server.ts"],
+    ["tui/app.tsx", "web/server.ts"],
     ["main.ts", "agent/agent.ts"],
     ["agent/kernel/event.ts", "tests/vectors.ts"],
     ["cli/bench.ts", "bench/bench.ts"],
