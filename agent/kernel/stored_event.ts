@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { type CborValue, type CID, decodeCanonical, encodeCanonical, idText } from "./canonical.ts";
+import {
+  type CborValue,
+  decodeCanonical,
+  digestText,
+  encodeCanonical,
+  idText,
+} from "./canonical.ts";
 import { RealmError } from "./error.ts";
 import { encodeSigned, type SignedEvent, signedEventIn } from "./event.ts";
 import type { Store, StoreOp } from "./ports.ts";
@@ -27,7 +33,7 @@ export class StoredEvents {
   /** What stores an event. */
   storeOp({ signed, atMs }: StoredEvent): StoreOp {
     return {
-      put: this.#key(signed.event.lamport, signed.id),
+      put: this.#key(signed.event.lamport, idText(signed.id)),
       value: encodeCanonical([encodeSigned(signed), Math.trunc(atMs)]),
     };
   }
@@ -37,7 +43,7 @@ export class StoredEvents {
     for (const [key, value] of this.store.scan(`${this.prefix}event/`)) {
       const stored = decode(value);
       const { event: { lamport }, id } = stored.signed;
-      if (key !== this.#key(lamport, id)) throw corrupt("it is not the one of its name");
+      if (key !== this.#key(lamport, idText(id))) throw corrupt("it is not the one of its name");
       yield stored;
     }
   }
@@ -48,15 +54,23 @@ export class StoredEvents {
   }
 
   /** One event. Throws RealmError `corrupt`. */
-  load({ lamport, id }: Pick<TopicEvent, "lamport" | "id">): StoredEvent | undefined {
-    const value = this.store.get(this.#key(lamport, id));
+  load(event: Pick<TopicEvent, "lamport" | "key">): StoredEvent | undefined {
+    const value = this.#value(event);
     return value && decode(value);
   }
 
-  #key(lamport: number, id: CID): string {
-    return `${this.prefix}event/${lamport.toString(16).padStart(LAMPORT_DIGITS, "0")}/${
-      idText(id)
-    }`;
+  /** What `encodeSigned()` gave of one event, as it is there: not looked at. */
+  loadEncoded(event: Pick<TopicEvent, "lamport" | "key">): Uint8Array | undefined {
+    const value = this.#value(event);
+    return value && partsOf(value).encoded;
+  }
+
+  #value({ lamport, key }: Pick<TopicEvent, "lamport" | "key">): Uint8Array | undefined {
+    return this.store.get(this.#key(lamport, digestText(key)));
+  }
+
+  #key(lamport: number, id: string): string {
+    return `${this.prefix}event/${lamport.toString(16).padStart(LAMPORT_DIGITS, "0")}/${id}`;
   }
 }
 

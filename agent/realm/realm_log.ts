@@ -219,6 +219,12 @@ export class RealmLog {
     }
   }
 
+  /** What `encodeSigned()` gives of a durable event. */
+  loadEncoded(key: EventKey): Uint8Array | undefined {
+    const event = this.topic?.at(key);
+    return event && !this.#pending.has(key) ? this.#events.loadEncoded(event) : undefined;
+  }
+
   /** A durable event. */
   load(id: CID): SignedEvent | undefined {
     const event = this.topic?.get(id);

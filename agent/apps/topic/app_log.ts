@@ -17,6 +17,7 @@
 import type { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
 import {
+  encodeSigned,
   eventAt,
   type EventContent,
   type EventPlace,
@@ -28,6 +29,7 @@ import { EventIntake, type IntakeRules } from "../../kernel/event_intake.ts";
 import { Offer, type Offered } from "../../kernel/offer.ts";
 import type { EventLog } from "../../kernel/peering/event_log.ts";
 import type { Random, Store } from "../../kernel/ports.ts";
+import { Recent } from "../../kernel/recent.ts";
 import { StoredEvents } from "../../kernel/stored_event.ts";
 import { type EventKey, keyOf, Topic, type TopicEvent } from "../../kernel/topic.ts";
 import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
@@ -71,7 +73,7 @@ const READ_AHEAD_BYTES = 64 * 1024 * 1024;
  * Bytes of events that were read or written last and are kept: when one comes late, those after it are
  * applied again, and to read them from the store takes twice as long as to apply them.
  */
-const RECENT_BYTES = 4 * 1024 * 1024;
+const RECENT_BYTES = 8 * 1024 * 1024;
 
 /** Who wants to hear of each change at once; `Replay` is one. */
 export interface TopicFollower {
@@ -105,9 +107,7 @@ export class AppLog implements EventLog {
   #revision = 0;
   /** Accepted and not durable yet, parents first. */
   #pending = new Map<EventKey, SignedEvent>();
-  /** The last ones, at most {@link RECENT_BYTES}, the oldest first. */
-  readonly #recent = new Map<EventKey, SignedEvent>();
-  #recentBytes = 0;
+  readonly #recent = new Recent<EventKey, SignedEvent>(RECENT_BYTES);
   /** Durable, and not asked for yet. */
   readonly #ahead = new Map<EventKey, SignedEvent>();
   readonly #followers = new Set<TopicFollower>();
@@ -337,7 +337,7 @@ export class AppLog implements EventLog {
     const events = [...this.#pending.values()];
     this.store.write(events.map((signed) => this.#events.storeOp({ signed, atMs: wallMs })));
     this.#pending.clear();
-    for (const signed of events) this.#keep(signed);
+    for (const signed of events) this.#recent.put(keyOf(signed.id), signed, signed.bytes.length);
     return events.filter(({ id }) => this.topic!.isKept(this.topic!.get(id)!));
   }
 
@@ -360,6 +360,14 @@ export class AppLog implements EventLog {
     return event === undefined || this.#pending.has(event.key) ? undefined : this.read(event);
   }
 
+  /** What `encodeSigned()` gives of a durable event. */
+  loadEncoded(key: EventKey): Uint8Array | undefined {
+    const event = this.topic?.at(key);
+    if (event === undefined || this.#pending.has(key)) return undefined;
+    const known = this.#recent.get(key);
+    return known === undefined ? this.#events.loadEncoded(event) : encodeSigned(known);
+  }
+
   /** When a durable event was stored here, in milliseconds since 1970. */
   storedAtMs(id: CID): number | undefined {
     const event = this.topic?.get(id);
@@ -373,22 +381,10 @@ export class AppLog implements EventLog {
     const signed = this.#ahead.get(event.key) ?? this.#events.load(event)?.signed;
     this.#ahead.delete(event.key);
     if (signed !== undefined) {
-      this.#keep(signed);
+      this.#recent.put(event.key, signed, signed.bytes.length);
       return signed;
     }
     throw new RealmError("corrupt", `Cannot read event ${event.id}: it is gone from the store`);
-  }
-
-  /** Remembers an event for a while. */
-  #keep(signed: SignedEvent): void {
-    const recent = this.#recent;
-    recent.set(keyOf(signed.id), signed);
-    this.#recentBytes += signed.bytes.length;
-    for (const [key, { bytes }] of recent) {
-      if (this.#recentBytes <= RECENT_BYTES) break;
-      recent.delete(key);
-      this.#recentBytes -= bytes.length;
-    }
   }
 
   #start(signed: SignedEvent): void {

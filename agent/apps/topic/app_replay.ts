@@ -7,6 +7,7 @@
 import { bytesOf } from "../../kernel/byte_string.ts";
 import { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
+import { Recent } from "../../kernel/recent.ts";
 import type { TopicEvent } from "../../kernel/topic.ts";
 import type { AppliedEvent } from "../guest/host_imports.ts";
 import { CHECKPOINT_TYPE, type Guest, type Replay, type ReplayParts } from "../replay.ts";
@@ -56,21 +57,13 @@ type Read = ReplayParts["read"];
 
 /** Keeps what was read last: who makes events be applied again shall not make them be read too. */
 function remembering(read: Read): Read {
-  const known = new Map<TopicEvent, AppliedEvent>();
-  const sizeOf = ({ payload }: AppliedEvent) => payload.length + READ_OVERHEAD_BYTES;
-  let bytes = 0;
+  const known = new Recent<TopicEvent, AppliedEvent>(READ_BYTES_MAX);
   return (event) => {
     const there = known.get(event);
     if (there !== undefined) return there;
     const found = read(event);
     if (found === undefined || !("payload" in found)) return found;
-    known.set(event, found);
-    bytes += sizeOf(found);
-    for (const [oldest, content] of known) {
-      if (bytes <= READ_BYTES_MAX) break;
-      known.delete(oldest);
-      bytes -= sizeOf(content);
-    }
+    known.put(event, found, found.payload.length + READ_OVERHEAD_BYTES);
     return found;
   };
 }

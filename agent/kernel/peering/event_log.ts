@@ -9,7 +9,7 @@
 import type { CID } from "../canonical.ts";
 import type { SignedEvent } from "../event.ts";
 import type { Offered } from "../offer.ts";
-import type { Topic, TopicEvent } from "../topic.ts";
+import type { EventKey, Topic, TopicEvent } from "../topic.ts";
 
 /** See the module. */
 export interface EventLog {
@@ -25,4 +25,6 @@ export interface EventLog {
   stored(): Iterable<TopicEvent>;
   /** A durable event. */
   load(id: CID): SignedEvent | undefined;
+  /** What `encodeSigned()` gives of a durable event. */
+  loadEncoded(key: EventKey): Uint8Array | undefined;
 }

@@ -11,6 +11,7 @@
 import { RealmError } from "../error.ts";
 import { decodeSigned, encodeSigned, type SignedEvent } from "../event.ts";
 import { headsDigest, SyncSession } from "../sync/session.ts";
+import { type EventKey, keyOf } from "../topic.ts";
 import type { Offered } from "../offer.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Link } from "./link.ts";
@@ -49,8 +50,8 @@ const STRANGE_MAX = 1_024;
 /** See the module. */
 export class LogExchange {
   readonly #init: LogExchangeInit;
-  /** Which peer each event came from that is not durable yet, by the text of its id. */
-  #from = new Map<string, string>();
+  /** Which peer each event came from that is not durable yet. */
+  #from = new Map<EventKey, string>();
   #flushAtMs = Infinity;
   #changedAtMs = 0;
 
@@ -78,7 +79,7 @@ export class LogExchange {
   absorb(events: readonly SignedEvent[], from: string | undefined): Offered {
     const offered = this.changing(() => this.#init.log.offer(events));
     if (from !== undefined) {
-      for (const { id } of offered.accepted) this.#from.set(id.toString(), from);
+      for (const { id } of offered.accepted) this.#from.set(keyOf(id), from);
     }
     return offered;
   }
@@ -104,7 +105,7 @@ export class LogExchange {
     const from = this.#from;
     this.#from = new Map();
     for (const link of links.trusted()) {
-      this.#hand(link, events.filter(({ id }) => from.get(id.toString()) !== link.peer));
+      this.#hand(link, events.filter(({ id }) => from.get(keyOf(id)) !== link.peer));
     }
   }
 

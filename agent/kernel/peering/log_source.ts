@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { encodeSigned, type SignedEvent } from "../event.ts";
+import type { SignedEvent } from "../event.ts";
 import type { SyncAccepted, SyncItem, SyncSource } from "../sync/session.ts";
-import { idOf } from "../topic.ts";
 import type { Offered, Refusal } from "../offer.ts";
 import type { EventLog } from "./event_log.ts";
 
@@ -38,8 +37,7 @@ export class LogSource implements SyncSource {
   }
 
   load(key: string): Uint8Array | undefined {
-    const signed = this.init.isGiven ? this.init.log.load(idOf(key)) : undefined;
-    return signed && encodeSigned(signed);
+    return this.init.isGiven ? this.init.log.loadEncoded(key) : undefined;
   }
 
   accept(events: readonly SignedEvent[]): SyncAccepted {
