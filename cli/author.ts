@@ -57,7 +57,12 @@ export class Author {
       throw new RealmError(
         "not-found",
         `Cannot sign: there is no key in ${file}, wanted the owner's or an operator's`,
-        { hint: "Run it where realm init was run, or name a key file with --key", cause: error },
+        {
+          hint: keyFile === undefined
+            ? "Run it where realm init was run; operators name theirs with --key, realm key rotate replaces a lost owner's"
+            : "Correct --key",
+          cause: error,
+        },
       );
     }
   }

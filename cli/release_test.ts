@@ -368,6 +368,17 @@ Deno.test("apply --wait ends when every replica runs it, and fails when it goes 
     assert.equal(late.status, 1);
     assert.match(late.stderr, /--timeout.*auth is rolling: 1 of 2, waits for bm-02/);
     assert.match(late.stdout, /applied version 3/);
+
+    await write({ hello: `${HANDLER}\nmemory_max_mb = 66` });
+    agent.rollouts = [{ ...rolling, state: "complete", settled: 2, waitsFor: [] }];
+    const unplaced = [{ replicas: 1, why: "two is not live" }];
+    agent.state = {
+      ...agent.state,
+      components: agent.state.components.map((each) => ({ ...each, unplaced })),
+    };
+    const homeless = await realm("apply", "realm.toml", "--yes", "--wait", "--timeout", "1ms");
+    assert.equal(homeless.status, 1, "what has no place does not run");
+    assert.match(homeless.stderr, /--timeout.*1 of auth: two is not live/);
   }));
 
 Deno.test("push refuses another component, another world, and what the manifest pins", () =>

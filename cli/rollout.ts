@@ -46,8 +46,9 @@ export async function awaitRollouts(
       context.note(`Version ${manifest!.version} was applied meanwhile`);
       return { status: 1, failed: [] };
     }
-    const open = components.filter(({ rollout }) =>
-      rollout === null || rollout.state === "rolling" || rollout.state === "returning"
+    const open = components.filter(({ rollout, unplaced }) =>
+      rollout === null || rollout.state === "rolling" || rollout.state === "returning" ||
+      unplaced.length > 0 && rollout.failure === null
     );
     if (manifest?.version === version && open.length === 0) {
       const failed = components.flatMap(({ name, rollout }): FailedRollout[] => {
@@ -58,11 +59,13 @@ export async function awaitRollouts(
       for (const each of failed) context.note(printable(formatFailure(each)));
       return { status: failed.length === 0 ? 0 : 1, failed };
     }
-    const now = open.map(({ name, rollout }) => {
-      if (rollout === null) return `${name} waits`;
+    const now = open.flatMap(({ name, rollout, unplaced }) => {
+      const homeless = unplaced.map(({ replicas, why }) => `${replicas} of ${name}: ${why}`);
+      if (rollout === null) return [`${name} waits`, ...homeless];
       const { state, settled, wanted, waitsFor } = rollout;
+      if (state === "complete" || state === "returned") return homeless;
       const why = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
-      return `${name} is ${state}: ${settled} of ${wanted}${why}`;
+      return [`${name} is ${state}: ${settled} of ${wanted}${why}`, ...homeless];
     }).join("\n");
     if (now !== said && now !== "") context.note(printable(now));
     said = now;
