@@ -149,9 +149,16 @@ function across(file: ManifestFile, report: Report): void {
   const say = (path: string, message: string) => complain(report, path, message);
   // A table that is there and wrong has its own problem: it is not unknown on top of it.
   const isWritten = (table: string, name: string) => report.positions.has(pathOf(table, name));
+  const written = (table: "nodes" | "components") => {
+    const names = [...report.positions.keys()].filter((path) => parentPath(path) === table)
+      .map((path) => path.slice(table.length + 1));
+    return `wanted a ${table.slice(0, -1)}: ${names.join(", ") || "there is none"}`;
+  };
 
   file.realm.exec.forEach((name, i) => {
-    if (!isWritten("nodes", name)) say(`realm.exec[${i}]`, `is ${quote(name)}, ${nodes(file)}`);
+    if (!isWritten("nodes", name)) {
+      say(`realm.exec[${i}]`, `is ${quote(name)}, ${written("nodes")}`);
+    }
   });
   for (const key of file.routing.keys()) {
     const target = targetOf(key);
@@ -160,12 +167,12 @@ function across(file: ManifestFile, report: Report): void {
       continue;
     }
     if (target.kind === "tag") say(path, `is ${quote(key)}, wanted a tag that a node has`);
-    else say(path, `is ${quote(key)}, ${nodes(file)}, or tag:NAME`);
+    else say(path, `is ${quote(key)}, ${written("nodes")}, or tag:NAME`);
   }
   for (const route of routes) {
     const component = file.components.get(route.component);
     if (component === undefined && !isWritten("components", route.component)) {
-      say(`${route.key}.component`, `is ${quote(route.component)}, ${components(file)}`);
+      say(`${route.key}.component`, `is ${quote(route.component)}, ${written("components")}`);
     }
     const listens = component?.listen.some((address) => address.startsWith("tcp:"));
     if (component?.world === "wasi:cli/command" && !listens) {
@@ -310,12 +317,4 @@ function warningsOf(manifest: Omit<Manifest, "warnings">): Warning[] {
     }
   }
   return warnings;
-}
-
-function nodes(file: ManifestFile): string {
-  return `wanted a node: ${[...file.nodes.keys()].join(", ") || "there is none"}`;
-}
-
-function components(file: ManifestFile): string {
-  return `wanted a component: ${[...file.components.keys()].join(", ") || "there is none"}`;
 }

@@ -316,6 +316,14 @@ Deno.test("parseManifest() refuses each value that is wrong, alone", () => {
   }
 });
 
+Deno.test("parseManifest() names components that are there, wrong ones too", () => {
+  const found = problemsOf(
+    MINIMAL.replace("wasi:http/proxy", "wasi:http").replace('t = "hello"', 't = "helo"'),
+  );
+  assert.match(found, /world is "wasi:http", wanted/);
+  assert.match(found, /is "helo", wanted a component: hello$/);
+});
+
 Deno.test("parseManifest() refuses two components on one route and weights above 100", () => {
   const more = MINIMAL + `, { path = "/...", component = "other" }]`;
   const other =
