@@ -107,6 +107,7 @@ async function buildComponent(
   const bytes = await readSource(source);
   const component = await asComponent(
     bytes,
+    what,
     async () =>
       wit === undefined
         ? undefined
@@ -162,17 +163,22 @@ function checkSize({ length }: Uint8Array, what: string): void {
   );
 }
 
-/** What is a component already is left as it is, to the byte. */
+/**
+ * What is a component already is left as it is, to the byte. Of several worlds in the WIT the one
+ * that is named like the role is meant.
+ */
 async function asComponent(
   bytes: Uint8Array,
+  role: string,
   wit: () => Promise<string | undefined>,
 ): Promise<Uint8Array> {
   const binary = isWasm(bytes) ? bytes : await parse(new TextDecoder().decode(bytes));
   if (binary[6] === 1) return binary; // the layer of the preamble: 0 is a core module
   const witSource = await wit();
-  return await componentNew(
-    witSource === undefined ? binary : await componentEmbed({ binary, witSource }),
-  );
+  if (witSource === undefined) return await componentNew(binary);
+  const isNamed = new RegExp(`\\bworld\\s+${role}(?![\\w-])`).test(witSource);
+  const world = isNamed ? { world: role } : {};
+  return await componentNew(await componentEmbed({ binary, witSource, ...world }));
 }
 
 function isWasm(bytes: Uint8Array): boolean {

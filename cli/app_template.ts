@@ -6,7 +6,12 @@
 
 /** The files of a new app, by name. */
 export function appTemplate(name: string): ReadonlyMap<string, string> {
-  return new Map([["bundle.toml", manifest(name)], ["app.wit", WIT], ["note.wat", NOTE]]);
+  return new Map([
+    ["bundle.toml", manifest(name)],
+    ["app.wit", WIT],
+    ["note.wat", NOTE],
+    ["propose.wat", PROPOSE],
+  ]);
 }
 
 const manifest = (name: string) =>
@@ -22,7 +27,10 @@ capabilities = ["state-write"]          # all that any component may import
 file = "note.wat"                       # or a .wasm: a component, or a core module
 wit = "app.wit"                         # not for a component, nor for what wit-bindgen made
 
-# [components.state-propose]            # from what a person wants to events
+[components.state-propose]              # from what a person wants to events: realm app call
+file = "propose.wat"
+wit = "app.wit"
+
 # [components.interaction]              # what a person sees and does
 # [components.behavior]                 # acts on its own
 `;
@@ -38,9 +46,22 @@ interface applier {
   apply: func(payload: list<u8>) -> result<_, list<u8>>;
 }
 
+interface proposer {
+  record proposal {
+    kind: list<u8>,
+    payload: list<u8>,
+  }
+
+  propose: func(intent: list<u8>, input: list<u8>) -> result<list<proposal>, list<u8>>;
+}
+
 world state-apply {
   import state-write;
   export applier;
+}
+
+world state-propose {
+  export proposer;
 }
 `;
 
@@ -74,5 +95,33 @@ const NOTE =
         (i32.store (i32.const 8) (i32.const 17)))
       (else
         (call $put (i32.const 16) (i32.const 4) (local.get $payload) (local.get $length))))
+    (i32.const 0)))
+`;
+
+const PROPOSE =
+  `;; One event for whatever a person wants: the intent is its type, the input its payload.
+(module
+  (memory (export "memory") 8)
+  (global $free (mut i32) (i32.const 64))
+
+  ;; Where intent and input are put, after one another.
+  (func (export "cabi_realloc") (param $old i32) (param $had i32) (param $align i32) (param $size i32)
+    (result i32)
+    (local $at i32)
+    (local.set $at (global.get $free))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (local.get $at))
+
+  ;; Gives the address of a result<list<proposal>, list<u8>>: that it is no error, where the list is,
+  ;; its length. At 16 is its one proposal: address and length of the type, then of the payload.
+  (func (export "realm:app/proposer@0.1.0#propose")
+    (param $intent i32) (param $named i32) (param $input i32) (param $length i32) (result i32)
+    (global.set $free (i32.const 64)) ;; for the next call
+    (i32.store (i32.const 4) (i32.const 16))
+    (i32.store (i32.const 8) (i32.const 1))
+    (i32.store (i32.const 16) (local.get $intent))
+    (i32.store (i32.const 20) (local.get $named))
+    (i32.store (i32.const 24) (local.get $input))
+    (i32.store (i32.const 28) (local.get $length))
     (i32.const 0)))
 `;

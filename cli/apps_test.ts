@@ -66,6 +66,7 @@ Deno.test("app new writes what app build packs, inspect tells and app install in
       "bundle.toml",
       "app.wit",
       "note.wat",
+      "propose.wat",
     ]);
     await fails(realm("app", "new", "memo"), "refused", /memo: it exists/);
 
@@ -322,7 +323,7 @@ Deno.test("app check makes a history small that breaks a law, and says how to se
     const toml = await Deno.readTextFile(`${folder}/memo/bundle.toml`);
     await Deno.writeTextFile(
       `${folder}/memo/bundle.toml`,
-      `${toml}[components.state-propose]\nfile = "${fixture}"\n`,
+      toml.replace('"propose.wat"', JSON.stringify(fixture)),
     );
     // Numbers of which the last byte is above 100 never end.
     const note = await Deno.readTextFile(`${folder}/memo/note.wat`);
