@@ -12,8 +12,10 @@ const TABLE = commandTable(COMMANDS);
 const read = (file: string) => Deno.readTextFileSync(path.join(ROOT, file));
 const DOCUMENTS = [
   ...["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"],
-  ...Array.from(Deno.readDirSync(path.join(ROOT, "docs")), ({ name }) => `docs/${name}`)
-    .filter((file) => file.endsWith(".md")).sort(),
+  ...["docs", "docs/components"].flatMap((folder) =>
+    Array.from(Deno.readDirSync(path.join(ROOT, folder)), ({ name }) => `${folder}/${name}`)
+      .filter((file) => file.endsWith(".md")).sort()
+  ),
 ];
 
 Deno.test("the newest version of the changelog is the one of the program", () => {
@@ -66,7 +68,10 @@ const CONTRACT = "docs/cli.md";
 
 /** The words after `realm` of each command that stands in code. */
 function commandsIn(text: string): string[][] {
-  const blocks = Array.from(text.matchAll(/^```\w*[^\n]*\n([^]*?)^```$/gm), ([, block]) => block!);
+  const blocks = Array.from(
+    text.matchAll(/^```(?!text)[^\n]+\n([^]*?)^```$/gm),
+    ([, block]) => block!,
+  );
   const indented = text.split("\n").filter((line) => line.startsWith("    "));
   const lines = [...blocks.flatMap((block) => block.split("\n")), ...indented]
     .flatMap((line) => /^\s*(?:[\w-]*\$ )?realm ([a-z-]+(?: .*)?)$/.exec(line)?.[1] ?? []);
