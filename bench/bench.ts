@@ -36,6 +36,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   memory: async () => (await import("./memory.ts")).memory,
   peers: async () => (await import("./peers.ts")).peers,
   apps: async () => (await import("./apps.ts")).apps,
+  dashboard: async () => (await import("./dashboard.ts")).dashboard,
 };
 
 function machine(): string {

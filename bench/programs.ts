@@ -109,6 +109,20 @@ export interface Running {
   stop(): Promise<void>;
 }
 
+/** Processor time of all threads of a process; undefined where this cannot be told. */
+export async function processorMs(pid: number): Promise<number | undefined> {
+  try {
+    let ns = 0;
+    for await (const { name } of Deno.readDir(`/proc/${pid}/task`)) {
+      const text = await Deno.readTextFile(`/proc/${pid}/task/${name}/schedstat`);
+      ns += Number(text.split(" ")[0]);
+    }
+    return ns / 1e6;
+  } catch {
+    return undefined; // no /proc
+  }
+}
+
 /** Starts a program that stays; its output goes nowhere. */
 export function startProcess(
   argv: readonly string[],
@@ -125,18 +139,7 @@ export function startProcess(
   const { pid } = child;
   return {
     pid,
-    async cpuMs() {
-      try {
-        let ns = 0;
-        for await (const { name } of Deno.readDir(`/proc/${pid}/task`)) {
-          const text = await Deno.readTextFile(`/proc/${pid}/task/${name}/schedstat`);
-          ns += Number(text.split(" ")[0]);
-        }
-        return ns / 1e6;
-      } catch {
-        return undefined; // no /proc
-      }
-    },
+    cpuMs: () => processorMs(pid),
     async memory() {
       try {
         const text = await Deno.readTextFile(`/proc/${pid}/smaps_rollup`);

@@ -228,7 +228,9 @@ Deno.test(
       await type("/", "ord");
       const found = await until(/▸ orders[^]*\/ord▏/);
       assert.doesNotMatch(found, /auth/);
-      await type(ENTER, "l", "/", "IS ORD", ENTER);
+      await type(ENTER);
+      await until(/log of orders[^]*this is orders/);
+      await type("l", "/", "IS ORD", ENTER);
       await until(/log of orders, paused[^]*this is orders[^]*"IS ORD" 1 of 1/);
       await type(ESCAPE, ESCAPE);
       await until(/only "ord"/);

@@ -26,7 +26,9 @@ const twoNodes = (but: Parameters<typeof fakeNode>[1] = {}) =>
 /** Types lines, each when what is wanted of the one before was said; all that was said in the end. */
 async function said(
   script: readonly (readonly [line: string, answer: RegExp])[],
-  but: Partial<DashboardAgent> & { status?: () => Promise<Status> } = {},
+  but: Partial<DashboardAgent> = {},
+  /** Called with each line when it is typed. */
+  typing: (line: string | undefined) => void = () => {},
 ): Promise<{ text: string; calls: string[] }> {
   const calls: string[] = [];
   let text = "";
@@ -86,7 +88,9 @@ async function said(
       }
       assert.ok(isThere(), `${answer} in ${JSON.stringify(text.slice(from - 200))}`);
       starts.push(text.length);
-      return script[heard++]?.[0] ?? null;
+      const line = script[heard++]?.[0];
+      typing(line);
+      return line ?? null;
     },
   });
   return { text, calls };
@@ -142,8 +146,11 @@ Deno.test("a conversation tells what changes, and a log that is followed", async
     status: () => Promise.resolve(status),
   });
   assert.match(text, /the log of auth follows/);
-  const changed = said([["stop", /bm-02 is silent\n/]], { status: () => Promise.resolve(status) });
-  setTimeout(() => status = twoNodes({ live: false, silentSinceMs: NOW_MS }), 50);
+  const changed = said(
+    [["stop", /bm-02 is silent\n/]],
+    { status: () => Promise.resolve(status) },
+    () => status = twoNodes({ live: false, silentSinceMs: NOW_MS }),
+  );
   assert.match((await changed).text, /no log is followed\nbm-02 is silent\n/);
 });
 

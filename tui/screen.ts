@@ -137,7 +137,7 @@ export function screenLines(
   const body = mode.kind === "help"
     ? helpLines(VIEWS[name], columns)
     : mode.kind === "logs"
-    ? logLines(snapshot, mode, size)
+    ? logLines(snapshot, mode, size, shown)
     : shown === undefined
     ? alarmLines(snapshot, columns)
     : mode.kind === "detail"
@@ -209,7 +209,13 @@ function alarmLines(snapshot: Snapshot, columns: number): Line[] {
   });
 }
 
-function logLines(snapshot: Snapshot, mode: LogMode, { columns, rows: height }: Size): Line[] {
+function logLines(
+  snapshot: Snapshot,
+  mode: LogMode,
+  { columns, rows: height }: Size,
+  shown: Shown | undefined,
+): Line[] {
+  const { component } = snapshot.logs;
   const rows = mode.paused ?? snapshot.logs.rows;
   const end = rows.length - mode.below;
   const start = Math.max(0, end - Math.max(0, height - 1));
@@ -219,10 +225,14 @@ function logLines(snapshot: Snapshot, mode: LogMode, { columns, rows: height }: 
     ? ", paused"
     : `, paused ${mode.below} lines back`;
   return [
-    ruleLine(`log of ${snapshot.logs.component ?? "nothing"}${state}`, columns),
+    ruleLine(`log of ${component ?? "nothing"}${state}`, columns),
     ...rows.slice(start, end).map((row, i) =>
       logLine(row, columns, { pattern: mode.pattern, isCurrent: start + i === mode.at })
     ),
+    // Which says where it runs, if that is not here.
+    ...(rows.length > 0 || mode.paused !== undefined || shown === undefined
+      ? []
+      : components.panel(shown, component, { columns, rows: height }).lines),
   ];
 }
 

@@ -185,6 +185,25 @@ Deno.test("the map of a large realm has a mark for every machine, and lists link
   assert.match(map, /n2 2 ms +n3 8 ms/, "the nearest first");
 });
 
+Deno.test("a component that runs elsewhere has no log here, and says where", () => {
+  const placed = [{ node: "bm-02", replicas: 2, running: 2 }];
+  const status = fakeStatus({ components: [{ ...auth!, replicas: 0, placed }], replicas: [] });
+  const snapshot = { ...SNAPSHOT, current: { status, monotonicMs: 0 } };
+  const where = /not on this node: it runs on bm-02; look from there with c/;
+  assert.match(shown("components", { snapshot }), where);
+  const mode = {
+    kind: "logs",
+    paused: undefined,
+    below: 0,
+    pattern: "",
+    isTyping: false,
+    at: undefined,
+  } as const;
+  const whole = screenLines(snapshot, { ...START, mode }, { columns: 120, rows: 24 }, NOW_MS)
+    .map((line) => line.map(({ text }) => text).join("")).join("\n");
+  assert.match(whole, where);
+});
+
 Deno.test("a filter leaves what has the text in it", () => {
   const map = shown("map", { filter: "METAL" });
   assert.match(map, /▸ bm-02/);
