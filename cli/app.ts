@@ -34,6 +34,7 @@ import { apps } from "./apps.ts";
 import { completions } from "./completions.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { demo } from "./demo.ts";
+import { doctor } from "./doctor.ts";
 import { exec } from "./exec.ts";
 import { guestProcess } from "./guest_process.ts";
 import { history } from "./history.ts";
@@ -106,6 +107,7 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
   tui,
   ui,
   app: apps,
+  doctor,
   upgrade,
   completions,
   man,

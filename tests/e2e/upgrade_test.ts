@@ -89,6 +89,16 @@ Deno.test("an agent is upgraded; one that does not come up is put back", async (
         assert.deepEqual([...Deno.readDirSync(`${folder}/bin`)].map(({ name }) => name), ["realm"]);
       });
 
+      await t.step("the doctor finds the agent in good health", async () => {
+        const { stdout } = await realm("doctor");
+        const levels = (check: string) =>
+          JSON.parse(stdout).findings.filter((each: { check: string }) => each.check === check)
+            .map(({ level }: { level: string }) => level);
+        for (const check of ["folder", "keys", "socket", "versions", "ports"]) {
+          assert.deepEqual(levels(check), ["ok"], `${check}: ${stdout}`);
+        }
+      });
+
       await t.step("the new one is in place and its agent is up", async () => {
         const done = succeeded(await upgrade(works, "--wait", "120s"));
         assert.deepEqual([done.from, done.to, done.agent], [VERSION, VERSION, "up"]);
