@@ -24,6 +24,8 @@ import { Node } from "./node.ts";
 import { NodeAlarms } from "./node_alarms.ts";
 import { NodeApi } from "./node_api.ts";
 import { NodeMetrics } from "./node_metrics.ts";
+import { OtlpExporter, type OtlpInit } from "./observe/otlp_exporter.ts";
+import { SpanRecorder } from "./observe/tracer.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
 import { Samples } from "./observe/samples.ts";
 import { ownKey } from "./own_keys.ts";
@@ -56,6 +58,8 @@ export interface AgentOptions {
   readonly http: { readonly hostname: string; readonly port: number };
   /** Where Prometheus reads; nowhere but the control socket unless given. */
   readonly metrics?: { readonly hostname: string; readonly port: number };
+  /** Where traces go by OTLP, and which part of those that begin here; nowhere unless given. */
+  readonly traces?: { readonly url: string; readonly ratio: number };
   /** Version of the program. */
   readonly program: string;
   readonly clock?: Clock;
@@ -121,6 +125,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fetched: (outcome, ms) =>
         metrics.counts.took("realm_blob_fetch_duration_seconds", { outcome }, ms),
     });
+    const traces = options.traces && startTraces(options.traces, {
+      clock,
+      node: () => node.name,
+      program: options.program,
+      counted: (outcome, spans) =>
+        metrics.counts.add("realm_trace_spans_total", { outcome }, spans),
+    });
+    opened.push(() => traces?.close());
     const node: Node = new Node({
       name: options.nodeName,
       key: formatPublicKey(keys.publicKey),
@@ -138,6 +150,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       records: () => realm.records(),
       changed: () => realm.healthChanged(),
       followed: () => metrics.followed(),
+      tracer: traces?.tracer,
       revealed: (component, isOpened) => {
         const outcome = isOpened ? "ok" : "failed";
         metrics.counts.add("realm_secret_reveals_total", { component, outcome });
@@ -277,6 +290,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       serveProxy({
         ...options.http,
         route: (request) => node.route(request),
+        ...(traces ? { tracer: traces.tracer } : {}),
         onRequest: ({ route = "none", component, status, durationMs, outcome }) => {
           metrics.counts.request({
             route,
@@ -313,6 +327,21 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     await close();
     throw error;
   }
+}
+
+/** Records spans and sends them. */
+function startTraces(
+  { url, ratio }: { readonly url: string; readonly ratio: number },
+  { clock, ...about }: Pick<OtlpInit, "node" | "program" | "counted"> & { readonly clock: Clock },
+) {
+  const exporter = new OtlpExporter({ url, ...about });
+  const tracer = new SpanRecorder({
+    clock,
+    ratio,
+    ended: (span) => exporter.add(span),
+    random: (bytes) => void crypto.getRandomValues(bytes),
+  });
+  return { tracer, close: () => exporter.close() };
 }
 
 /** Serves `/metrics` and nothing else. */

@@ -17,6 +17,7 @@ import {
   type Replica,
   type Service,
   type StartOptions,
+  type Tracer,
 } from "./kernel/ports.ts";
 import { ProxiedListener } from "./broker/proxied_listener.ts";
 import { parseListen, parseOutbound } from "./kernel/network_grant.ts";
@@ -67,6 +68,8 @@ export interface NodeInit {
   readonly followed?: () => void;
   /** A secret was opened for a replica of a component, or could not be. */
   readonly revealed?: (component: string, isOpened: boolean) => void;
+  /** Records requests of components to others. */
+  readonly tracer?: Tracer | undefined;
   /** A line for who watches the agent. */
   readonly notice?: (text: string) => void;
   readonly ended: SupervisorInit["ended"];
@@ -420,11 +423,17 @@ export class Node {
     const grants = await this.#grants(replica);
     const proxied = proxiedPort === undefined ? undefined : new ProxiedListener(proxiedPort);
     const { notice } = io;
+    const { tracer } = this.init;
     const live = await engine.start(prepared, {
       world: replica.world,
       grants,
       services: {
-        ...createServices({ grants, notice, ...(proxied ? { proxied } : {}) }),
+        ...createServices({
+          grants,
+          notice,
+          ...(proxied ? { proxied } : {}),
+          ...(tracer ? { tracing: { tracer, component: replica.component } } : {}),
+        }),
         ...await this.#services(replica, notice),
       },
       limits: limitsOf(spec),

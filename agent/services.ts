@@ -4,6 +4,7 @@
  * @module
  */
 import { Dialer } from "./broker/dial.ts";
+import type { HttpTracing } from "./broker/http_client.ts";
 import { NetworkPolicy } from "./broker/network_policy.ts";
 import { createResolver, type Resolver } from "./broker/resolve.ts";
 import type { ProxiedListener } from "./broker/proxied_listener.ts";
@@ -19,6 +20,8 @@ export interface ServicesInit {
   readonly resolver?: Resolver;
   /** Makes connections of sockets in place of Deno. */
   readonly connect?: SocketsInit["connect"];
+  /** Who records requests to others, and of which component they are. */
+  readonly tracing?: HttpTracing;
   /** The port of a routed command: only the proxy connects to it. */
   readonly proxied?: ProxiedListener;
 }
@@ -31,7 +34,7 @@ const systemResolver = createResolver();
 
 /** The services of one replica, by name: {@link StartOptions.services}. */
 export function createServices(init: ServicesInit): Record<string, Service> {
-  const { grants, notice, resolver: shared = systemResolver, proxied, connect } = init;
+  const { grants, notice, resolver: shared = systemResolver, proxied, connect, tracing } = init;
   const told = new Set<string>();
   const refused = ({ message }: { readonly message: string }) => {
     if (told.has(message) || told.size >= REFUSALS_TOLD_MAX) return;
@@ -43,7 +46,7 @@ export function createServices(init: ServicesInit): Record<string, Service> {
   return {
     http: late(async () => {
       const { HttpClient } = await import("./broker/http_client.ts");
-      return new HttpClient(new Dialer({ policy, resolver, refused }));
+      return new HttpClient(new Dialer({ policy, resolver, refused }), tracing);
     }),
     network: new Sockets({
       policy,

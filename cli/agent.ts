@@ -6,7 +6,15 @@
 import { RealmError } from "../agent/kernel/error.ts";
 import { printable } from "./output.ts";
 import { command } from "./command.ts";
-import { defaulted, optional, parseHostPort, parseText, repeated, toggle } from "./parameters.ts";
+import {
+  defaulted,
+  optional,
+  parseHostPort,
+  parseText,
+  repeated,
+  toggle,
+  Wanted,
+} from "./parameters.ts";
 import { VERSION } from "./version.ts";
 
 export const agent = command({
@@ -23,6 +31,8 @@ export const agent = command({
     ),
     http: defaulted("Where the proxy listens", "HOST:PORT", parseHostPort, "127.0.0.1:8080"),
     metrics: optional("Where Prometheus may read /metrics", "HOST:PORT", parseHostPort),
+    otlp: optional("Send traces to this collector, by OTLP over HTTP", "URL", parseCollector),
+    otlpSample: defaulted("The part of the traces that begin here", "RATIO", parseRatio, "0.1"),
     listen: repeated("Where peers reach this node", "MULTIADDR", parseText),
     join: repeated("A node to join", "MULTIADDR", parseText),
     noMdns: toggle("Do not look for nodes on the same network by multicast DNS"),
@@ -44,6 +54,7 @@ export const agent = command({
       program: VERSION,
       ...(flags.metrics === undefined ? {} : { metrics: flags.metrics }),
       ...(claim === undefined ? {} : { claim }),
+      ...(flags.otlp === undefined ? {} : { traces: { url: flags.otlp, ratio: flags.otlpSample } }),
       listen: flags.listen,
       join: [...flags.join, ...addresses],
       ...(flags.noMdns ? {} : { lan: {} }),
@@ -84,6 +95,23 @@ export const agent = command({
     await agent.close();
   },
 });
+
+/** Where spans go: a URL without a path is that of a collector that has them in the usual place. */
+export function parseCollector(text: string): string {
+  const url = URL.parse(text);
+  if (url === null || url.protocol !== "http:" && url.protocol !== "https:") {
+    throw new Wanted("a URL such as http://127.0.0.1:4318");
+  }
+  if (url.pathname === "/") url.pathname = "/v1/traces";
+  return url.href;
+}
+
+/** `0.1` */
+export function parseRatio(text: string): number {
+  const ratio = /^\d*\.?\d+$/.test(text) ? Number(text) : NaN;
+  if (ratio >= 0 && ratio <= 1) return ratio;
+  throw new Wanted("a number from 0 to 1");
+}
 
 /** Whose the node is, from either flag, which must agree; and whom the ticket names. */
 async function claimOf(

@@ -426,6 +426,46 @@ Deno.test("TLS is for the name, by an authority that is trusted", (t) =>
     );
   }));
 
+Deno.test("the agent is told of which request an outbound one is a part, whatever the guest says", () =>
+  withEngine(async (engine) => {
+    const asked: unknown[] = [];
+    const replica = await engine.start(await engine.prepare(await fixture("http-proxy")), {
+      world: "wasi:http/proxy",
+      grants: { ...NO_GRANTS, network: granted(["http://a.example"], {}).grants },
+      limits: { memoryBytesMax: 256 * MIB },
+      services: {
+        http: {
+          call: (request) => {
+            asked.push(request);
+            return Promise.resolve({ status: 204, headers: [] });
+          },
+          close: () => Promise.resolve(),
+        },
+      },
+      stdio: {
+        terminal: { stdin: false, stdout: false, stderr: false },
+        read: () => Promise.resolve(null),
+        write: () => {},
+      },
+      notice: () => {},
+    });
+    const trace = `00-${"ab".repeat(16)}-${"cd".repeat(8)}-01`;
+    for (const more of [[["traceparent", trace]], []] as [string, string][][]) {
+      await replica.handle({
+        method: "GET",
+        url: "http://realm.test/",
+        headers: [["x-upstream", "http://a.example/"], ...more],
+        body: null,
+        signal: new AbortController().signal,
+      });
+    }
+    await replica.stop();
+    assert.deepEqual(asked.map((request) => (request as { trace?: string }).trace), [
+      trace,
+      undefined,
+    ]);
+  }));
+
 /** A handler that sends what it gets to the upstream. */
 async function withProxy(
   maxConcurrency: number,

@@ -11,7 +11,7 @@
 import type { ExchangeRequest, ExchangeResponse, HttpHeaders } from "../kernel/http_exchange.ts";
 import { formatIp, parseIp } from "../kernel/ip_address.ts";
 import { normalizeName } from "../kernel/network_grant.ts";
-import type { Pipe, Service } from "../kernel/ports.ts";
+import type { Pipe, Service, Tracer } from "../kernel/ports.ts";
 import type { DialOptions } from "./dial.ts";
 import {
   type ByteStream,
@@ -42,6 +42,12 @@ export interface HttpDialer {
   ): Promise<ByteStream>;
 }
 
+/** Who records requests, and whose they are. */
+export interface HttpTracing {
+  readonly tracer: Tracer;
+  readonly component: string;
+}
+
 interface Idle {
   readonly key: string;
   readonly connection: HttpConnection;
@@ -59,7 +65,7 @@ export class HttpClient implements Service {
   readonly #closing = new AbortController();
   #dialling = 0;
 
-  constructor(readonly dialer: HttpDialer) {}
+  constructor(readonly dialer: HttpDialer, readonly tracing?: HttpTracing) {}
 
   /** Connections that are open or being opened. */
   get connections(): number {
@@ -68,7 +74,7 @@ export class HttpClient implements Service {
 
   call(given: unknown, pipe: Pipe): Promise<ExchangeResponse> {
     const answered = Promise.withResolvers<ExchangeResponse>();
-    const exchange = this.#exchange(given, pipe, answered.resolve).catch((error) => {
+    const exchange = this.#traced(given, pipe, answered.resolve).catch((error) => {
       answered.reject(error);
       pipe.fail(error instanceof HttpError ? error.reason : { tag: "internal-error" });
     });
@@ -84,12 +90,43 @@ export class HttpClient implements Service {
     await Promise.all(this.#exchanges);
   }
 
-  async #exchange(
+  /** The server learns of the trace, and the trace of the request. */
+  async #traced(
     given: unknown,
     pipe: Pipe,
     answer: (response: ExchangeResponse) => void,
   ): Promise<void> {
     const request = checkedRequest(given);
+    const { method, headers, authority } = request;
+    const said = headers.find(([name]) => name === "traceparent")?.[1];
+    const { tracer, component } = this.tracing ?? {};
+    const span = tracer?.start(method, {
+      kind: "client",
+      service: component!,
+      parent: said ?? request.trace,
+    });
+    if (span === undefined) return await this.#exchange(request, pipe, answer);
+    const traced: HttpHeaders = [
+      ...headers.filter(([name]) => name !== "traceparent"),
+      ["traceparent", span.traceparent],
+    ];
+    const about = { "http.request.method": method, "server.address": authority };
+    try {
+      await this.#exchange({ ...request, headers: traced }, pipe, (response) => {
+        span.end({ ...about, "http.response.status_code": response.status });
+        answer(response);
+      });
+    } catch (error) {
+      span.end(about, error instanceof HttpError ? error.reason.tag : "internal-error");
+      throw error;
+    }
+  }
+
+  async #exchange(
+    request: ExchangeRequest,
+    pipe: Pipe,
+    answer: (response: ExchangeResponse) => void,
+  ): Promise<void> {
     const target = targetOf(request);
     const key = `${target.scheme}://${target.host} ${target.port}`;
     const canRepeat = IDEMPOTENT.has(request.method) &&
@@ -238,6 +275,8 @@ function checkedRequest(given: unknown): ExchangeRequest {
   if (!isValid) throw new HttpError("HTTP-protocol-error");
   if (!PATH.test(path)) throw new HttpError("HTTP-request-URI-invalid");
   checkedHeaders(headers as HttpHeaders);
+  const { trace } = request;
+  if (trace !== undefined && !isText(trace)) throw new HttpError("HTTP-protocol-error");
   return request;
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { bytesOf, textOf } from "../kernel/byte_string.ts";
 import { DATA, dataChunk, type ExchangeRequest, tailChunk } from "../kernel/http_exchange.ts";
-import type { Pipe } from "../kernel/ports.ts";
+import type { Pipe, Tracer } from "../kernel/ports.ts";
 import {
   HTTP_CONNECTIONS_MAX,
   HttpClient,
@@ -292,4 +292,47 @@ Deno.test("HttpClient believes nothing that a Worker says", async () => {
     assert.ok(closed);
   }
   await other.close();
+});
+
+Deno.test("HttpClient goes on with the trace of the guest, else of the request that it answers", async () => {
+  const started: (string | undefined)[] = [];
+  const ended: [Readonly<Record<string, unknown>> | undefined, string | undefined][] = [];
+  const tracer: Tracer = {
+    start: (name, { parent, service, kind }) => {
+      started.push(`${kind} ${service} ${name} ${parent}`);
+      return parent === undefined ? undefined : {
+        traceparent: "of-the-span",
+        end: (attributes, problem) => void ended.push([attributes, problem]),
+      };
+    },
+  };
+  const { streams, dialer } = fakeDialer(({ host }) => {
+    if (host === "b.example") throw new NetworkError("access-denied", "no");
+    return new FakeStream();
+  });
+  const client = new HttpClient(dialer, { tracer, component: "orders" });
+  await send(client, { ...REQUEST, trace: "of-the-request" });
+  await send(client, {
+    ...REQUEST,
+    headers: [["traceparent", "of-the-guest"]],
+    trace: "of-the-request",
+  });
+  await send(client, REQUEST);
+  await send(client, { ...REQUEST, authority: "b.example", trace: "of-the-request" });
+  await send(client, { ...REQUEST, trace: 7 });
+  await client.close();
+  const start = "client orders GET";
+  assert.deepEqual(started, [
+    `${start} of-the-request`,
+    `${start} of-the-guest`,
+    `${start} undefined`,
+    `${start} of-the-request`,
+  ]);
+  const heads = streams.flatMap(({ written }) => written.split("\r\n\r\n").slice(0, -1));
+  const said = heads.map((head) => /traceparent: (.*)/i.exec(head)?.[1]);
+  assert.deepEqual(said, ["of-the-span", "of-the-span", undefined]);
+  const about = { "http.request.method": "GET", "server.address": "a.example" };
+  const done = [{ ...about, "http.response.status_code": 200 }, undefined];
+  const denied = [{ ...about, "server.address": "b.example" }, "HTTP-request-denied"];
+  assert.deepEqual(ended, [done, done, denied]);
 });

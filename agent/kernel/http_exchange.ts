@@ -29,6 +29,8 @@ export interface ExchangeRequest {
   /** With the query; begins with a slash. */
   readonly path: string;
   readonly headers: HttpHeaders;
+  /** The `traceparent` of the request that the guest answers meanwhile, where that had one. */
+  readonly trace?: string;
   /** How the body is framed: none, chunked, or its length in bytes. */
   readonly body: "none" | "chunked" | number;
   /** From the start until the connection is there. */

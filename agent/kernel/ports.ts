@@ -305,6 +305,30 @@ export interface Pipe {
   readonly signal: AbortSignal;
 }
 
+/** A piece of work in a trace. */
+export interface Span {
+  /** For whoever does a part of it: https://www.w3.org/TR/trace-context/#traceparent-header */
+  readonly traceparent: string;
+  /** It is over, with what there is to say of it; `problem` where it failed. What is told first counts. */
+  end(attributes?: Readonly<Record<string, string | number>>, problem?: string): void;
+}
+
+/** What a {@link Span} is of. */
+export interface SpanOptions {
+  /** `server`: it answers a request, and a trace may begin with it; `client`: it makes one. */
+  readonly kind: "server" | "internal" | "client";
+  /** Who does it: the proxy, a component. */
+  readonly service: string;
+  /** The `traceparent` that came with it, which anybody may have written. */
+  readonly parent?: string | undefined;
+}
+
+/** Records traces. */
+export interface Tracer {
+  /** Begins a span; `undefined` where its trace is not recorded. */
+  start(name: string, options: SpanOptions): Span | undefined;
+}
+
 /** What the agent does for one replica; its Worker, which may do little itself, calls by message. */
 export interface Service {
   /**

@@ -196,6 +196,12 @@ export const METRICS = {
     labels: ["fault"],
   },
 
+  realm_trace_spans_total: {
+    type: "counter",
+    help: "Spans that were to be sent to the collector (outcome: sent, dropped, failed)",
+    labels: ["outcome"],
+  },
+
   realm_topics: {
     type: "gauge",
     help: "Topics of apps on this machine by state",

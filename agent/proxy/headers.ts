@@ -96,6 +96,18 @@ export function addForwarded(headers: [string, string][], origin: Origin): void 
   if (origin.prefix !== undefined) headers.push(["x-forwarded-prefix", origin.prefix]);
 }
 
+/** Of which trace a request is a part, as whoever sent it says. */
+export function traceparentOf(headers: readonly (readonly [string, string])[]): string | undefined {
+  return headers.find(([name]) => name === "traceparent")?.[1];
+}
+
+/** Makes a request a part of another span. */
+export function setTraceparent(headers: [string, string][], traceparent: string): void {
+  const there = headers.find(([name]) => name === "traceparent");
+  if (there === undefined) headers.push(["traceparent", traceparent]);
+  else there[1] = traceparent;
+}
+
 const DROPPED_FROM_RESPONSE = new Set<string>(HOP_BY_HOP);
 
 /** What the client gets: without hop-by-hop headers, for `HEAD` and where none may be without body. */

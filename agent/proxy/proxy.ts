@@ -19,7 +19,7 @@
  *
  * @module
  */
-import type { HandlerRequest, HandlerResponse, Replica } from "../kernel/ports.ts";
+import type { HandlerRequest, HandlerResponse, Replica, Tracer } from "../kernel/ports.ts";
 import { Slots } from "../kernel/slots.ts";
 import { type Address, addressOf } from "./address.ts";
 import { Deadlines } from "./deadline.ts";
@@ -30,6 +30,8 @@ import {
   clientResponse,
   discard,
   readHeaders,
+  setTraceparent,
+  traceparentOf,
 } from "./headers.ts";
 import { type Refusal, RefusedElsewhere, type Slot, Upstream } from "./upstream.ts";
 
@@ -63,6 +65,8 @@ export interface ServeOptions {
   readonly port: number;
   /** Called when a request is over. Must not throw. */
   readonly onRequest?: (record: RequestRecord) => void;
+  /** Records requests; nobody does unless given. */
+  readonly tracer?: Tracer;
   /** The longest address of a request; 8 KiB unless given. */
   readonly urlBytesMax?: number;
   /** The headers of a request together; 32 KiB unless given. */
@@ -146,6 +150,9 @@ export function serveHandler(options: HandlerOptions): ProxyServer {
  */
 const WATCH_AFTER_MS = 20;
 
+/** What the proxy calls itself in traces. */
+const PROXY_SERVICE = "realm-proxy";
+
 /** What the requests of one server share. */
 interface Shared {
   readonly options: ServeOptions;
@@ -224,6 +231,11 @@ async function forward(
   const { route, upstream, path = address.path } = decision;
   const { component, requestTimeoutMs } = upstream;
   const controller = new AbortController();
+  const span = options.tracer?.start(`${request.method} ${route}`, {
+    kind: "server",
+    service: PROXY_SERVICE,
+    parent: traceparentOf(head.kept),
+  });
 
   let failure: Failure | undefined;
   let error: unknown;
@@ -274,6 +286,12 @@ async function forward(
     holders = 2;
     const prefix = path === address.path ? undefined : removedPrefix(address.path, path);
     const client = (info.remoteAddr as Deno.NetAddr).hostname;
+    const inside = span && options.tracer?.start(component, {
+      kind: "internal",
+      service: component,
+      parent: span.traceparent,
+    });
+    if (inside) setTraceparent(head.kept, inside.traceparent);
     addForwarded(head.kept, { address: client, host: address.host, prefix });
     const forwarded: HandlerRequest = {
       method: request.method,
@@ -287,6 +305,7 @@ async function forward(
       settle = resolve;
       replica.handle(forwarded).then((late) => {
         letGo();
+        inside?.end({ "http.response.status_code": late.status });
         // A guest may set any; a `Response` has none of the others and would throw.
         const isFinal = late.status >= 200 && late.status <= 599;
         if (!isFinal) fail("failed", 502, `its status is ${late.status}, wanted 200 to 599`);
@@ -294,6 +313,7 @@ async function forward(
         resolve(late);
       }, (reason) => {
         letGo();
+        inside?.end({}, failure?.reason ?? reasonOf(reason));
         if (failure) return;
         if (reason instanceof RefusedElsewhere) return refuse(reason.outcome);
         error = reason;
@@ -312,6 +332,13 @@ async function forward(
   const over = (outcome: Outcome) => {
     inFlight.delete(place);
     if (slot) letGo();
+    span?.end({
+      "http.request.method": request.method,
+      "http.route": route,
+      "http.response.status_code": status,
+      "realm.component": component,
+      "realm.outcome": outcome,
+    }, outcome === "ok" ? undefined : failure?.reason ?? outcome);
     const { onRequest } = options;
     if (!onRequest) return;
     const durationMs = performance.now() - startMs;

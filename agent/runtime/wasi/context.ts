@@ -75,6 +75,9 @@ export class WasiInstance {
    */
   cancel: (() => void) | undefined;
 
+  /** The `traceparent` of the request that it answers. */
+  traceparent: string | undefined;
+
   /** What the host holds for it. */
   readonly memory: HostMemory;
 

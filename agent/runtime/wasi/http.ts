@@ -24,7 +24,7 @@ import {
   receivedFields,
   takeFields,
 } from "./http_fields.ts";
-import { createOutgoingHandler, type Method, type Scheme } from "./http_outgoing.ts";
+import { createOutgoingHandler, type Method, type Scheme, traceparentOf } from "./http_outgoing.ts";
 import type { IoError } from "./io.ts";
 import { guardResource, HOLD, Resource } from "./resource.ts";
 
@@ -219,7 +219,10 @@ export function createHttp(host: WasiInstance) {
 /** The host's side. */
 export function createHandlerHost(host: WasiInstance): HttpHost {
   return {
-    createIncomingRequest: (head, body) => new IncomingRequest(host, head, body),
+    createIncomingRequest: (head, body) => {
+      host.traceparent = traceparentOf(head.headers);
+      return new IncomingRequest(host, head, body);
+    },
     createResponseOutparam: (onResponse) => new ResponseOutparam(host, onResponse),
   };
 }

@@ -438,6 +438,12 @@ function exchangeRequest(
   };
 }
 
+/** Of which trace a request says that it is a part. */
+export function traceparentOf(headers: FieldList): string | undefined {
+  for (const [name, value] of headers) if (name === "traceparent") return textOf(value);
+  return undefined;
+}
+
 /** Timeouts of a request, in nanoseconds. */
 export interface Timeouts {
   connectTimeout(): bigint | undefined;
@@ -461,7 +467,9 @@ export function startExchange(
     host.deny(call, "outbound");
     throw { tag: "HTTP-request-denied" } satisfies HttpErrorCode;
   }
-  const sent = exchangeRequest(parts, timeouts);
+  const { traceparent: trace } = host;
+  const request = exchangeRequest(parts, timeouts);
+  const sent = trace === undefined ? request : { ...request, trace };
   const body = sent.body === "none" ? null : parts.body;
   return new Exchange(host, agent.call("http", sent), body);
 }

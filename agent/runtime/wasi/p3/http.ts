@@ -33,6 +33,7 @@ import {
   type Scheme,
   startExchange,
   type Timeouts,
+  traceparentOf,
   VALID,
 } from "../http_outgoing.ts";
 import { type IoErrorInit, untilReady } from "../io.ts";
@@ -328,6 +329,7 @@ export class Request3 extends Message {
 
   /** One that came in. */
   static incoming(host: WasiInstance, head: RequestHead, source: BodySource | null): Request3 {
+    host.traceparent = traceparentOf(head.headers);
     const request = new Request3(host, receivedEntries(head.headers), { source });
     request.#method = methodOf(head.method);
     request.#path = head.pathWithQuery;

@@ -1,0 +1,97 @@
+/**
+ * Traces: what took how long on the way of a request, from the proxy through a component to the
+ * requests that it makes. Context comes and goes by W3C `traceparent`
+ * (https://www.w3.org/TR/trace-context/); finished spans go to `otlp_exporter.ts`.
+ *
+ * Whether a trace is recorded is decided once, where it begins, by its id; who calls with a context
+ * of its own has decided already. What is not recorded costs next to nothing.
+ *
+ * @module
+ */
+import type { Clock, Span, SpanOptions, Tracer } from "../kernel/ports.ts";
+
+/** A span that is over. Times are wall time in milliseconds, ids hex. */
+export interface FinishedSpan {
+  readonly name: string;
+  readonly kind: SpanOptions["kind"];
+  readonly service: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentId: string | undefined;
+  readonly startAtMs: number;
+  readonly endAtMs: number;
+  readonly attributes: Readonly<Record<string, string | number>>;
+  readonly problem: string | undefined;
+}
+
+/** What a {@link SpanRecorder} is made with. */
+export interface TracerInit {
+  readonly clock: Pick<Clock, "wallMs" | "monotonicMs">;
+  /** The part of the traces that begin here that is recorded, 0 to 1. */
+  readonly ratio: number;
+  readonly ended: (span: FinishedSpan) => void;
+  /** Fills bytes that nobody can guess. */
+  readonly random: (bytes: Uint8Array<ArrayBuffer>) => void;
+}
+
+interface Context {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly isSampled: boolean;
+}
+
+/** Version 0, and what later ones have in the same place; `undefined` for what is none. */
+function parse(traceparent: string | undefined): Context | undefined {
+  const match = /^([\da-f]{2})-([\da-f]{32})-([\da-f]{16})-([\da-f]{2})(-.*)?$/
+    .exec(traceparent ?? "");
+  const [, version, traceId = "", spanId = "", flags = "", more] = match ?? [];
+  const isNone = match === null || version === "ff" || version === "00" && more !== undefined;
+  if (isNone || /^0+$/.test(traceId) || /^0+$/.test(spanId)) return undefined;
+  return { traceId, spanId, isSampled: (parseInt(flags, 16) & 1) === 1 };
+}
+
+/** See the module. */
+export class SpanRecorder implements Tracer {
+  /** Traces whose first 32 bits are below it are recorded. */
+  readonly #below: number;
+
+  constructor(readonly init: TracerInit) {
+    this.#below = Math.round(init.ratio * 2 ** 32);
+  }
+
+  start(name: string, { kind, service, parent: given }: SpanOptions): Span | undefined {
+    const { clock, ended } = this.init;
+    const parent = parse(given);
+    if (parent === undefined && kind !== "server" || parent?.isSampled === false) return undefined;
+    const traceId = parent?.traceId ?? this.#id(16);
+    if (parent === undefined && parseInt(traceId.slice(0, 8), 16) >= this.#below) return undefined;
+    const spanId = this.#id(8);
+    const [startAtMs, startMs] = [clock.wallMs(), clock.monotonicMs()];
+    let isOver = false;
+    return {
+      traceparent: `00-${traceId}-${spanId}-01`,
+      end: (attributes = {}, problem) => {
+        if (isOver) return;
+        isOver = true;
+        ended({
+          name,
+          kind,
+          service,
+          traceId,
+          spanId,
+          parentId: parent?.spanId,
+          startAtMs,
+          endAtMs: startAtMs + clock.monotonicMs() - startMs,
+          attributes,
+          problem,
+        });
+      },
+    };
+  }
+
+  #id(length: number): string {
+    const bytes = new Uint8Array(length);
+    this.init.random(bytes);
+    return bytes.toHex();
+  }
+}
