@@ -156,7 +156,7 @@ const LANGUAGES: Readonly<Record<string, string>> = {
   rust: "cargo",
   go: "go",
   c: "clang",
-  python: "componentize-py",
+  python: "python3",
   typescript: "npm",
 };
 
