@@ -251,15 +251,17 @@ export class Session {
         return "";
       }
       const before = this.#other;
+      const agent = other?.agent ?? this.#own;
+      if (agent === this.#agent) return `${name} is asked already`;
       this.#other = other;
-      this.#agent = other?.agent ?? this.#own;
+      this.#agent = agent;
       this.#samples = [];
       this.#change({ ...UNKNOWN, link: { kind: "connecting" } });
       const { component } = this.#snapshot.logs;
       this.follow(undefined);
       this.follow(component);
       this.#look(this.#wanted === "" ? undefined : JSON.parse(this.#wanted));
-      this.#wake.abort();
+      void this.#poll();
       await before?.close();
       return `${name} is asked from now on`;
     } catch (error) {
@@ -284,10 +286,11 @@ export class Session {
     }
   }
 
+  /** Asks the agent of now until it is closed, or another one is asked. */
   async #poll(): Promise<void> {
+    const agent = this.#agent;
     while (!this.#closed.signal.aborted) {
       const wake = this.#wake = new AbortController();
-      const agent = this.#agent;
       const beganMs = this.#clock.monotonicMs();
       let change: Partial<Snapshot>;
       try {
@@ -298,15 +301,14 @@ export class Session {
         change = { link: { kind: "reconnecting", reason: reasonOf(error) } };
       }
       const endMs = this.#clock.monotonicMs();
-      // Another agent may be asked by now.
-      if (agent === this.#agent) {
-        this.#change({
-          ...change,
-          ...(change.current && { previous: this.#before(change.current) }),
-        });
-      }
+      if (agent !== this.#agent) return;
+      this.#change({
+        ...change,
+        ...(change.current && { previous: this.#before(change.current) }),
+      });
       const pauseMs = Math.min(POLL_MS_MAX, Math.max(this.#pollMs, POLL_SHARE * (endMs - beganMs)));
       await this.#pause(pauseMs, AbortSignal.any([wake.signal, this.#closed.signal]));
+      if (agent !== this.#agent) return;
     }
   }
 

@@ -61,12 +61,14 @@ class FakeAgent implements DashboardAgent {
   calls: string[] = [];
   readers: { component: string; events: (LogRow | Error)[]; wake?: () => void }[] = [];
   state = fakeStatus();
+  /** What an answer waits for. */
+  held: Promise<void> | undefined;
   /** Time passes while it answers. */
   answersIn: () => void = () => {};
-  // deno-lint-ignore require-await
   async status() {
     this.asked++;
     this.answersIn();
+    await this.held;
     if (this.away) {
       throw new RealmError("unreachable", "Cannot reach the agent", { hint: "Start it" });
     }
@@ -204,8 +206,18 @@ Deno.test("a session goes on with another node, and with its own again", async (
   assert.equal(await session.ask({ key: "gone", name: "bm-03" }), "Cannot ask bm-03");
   await clock.advance(300);
   assert.equal(session.snapshot().current?.status.node.name, "bm-02", "as before");
+  const held = Promise.withResolvers<void>();
+  other.held = held.promise;
+  await clock.advance(1_000);
   await session.ask({ key: node.key, name: "bm-01" });
   await clock.advance(300);
+  assert.equal(
+    session.snapshot().current?.status.node.name,
+    "bm-01",
+    "who is slow holds up nobody",
+  );
+  held.resolve();
+  await clock.advance(0);
   assert.equal(session.snapshot().current?.status.node.name, "bm-01");
   assert.deepEqual(closed, ["other"]);
   await session.ask({ key: "other", name: "bm-02" });
