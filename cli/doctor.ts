@@ -4,7 +4,7 @@
  * @module
  */
 import { RealmError } from "../agent/kernel/error.ts";
-import type { Status } from "../agent/control/api.ts";
+import type { Status } from "../tui/view_model.ts";
 import { command } from "./command.ts";
 import { controlSocketPath } from "./connection.ts";
 import type { Context } from "./context.ts";

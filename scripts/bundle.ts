@@ -114,8 +114,6 @@ const replacements: esbuild.Plugin = {
     }));
     // It makes the page's script, which is made here.
     build.onResolve({ filter: /^esbuild$/ }, () => ({ path: "esbuild", namespace: "empty" }));
-    // Metrics of Node, which realm does not have, and OpenTelemetry with them.
-    build.onLoad({ filter: /prom-client\/lib\/defaultMetrics\.js$/ }, () => ({ contents: "" }));
     build.onLoad({ filter: /.*/, namespace: "empty" }, () => ({ contents: "export default {};" }));
     build.onLoad({ filter: /kad-dht\/.*\/generated-prefix-list\.js$/ }, () => ({
       contents: 'export { default } from "./kad_prefixes.ts";',

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Status } from "../../agent/control/api.ts";
+import type { Status } from "../../tui/view_model.ts";
 import { kindOfAddress } from "../../agent/kernel/address_policy.ts";
 import { parseIp } from "../../agent/kernel/ip_address.ts";
 import { type Finding, ok, problem, warning } from "./finding.ts";
