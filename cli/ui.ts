@@ -10,6 +10,7 @@ import type { Author } from "./author.ts";
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
+import { fileOf } from "./key.ts";
 import { defaulted, optional, parseInteger, parseText } from "./parameters.ts";
 
 /** Other nodes that are asked at a time; each takes a connection of its own. */
@@ -27,6 +28,8 @@ export const ui = command({
     key: optional("Sign with this key, an operator's (default: the owner's)", "FILE", parseText),
   },
   async run(context, { port, key }) {
+    const { unlock } = await import("./passphrase.ts");
+    await unlock(context, fileOf(context, key)); // who orders something sits at a browser by then
     await withAgent(context, async (agent) => {
       const { node } = await agent.status(); // where there is no agent, say so now
       const { pageFiles } = await import("../web/files.ts");
