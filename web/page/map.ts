@@ -16,7 +16,7 @@ type Node = Status["nodes"][number];
 
 /** So many stand in a ring. */
 const RING_MAX = 10;
-const TILE = { width: 124, height: 50, gap: 8 };
+const TILE = { width: 148, height: 50, gap: 8 };
 
 /** How a machine fares, in a word; `tone` is a class of the style sheet. */
 export function nodeState(node: Node, nowMs: number): { word: string; tone: string; mark: string } {
@@ -92,7 +92,7 @@ function ring(nodes: readonly Node[], nowMs: number, label: string): VNode {
     ? nodes.find(({ self }) => self) ?? nodes[0]!
     : undefined;
   const around = nodes.filter((node) => node !== middle);
-  const [width, height] = [460, around.length < 3 ? 170 : 390];
+  const [width, height] = [460, around.length < 3 ? 170 : around.length === 3 ? 330 : 390];
   const places = new Map(around.map((node, i) => {
     // The first stands at the top; two stand side by side.
     const angle = 2 * Math.PI * i / around.length - (around.length === 2 ? Math.PI : Math.PI / 2);
@@ -102,10 +102,18 @@ function ring(nodes: readonly Node[], nowMs: number, label: string): VNode {
     }];
   }));
   if (middle !== undefined) places.set(middle.key, { x: width / 2, y: height / 2 - 14 });
+  // No more than what is drawn: the circles, and two lines of text below them.
+  const heights = [...places.values()].map(({ y }) => y);
+  const [top, bottom] = [Math.min(...heights) - 26, Math.max(...heights) + 60];
   const links = linksBetween(nodes);
   return h(
     "svg",
-    { class: "map", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label },
+    {
+      class: "map",
+      viewBox: `0 ${top} ${width} ${bottom - top}`,
+      role: "group",
+      "aria-label": label,
+    },
     links.map(({ a, b }) => {
       const [from, to] = [places.get(a.key)!, places.get(b.key)!];
       return h("line", {
