@@ -16,7 +16,9 @@ type Node = Status["nodes"][number];
 
 /** So many stand in a ring. */
 const RING_MAX = 10;
-const TILE = { width: 148, height: 50, gap: 8 };
+const TILE = { width: 148, height: 50, gap: 8, isSmall: false };
+/** Where there are many and little room: the name and how it fares, three in a row. */
+const SMALL_TILE = { width: 112, height: 32, gap: 6, isSmall: true };
 
 /** How a machine fares, in a word; `tone` is a class of the style sheet. */
 export function nodeState(node: Node, nowMs: number): { word: string; tone: string; mark: string } {
@@ -159,9 +161,10 @@ function ring(nodes: readonly Node[], nowMs: number, label: string): VNode {
 }
 
 function rows(nodes: readonly Node[], nowMs: number, width: number, label: string): VNode {
+  const tile = width < 600 && nodes.length > 24 ? SMALL_TILE : TILE;
   const perRow = Math.max(
-    2,
-    Math.min(10, Math.floor((width + TILE.gap) / (TILE.width + TILE.gap))),
+    tile.isSmall ? 3 : 2,
+    Math.min(10, Math.floor((width + tile.gap) / (tile.width + tile.gap))),
   );
   const groups = new Map<string, Node[]>();
   for (const node of nodes) {
@@ -181,8 +184,8 @@ function rows(nodes: readonly Node[], nowMs: number, width: number, label: strin
     top += 22;
     members.forEach((node, i) => {
       const { word, tone, mark } = nodeState(node, nowMs);
-      const x = i % perRow * (TILE.width + TILE.gap);
-      const y = top + Math.floor(i / perRow) * (TILE.height + TILE.gap);
+      const x = i % perRow * (tile.width + tile.gap);
+      const y = top + Math.floor(i / perRow) * (tile.height + tile.gap);
       const text = summary(node);
       drawn.push(h(
         "a",
@@ -194,19 +197,20 @@ function rows(nodes: readonly Node[], nowMs: number, width: number, label: strin
           transform: `translate(${x} ${y})`,
         },
         h("rect", {
-          width: TILE.width,
-          height: TILE.height,
+          width: tile.width,
+          height: tile.height,
           rx: 6,
           class: node.self ? "self" : undefined,
         }),
         h("text", { class: "mark small", x: 14, y: 21 }, mark),
-        h("text", { class: "name start", x: 26, y: 21 }, clip(node.name, 14)),
-        h("text", { class: "about start", x: 8, y: 40 }, word === "live" ? text : word),
+        h("text", { class: "name start", x: 26, y: 21 }, clip(node.name, tile.isSmall ? 11 : 14)),
+        !tile.isSmall &&
+          h("text", { class: "about start", x: 8, y: 40 }, word === "live" ? text : word),
       ));
     });
-    top += Math.ceil(members.length / perRow) * (TILE.height + TILE.gap) + 8;
+    top += Math.ceil(members.length / perRow) * (tile.height + tile.gap) + 8;
   }
-  const across = perRow * (TILE.width + TILE.gap) - TILE.gap;
+  const across = perRow * (tile.width + tile.gap) - tile.gap;
   return h(
     "svg",
     { class: "map many", viewBox: `-2 0 ${across + 4} ${top}`, role: "group", "aria-label": label },

@@ -66,7 +66,9 @@ Deno.test("the map stands a few machines in a ring and many in rows by tag, and 
     const many = kingdomMap(nodes, 0, width);
     assert.match(textOf(many), /^edge · 10/);
     assert.match(textOf(many), /metal · 20/);
-    assert.match(textOf(many), /silent/);
+    const labels = findAll(many, ({ tag }) => tag === "a").map((a) => a.attributes["aria-label"]);
+    assert.ok(labels.some((label) => /^n7: silent/.test(String(label))));
+    assert.equal(/silent/.test(textOf(many)), width === 1_000, "where there is room it is written");
     const places = findAll(many, ({ tag }) => tag === "a").map((each) => each.attributes.transform);
     assert.equal(new Set(places).size, 30, "no two at one place");
   }
