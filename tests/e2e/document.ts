@@ -301,7 +301,7 @@ class Session {
    */
   async run(block: string): Promise<{ readonly status: number; readonly output: string }> {
     // Each command ends the block when it fails, the shell itself goes on: `set -e` would end it.
-    const commands = block.replace(/^#.*\n/gm, "").trim().split(/(?<!\\)\n(?!\s)/)
+    const commands = block.replace(/^#.*\n/gm, "").trim().split(/(?<!\\)\n(?!\s|done\b|fi\b)/)
       .map((each) => `{ ${each}\n}`).join(" &&\n");
     await this.#writer.write(
       new TextEncoder().encode(
