@@ -131,6 +131,20 @@ Deno.test("secrets are read by those who may, follow their values, and are nowhe
       assert.equal((await second.status()).manifest!.version, version);
     });
 
+    await t.step("the log of the component is one over both nodes", async () => {
+      const { stdout } = await realm("logs", "reader", "--all-nodes", "--json");
+      const lines: { node: string; wallMs?: number }[] = stdout.trimEnd().split("\n")
+        .map((line) => JSON.parse(line));
+      assert.deepEqual([...new Set(lines.map(({ node }) => node))].sort(), ["one", "two"]);
+      const times = lines.flatMap(({ wallMs }) => wallMs ?? []);
+      assert.deepEqual(times, times.toSorted((a, b) => a - b));
+      const follow = sandbox.start("logs", "reader", "--all-nodes", "--follow", "--json");
+      const followed = new Set<string>();
+      while (followed.size < 2) followed.add(JSON.parse((await follow.line())!).node);
+      follow.kill("SIGINT");
+      assert.equal((await follow.ended).status, 0);
+    });
+
     await t.step("who revokes a node is told which values it knows", async () => {
       const revoked = await realm("nodes", "revoke", "two");
       assert.match(revoked.stderr, /want new values: jwt/);
