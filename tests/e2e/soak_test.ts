@@ -20,7 +20,7 @@ const MINUTES = Number(Deno.env.get("SOAK_MINUTES") ?? 0.5);
 /** From one restart to the next. */
 const STEP_MS = 500;
 /** A round: each step once. What is used is looked at between rounds. */
-const STEPS_PER_ROUND = 12;
+const STEPS_PER_ROUND = 15;
 /**
  * By so much memory may be more in the last quarter of the time than in the second: over a quarter
  * of an hour and longer it is flat; before, heaps still fill up to where they are collected.
@@ -33,7 +33,7 @@ const DESCRIPTORS_MAX = 8;
  * Deno keeps two descriptors of each Worker that ended, so Workers are used again: of those that a
  * round starts, no more than so many end.
  */
-const STARTS_PER_ROUND = 14;
+const STARTS_PER_ROUND = 16;
 const ENDED_WORKERS_MAX = 0.05;
 
 const MANIFEST = `
@@ -45,6 +45,10 @@ source = "file:./http-counter.wasm"
 world = "wasi:http/proxy"
 mounts = [{ volume = "counter", guest = "/data" }]
 env = { SOAK = "1" }
+[components.fresh]
+source = "file:./http-counter.wasm"
+world = "wasi:http/proxy"
+instance_per_request = true
 [components.tick]
 source = "file:./worker.wasm"
 world = "wasi:cli/command"
@@ -63,6 +67,7 @@ args = ["trap"]
 [routing]
 "${NODE}" = [
   { path = "/counter/...", component = "counter", strip_prefix = true },
+  { path = "/fresh/...", component = "fresh", strip_prefix = true },
   { path = "/", component = "web", replicas = 2 },
 ]
 `;
@@ -83,7 +88,14 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
         const all = (await control.status()).replicas.filter((r) => r.component === component);
         return all.length === replicas && all.every(({ state }) => state === "running");
       });
-    await Promise.all([running("web", 2), running("counter", 1), running("tick", 1)]);
+    const allRun = () =>
+      Promise.all([
+        running("web", 2),
+        running("counter", 1),
+        running("fresh", 1),
+        running("tick", 1),
+      ]);
+    await allRun();
 
     const { proxy } = agent;
     const text = "x".repeat(20_000);
@@ -119,6 +131,14 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
         request: { method: "POST", body: text },
         check: equals(text),
       },
+      { name: "fresh", url: `${proxy}/fresh/env`, check: equals("") },
+      { name: "fresh slow", url: `${proxy}/fresh/slow?ms=40`, check: equals("slept 40\n") },
+      {
+        name: "fresh echo",
+        url: `${proxy}/fresh/echo`,
+        request: { method: "POST", body: text },
+        check: equals(text),
+      },
     ]);
     const steps: (() => Promise<unknown>)[] = [
       () => restartComponent(control, author, "web"),
@@ -133,6 +153,9 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
       () => restartComponent(control, author, "counter"),
       () => restartComponent(control, author, "spin"),
       () => scaleComponent(control, author, "web", null),
+      () => fetch(`${proxy}/fresh/trap`).then((answer) => answer.body?.cancel()),
+      () => leave(`${proxy}/fresh/stream?n=1000&ms=10`),
+      () => restartComponent(control, author, "fresh"),
     ];
     assert.equal(steps.length, STEPS_PER_ROUND);
 
@@ -143,12 +166,12 @@ Deno.test("an agent under a long mixed load loses no request, and stays as large
         await step();
         await sleep(STEP_MS);
       }
-      await Promise.all([running("web", 2), running("counter", 1), running("tick", 1)]);
+      await allRun();
       used.push(usedBy(agent));
     }
     await load.stop();
     if (load.lost.length > 0) {
-      for (const name of ["web", "counter"]) {
+      for (const name of ["web", "counter", "fresh"]) {
         console.log((await sandbox.realm("logs", name)).stdout);
       }
     }
