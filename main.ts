@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { startAhead } from "./cli/head_start.ts";
+import { startAhead, wantsFirstWorker } from "./cli/head_start.ts";
 
 if (import.meta.main) {
   startAhead(Deno.args);
   // Loaded only now, while what was started ahead loads itself.
   const [{ main }, { systemShell }] = await Promise.all([
-    import("./cli/app.ts"),
+    wantsFirstWorker(Deno.args) ? import("./cli/run_only.ts") : import("./cli/app.ts"),
     import("./cli/context.ts"),
   ]);
   Deno.exit(await main(Deno.args, systemShell()));

@@ -1,40 +1,19 @@
 /**
- * The command line of realm: from words to a command, its output and its exit status.
- *
- * Parsing, help and completions are stricli's; this file adds what it has no words for. Global
- * flags may stand before the command. Every failure, of parsing or of the command, is printed in
- * one form (`error[code]: …`, or JSON with `--json`) and gives the exit status of its code.
+ * The command line of realm: all of its commands.
  *
  * @module
  */
-import {
-  type Application,
-  ArgumentParseError,
-  buildApplication,
-  help,
-  proposeCompletions,
-  type RouteMap,
-  run,
-  text_en,
-  version,
-} from "@stricli/core";
-import { RealmError } from "../agent/kernel/error.ts";
+import { proposeCompletions, type RouteMap } from "@stricli/core";
 import { GUEST_COMMAND } from "../agent/program.ts";
-import {
-  command,
-  commands,
-  GLOBAL_FLAGS,
-  type Invocation,
-  type RealmCommand,
-  wrongArgument,
-} from "./command.ts";
+import { command, commands, type Invocation } from "./command.ts";
 import { agent } from "./agent.ts";
 import { apply } from "./apply.ts";
 import { apps } from "./apps.ts";
 import { completions } from "./completions.ts";
-import { hasColour, type Shell } from "./context.ts";
+import type { Shell } from "./context.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
+import { BRIEF, buildApp, dispatch, normalise as order, silent } from "./dispatch.ts";
 import { exec } from "./exec.ts";
 import { guestProcess } from "./guest_process.ts";
 import { history } from "./history.ts";
@@ -45,8 +24,7 @@ import { key } from "./key.ts";
 import { logs } from "./logs.ts";
 import { man } from "./man.ts";
 import { nodes } from "./nodes.ts";
-import { formatError } from "./output.ts";
-import { argument, Wanted } from "./parameters.ts";
+import { argument } from "./parameters.ts";
 import { peer } from "./peer.ts";
 import { plan } from "./plan.ts";
 import { push } from "./push.ts";
@@ -60,7 +38,6 @@ import { status } from "./status.ts";
 import { tui } from "./tui.ts";
 import { upgrade } from "./upgrade.ts";
 import { ui } from "./ui.ts";
-import { VERSION } from "./version.ts";
 
 /** Prints what may come next on a command line; the completion scripts call it. */
 const complete = command({
@@ -68,7 +45,7 @@ const complete = command({
   rest: argument("Words so far; the last one may be unfinished", "WORD", (text) => text),
   passThrough: true,
   async run(context, _flags, ...words) {
-    const app = buildApp([]);
+    const app = buildApp([], COMMANDS);
     const proposals = await proposeCompletions(app, words.length === 0 ? [""] : words, {
       process: silent(),
       shell: context.shell,
@@ -78,8 +55,6 @@ const complete = command({
     }
   },
 });
-
-const BRIEF = "Run WebAssembly under hard limits";
 
 /** Every command, by name. */
 export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
@@ -120,183 +95,11 @@ export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
  *
  * Never throws: what goes wrong is printed to standard error of `shell`.
  */
-export async function main(argv: readonly string[], shell: Shell): Promise<number> {
-  const words = normalise(argv);
-  const own = words.slice(0, words.includes("--") ? words.indexOf("--") : words.length);
-  const json = own.includes("--json");
-  const fail = (error: unknown): number => {
-    shell.write("stderr", formatError(error, { json, colour: hasColour(shell, "stderr") }));
-    return error instanceof RealmError ? error.exitStatus : 1;
-  };
-  if (own[0] === "--version" || own[0] === "-V") {
-    shell.write(
-      "stdout",
-      json ? `${JSON.stringify({ version: VERSION })}\n` : `realm ${VERSION}\n`,
-    );
-    return 0;
-  }
-  const problems: RealmError[] = [];
-  const invocation: Invocation = {
-    shell,
-    // Errors of stricli are collected by the texts below and printed in our form.
-    process: {
-      stdout: {
-        write: (text) => shell.write("stdout", text),
-        getColorDepth: () => hasColour(shell, "stdout") ? 4 : 1,
-      },
-      stderr: silent().stderr,
-    },
-  };
-  try {
-    await run(buildApp(problems, routesOf(words)), words, invocation);
-  } catch (error) {
-    return fail(error);
-  }
-  if (problems[0] !== undefined) {
-    return fail(problems.length === 1 ? problems[0] : joined(problems));
-  }
-  const { outcome } = invocation;
-  if (outcome === undefined) {
-    // Help was printed. Where nobody asked for it a command is missing: wrong usage.
-    return own.some((word) => word === "--help" || word === "-h") ? 0 : 2;
-  }
-  return "error" in outcome ? fail(outcome.error) : outcome.status;
+export function main(argv: readonly string[], shell: Shell): Promise<number> {
+  return dispatch(COMMANDS, argv, shell);
 }
 
-/**
- * The one command that is named, else all: stricli compares the flags of every command that it is
- * given with its own, which takes longer than all the rest of reading a command line.
- */
-function routesOf([name = ""]: readonly string[]): RouteMap<Invocation> {
-  const target = COMMANDS.getRoutingTargetForInput(name);
-  return target === undefined
-    ? COMMANDS
-    : commands(BRIEF, { [name]: target as RealmCommand | RouteMap<Invocation> });
-}
-
-/** The application; what is wrong with the words goes to `problems`. */
-function buildApp(problems: RealmError[], routes = COMMANDS): Application<Invocation> {
-  const problem = (error: RealmError): string => {
-    problems.push(error);
-    return "";
-  };
-  const formatting = { caseStyle: "convert-camel-to-kebab", useAliasInUsageLine: false } as const;
-  return buildApplication<Invocation>(routes, {
-    name: "realm",
-    scanner: {
-      caseStyle: "allow-kebab-for-camel",
-      allowArgumentEscapeSequence: true,
-      // Suggest what is a slip of the hand away, not the least different of all names.
-      distanceOptions: {
-        threshold: 4,
-        weights: { insertion: 1, deletion: 3, substitution: 2, transposition: 0 },
-      },
-    },
-    documentation: { caseStyle: "convert-camel-to-kebab" },
-    localization: {
-      text: {
-        ...text_en,
-        noCommandRegisteredForInput: ({ input, corrections }) =>
-          problem(unknownCommand(input, corrections)),
-        exceptionWhileParsingArguments: (error) => problem(wrongUsage(error)),
-      },
-    },
-  }, {
-    help: help({
-      brief: text_en.briefs.help,
-      defaultForRouteMap: true,
-      formatting: { ...formatting, onlyRequiredInUsageLine: true },
-    }),
-    // Only for the help: main() has answered --version before.
-    version: version({ brief: "Print the version", info: { currentVersion: VERSION }, alias: "V" }),
-  });
-}
-
-function unknownCommand(input: string, corrections: readonly string[]): RealmError {
-  const names = corrections.map((each) => each.replaceAll("`", ""));
-  const wanted = input.startsWith("-") ? "a command first" : "a command";
-  return new RealmError(
-    "usage",
-    `Cannot run "${input}": not a command of realm, wanted ${wanted}`,
-    {
-      hint: names.length > 0
-        ? `Did you mean ${names.join(" or ")}`
-        : "Run realm --help for the list",
-    },
-  );
-}
-
-function wrongUsage(error: unknown): RealmError {
-  if (error instanceof ArgumentParseError && error.exception instanceof Wanted) {
-    const name = error.externalFlagNameOrPlaceholder;
-    const label = name === name.toUpperCase() ? name : `--${name}`; // placeholders are in capitals
-    return wrongArgument(label, error.input, error.exception);
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return new RealmError("usage", `Cannot read the command line: ${message.replace(/\.$/, "")}`, {
-    hint: "Add --help to see what the command takes",
-  });
-}
-
-function joined(problems: readonly RealmError[]): RealmError {
-  return new RealmError("usage", problems.map((each) => each.message).join("; "), {
-    hint: "Add --help to see what the command takes",
-  });
-}
-
-/**
- * Puts the words into the order that stricli reads: global flags after the command, and `--`
- * before what a command passes on to its guest.
- */
+/** The words of any command in the order that is read: see `dispatch.ts`. */
 export function normalise(argv: readonly string[]): string[] {
-  let at = 0;
-  while (at < argv.length && isGlobalFlag(argv[at] ?? "")) {
-    at += takesSeparateValue(argv[at] ?? "") ? 2 : 1;
-  }
-  const leading = argv.slice(0, at);
-  let target: RouteMap<Invocation> | RealmCommand | undefined = COMMANDS;
-  const start = at;
-  while (at < argv.length && target !== undefined && "getAllEntries" in target) {
-    const next = target.getRoutingTargetForInput(argv[at] ?? "") as
-      | RouteMap<Invocation>
-      | RealmCommand
-      | undefined;
-    if (next === undefined) break;
-    target = next;
-    at++;
-  }
-  const path = argv.slice(start, at);
-  let rest = argv.slice(at);
-  if (target !== undefined && "passThrough" in target && target.passThrough) {
-    rest = passThrough(target, rest);
-  }
-  // Before a command stricli reads --help and --version only: those stay in front.
-  return path.length === 0 ? [...rest, ...leading] : [...path, ...leading, ...rest];
-}
-
-/** Ends the command's own words with `--` after its first argument. */
-function passThrough(target: RealmCommand, words: readonly string[]): string[] {
-  let at = 0;
-  while (at < words.length) {
-    const word = words[at] ?? "";
-    if (word === "--") return [...words];
-    if (!word.startsWith("-") || word === "-") break;
-    at += !word.includes("=") && target.takesValue(word) ? 2 : 1;
-  }
-  const own = words.slice(0, at + 1);
-  const passed = words.slice(at + 1);
-  return passed.length === 0 || passed[0] === "--" ? [...words] : [...own, "--", ...passed];
-}
-
-function isGlobalFlag(word: string): boolean {
-  return word.startsWith("--") && Object.hasOwn(GLOBAL_FLAGS, word.slice(2).split("=")[0] ?? "");
-}
-
-function takesSeparateValue(word: string): boolean {
-  const flag = GLOBAL_FLAGS[word.slice(2) as keyof typeof GLOBAL_FLAGS];
-  return flag?.kind === "parsed";
-}
-
-function silent(): { stdout: { write(): void }; stderr: { write(): void } } {
-  return { stdout: { write() {} }, stderr: { write() {} } };
+  return order(COMMANDS, argv);
 }
