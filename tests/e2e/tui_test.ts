@@ -62,6 +62,15 @@ class Terminal {
     return lines;
   }
 
+  /** Resolves when the screen matches and is one whole frame of this size. */
+  async untilWhole(pattern: RegExp, columns: number, rows: number): Promise<void> {
+    let lines: string[] = [];
+    await until(`${pattern} on a whole screen`, async () => {
+      lines = await this.lines();
+      return pattern.test(lines.join("\n")) && isWhole(lines, columns, rows);
+    }, WAIT).catch((error) => assert.fail(`${error.message}:\n${lines.join("\n")}`));
+  }
+
   async type(...keys: string[]): Promise<void> {
     await this.#tmux("send-keys", ...keys);
   }
@@ -95,7 +104,7 @@ class Terminal {
 /** A simulated realm in a folder, and a terminal on which a command is run. */
 async function withTerminal(
   of: { nodes: number; components: number; columns: number; rows: number },
-  commandOf: (data: string, folder: string) => Promise<string> | string,
+  commandOf: (data: string, folder: string, api: SimulatedApi) => Promise<string> | string,
   test: (terminal: Terminal, api: SimulatedApi) => Promise<void>,
 ): Promise<void> {
   await withSandbox(async ({ folder }) => {
@@ -103,7 +112,7 @@ async function withTerminal(
     await Deno.mkdir(data, { mode: 0o700 });
     const api = new SimulatedApi(of.nodes, of.components, 50);
     const server = await serveControl({ path: path.join(data, "control.sock"), api });
-    const terminal = await Terminal.open(folder, await commandOf(data, folder), of);
+    const terminal = await Terminal.open(folder, await commandOf(data, folder, api), of);
     try {
       await test(terminal, api);
     } finally {
@@ -115,15 +124,15 @@ async function withTerminal(
 
 const tui = (data: string) => `'${EXECUTABLE}' tui --data '${data}'`;
 
-/** One header, one line of views, one of keys: nothing of a frame before is left. */
-function assertWhole(lines: readonly string[], columns: number, rows: number): void {
-  assert.equal(lines.length, rows);
-  assert.ok(lines.every((line) => [...line].length <= columns));
+/**
+ * Whether a screen is one frame and nothing of those before: one header, one line of views, one of
+ * keys. While a frame is being drawn it is not.
+ */
+function isWhole(lines: readonly string[], columns: number, rows: number): boolean {
   const count = (pattern: RegExp) => lines.filter((line) => pattern.test(line)).length;
-  assert.match(lines[0]!, /^ realm /);
-  assert.match(lines[1]!, /^ 1 /);
-  assert.match(lines.at(-1)!, /^ ↑↓ select/);
-  assert.deepEqual([count(/^ realm /), count(/^ 1 /), count(/^ ↑↓ select/)], [1, 1, 1]);
+  return lines.length === rows && lines.every((line) => [...line].length <= columns) &&
+    /^ realm /.test(lines[0]!) && /^ 1 /.test(lines[1]!) && /^ ↑↓ select/.test(lines.at(-1)!) &&
+    [/^ realm /, /^ 1 /, /^ ↑↓ select/].every((pattern) => count(pattern) === 1);
 }
 
 Deno.test({
@@ -131,16 +140,16 @@ Deno.test({
   ignore: !HAS_TMUX,
   fn: () =>
     withTerminal({ nodes: 3, components: 12, columns: 80, rows: 24 }, tui, async (terminal) => {
-      assertWhole(await terminal.until(/▸ node-001 \*[^]*round trip/), 80, 24);
+      await terminal.untilWhole(/▸ node-001 \*[^]*round trip/, 80, 24);
       assert.ok((await terminal.colours()).length > 0);
       await terminal.type("2");
-      assertWhole(await terminal.until(/▸ audit-001 [^]*audit-001 answered request/), 80, 24);
+      await terminal.untilWhole(/▸ audit-001 [^]*audit-001 answered request/, 80, 24);
       await terminal.resize(200, 50);
-      assertWhole(await terminal.until(/COMPONENT .* LAST EXIT\n/), 200, 50);
+      await terminal.untilWhole(/COMPONENT .* LAST EXIT\n/, 200, 50);
       await terminal.resize(60, 15);
-      assertWhole(await terminal.until(/^ 1 +2 components +3 /m), 60, 15);
+      await terminal.untilWhole(/^ 1 +2 components +3 /m, 60, 15);
       await terminal.resize(80, 24);
-      assertWhole(await terminal.until(/^ 1 map {2}2 components[^]*log of audit-001/m), 80, 24);
+      await terminal.untilWhole(/^ 1 map {2}2 components[^]*log of audit-001/m, 80, 24);
 
       await terminal.type("Down", "r");
       await terminal.until(/Restart all replicas of auth-001\? y\/n\s*$/);
@@ -166,8 +175,7 @@ Deno.test({
       await terminal.type("2");
       await terminal.until(/COMPONENT 1\/1000/);
       await terminal.type("/", "images-07", "Enter");
-      const found = await terminal.until(/COMPONENT 1\/10 [^]*only "images-07"/);
-      assert.ok(found.some((line) => line.startsWith("▸ images-070 ")));
+      await terminal.until(/COMPONENT 1\/10 [^]*▸ images-070 [^]*only "images-07"/);
       await terminal.type("C-c");
       await terminal.until(/ended 0/);
     }),
@@ -192,6 +200,38 @@ Deno.test({
 });
 
 Deno.test({
+  name: "an app fills the terminal, does what is pressed, and leaves it as it was",
+  ignore: !HAS_TMUX,
+  fn: () =>
+    withTerminal(
+      { nodes: 1, components: 1, columns: 80, rows: 24 },
+      (data, _folder, api) => {
+        const node = (kind: string, text: string, id = "") => ({ parent: 0, kind, text, id });
+        api.answers.topics = { topics: api.status().topics };
+        api.answers.view = {
+          nodes: [node("column", ""), node("heading", "Where?"), node("button", "here", "go")],
+          calls: [],
+        };
+        api.answers.closeView = {};
+        return `'${EXECUTABLE}' app open lunch --data '${data}'`;
+      },
+      async (terminal, api) => {
+        await terminal.until(/poll: lunch[^]*Where\?[^]*\[ here \]/);
+        await terminal.resize(60, 12);
+        await terminal.type("Enter");
+        await until(
+          "the button is pressed",
+          () =>
+            api.calls.some((call) => JSON.stringify(call).includes('{"tag":"press","val":"go"}')),
+          WAIT,
+        );
+        await terminal.type("Escape");
+        await terminal.until(/before\s+ended 0\s*$/);
+      },
+    ),
+});
+
+Deno.test({
   name: "the dashboard works through SSH",
   ignore: !HAS_TMUX || !HAS_SSHD,
   fn: async () => {
@@ -205,9 +245,9 @@ Deno.test({
           return `${command} "TERM=xterm-256color ${tui(data)}"`;
         },
         async (terminal) => {
-          assertWhole(await terminal.until(/▸ node-001 \*[^]*round trip/), 80, 24);
+          await terminal.untilWhole(/▸ node-001 \*[^]*round trip/, 80, 24);
           await terminal.resize(120, 30);
-          assertWhole(await terminal.until(/FINGERPRINT|PROGRAM/), 120, 30);
+          await terminal.untilWhole(/FINGERPRINT|PROGRAM/, 120, 30);
           await terminal.type("2");
           await terminal.until(/▸ audit-001 [^]*answered request/);
           await terminal.type("q");
