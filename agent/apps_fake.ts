@@ -17,7 +17,8 @@ import { MemoryHub } from "./net/memory_network.ts";
 import { MemoryStore } from "./store/memory_store.ts";
 import { systemClock } from "./system_clock.ts";
 
-const publisher = signerOf(
+/** Who signs the bundles of tests. */
+export const publisher = signerOf(
   await keyPairOf(new Uint8Array(32).fill(5), nodeBackend()),
   nodeBackend(),
 );

@@ -36,6 +36,14 @@ Deno.test("apps build, and their parts are of the profiles that their names say,
     }
   }
   assert.deepEqual(roles.sort(), Object.keys(expected));
+  const migrating = "apps/counter-v2/state-apply.wasm";
+  const next = fixture(migrating.slice(0, -".wasm".length));
+  assert.deepEqual(checkProfile(next, "state-apply").imports, [
+    "event",
+    "state-read",
+    "state-write",
+  ]);
+  assert.ok(next.length <= BYTES_MAX, `${migrating} has ${next.length} bytes`);
   assert.deepEqual(profilesOf(fixture("spy-apply")), ["state-apply"], "spy-apply.wasm");
 });
 

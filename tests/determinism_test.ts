@@ -22,8 +22,11 @@ import {
   STACK_BYTES,
   TABLE_ELEMENTS_MAX,
 } from "../agent/apps/guest/prices.ts";
-import { StateApply } from "../agent/apps/guest/state_apply.ts";
+import { type Outcome, StateApply } from "../agent/apps/guest/state_apply.ts";
+import { type Guest, Replay } from "../agent/apps/replay.ts";
 import { State } from "../agent/apps/state.ts";
+import { AppLog } from "../agent/apps/topic/app_log.ts";
+import { replayParts } from "../agent/apps/topic/app_replay.ts";
 import {
   ann,
   ben,
@@ -33,10 +36,13 @@ import {
   exchange,
   join as joins,
 } from "../agent/apps/topic/topic_fake.ts";
-import { encodeSigned } from "../agent/kernel/event.ts";
+import { CID } from "../agent/kernel/canonical.ts";
+import { decodeSigned, encodeSigned } from "../agent/kernel/event.ts";
+import { MemoryStore } from "../agent/store/memory_store.ts";
 import { meter } from "../agent/wasm/meter/meter.ts";
 import { replayTopic, type TopicInput, type TopicReport } from "./determinism/program.ts";
 import { WASMTIME } from "./wasmtime/command.ts";
+import { programOf, Recorder, type Recording } from "./wasmtime/recorded_guest.ts";
 
 const COUNT = Deno.env.get("SLOW") ? 2000 : 120;
 
@@ -324,6 +330,71 @@ testWith("wasmtime", WASMTIME !== undefined, IN_WASMTIME, async () => {
       { encoding: "utf8" },
     );
     assert.deepEqual(stdout.trim().split("\n").map(Number), [fuel, hash], stderr);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+/** One event of each kind and outcome of a topic, as its core module applied it here. */
+async function recordings({ topic, component, events }: TopicInput): Promise<Recording[]> {
+  using recorder = new Recorder();
+  const verify = () => true;
+  const log = AppLog.open({ store: new MemoryStore(), verify, topic: CID.parse(topic) });
+  log.offer(events.map((event) => decodeSigned(Buffer.from(event, "base64"))));
+  const setting = { creator: log.topic!.genesis.author, params: new Map() };
+  const guest = await StateApply.load(Buffer.from(component, "base64"), setting, verify);
+  const seen = new Map<string, number>();
+  const found: Recording[] = [];
+  const recorded: Guest = {
+    apply(event, writes) {
+      let outcome: Outcome | undefined;
+      const recording = recorder.record(event.payload, () => {
+        outcome = guest.apply(event, writes);
+      });
+      const { verdict, fuel } = outcome!;
+      const reason = verdict.kind === "rejected" ? Buffer.from(verdict.reason) : "";
+      const name = `${Buffer.from(event.kind)} ${verdict.kind} ${reason}`;
+      const count = seen.get(name) ?? 0;
+      seen.set(name, count + 1);
+      if (recording === undefined || count >= 1) return outcome!;
+      assert.equal(recording.fuel, fuel, name);
+      found.push(recording);
+      return outcome!;
+    },
+  };
+  const replay = new Replay(replayParts(log, { guestOf: () => recorded })!);
+  replay.update(0);
+  assert.ok(replay.isSettled, `${replay.illness?.cause}`);
+  return found;
+}
+
+const APPS_IN_WASMTIME =
+  "the core modules of both apps take the same fuel, and leave the same memory, in wasmtime";
+testWith("wasmtime", WASMTIME !== undefined, APPS_IN_WASMTIME, async () => {
+  const { input } = await prepare();
+  const folder = mkdtempSync(join(tmpdir(), "determinism-"));
+  try {
+    for (const topic of input) {
+      const made = await recordings(topic);
+      assert.ok(made.length >= 2 && made.some(({ calls }) => calls.length > 4), `${made.length}`);
+      for (const [i, recording] of made.entries()) {
+        const limits = { fuelMax: FUEL_MAX, stackBytes: STACK_BYTES };
+        const { files, wanted } = await programOf(recording, limits);
+        const paths = [...files].map(([name, content], n) => {
+          const file = join(folder, `${i}-${n}.${typeof content === "string" ? "wat" : "wasm"}`);
+          writeFileSync(file, content);
+          return [name, file] as const;
+        });
+        const [, driver] = paths.pop()!;
+        const args = paths.flatMap(([name, file]) => ["--preload", `${name}=${file}`]);
+        const { stdout, stderr } = spawnSync(
+          WASMTIME!,
+          ["run", ...args, "--invoke", "run", driver],
+          { encoding: "utf8" },
+        );
+        assert.deepEqual(stdout.trim().split("\n").map(Number), wanted, stderr);
+      }
+    }
   } finally {
     rmSync(folder, { recursive: true });
   }

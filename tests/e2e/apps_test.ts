@@ -169,5 +169,48 @@ Deno.test("five people use counter and poll at once, are parted, and come to one
       succeeded(await app(sandbox, person, "install", bundles[0]!, "--yes"));
       succeeded(await app(sandbox, person, ...words));
     });
+
+    await t.step(
+      "an upgrade: who lacks the bundle stops there, says so, and goes on with it",
+      async () => {
+        // The next version is made beside the one that it follows.
+        for (const name of ["counter", "counter-v2"]) {
+          const from = path.join(ROOT, "fixtures", "apps", name);
+          await Deno.mkdir(path.join(sandbox.folder, name));
+          for (const { name: file, isFile } of Deno.readDirSync(from)) {
+            if (!isFile) continue;
+            await Deno.copyFile(path.join(from, file), path.join(sandbox.folder, name, file));
+          }
+        }
+        const file = path.join(sandbox.folder, "counter-2.bundle");
+        const folder = path.join(sandbox.folder, "counter-v2");
+        const { bundle } = succeeded(
+          await sandbox.realm("app", "build", folder, "--output", file, "--json"),
+        );
+        const [first, second] = people as [Person, Person];
+        await untilEqual(sandbox, people, "counter");
+        const all = await total(sandbox, first);
+        succeeded(await app(sandbox, first, "install", file, "--yes"));
+        succeeded(await app(sandbox, first, "upgrade", "counter", bundle));
+        succeeded(await app(sandbox, first, "call", "counter", "add", "1"));
+        const sum = async (person: Person) => {
+          const { entries } = succeeded(await app(sandbox, person, "state", "counter", "sum"));
+          const view = new DataView(Uint8Array.fromBase64(entries[0].value).buffer);
+          return [view.getBigUint64(0), view.getBigUint64(8)];
+        };
+        assert.deepEqual(await sum(first), [all + 1n, 5n]);
+        await until("the second one stops there", async () => {
+          const { state, why } = await topicOf(sandbox, second, "counter");
+          return state === "needs-bundle" && why?.includes(bundle) === true;
+        }, { everyMs: 500, atMostMs: 60_000 });
+        const before = succeeded(await app(sandbox, second, "state", "counter", "total")).entries;
+        assert.equal(before.length, 1);
+        for (const person of people.slice(1)) {
+          succeeded(await app(sandbox, person, "install", file, "--yes"));
+        }
+        await untilEqual(sandbox, people, "counter");
+        assert.deepEqual(await sum(second), await sum(first));
+      },
+    );
   });
 });
