@@ -92,7 +92,7 @@ Deno.test("every fixture is used by a test", () => {
   const isUsed = (name: string) => {
     const asFile = new RegExp(`[/"'\`]${name}\\.wasm["'\`]`);
     return sources.some((text) =>
-      asFile.test(text) || (text.includes('/guest.ts"') && text.includes(`"${name}"`))
+      asFile.test(text) || (/\/(guest|executable)\.ts"/.test(text) && text.includes(`"${name}"`))
     );
   };
   assert.deepEqual([...built().keys()].filter((name) => !isUsed(name)), []);
