@@ -58,7 +58,7 @@ export class Recorder implements Disposable {
   readonly #modules = new WeakMap<WebAssembly.Module, Uint8Array>();
   #calls: ImportCall[] = [];
   #last: Omit<Recording, "module" | "payload" | "calls"> | undefined;
-  #module = new Uint8Array();
+  #module: Uint8Array = new Uint8Array();
   #at = 0;
   #active: ImportCall | undefined;
 
