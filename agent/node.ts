@@ -213,11 +213,12 @@ export class Node {
 
   /** What this node says of what it runs. */
   health(): Pick<OwnHealth, "replicas" | "failures" | "basis"> {
+    const slots = Map.groupBy(this.supervisor.slots(), ({ replica }) => replica.component);
     const replicas = [...this.#answer?.report ?? []].map(([component, report]) => {
       const { ready, ...said } = report;
       const wanted = this.wanted(component);
       const digest = this.#answer!.release.digests.get(component)!;
-      const there = this.supervisor.slots().find(({ replica }) => replica.component === component);
+      const there = slots.get(component)?.[0];
       const running = there?.served?.digest ?? there?.replica.digest ?? digest;
       return { component, digest: running, wanted, running: ready, ...said };
     });

@@ -119,6 +119,8 @@ export class PeerCore {
   readonly #introductions = new Introductions();
   /** When it is time to say that something changed. */
   #changeAtMs = Infinity;
+  /** As the shell said with the last record. */
+  #latencyMs: OwnHealth["latencyMs"] = () => undefined;
   /** Keys of those that were live when it was last looked at. */
   #live = "";
 
@@ -147,7 +149,7 @@ export class PeerCore {
       random: () => ports.random(),
       isApproved: (peer) => this.isApproved(peer),
       own: () => this.#ownRecord(),
-      latencyMs: (peer) => ports.health().latencyMs(peer),
+      latencyMs: (peer) => this.#latencyMs(peer),
       changed: () => this.#oweChange(REPORTS_MS),
     });
   }
@@ -473,7 +475,9 @@ export class PeerCore {
   #ownRecord(): OwnRecord | undefined {
     const { view, topic } = this.#log;
     if (view === undefined) return undefined;
-    const { latencyMs: _, ...own } = this.#ports.health();
+    // Asked once for each record and not for each peer: it tells of all that runs.
+    const { latencyMs, ...own } = this.#ports.health();
+    this.#latencyMs = latencyMs;
     return {
       ...own,
       name: this.#init.name,
