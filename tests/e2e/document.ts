@@ -24,7 +24,7 @@ import * as path from "node:path";
 import { EXECUTABLE, type Running, type Sandbox, start } from "./executable.ts";
 
 /** How long a busy machine may take for what takes a moment. */
-const LATE_MS = 120_000;
+const LATE_MS = 240_000;
 
 /** A step of a document. */
 export type Step =
