@@ -41,6 +41,7 @@ Deno.test("ui prints a link that logs in, signs what is ordered, and ends when i
     const { signer } = await (await fetch(`${url}api/about`, { headers })).json();
     assert.equal(signer, agent.owner);
     assert.match((await order("restart", { component: "auth" })).message, /^auth: restarted \d/);
+    await order("restart", { component: "auth", nodes: ["bm-01"] });
     assert.match((await order("scale", { component: "auth", replicas: 3 })).message, /3 wanted/);
     assert.match(
       (await order("scale", { component: "auth", replicas: null, node: "bm-01" })).message,
@@ -53,7 +54,13 @@ Deno.test("ui prints a link that logs in, signs what is ordered, and ends when i
     assert.equal((await order("restart", { component: "x" })).error.code, "not-found");
     assert.deepEqual(
       agent.calls.filter((call) => /^(restart|scale|drain) /.test(String(call))),
-      ["restart auth", "scale auth 3", "scale auth null bm-01", "drain bm-01 true"],
+      [
+        "restart auth",
+        "restart auth bm-01",
+        "scale auth 3",
+        "scale auth null bm-01",
+        "drain bm-01 true",
+      ],
     );
     assert.match(await (await fetch(`${url}page.js`)).text(), /realm-session/);
     interruption.abort();
