@@ -17,7 +17,7 @@
  * | --- | --- |
  * | `GET /`, `/page.js`, `/page.css`, `/icon.svg` | the page |
  * | `POST /api/login` `{ token }` | `{ session }` |
- * | `GET /api/about` | `{ node, signer, problem }`: who signs, or why nobody can |
+ * | `GET /api/about` | `{ signer, problem }`: who signs, or why nobody can |
  * | `GET /api/live?node` | server-sent {@link LiveEvent}s |
  * | `GET /api/samples?node&component&since` | as the control API answers |
  * | `GET /api/logs?node&component&tail` | server-sent events of the control API |
@@ -247,11 +247,10 @@ class Ui {
   }
 
   async #about() {
-    const { node } = await (await this.#realm.agent(undefined)).status();
     try {
-      return { node: node.name, signer: await this.#realm.signer(), problem: null };
+      return { signer: await this.#realm.signer(), problem: null };
     } catch (error) {
-      return { node: node.name, signer: null, problem: describe(error) };
+      return { signer: null, problem: describe(error) };
     }
   }
 

@@ -14,6 +14,7 @@ import { systemClock } from "../../agent/system_clock.ts";
 import { pageFiles } from "../../web/files.ts";
 import { FakeRealm } from "../../web/realm_fake.ts";
 import { serveUi } from "../../web/server.ts";
+import { RealmError } from "../../agent/kernel/error.ts";
 import { SimulatedApi } from "../simulated_realm.ts";
 import { type Browser, CHROMIUM, type Page, startBrowser } from "../browser.ts";
 import { succeeded, until } from "./agent_process.ts";
@@ -358,7 +359,10 @@ async function withFake(
   const control = await serveControl({ path: `${folder}/c/control.sock`, api, closeTimeoutMs: 50 });
   const client = connectControl(control.socketPath);
   const realm = new FakeRealm();
-  realm.agent = () => Promise.resolve(client);
+  realm.agent = (node) =>
+    node === undefined
+      ? Promise.resolve(client)
+      : Promise.reject(new RealmError("unreachable", `Cannot reach node ${node}`));
   const server = serveUi({ realm, files: await pageFiles(), clock: systemClock, port: 0 });
   try {
     await withBrowser(async (browser) => {
@@ -428,6 +432,15 @@ Deno.test({
         input.value = "";
         input.dispatchEvent(new Event("input"));
       })()`);
+      await page.evaluate(`(() => {
+        const select = document.querySelector("header select");
+        select.value = "node-037";
+        select.dispatchEvent(new Event("change"));
+      })()`);
+      await page.sees("Cannot reach node node-037");
+      await page.until("the first is asked again", seen("100 of 1000 are shown"));
+      const told = page.problems.splice(0); // what the browser itself says of that answer
+      assert.ok(told.every((each) => /503/.test(each)), told.join());
       for (const view of ["Overview", "Components"]) {
         await page.click(view);
         await page.send("Performance.enable", { timeDomain: "threadTicks" });

@@ -147,15 +147,19 @@ async function followRealm(signal: AbortSignal): Promise<void> {
         if (told.kind === "gone") change({ gone: told.reason });
         else {
           const sample = { status: reader.next(told), monotonicMs: told.atMs };
+          const version = model.current?.status.manifest?.version;
+          if (model.node === undefined) home = sample.status.node.name;
           change({ ...withSample(model, sample), gone: undefined, nowMs: Date.now() });
+          const isOther = sample.status.manifest?.version !== version;
+          if (isOther && model.route.view === "history") loadHistory();
         }
       }
     } catch (error) {
       if (signal.aborted || model.session === null) return;
       if (error instanceof Refused && model.node !== undefined) {
         // That node cannot be asked from here.
-        tell(error);
-        return actions.seeFrom(undefined);
+        actions.seeFrom(undefined);
+        return tell(error);
       }
       change({ gone: error instanceof Refused ? error.message : "realm ui does not answer" });
     }
@@ -218,10 +222,12 @@ function enter(): void {
   }
   const of = route.view === "component" ? route.name : undefined;
   if (of !== model.samplesOf || model.samples === undefined) actions.chart(of);
-  if (route.view === "history") {
-    get<{ versions: Model["versions"] & object }>(withQuery("api/history", { node: model.node }))
-      .then(({ versions }) => change({ versions }), tell);
-  }
+  if (route.view === "history") loadHistory();
+}
+
+function loadHistory(): void {
+  get<{ versions: Model["versions"] & object }>(withQuery("api/history", { node: model.node }))
+    .then(({ versions }) => change({ versions }), tell);
 }
 
 async function carryOut(order: Order): Promise<string> {
@@ -297,11 +303,8 @@ function begin(session: string): void {
   change({ session });
   live.start(followRealm);
   enter();
-  get<{ node: string; signer: string | null; problem: string | null }>("api/about").then(
-    ({ node, signer, problem }) => {
-      home = node;
-      change({ signer, signerProblem: problem });
-    },
+  get<{ signer: string | null; problem: string | null }>("api/about").then(
+    ({ signer, problem }) => change({ signer, signerProblem: problem }),
     tell,
   );
 }
