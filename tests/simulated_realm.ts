@@ -10,6 +10,7 @@ import * as path from "node:path";
 import type { LogEvent, LogOptions, Status } from "../agent/control/api.ts";
 import { FakeApi } from "../agent/control/fake_api.ts";
 import { serveControl } from "../agent/control/server.ts";
+import { systemClock } from "../agent/system_clock.ts";
 import {
   fakeNode,
   fakeReplica,
@@ -160,7 +161,7 @@ export class SimulatedApi extends FakeApi {
           } in ${(n * 7919) % 40} ms`,
         };
       }
-      await new Promise((resolve) => setTimeout(resolve, everyMs));
+      await systemClock.sleep(everyMs, signal).catch(() => {}); // rejects when nobody reads
     }
   };
 }

@@ -195,6 +195,8 @@ Deno.test({
         await terminal.until(/○ reconnecting/);
         api.failing = undefined;
         await terminal.until(/● connected/);
+        await terminal.type("q");
+        await terminal.until(/ended 0/);
       },
     ),
 });
