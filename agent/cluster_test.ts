@@ -234,8 +234,9 @@ Deno.test(
       await approve(cluster, a, b.agent.status().node.key, "b");
       const alarmOf = (code: string) =>
         a.agent.status().alarms.find((alarm) => alarm.code === code && alarm.node === "b");
-      await until("a tells of it", () => alarmOf("refused") !== undefined);
-      const { severity, value, message, hint, sinceAtMs } = alarmOf("refused")!;
+      let alarm: ReturnType<typeof alarmOf>;
+      await until("a tells of it", () => (alarm = alarmOf("refused")) !== undefined);
+      const { severity, value, message, hint, sinceAtMs } = alarm!;
       assert.equal(severity, "critical");
       assert.match(value!, /^version 1: policy: Cannot run the manifest on b: .*memory_max_mb/);
       assert.match(message, /^b refused manifest version 1: policy/);
@@ -246,9 +247,11 @@ Deno.test(
         const lines = (await a.control.metrics()).split("\n");
         return Number(lines.find((line) => line.startsWith(`${name} `))?.slice(name.length + 1));
       };
-      assert.equal(await metric('realm_alarm{name="refused"}'), 1);
-      assert.equal(await metric('realm_alarm{name="silent"}'), 0);
-      assert.equal(await metric('realm_nodes{state="live"}'), 2);
+      // On a busy machine a node may seem silent for a moment.
+      await until("a counts it", async () =>
+        await metric('realm_alarm{name="refused"}') === 1 &&
+        await metric('realm_alarm{name="silent"}') === 0 &&
+        await metric('realm_nodes{state="live"}') === 2);
       for (const direction of ["in", "out"]) {
         assert.ok(await metric(`realm_gossip_bytes_total{direction="${direction}"}`) > 1_000);
       }

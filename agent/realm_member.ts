@@ -280,6 +280,7 @@ export class RealmMember {
    */
   append(events: readonly SignedEvent[]): void {
     const { refused, missing } = this.peer.core.append(events);
+    this.#init.heard(); // before anybody can have heard of them
     this.peer.touched();
     if (refused[0] !== undefined) {
       const { code, problem } = refused[0];
