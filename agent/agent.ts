@@ -10,17 +10,17 @@
 import { join } from "node:path";
 import type { Status } from "./control/api.ts";
 import { serveControl } from "./control/server.ts";
-import { AppSharing } from "./app_sharing.ts";
-import { AppsHost } from "./apps_host.ts";
-import { nodeBackend } from "./crypto_node.ts";
-import { HostCommands } from "./host_commands.ts";
+import { AppSharing } from "./topics/app_sharing.ts";
+import { AppsHost } from "./topics/apps_host.ts";
+import { nodeBackend } from "./node/crypto_node.ts";
+import { HostCommands } from "./node/host_commands.ts";
 import { formatPublicKey } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
 import { verifierOf } from "./kernel/verify.ts";
 import { listen } from "./listen.ts";
 import { createEngine } from "./local_engine.ts";
 import { createProcessEngine } from "./local_process_engine.ts";
-import { Node } from "./node.ts";
+import { Node } from "./node/node.ts";
 import { NodeAlarms } from "./node_alarms.ts";
 import { NodeApi } from "./node_api.ts";
 import { NodeMetrics } from "./node_metrics.ts";
@@ -28,15 +28,15 @@ import { OtlpExporter, type OtlpInit } from "./observe/otlp_exporter.ts";
 import { SpanRecorder } from "./observe/tracer.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
 import { Samples } from "./observe/samples.ts";
-import { ownKey } from "./own_keys.ts";
-import { PeerServices } from "./peer_services.ts";
+import { ownKey } from "./node/own_keys.ts";
+import { PeerServices } from "./node/peer_services.ts";
 import { type ProxyServer, serveProxy } from "./proxy/proxy.ts";
-import { type LanChoice, RealmMember } from "./realm_member.ts";
-import { type Claim, RealmState } from "./realm_state.ts";
-import { type RemoteControl, serveRemoteControl } from "./remote_control.ts";
+import { type LanChoice, RealmMember } from "./member/realm_member.ts";
+import { type Claim, RealmState } from "./node/realm_state.ts";
+import { type RemoteControl, serveRemoteControl } from "./member/remote_control.ts";
 import { DiskBlobs } from "./store/disk_blobs.ts";
 import { SqliteStore } from "./store/sqlite_store.ts";
-import { systemClock } from "./system_clock.ts";
+import { systemClock } from "./node/system_clock.ts";
 
 /** How an agent is started. */
 export interface AgentOptions {
@@ -138,7 +138,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       key: formatPublicKey(keys.publicKey),
       dataFolder,
       openSecret: async (name, sealed) => {
-        const { openSecret } = await import("./secret_seal.ts");
+        const { openSecret } = await import("./member/secret_seal.ts");
         return await openSecret(name, sealed, keys.secretKey);
       },
       state,

@@ -9,7 +9,7 @@ import { connectControl, type ControlClient } from "./control/client.ts";
 import { sha256Hex } from "./kernel/sha256.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { controlContent } from "./realm/control_event.ts";
-import type { LanChoice } from "./realm_member.ts";
+import type { LanChoice } from "./member/realm_member.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
 
 const LISTEN = ["/ip4/127.0.0.1/tcp/0"];

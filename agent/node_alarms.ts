@@ -7,7 +7,7 @@
  * @module
  */
 import type { Clock } from "./kernel/ports.ts";
-import type { Node } from "./node.ts";
+import type { Node } from "./node/node.ts";
 import {
   ClockWatch,
   machineConditions,
@@ -18,8 +18,8 @@ import {
 } from "./realm/alarm_conditions.ts";
 import { type Alarm, AlarmBoard, type Condition, type ToldAlarm, toldOf } from "./realm/alarms.ts";
 import { COMPONENTS_MAX } from "./realm/peering/health_record.ts";
-import type { RealmMember } from "./realm_member.ts";
-import type { RealmState } from "./realm_state.ts";
+import type { RealmMember } from "./member/realm_member.ts";
+import type { RealmState } from "./node/realm_state.ts";
 
 /** What {@link NodeAlarms} are made of. */
 export interface NodeAlarmsInit {

@@ -27,8 +27,8 @@ import type {
 } from "./control/api.ts";
 import type { Samples } from "./observe/samples.ts";
 import { CID, sha256HexSync } from "./kernel/canonical.ts";
-import type { AppsHost } from "./apps_host.ts";
-import type { HostCommands } from "./host_commands.ts";
+import type { AppsHost } from "./topics/apps_host.ts";
+import type { HostCommands } from "./node/host_commands.ts";
 import { RealmError } from "./kernel/error.ts";
 import {
   decodeSigned,
@@ -39,7 +39,7 @@ import {
 } from "./kernel/event.ts";
 import { formatPublicKey, parsePublicKey } from "./kernel/key.ts";
 import type { Engines } from "./kernel/ports.ts";
-import type { Node } from "./node.ts";
+import type { Node } from "./node/node.ts";
 import type { Alarm } from "./realm/alarms.ts";
 import { readControlEvent } from "./realm/control_event.ts";
 import { desiredReplicas } from "./realm/desired.ts";
@@ -50,8 +50,8 @@ import { planChanges } from "./realm/plan.ts";
 import type { RolloutStatus } from "./realm/node_rollout.ts";
 import { type TreeHead, treeProblem } from "./realm/published.ts";
 import { checkPolicy } from "./realm/policy.ts";
-import type { RealmMember } from "./realm_member.ts";
-import type { InForce, RealmState } from "./realm_state.ts";
+import type { RealmMember } from "./member/realm_member.ts";
+import type { InForce, RealmState } from "./node/realm_state.ts";
 
 const MANIFEST_TYPE = "control/manifest";
 /** What operators may do. */

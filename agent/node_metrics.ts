@@ -3,16 +3,16 @@
  *
  * @module
  */
-import type { AppsHost } from "./apps_host.ts";
+import type { AppsHost } from "./topics/apps_host.ts";
 import type { Clock } from "./kernel/ports.ts";
-import type { Node } from "./node.ts";
+import type { Node } from "./node/node.ts";
 import type { NodeAlarms } from "./node_alarms.ts";
 import { Metrics, type NodeMetrics as Machine, type Reading } from "./observe/metrics.ts";
 import { RolloutWatch } from "./observe/rollout_watch.ts";
 import { SyncLag } from "./observe/sync_lag.ts";
 import { ALARM_CODES } from "./realm/alarms.ts";
-import type { RealmMember } from "./realm_member.ts";
-import type { RealmState } from "./realm_state.ts";
+import type { RealmMember } from "./member/realm_member.ts";
+import type { RealmState } from "./node/realm_state.ts";
 
 /** What {@link NodeMetrics} are made of. */
 export interface NodeMetricsInit {

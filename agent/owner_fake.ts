@@ -4,7 +4,7 @@
  * @module
  */
 import type { ControlClient } from "./control/client.ts";
-import { nodeBackend } from "./crypto_node.ts";
+import { nodeBackend } from "./node/crypto_node.ts";
 import { CID } from "./kernel/canonical.ts";
 import {
   encodeSigned,

@@ -4,7 +4,7 @@
  * @module
  */
 import { sha256 } from "@noble/hashes/sha2.js";
-import { nodeBackend } from "./crypto_node.ts";
+import { nodeBackend } from "./node/crypto_node.ts";
 import { verifierOf, type VerifySync } from "./kernel/verify.ts";
 
 const strict = verifierOf(nodeBackend());

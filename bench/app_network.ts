@@ -3,20 +3,20 @@
  *
  * @module
  */
-import { AppPeer } from "../agent/app_peer.ts";
+import { AppPeer } from "../agent/topics/app_peer.ts";
 import { StateShelf } from "../agent/apps/peering/topic_states.ts";
 import { ABI } from "../agent/apps/guest/prices.ts";
 import type { Replay } from "../agent/apps/replay.ts";
 import { AppLog } from "../agent/apps/topic/app_log.ts";
 import { inviteTo, joinBy } from "../agent/apps/topic/authoring.ts";
-import { nodeBackend } from "../agent/crypto_node.ts";
+import { nodeBackend } from "../agent/node/crypto_node.ts";
 import { formatPublicKey } from "../agent/kernel/key.ts";
 import type { Network } from "../agent/kernel/ports.ts";
 import { keyPairOf, signerOf, type SyncSigner } from "../agent/kernel/verify.ts";
 import { startLibp2p } from "../agent/net/libp2p_network.ts";
 import { MemoryStore } from "../agent/store/memory_store.ts";
-import { systemClock } from "../agent/system_clock.ts";
-import type { TopicCarrier } from "../agent/topic_carrier.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
+import type { TopicCarrier } from "../agent/topics/topic_carrier.ts";
 import { createLog, replayOf, signerFrom, verify, write } from "./apps.ts";
 
 const backend = nodeBackend();

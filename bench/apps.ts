@@ -20,7 +20,7 @@ import { snapshotForm, SnapshotReader } from "../agent/apps/state_snapshot.ts";
 import { inviteTo, joinBy } from "../agent/apps/topic/authoring.ts";
 import { AppLog } from "../agent/apps/topic/app_log.ts";
 import { replayParts } from "../agent/apps/topic/app_replay.ts";
-import { nodeBackend } from "../agent/crypto_node.ts";
+import { nodeBackend } from "../agent/node/crypto_node.ts";
 import { cidOf } from "../agent/kernel/canonical.ts";
 import { decodeSigned, encodeSigned, eventAt, signEventSync } from "../agent/kernel/event.ts";
 import { keyPairOf, signerOf, type SyncSigner, verifierOf } from "../agent/kernel/verify.ts";

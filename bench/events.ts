@@ -7,7 +7,7 @@
  * @module
  */
 import * as process from "node:process";
-import { nodeBackend } from "../agent/crypto_node.ts";
+import { nodeBackend } from "../agent/node/crypto_node.ts";
 import { cidOf } from "../agent/kernel/canonical.ts";
 import {
   encodeEvent,

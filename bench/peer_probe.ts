@@ -16,7 +16,7 @@ import { PeerUpstreams } from "../agent/proxy/peer_upstream.ts";
 import { serveProxy } from "../agent/proxy/proxy.ts";
 import { Upstream } from "../agent/proxy/upstream.ts";
 import { MemoryBlobs } from "../agent/store/memory_blobs.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 
 const HELLO = new TextEncoder().encode("hello\n");
 const OPTIONS = { component: "hello", maxConcurrency: 128, requestTimeoutMs: 30_000 };

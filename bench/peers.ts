@@ -9,7 +9,7 @@ import * as process from "node:process";
 import { PeerBlobs } from "../agent/artifact/peer_blobs.ts";
 import { sha256Hex } from "../agent/kernel/sha256.ts";
 import { DiskBlobs } from "../agent/store/disk_blobs.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 import type { BenchContext, Benchmark } from "./bench.ts";
 import { load } from "./load.ts";
 import type { Load } from "./load_generator.ts";

@@ -40,7 +40,7 @@ export const agent = command({
   },
   async run(context, flags) {
     const { startAgent } = await import("../agent/agent.ts");
-    const { readPolicy } = await import("../agent/policy_file.ts");
+    const { readPolicy } = await import("../agent/node/policy_file.ts");
     const { isolation } = await readPolicy(context.dataFolder);
     // The environment is for the Worker that transpiles, sys for the figures of the node; a
     // manifest that asks for processes may come later.

@@ -30,7 +30,7 @@ export const openApp = command({
       Deno.env.set("NODE_ENV", "production");
       const { TopicSession } = await import("../tui/app/topic_session.ts");
       const { showApp } = await import("../tui/app/app_screen.tsx");
-      const { systemClock } = await import("../agent/system_clock.ts");
+      const { systemClock } = await import("../agent/node/system_clock.ts");
       const session = await TopicSession.open({ agent, topic, title, clock: systemClock });
       try {
         await showApp(session, {

@@ -8,7 +8,7 @@ import * as path from "node:path";
 import type { PackedBundle } from "../agent/apps/bundle.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Signer } from "../agent/kernel/verify.ts";
-import type { InstalledApp } from "../agent/installed_apps.ts";
+import type { InstalledApp } from "../agent/topics/installed_apps.ts";
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
@@ -108,8 +108,8 @@ const build = command({
   },
   args: [optionalArgument("Folder of bundle.toml", "DIR", parseText)],
   async run(context, flags, dir = ".") {
-    const { buildBundle } = await import("../agent/bundle_builder.ts");
-    const { writeWhole } = await import("../agent/installed_apps.ts");
+    const { buildBundle } = await import("../agent/topics/bundle_builder.ts");
+    const { writeWhole } = await import("../agent/node/whole_file.ts");
     const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
     const folder = context.resolve(dir);
     const signer = await publisher(context, flags.key);
@@ -145,7 +145,7 @@ const check = command({
     const { checkApp } = await import("../agent/apps/check/check.ts");
     const { LAWS } = await import("../agent/apps/check/laws.ts");
     const { subjectOf } = await import("../agent/apps/check/subject.ts");
-    const { nodeBackend } = await import("../agent/crypto_node.ts");
+    const { nodeBackend } = await import("../agent/node/crypto_node.ts");
     const { verifierOf } = await import("../agent/kernel/verify.ts");
     const { seed = crypto.randomUUID().slice(0, 8), histories, events } = flags;
     const subject = await subjectOf(packed.components, verifierOf(nodeBackend()));
@@ -179,7 +179,7 @@ const install = command({
   flags: { yes: toggle("Grant what it asks for without being asked") },
   args: [argument("Bundle", "BUNDLE", parseText)],
   async run(context, flags, file) {
-    const { readBundleFile } = await import("../agent/installed_apps.ts");
+    const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
     const bytes = await readBundleFile(context.resolve(file));
     const { app, before } = await installBundle(context, bytes, flags.yes);
     await tellAgent(context);
@@ -198,7 +198,7 @@ export async function installBundle(
   bytes: Uint8Array,
   isGranted: boolean,
 ): Promise<{ app: InstalledApp; before: InstalledApp | undefined }> {
-  const { asksOf } = await import("../agent/installed_apps.ts");
+  const { asksOf } = await import("../agent/topics/installed_apps.ts");
   const packed = await verified(bytes);
   const apps = await installed(context);
   const before = await apps.before(packed);
@@ -241,9 +241,8 @@ const revoke = command({
   },
   args: [argument("Bundle, or revocation: its file", "FILE", parseText)],
   async run(context, flags, name) {
-    const { InstalledApps, readBundleFile, writeWhole } = await import(
-      "../agent/installed_apps.ts"
-    );
+    const { InstalledApps, readBundleFile } = await import("../agent/topics/installed_apps.ts");
+    const { writeWhole } = await import("../agent/node/whole_file.ts");
     const { unpackBundle } = await import("../agent/apps/bundle.ts");
     const { decodeRevocation, encodeRevocation, revokeBundle, verifyRevocation } = await import(
       "../agent/apps/revocation.ts"
@@ -354,7 +353,7 @@ async function open(
   context: Context,
   file: string,
 ): Promise<{ packed: PackedBundle; bytes: Uint8Array }> {
-  const { readBundleFile } = await import("../agent/installed_apps.ts");
+  const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
   const bytes = await readBundleFile(context.resolve(file));
   return { packed: await verified(bytes), bytes };
 }
@@ -370,7 +369,7 @@ async function verified(bytes: Uint8Array): Promise<PackedBundle> {
 }
 
 async function installed(context: Context) {
-  const { InstalledApps } = await import("../agent/installed_apps.ts");
+  const { InstalledApps } = await import("../agent/topics/installed_apps.ts");
   return new InstalledApps(path.join(context.dataFolder, APPS_FOLDER));
 }
 

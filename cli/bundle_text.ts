@@ -37,7 +37,7 @@ export async function describeBundle(
   bytes: number,
 ): Promise<BundleDescription> {
   const { formatPublicKey } = await import("../agent/kernel/key.ts");
-  const { asksOf } = await import("../agent/installed_apps.ts");
+  const { asksOf } = await import("../agent/topics/installed_apps.ts");
   const { sha256Of } = await import("../agent/apps/car.ts");
   const { bundle, id, app, succession, components } = packed;
   return {

@@ -30,7 +30,7 @@ export async function withAgent<T>(
     if (context.node === undefined) return await use(agent);
     const { Author } = await import("./author.ts");
     const { remoteNode } = await import("./remote_node.ts");
-    const { connectRemote } = await import("../agent/remote_agent.ts");
+    const { connectRemote } = await import("../agent/member/remote_agent.ts");
     const { keys } = await Author.open(context, keyFile);
     const node = await remoteNode(context.node, () => agent.nodes());
     const remote = await connectRemote(keys, node);
@@ -53,7 +53,7 @@ export async function withNode<T>(
 ): Promise<T> {
   const { connectControl } = await import("../agent/control/client.ts");
   const { remoteNode } = await import("./remote_node.ts");
-  const { connectRemote } = await import("../agent/remote_agent.ts");
+  const { connectRemote } = await import("../agent/member/remote_agent.ts");
   const own = connectControl(controlSocketPath(context.dataFolder));
   try {
     const self = wanted.startsWith("/") ? undefined : (await own.nodes())[0];

@@ -138,7 +138,7 @@ export async function servicesOf(
 ): Promise<Readonly<Record<string, Service>>> {
   const services: Record<string, Service> = {};
   if (flags.keyvalue !== undefined) {
-    const { KeyValues } = await import("../agent/key_values.ts");
+    const { KeyValues } = await import("../agent/node/key_values.ts");
     const stores = new KeyValues(context.resolve(flags.keyvalue));
     const service = await stores.service("default");
     services.keyvalue = { ...service, close: () => Promise.resolve(stores.close()) };
@@ -154,7 +154,7 @@ export async function servicesOf(
     });
   }
   if (!hasNetwork(grants.network)) return services;
-  const { createServices } = await import("../agent/services.ts");
+  const { createServices } = await import("../agent/node/services.ts");
   const notice = (text: string) => context.note(`realm: ${text}`);
   return { ...services, ...createServices({ grants, notice }) };
 }

@@ -50,7 +50,7 @@ export async function rewriteKeyFile(
   const secret = formatSecretKey(keys.secretKey);
   let body = secret;
   if (passphrase !== undefined) {
-    const { sealByPassphrase } = await import("../agent/secret_seal.ts");
+    const { sealByPassphrase } = await import("../agent/member/secret_seal.ts");
     const sealed = await sealByPassphrase(new TextEncoder().encode(secret), passphrase, logN);
     body = PROTECTED + sealed.toBase64();
   }
@@ -104,7 +104,7 @@ export async function readKeyFile(
   if (passphrase === undefined) {
     throw new RealmError("refused", `Cannot use key file ${path}: it is under a passphrase`);
   }
-  const { openByPassphrase } = await import("../agent/secret_seal.ts");
+  const { openByPassphrase } = await import("../agent/member/secret_seal.ts");
   const opened = await openByPassphrase(sealedIn(key, path), await passphrase());
   if (opened === undefined) {
     throw new RealmError("refused", `Cannot use key file ${path}: the passphrase is another`);

@@ -149,7 +149,7 @@ async function connectNode(
   const [{ Author }, { remoteNode }, { connectRemote }] = await Promise.all([
     import("./author.ts"),
     import("./remote_node.ts"),
-    import("../agent/remote_agent.ts"),
+    import("../agent/member/remote_agent.ts"),
   ]);
   const { keys } = await Author.open(context, keyFile);
   return await connectRemote(keys, await remoteNode(name, () => agent.nodes()));

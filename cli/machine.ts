@@ -4,7 +4,7 @@
  * @module
  */
 import { lookup } from "node:dns/promises";
-import type { Machine } from "../agent/component_source.ts";
+import type { Machine } from "../agent/node/component_source.ts";
 import type { Shell } from "./context.ts";
 
 /** The machine of a shell. */

@@ -55,7 +55,7 @@ export interface SignedRelease extends Release {
 export async function readRelease(context: Context, file: string): Promise<Release> {
   const { parseManifest } = await import("../agent/realm/manifest.ts");
   const { requireSupported } = await import("../agent/realm/manifest_features.ts");
-  const { fetchComponent } = await import("../agent/component_source.ts");
+  const { fetchComponent } = await import("../agent/node/component_source.ts");
   const full = context.resolve(file);
   const bytes = await readManifest(full);
   const manifest = parseManifest(decodeText(bytes, file), file);

@@ -5,7 +5,7 @@
  */
 import { RealmError } from "../agent/kernel/error.ts";
 import { joinAddress, splitAddress } from "../agent/kernel/peer_id.ts";
-import type { RemoteNode } from "../agent/remote_agent.ts";
+import type { RemoteNode } from "../agent/member/remote_agent.ts";
 import { nodeOf, type NodeStatus } from "./nodes.ts";
 
 /**

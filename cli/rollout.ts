@@ -4,7 +4,7 @@
  * @module
  */
 import type { ControlClient } from "../agent/control/client.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 import type { Context } from "./context.ts";
 import { printable } from "./output.ts";
 import { defaulted, parseDuration, toggle } from "./parameters.ts";

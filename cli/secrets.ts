@@ -34,7 +34,7 @@ const set = command({
     const { Author } = await import("./author.ts");
     const author = await Author.open(context);
     const value = await readValue(context, name, file);
-    const { sealBytes, SEALED_PREFIX } = await import("../agent/secret_seal.ts");
+    const { sealBytes, SEALED_PREFIX } = await import("../agent/member/secret_seal.ts");
     if (print) {
       const text = SEALED_PREFIX + (await sealBytes(value, [author.key])).toBase64();
       return context.print({ name, value: text }, () => `"${name}" = "${text}"`);
@@ -162,7 +162,7 @@ export async function sealsOwed(
   joining: readonly { readonly key: string; readonly name: string }[] = [],
 ): Promise<{ readonly name: string; readonly content: EventContent }[]> {
   if (manifest === undefined || manifest.secrets.size === 0) return [];
-  const { openBytes, openSecret, sealedOf } = await import("../agent/secret_seal.ts");
+  const { openBytes, openSecret, sealedOf } = await import("../agent/member/secret_seal.ts");
   const { readersOf, resealOf } = await import("../agent/realm/secrets.ts");
   const sealed = new Map((await agent.secrets()).map((secret) => [secret.name, secret]));
   const nodes = [...await approvedNodes(agent), ...joining];
@@ -202,7 +202,7 @@ async function sealing(
   { nodes, sealedTo }: ReturnType<typeof resealOf>,
 ): Promise<EventContent> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
-  const { sealSecret } = await import("../agent/secret_seal.ts");
+  const { sealSecret } = await import("../agent/member/secret_seal.ts");
   const sealed = await sealSecret(name, value, [...new Set([author.key, ...sealedTo])]);
   return controlContent({ kind: "secret", name, nodes, sealed });
 }

@@ -51,7 +51,7 @@ async function watch(context: Context, agent: ControlClient): Promise<void> {
       { hint: "Run realm status without --watch, or add --json for a line each second" },
     );
   }
-  const { systemClock } = await import("../agent/system_clock.ts");
+  const { systemClock } = await import("../agent/node/system_clock.ts");
   const interrupted = shell.interrupted();
   let previous: Sample | undefined;
   if (!context.json) shell.write("stdout", "\x1b[2J");

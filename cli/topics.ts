@@ -135,7 +135,7 @@ export const join = command({
 
 /** The topic once its events are here and the person takes part, or as it is when time is up. */
 async function settled(apps: Apps, id: string, waitMs: number): Promise<TopicStatus> {
-  const { systemClock } = await import("../agent/system_clock.ts");
+  const { systemClock } = await import("../agent/node/system_clock.ts");
   const endMs = systemClock.monotonicMs() + waitMs;
   for (;;) {
     const { topics } = await apps.topics({});
@@ -237,7 +237,7 @@ export const fork = command({
 /** The CID of a bundle that is named by it, or by a file. */
 async function bundleId(context: Context, text: string): Promise<string> {
   if (/^bafy[a-z2-7]+$/.test(text)) return text;
-  const { readBundleFile } = await import("../agent/installed_apps.ts");
+  const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
   const { unpackBundle } = await import("../agent/apps/bundle.ts");
   return unpackBundle(await readBundleFile(context.resolve(text))).id.toString();
 }

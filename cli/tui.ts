@@ -35,7 +35,7 @@ export const tui = command({
     if (!plain) await unlock(context, fileOf(context, key)); // Nothing can be asked once the screen is drawn.
     await withAgent(context, async (agent) => {
       await agent.status(); // Where there is no agent, say so before the screen changes.
-      const { systemClock } = await import("../agent/system_clock.ts");
+      const { systemClock } = await import("../agent/node/system_clock.ts");
       const options = {
         clock: systemClock,
         signal: context.shell.interrupted(),
@@ -107,7 +107,7 @@ async function openNode(
 ): Promise<OtherAgent> {
   const { Author } = await import("./author.ts");
   const { remoteNode } = await import("./remote_node.ts");
-  const { connectRemote } = await import("../agent/remote_agent.ts");
+  const { connectRemote } = await import("../agent/member/remote_agent.ts");
   const { keys } = await Author.open(context, keyFile);
   const remote = await connectRemote(keys, await remoteNode(wanted, () => agent.nodes()));
   return {

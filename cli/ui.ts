@@ -4,7 +4,7 @@
  * @module
  */
 import type { ControlClient } from "../agent/control/client.ts";
-import type { RemoteAgent } from "../agent/remote_agent.ts";
+import type { RemoteAgent } from "../agent/member/remote_agent.ts";
 import type { UiRealm } from "../web/server.ts";
 import type { Author } from "./author.ts";
 import { command } from "./command.ts";
@@ -34,7 +34,7 @@ export const ui = command({
       const { node } = await agent.status(); // where there is no agent, say so now
       const { pageFiles } = await import("../web/files.ts");
       const { serveUi } = await import("../web/server.ts");
-      const { systemClock } = await import("../agent/system_clock.ts");
+      const { systemClock } = await import("../agent/node/system_clock.ts");
       const files = await pageFiles();
       // What a browser sends is handled from here on: no program is ever started for it.
       context.keepPermissions("read", "write", "net", "env", "sys");
@@ -140,7 +140,7 @@ export class PersonsRealm implements UiRealm {
 
   async #connect(name: string): Promise<RemoteAgent> {
     const { remoteNode } = await import("./remote_node.ts");
-    const { connectRemote } = await import("../agent/remote_agent.ts");
+    const { connectRemote } = await import("../agent/member/remote_agent.ts");
     const { keys } = await this.#author();
     return await connectRemote(keys, await remoteNode(name, () => this.own.nodes()));
   }

@@ -217,7 +217,7 @@ async function startAndWait(
   before: RunningAgent,
 ): Promise<string | undefined> {
   const { comesUp } = await import("./upgrade/come_up.ts");
-  const { systemClock } = await import("../agent/system_clock.ts");
+  const { systemClock } = await import("../agent/node/system_clock.ts");
   try {
     await start();
   } catch (error) {

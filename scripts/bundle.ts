@@ -23,7 +23,7 @@ const ENTRIES = [
   "agent/runtime/spawner_worker.ts",
   "agent/runtime/transpile_worker.ts",
   "agent/runtime/symbols_worker.ts",
-  "agent/app_worker.ts",
+  "agent/topics/app_worker.ts",
 ];
 
 /** The script of the web page, one file for browsers; in the bundle it is no module of the program. */

@@ -8,7 +8,7 @@ import { $init, generate } from "@bytecodealliance/jco-transpile/component";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import type { Role } from "../agent/apps/bundle.ts";
-import { buildBundle } from "../agent/bundle_builder.ts";
+import { buildBundle } from "../agent/topics/bundle_builder.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf, signerOf } from "../agent/kernel/verify.ts";
 

@@ -1,8 +1,8 @@
 /**
  * The architecture as a test: which way imports point, and what the pure folders may not touch.
  *
- *     main -> cli, tui, web -> agent -> shell folders -> apps, realm -> kernel
- *                                  shell folders, apps -> wasm -> kernel
+ *     main -> cli, tui, web -> agent -> topics -> member -> node -> shell folders
+ *     shell folders -> apps, realm -> kernel; shell folders, apps -> wasm -> kernel
  *
  * Shell folders never import one another. Tests, what they share (`_conformance.ts`, `_fake.ts`,
  * `_vectors.ts`), and the folders `tests`, `scripts`, `bench` and `fixtures` stand outside: they
@@ -16,6 +16,8 @@ import { pathToFileURL } from "node:url";
 
 const ROOT = path.resolve(import.meta.dirname!, "..");
 
+/** Folders that put parts together, each of them above the next. */
+const COMPOSITION = ["topics", "member", "node"];
 const PURE = ["apps", "realm", "wasm", "kernel"];
 const SHELL = [
   "runtime",
@@ -36,14 +38,23 @@ const DOORS: Readonly<Record<string, string>> = {
   "agent/runtime/inspect.ts": "inspection",
 };
 
+/** What those may import. */
+const COMPOSED = [...SHELL, "control client", "inspection", "apps", "realm", "wasm", "kernel"];
+
 /** From each part to the parts that it may import beside itself. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   main: ["cli"],
-  cli: ["tui", "web", "agent", "control client", "inspection", "apps", "realm", "kernel"],
+  cli: [
+    ...["tui", "web", "agent", ...COMPOSITION],
+    ...["control client", "inspection", "apps", "realm", "kernel"],
+  ],
   tui: ["agent", "control client", "realm", "kernel"],
   web: ["web page", "control client", "event stream", "kernel"],
   "web page": ["tui", "event stream", "kernel"],
-  agent: [...SHELL, "control client", "inspection", "apps", "realm", "wasm", "kernel"],
+  agent: [...COMPOSITION, ...COMPOSED],
+  ...Object.fromEntries(
+    COMPOSITION.map((folder, i) => [folder, [...COMPOSITION.slice(i + 1), ...COMPOSED]]),
+  ),
   ...Object.fromEntries(SHELL.map((folder) => [folder, ["apps", "realm", "wasm", "kernel"]])),
   control: ["control client", "event stream", "apps", "realm", "wasm", "kernel"],
   "event stream": ["kernel"],
@@ -73,7 +84,7 @@ function partOf(file: string): string | undefined {
   if (top === "web") return folder === "page" ? "web page" : "web";
   if (top !== "agent" || folder === undefined) return undefined;
   if (rest.length === 0) return "agent"; // a file right in agent/
-  return [...SHELL, ...PURE].includes(folder) ? folder : undefined;
+  return [...COMPOSITION, ...SHELL, ...PURE].includes(folder) ? folder : undefined;
 }
 
 /** The imports that point outward, each with the reason. */

@@ -4,7 +4,7 @@ import { CHUNK_BYTES } from "../agent/kernel/sha256_chain.ts";
 import { startLibp2p } from "../agent/net/libp2p_network.ts";
 import { DiskBlobs } from "../agent/store/disk_blobs.ts";
 import { MemoryBlobs } from "../agent/store/memory_blobs.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 
 const CHUNKS = 10;
 

@@ -10,7 +10,7 @@
 import { PeerBlobs } from "../agent/artifact/peer_blobs.ts";
 import { startLibp2p } from "../agent/net/libp2p_network.ts";
 import { DiskBlobs } from "../agent/store/disk_blobs.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 
 const [folder, address, digest] = Deno.args as [string, string, string];
 const network = await startLibp2p({

@@ -16,7 +16,7 @@ import {
   type Usage,
 } from "../agent/kernel/ports.ts";
 import type { Resolver } from "../agent/broker/resolve.ts";
-import { createServices, type ServicesInit } from "../agent/services.ts";
+import { createServices, type ServicesInit } from "../agent/node/services.ts";
 
 const MIB = 1024 * 1024;
 

@@ -8,7 +8,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { createServices } from "../agent/services.ts";
+import { createServices } from "../agent/node/services.ts";
 import type { Engine } from "../agent/kernel/ports.ts";
 import { fixture, type GuestOptions, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
 import { OUTBOUND_CASES } from "./outbound_http_cases.ts";

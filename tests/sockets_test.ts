@@ -19,7 +19,7 @@ import {
   type WithEngine,
   withEngine,
 } from "./guest.ts";
-import { createServices } from "../agent/services.ts";
+import { createServices } from "../agent/node/services.ts";
 import { datagramEcho, echoServer, freePort, type Network, networkOf } from "./peers.ts";
 
 const WASMTIME = new URL("wasmtime/", import.meta.url);

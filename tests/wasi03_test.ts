@@ -6,9 +6,9 @@
  */
 import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
 import assert from "node:assert/strict";
-import { checkComponent } from "../agent/component_source.ts";
+import { checkComponent } from "../agent/node/component_source.ts";
 import type { Engine, NetworkGrants } from "../agent/kernel/ports.ts";
-import { createServices } from "../agent/services.ts";
+import { createServices } from "../agent/node/services.ts";
 import { inspect } from "../agent/runtime/inspect.ts";
 import { functionNames3, jsName } from "../agent/runtime/wasi/host.ts";
 import { main } from "../cli/app.ts";

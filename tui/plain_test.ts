@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../agent/kernel/error.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 import { talk } from "./plain.ts";
 import { changeLines, componentLines, nodeLines } from "./plain_text.ts";
 import type { DashboardAgent, LogRow, Snapshot } from "./session.ts";

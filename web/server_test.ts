@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readEvents } from "../agent/control/sse.ts";
 import { RealmError } from "../agent/kernel/error.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 import { fakeStatus } from "../tui/status_fake.ts";
 import { DeltaReader, type LiveEvent } from "./page/live.ts";
 import { FakeRealm } from "./realm_fake.ts";

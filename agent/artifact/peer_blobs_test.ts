@@ -6,7 +6,7 @@ import { RealmError } from "../kernel/error.ts";
 import type { BlobPieces, Blobs, PeerStream } from "../kernel/ports.ts";
 import { ChainBuilder, CHUNK_BYTES, chunkCount } from "../kernel/sha256_chain.ts";
 import { StreamReader } from "../kernel/stream_reader.ts";
-import { systemClock } from "../system_clock.ts";
+import { systemClock } from "../node/system_clock.ts";
 import type { BlobProgress } from "./blob_download.ts";
 import { BlobServer, type BlobServerInit } from "./blob_server.ts";
 import {

@@ -6,7 +6,7 @@ import { rawCidOf } from "../apps/car.ts";
 import { RealmError } from "../kernel/error.ts";
 import type { PeerStream } from "../kernel/ports.ts";
 import { StreamReader } from "../kernel/stream_reader.ts";
-import { systemClock } from "../system_clock.ts";
+import { systemClock } from "../node/system_clock.ts";
 import { BUNDLE_PROTOCOL, PeerBundles, type PeerBundlesInit } from "./peer_bundles.ts";
 
 const alice = await testSigner(1);

@@ -8,7 +8,7 @@ import { RealmError } from "../kernel/error.ts";
 import type { PeerStream } from "../kernel/ports.ts";
 import { StreamReader } from "../kernel/stream_reader.ts";
 import { MemoryStore } from "../store/memory_store.ts";
-import { systemClock } from "../system_clock.ts";
+import { systemClock } from "../node/system_clock.ts";
 import { PeerSnapshots, SNAPSHOT_PROTOCOL } from "./peer_snapshots.ts";
 
 const ABI = 1;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { nodeBackend } from "../crypto_node.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
 import { type CborValue, cidOf, encodeCanonical, signedBytes } from "./canonical.ts";
 import { RealmError } from "./error.ts";
 import {

@@ -1,7 +1,7 @@
 /**
  * Ed25519 backends that run anywhere: WebCrypto, and noble where there is no WebCrypto.
  *
- * The third one, node:crypto, lives outside the kernel in `agent/crypto_node.ts`. WebCrypto's
+ * The third one, node:crypto, lives outside the kernel in `agent/node/crypto_node.ts`. WebCrypto's
  * Ed25519 is defined in https://www.w3.org/TR/webcrypto-2/#ed25519.
  *
  * @module

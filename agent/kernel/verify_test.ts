@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import * as ed25519 from "@noble/ed25519";
 import fc from "fast-check";
-import { nodeBackend } from "../crypto_node.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
 import { nobleBackend, webCryptoBackend } from "./signature_backends.ts";
 import { keyPairOf, signerOf, verify, verifySync } from "./verify.ts";
 import { EDGE_VECTORS } from "./verify_vectors.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { nodeBackend } from "../crypto_node.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import { peerIdOfKey } from "../kernel/peer_id.ts";
 import { startLibp2p } from "./libp2p_network.ts";

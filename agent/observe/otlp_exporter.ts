@@ -32,7 +32,7 @@ export interface OtlpInit {
 /** Spans that wait. */
 export const QUEUE_MAX = 4_096;
 /** Spans of one request. */
-export const BATCH_MAX = 512;
+export const SPANS_EACH_MAX = 512;
 const PAUSE_MS = 2_000;
 /** A collector has this long to answer. */
 const TIMEOUT_MS = 10_000;
@@ -57,7 +57,7 @@ export class OtlpExporter {
   add(span: FinishedSpan): void {
     if (this.#isClosed || this.#queue.length >= QUEUE_MAX) return this.init.counted("dropped", 1);
     this.#queue.push(span);
-    if (this.#queue.length >= BATCH_MAX) this.#send();
+    if (this.#queue.length >= SPANS_EACH_MAX) this.#send();
     else this.#timer ??= setTimeout(() => this.#send(), this.init.pauseMs ?? PAUSE_MS);
   }
 
@@ -78,10 +78,10 @@ export class OtlpExporter {
     if (this.#sending !== undefined || this.#queue.length === 0) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#sending = this.#post(this.#queue.splice(0, BATCH_MAX)).finally(() => {
+    this.#sending = this.#post(this.#queue.splice(0, SPANS_EACH_MAX)).finally(() => {
       this.#sending = undefined;
       if (this.#isClosed || this.#queue.length === 0) return;
-      if (this.#queue.length >= BATCH_MAX) this.#send();
+      if (this.#queue.length >= SPANS_EACH_MAX) this.#send();
       else this.#timer ??= setTimeout(() => this.#send(), this.init.pauseMs ?? PAUSE_MS);
     });
   }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { BATCH_MAX, encodeSpans, OtlpExporter, QUEUE_MAX } from "./otlp_exporter.ts";
+import { SPANS_EACH_MAX, encodeSpans, OtlpExporter, QUEUE_MAX } from "./otlp_exporter.ts";
 import { type FinishedSpan, SpanRecorder } from "./tracer.ts";
 
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -177,8 +177,8 @@ Deno.test("OtlpExporter sends together what waits, and counts what was taken and
 
 Deno.test("OtlpExporter keeps no more spans than its bound while the collector is slow", async () => {
   const { otlp, counts, asked, until } = exporter();
-  for (let i = 0; i < BATCH_MAX + QUEUE_MAX + 7; i++) otlp.add(span("x"));
-  assert.deepEqual([asked.length, asked[0]!.spans, counts.dropped], [1, BATCH_MAX, 7]);
+  for (let i = 0; i < SPANS_EACH_MAX + QUEUE_MAX + 7; i++) otlp.add(span("x"));
+  assert.deepEqual([asked.length, asked[0]!.spans, counts.dropped], [1, SPANS_EACH_MAX, 7]);
   asked[0]!.answer(200);
   await until(() => asked.length === 2);
   const closed = otlp.close();
@@ -187,6 +187,6 @@ Deno.test("OtlpExporter keeps no more spans than its bound while the collector i
   await until(() => asked.length === 3);
   asked[2]!.answer(200);
   await closed;
-  assert.equal(counts.sent, 3 * BATCH_MAX);
-  assert.equal(counts.sent! + counts.dropped!, BATCH_MAX + QUEUE_MAX + 8);
+  assert.equal(counts.sent, 3 * SPANS_EACH_MAX);
+  assert.equal(counts.sent! + counts.dropped!, SPANS_EACH_MAX + QUEUE_MAX + 8);
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { nodeBackend } from "../crypto_node.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
 import { type CborValue, cidOf, encodeCanonical } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
 import { decodeSigned, encodeSigned, topicOf } from "../kernel/event.ts";

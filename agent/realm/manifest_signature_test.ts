@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { nodeBackend } from "../crypto_node.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
 import { cidOf, encodeCanonical } from "../kernel/canonical.ts";
 import { type ErrorCode, RealmError } from "../kernel/error.ts";
 import { formatPublicKey } from "../kernel/key.ts";

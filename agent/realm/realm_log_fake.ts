@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { nodeBackend } from "../crypto_node.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
 import { eventAt, type EventPlace, type SignedEvent, signEventSync } from "../kernel/event.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import type { Store } from "../kernel/ports.ts";

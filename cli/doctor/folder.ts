@@ -5,7 +5,7 @@
  */
 import * as path from "node:path";
 import { RealmError } from "../../agent/kernel/error.ts";
-import { policyPath, readPolicy } from "../../agent/policy_file.ts";
+import { policyPath, readPolicy } from "../../agent/node/policy_file.ts";
 import { controlSocketPath } from "../connection.ts";
 import { RECOVERY_KEY_FILE } from "../init.ts";
 import { type Finding, ok, problem, warning } from "./finding.ts";

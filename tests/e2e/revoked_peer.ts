@@ -12,8 +12,8 @@ import { parseSecretKey } from "../../agent/kernel/key.ts";
 import { MEMBERS_PROTOCOL } from "../../agent/net/libp2p_node.ts";
 import { startLibp2p } from "../../agent/net/libp2p_network.ts";
 import { HTTP_PROTOCOL } from "../../agent/proxy/peer_wire.ts";
-import { LINK_PROTOCOL } from "../../agent/realm_peer.ts";
-import { CONTROL_PROTOCOL } from "../../agent/remote_control.ts";
+import { LINK_PROTOCOL } from "../../agent/member/realm_peer.ts";
+import { CONTROL_PROTOCOL } from "../../agent/member/remote_control.ts";
 
 const PROTOCOLS = [
   LINK_PROTOCOL,

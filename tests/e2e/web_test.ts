@@ -10,7 +10,7 @@ import * as path from "node:path";
 import type { Status } from "../../agent/control/api.ts";
 import { connectControl } from "../../agent/control/client.ts";
 import { serveControl } from "../../agent/control/server.ts";
-import { systemClock } from "../../agent/system_clock.ts";
+import { systemClock } from "../../agent/node/system_clock.ts";
 import { pageFiles } from "../../web/files.ts";
 import { FakeRealm } from "../../web/realm_fake.ts";
 import { serveUi } from "../../web/server.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import { createHash, createPrivateKey, sign } from "node:crypto";
-import { nodeBackend } from "../../agent/crypto_node.ts";
+import { nodeBackend } from "../../agent/node/crypto_node.ts";
 import { formatPublicKey } from "../../agent/kernel/key.ts";
 import { type SyncSigner, verifierOf, type VerifySync } from "../../agent/kernel/verify.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../agent/system_clock.ts";
+import { systemClock } from "../../agent/node/system_clock.ts";
 import { TopicSession, type ViewAgent } from "./topic_session.ts";
 
 type View = Parameters<ViewAgent["view"]>[0];

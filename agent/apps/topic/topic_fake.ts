@@ -4,7 +4,7 @@
  * @module
  */
 import { sha256 } from "@noble/hashes/sha2.js";
-import { nodeBackend } from "../../crypto_node.ts";
+import { nodeBackend } from "../../node/crypto_node.ts";
 import { bytesOf } from "../../kernel/byte_string.ts";
 import { type CID, cidOf } from "../../kernel/canonical.ts";
 import { eventAt, type EventContent, type SignedEvent, signEventSync } from "../../kernel/event.ts";

@@ -8,7 +8,7 @@ import type { AppLog } from "../../../agent/apps/topic/app_log.ts";
 import { inviteTo, revocationsOf } from "../../../agent/apps/topic/authoring.ts";
 import { helloAt } from "../../../agent/apps/peering/topic_hello.ts";
 import { encodeTopicFrame } from "../../../agent/apps/peering/topic_frame.ts";
-import { nodeBackend } from "../../../agent/crypto_node.ts";
+import { nodeBackend } from "../../../agent/node/crypto_node.ts";
 import {
   encodeSigned,
   eventAt,

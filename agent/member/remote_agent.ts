@@ -1,0 +1,132 @@
+/**
+ * Asks the agent of another machine: a connection that proves the owner's or an operator's key, in
+ * it one stream for each request, and at this end a socket that looks like that of an agent here.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { connectControl, type ControlClient } from "../control/client.ts";
+import { RealmError } from "../kernel/error.ts";
+import type { KeyPair } from "../kernel/key.ts";
+import type { Network } from "../kernel/ports.ts";
+import { startLibp2p } from "../net/libp2p_network.ts";
+import { CONTROL_PROTOCOL } from "./remote_control.ts";
+import { pipeStream } from "../net/stream_pipe.ts";
+
+/** A node that is to be asked. */
+export interface RemoteNode {
+  /** As the operator calls it. */
+  readonly name: string;
+  /** Text form of its key. */
+  readonly key: string;
+  /** Multiaddrs with its peer id. */
+  readonly addresses: readonly string[];
+}
+
+/** How long one address may take. */
+const DIAL_MS = 10_000;
+
+/** An agent that is asked through the network. */
+export interface RemoteAgent {
+  readonly client: ControlClient;
+  close(): Promise<void>;
+}
+
+/**
+ * Connects to a node with these keys. Throws RealmError `unreachable`, and `refused` when it does
+ * not answer this key.
+ */
+export async function connectRemote(
+  keys: KeyPair,
+  { name, key, addresses }: RemoteNode,
+): Promise<RemoteAgent> {
+  const network = await startLibp2p({
+    secretKey: keys.secretKey,
+    listen: [],
+    gate: {
+      mayConnect: (peer) => peer === key,
+      mayOpen: (peer, protocol) => peer === key && protocol === CONTROL_PROTOCOL,
+    },
+  });
+  try {
+    await dialAny(network, name, addresses);
+    const door = await localDoor(network, key);
+    const client = connectControl(door.path);
+    return {
+      client,
+      async close() {
+        client.close();
+        await door.close();
+        await network.close();
+      },
+    };
+  } catch (error) {
+    await network.close();
+    throw error;
+  }
+}
+
+async function dialAny(
+  network: Network,
+  name: string,
+  addresses: readonly string[],
+): Promise<void> {
+  const problems: string[] = [];
+  for (const address of addresses) {
+    try {
+      await network.dial(address, AbortSignal.timeout(DIAL_MS));
+      return;
+    } catch (error) {
+      problems.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  throw new RealmError(
+    "unreachable",
+    `Cannot reach node ${name}:${problems.map((each) => `\n  ${each}`).join("")}`,
+    {
+      hint: "Look with realm nodes ls whether it is live, or give an address with --node MULTIADDR",
+    },
+  );
+}
+
+/** A socket in a private folder, each of whose connections is a stream to the node. */
+async function localDoor(network: Network, peer: string) {
+  // The first stream tells whether the node answers this key at all.
+  (await openControl(network, peer)).abort();
+  const folder = await Deno.makeTempDir({ prefix: "realm-node-" }); // 0700 and ours: mkdtemp(3)
+  const socket = join(folder, "control.sock");
+  const listener = Deno.listen({ transport: "unix", path: socket });
+  const accept = async () => {
+    for await (const connection of listener) {
+      openControl(network, peer).then(
+        (stream) => pipeStream(stream, connection),
+        () => connection.close(),
+      );
+    }
+  };
+  const accepting = accept();
+  return {
+    path: socket,
+    async close() {
+      listener.close();
+      await accepting;
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+async function openControl(network: Network, peer: string) {
+  try {
+    return await network.open(peer, CONTROL_PROTOCOL, AbortSignal.timeout(DIAL_MS));
+  } catch (error) {
+    if (!(error instanceof RealmError) || error.code !== "refused") throw error;
+    throw new RealmError(
+      "refused",
+      `Cannot ask ${peer}: it does not answer the key ${network.self}`,
+      {
+        hint: "Use the owner's key, or with --key that of an operator in the manifest",
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * The keys that an agent has of its own, in files that only their owner may read, each made when it
+ * is first needed: the node's, and the person's, by which is signed what they write in topics of apps.
+ * Components see neither.
+ *
+ * Behaviors have keys of their own, derived from the person's: one for each topic and number of an
+ * instance. The public keys tell nobody whose they are.
+ *
+ * @module
+ */
+import { hmac } from "@noble/hashes/hmac.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { nodeBackend } from "./crypto_node.ts";
+import { writeWhole } from "./whole_file.ts";
+import type { CID } from "../kernel/canonical.ts";
+import { formatSecretKey, type KeyPair, parseSecretKey } from "../kernel/key.ts";
+import { keyPairOf } from "../kernel/verify.ts";
+
+/** Name of the person's key in the data folder. */
+export const PERSON_KEY_FILE = "person.key";
+
+/** The key in a file, made where there is none. Throws RealmError `invalid-config` for another file. */
+export async function ownKey(path: string): Promise<KeyPair> {
+  const backend = nodeBackend();
+  try {
+    return await keyPairOf(parseSecretKey((await Deno.readTextFile(path)).trim()), backend);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const pair = await keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend);
+  await writeWhole(path, new TextEncoder().encode(`${formatSecretKey(pair.secretKey)}\n`));
+  return pair;
+}
+
+/** The key of a behavior of the person in a topic; `instance` counts from 0. */
+export function behaviorKey(person: KeyPair, topic: CID, instance: number): Promise<KeyPair> {
+  const name = new TextEncoder().encode(`realm/behavior/1\0${topic} ${instance}`);
+  return keyPairOf(hmac(sha256, person.secretKey, name), nodeBackend());
+}

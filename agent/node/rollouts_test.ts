@@ -1,0 +1,241 @@
+import assert from "node:assert/strict";
+import { type CID, encodeCanonical } from "../kernel/canonical.ts";
+import { type SignedEvent, signEventSync } from "../kernel/event.ts";
+import { eventAt } from "../kernel/event.ts";
+import { controlContent } from "../realm/control_event.ts";
+import { NO_OVERRIDES } from "../realm/desired.ts";
+import { decodeManifest, parseManifest } from "../realm/manifest.ts";
+import type { RunningSlot } from "../realm/node_rollout.ts";
+import { replicaOf } from "../realm/desired.ts";
+import type { HealthRecord } from "../realm/peering/health_record.ts";
+import { genesis, owner } from "../realm/realm_log_fake.ts";
+import { signManifest } from "../realm/manifest_signature.ts";
+import { PublishedDigests } from "../realm/published.ts";
+import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "../realm/rollout.ts";
+import type { InForce, RealmState } from "./realm_state.ts";
+import { Rollouts } from "./rollouts.ts";
+import { MemoryStore } from "../store/memory_store.ts";
+
+const toml = `[owner]\npubkey = "${owner.key}"\n[nodes.a]\n[nodes.b]\n[nodes.idle]\n[components.web]
+source = "file:w"\nworld = "wasi:http/proxy"
+[routing]\na = [{ path = "/", component = "web" }]\nb = [{ path = "/", component = "web" }]\n`;
+const digest = (version: number) => `${version}`.padStart(64, "0");
+
+/** A realm of `a` and `b` whose manifests 1, 2, … differ in the bytes of `web`. */
+async function setUp(versions: number) {
+  const events = new Map<string, SignedEvent>();
+  const history: unknown[] = [];
+  const manifests: InForce[] = [];
+  for (let version = 1; version <= versions; version++) {
+    const bytes = new TextEncoder().encode(toml);
+    const digests = new Map([["web", digest(version)]]);
+    const signature = await signManifest(bytes, { version, digests, signer: owner });
+    const tree = new PublishedDigests(digests.values()).head;
+    const said = { kind: "manifest", manifestBytes: bytes, signature, tree } as const;
+    const at = {
+      topic: genesis.id,
+      heads: [{ id: genesis.id, lamport: version }],
+      previous: { id: genesis.id, seq: version },
+    };
+    const event = signEventSync(eventAt(owner.publicKey, at, controlContent(said)), owner);
+    const id = event.id.toString();
+    events.set(id, event);
+    history.push({ event: id, version, outcome: "applied" });
+    const manifest = parseManifest(decodeManifest(bytes));
+    manifests.push({ bytes, manifest, signature, appliedAtMs: 0, event: id });
+  }
+  const store = new MemoryStore();
+  const records = new Map<string, HealthRecord>();
+  const failed: Failure[] = [];
+  const nodes = new Map(["a", "b", "idle"].map((name) => [`key of ${name}`, { name }]));
+  const nowMs = 0;
+  const open = () =>
+    new Rollouts({
+      state: {
+        store,
+        log: { load: (id: CID) => events.get(id.toString()) },
+        view: { nodes, history },
+      } as unknown as RealmState,
+      clock: { monotonicMs: () => nowMs },
+      records: () => records,
+      lastLines: () => ["one", "two"],
+      failed: (failure) => failed.push(failure),
+    });
+  const replica = (version: number) => {
+    const { manifest, signature: { digests } } = manifests[version - 1]!;
+    return replicaOf("web", { manifest, digests, node: "a" })!;
+  };
+  const plan = (
+    rollouts: Rollouts,
+    own: readonly RunningSlot[],
+    troubles: number[] = [],
+    what = "GET /: 503",
+    inForce = versions,
+  ) =>
+    rollouts.plan(manifests[inForce - 1]!, {
+      node: "a",
+      live: ["a", "b"],
+      overrides: NO_OVERRIDES,
+      own,
+      troubles: troubles.map((version) => ({ replica: replica(version), what })),
+    });
+  const slot = (version: number, isReady = true): RunningSlot => ({
+    replica: replica(version),
+    isReady,
+    isServed: true,
+    isAlone: isReady,
+    isBroken: !isReady,
+  });
+  /** What `b` says. */
+  const say = (
+    version: number,
+    settled: number,
+    failures: Failure[] = [],
+    { inForce = versions, isComplete = false } = {},
+  ) => {
+    const { manifest, signature: { digests } } = manifests[version - 1]!;
+    records.set("b", {
+      version: inForce,
+      replicas: [{
+        component: "web",
+        digest: digest(version),
+        wanted: 1,
+        running: 1,
+        revision: replicaOf("web", { manifest, digests, node: "b" })!.revision,
+        slots: 1,
+        settled,
+        doubled: 0,
+        isComplete,
+      }],
+      failures,
+    } as unknown as HealthRecord);
+  };
+  const failure = (version: number, more: Partial<Failure> = {}): Failure => {
+    const { manifest, signature: { digests } } = manifests[version - 1]!;
+    const release = releaseOf("web", { manifest, digests })!;
+    return { component: "web", version, release, node: "b", evidence: "", ...more };
+  };
+  return { open, plan, slot, say, failure, failed, store, nodes, records };
+}
+
+const digestsOf = ({ desired }: ReturnType<Rollouts["plan"]>) =>
+  desired.map(({ digest }) => Number(digest));
+
+Deno.test("Rollouts gives its verdict on a release that cannot be made ready, and goes back", async () => {
+  const { open, plan, slot, say, failed } = await setUp(2);
+  say(2, 0);
+  const rollouts = open();
+  const answer = plan(rollouts, [slot(2, false)], [2]);
+  assert.deepEqual(digestsOf(answer), [1]);
+  assert.deepEqual(
+    failed.map(({ version, node, evidence }) => [version, node, evidence]),
+    [[2, "a", "GET /: 503\n  one\n  two"]],
+  );
+  assert.deepEqual(rollouts.failures, failed, "others are told");
+  plan(rollouts, [slot(2, false)], [2]);
+  assert.equal(failed.length, 1, "once");
+});
+
+Deno.test("Rollouts gives no verdict where there is nothing to go back to, nor on what was complete", async () => {
+  const first = await setUp(1);
+  first.say(1, 0);
+  assert.deepEqual(digestsOf(first.plan(first.open(), [first.slot(1, false)], [1])), [1]);
+  const { open, plan, slot, say, failed } = await setUp(2);
+  say(2, 1);
+  const rollouts = open();
+  plan(rollouts, [slot(2)]);
+  assert.equal(plan(rollouts, [slot(2)]).rollouts.get("web")!.isComplete, true);
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2])), [2]);
+  assert.deepEqual([first.failed, failed], [[], []]);
+});
+
+Deno.test("Rollouts remembers verdicts and what was complete over a restart", async () => {
+  const { open, plan, slot, say, failure } = await setUp(3);
+  say(3, 0, [failure(3), failure(2)]);
+  assert.deepEqual(digestsOf(plan(open(), [slot(3, false)])), [1], "the last that did not fail");
+  say(3, 0);
+  assert.deepEqual(digestsOf(plan(open(), [slot(3, false)])), [1]);
+  const complete = await setUp(2);
+  complete.say(2, 1);
+  complete.plan(complete.open(), [complete.slot(2)]);
+  complete.say(2, 0);
+  assert.deepEqual(digestsOf(complete.plan(complete.open(), [])), [2], "not the one before again");
+});
+
+Deno.test("Rollouts believes no verdict on what there never was, or by nobody", async () => {
+  const { open, plan, slot, say, failure, failed } = await setUp(2);
+  say(2, 0, [
+    failure(2, { release: "0123456789abcdef" }),
+    failure(2, { component: "other" }),
+    failure(2, { node: "c" }),
+    failure(2, { node: "a" }),
+    failure(2, { node: "idle" }),
+    failure(2, { version: 1 }),
+    failure(2, { version: 3 }),
+  ]);
+  assert.deepEqual(digestsOf(plan(open(), [slot(2)])), [2]);
+  assert.deepEqual(failed, []);
+});
+
+Deno.test("Rollouts believes no verdict of a node to which the component cannot come", async () => {
+  const { open, plan, slot, say, failure, failed, records } = await setUp(2);
+  say(2, 0);
+  records.set("idle", { ...records.get("b")!, failures: [failure(2, { node: "idle" })] });
+  assert.deepEqual(digestsOf(plan(open(), [slot(2)])), [2]);
+  assert.deepEqual(failed, []);
+});
+
+Deno.test("Rollouts forgets verdicts of a node that is revoked, those that it stored too", async () => {
+  const { open, plan, slot, say, failure, nodes, records } = await setUp(2);
+  say(2, 0, [failure(2)]);
+  const rollouts = open();
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)])), [1]);
+  nodes.delete("key of b");
+  records.delete("b");
+  for (const each of [rollouts, open()]) {
+    const { desired, rollouts: status } = plan(each, [slot(2)]);
+    assert.deepEqual(desired.map(({ digest }) => Number(digest)), [2]);
+    assert.equal(status.get("web")!.failure, undefined);
+  }
+});
+
+Deno.test("Rollouts is sent back by one node no further than to the last release that was complete", async () => {
+  const { open, plan, slot, say, failure } = await setUp(4);
+  const rollouts = open();
+  for (const version of [1, 2, 3]) {
+    say(version, 1, [], { inForce: version });
+    const { rollouts: status } = plan(rollouts, [slot(version)], [], "", version);
+    assert.equal(status.get("web")!.isComplete, true);
+  }
+  const chain = [failure(4), failure(3), failure(2), failure(1)];
+  say(4, 0, chain);
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(4, false)])), [3]);
+  say(3, 0, chain);
+  assert.deepEqual(digestsOf(plan(open(), [slot(4, false)])), [3], "after a restart too");
+});
+
+Deno.test("Rollouts judges what fails here, whoever says that it was complete", async () => {
+  const { open, plan, slot, say, failed } = await setUp(2);
+  say(2, 1, [], { isComplete: true });
+  assert.deepEqual(digestsOf(plan(open(), [slot(2, false)], [2])), [1]);
+  assert.deepEqual(failed.map(({ node }) => node), ["a"]);
+});
+
+Deno.test("Rollouts tells its own verdicts only", async () => {
+  const { open, plan, slot, say, failure } = await setUp(2);
+  say(2, 0, [failure(2)]);
+  const rollouts = open();
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2])), [1]);
+  assert.deepEqual(rollouts.failures, []);
+});
+
+Deno.test("Rollouts gives evidence that can be sent, wherever it is cut", async () => {
+  const { open, plan, slot, say, failed, store } = await setUp(2);
+  say(2, 0);
+  const rollouts = open();
+  const what = "x".repeat(EVIDENCE_LENGTH_MAX - 1) + "\u{1f600}";
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2], what)), [1]);
+  assert.equal(failed[0]!.evidence, "x".repeat(EVIDENCE_LENGTH_MAX - 1) + "\ufffd");
+  assert.doesNotThrow(() => encodeCanonical(rollouts.failures.map((each) => ({ ...each }))));
+  assert.ok(store.get("realm/rollout-failures"));
+});

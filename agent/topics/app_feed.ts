@@ -1,0 +1,120 @@
+/**
+ * Hands the events of a topic to what applies them, in its Worker: first what is stored, then what comes.
+ *
+ * One message is on its way at a time, and what waits for the next is in the log and not copied. So a
+ * topic that gets more events than its app can take costs no memory for that.
+ *
+ * @module
+ */
+import type { AppLog } from "../apps/topic/app_log.ts";
+import { encodeSigned } from "../kernel/event.ts";
+import { StoredEvents } from "../kernel/stored_event.ts";
+import type { TopicEvent } from "../kernel/topic.ts";
+
+/** What of one message there may be; one event is always sent. */
+const BATCH_EVENTS = 512;
+const BATCH_BYTES = 2 * 1024 * 1024;
+
+/** What an {@link AppFeed} is made of. */
+export interface AppFeedInit {
+  readonly log: AppLog;
+  /** Takes encoded events, parents first; resolves when it can take more. */
+  readonly take: (events: readonly Uint8Array[]) => Promise<unknown>;
+  /** Nothing more is handed on. */
+  readonly failed: (error: unknown) => void;
+}
+
+/** See the module. */
+export class AppFeed {
+  readonly #init: AppFeedInit;
+  #waiting: TopicEvent[] = [];
+  #handed = 0;
+  /** Of what came since {@link start}: how many were queued, and were taken. */
+  #queued = 0;
+  #taken = 0;
+  #callers: { readonly at: number; readonly done: () => void }[] = [];
+  #isGoing = true;
+  #isClosed = false;
+
+  constructor(init: AppFeedInit) {
+    this.#init = init;
+  }
+
+  /** How many events were handed on so far; undefined while some wait. */
+  get handed(): number | undefined {
+    return this.#isGoing || this.#waiting.length > 0 ? undefined : this.#handed;
+  }
+
+  /** Hands on what is stored; then what came meanwhile and comes, without waiting for that. */
+  async start(): Promise<void> {
+    let batch: Uint8Array[] = [];
+    let bytes = 0;
+    for (const encoded of new StoredEvents(this.#init.log.store, "").encoded()) {
+      if (batch.length === BATCH_EVENTS || bytes + encoded.length > BATCH_BYTES) {
+        await this.#send(batch);
+        batch = [];
+        bytes = 0;
+      }
+      batch.push(encoded);
+      bytes += encoded.length;
+    }
+    await this.#send(batch);
+    void this.#go();
+  }
+
+  /** An event is in the log now, perhaps in the middle of something: it is handed on afterwards. */
+  added(event: TopicEvent): void {
+    if (this.#isClosed) return;
+    this.#waiting.push(event);
+    this.#queued++;
+    if (this.#isGoing) return;
+    this.#isGoing = true;
+    queueMicrotask(() => void this.#go());
+  }
+
+  /** Resolves when everything that came so far was taken, or never will be. */
+  async caughtUp(): Promise<void> {
+    if (this.#taken >= this.#queued || this.#isClosed) return;
+    await new Promise<void>((done) => this.#callers.push({ at: this.#queued, done }));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#waiting = [];
+    for (const { done } of this.#callers.splice(0)) done();
+  }
+
+  async #go(): Promise<void> {
+    this.#isGoing = true;
+    try {
+      for (let at = 0; at < this.#waiting.length;) {
+        const batch: Uint8Array[] = [];
+        let bytes = 0;
+        while (at < this.#waiting.length && batch.length < BATCH_EVENTS && bytes < BATCH_BYTES) {
+          const encoded = encodeSigned(this.#init.log.read(this.#waiting[at++]!));
+          batch.push(encoded);
+          bytes += encoded.length;
+        }
+        await this.#send(batch);
+        this.#taken += batch.length;
+        const isLeft = ({ at }: { at: number }) => at > this.#taken;
+        for (const { done } of this.#callers.filter((caller) => !isLeft(caller))) done();
+        this.#callers = this.#callers.filter(isLeft);
+        if (at === this.#waiting.length || at >= 16 * BATCH_EVENTS) {
+          this.#waiting.splice(0, at);
+          at = 0;
+        }
+      }
+    } catch (error) {
+      if (!this.#isClosed) this.#init.failed(error);
+      this.close();
+    }
+    this.#isGoing = false;
+  }
+
+  async #send(batch: readonly Uint8Array[]): Promise<void> {
+    if (this.#isClosed) throw new Error("it was stopped");
+    this.#handed += batch.length;
+    await this.#init.take(batch);
+  }
+}

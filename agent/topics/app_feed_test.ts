@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { AppFeed } from "./app_feed.ts";
+import type { AppLog } from "../apps/topic/app_log.ts";
+import { ann, createTopic, something } from "../apps/topic/topic_fake.ts";
+import { decodeSigned } from "../kernel/event.ts";
+
+/** Lets everything happen that waits for nothing outside. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+function write(log: AppLog, count: number): string[] {
+  return Array.from({ length: count }, () => log.append(something(), ann).id.toString());
+}
+
+Deno.test("AppFeed hands on everything in order, and no more while one message is on its way", async () => {
+  const log = createTopic();
+  const first = [log.topicId.toString(), ...write(log, 700)];
+  log.flush(0);
+  const taken: string[] = [];
+  let release: (() => void) | undefined;
+  let most = 0;
+  const feed = new AppFeed({
+    log,
+    take: (events) => {
+      assert.equal(release, undefined, "two messages at once");
+      most = Math.max(most, events.length);
+      taken.push(...events.map((event) => decodeSigned(event).id.toString()));
+      return new Promise<void>((resolve) => {
+        release = () => {
+          release = undefined;
+          resolve();
+        };
+      });
+    },
+    failed: (error) => assert.fail(`${error}`),
+  });
+  log.follow({ added: (event) => feed.added(event), judged() {} });
+  const started = feed.start();
+  const later = write(log, 1_500);
+  await settled();
+  assert.equal(feed.handed, undefined);
+  assert.ok(taken.length <= 512);
+  let isCaughtUp = false;
+  void feed.caughtUp().then(() => isCaughtUp = true);
+  const more: string[] = [];
+  for (let messages = 0; release !== undefined; messages++) {
+    assert.ok(messages < 100);
+    release();
+    await settled();
+    // Nobody waits for what came after.
+    if (messages === 2) more.push(...write(log, 10));
+  }
+  await started;
+  assert.ok(isCaughtUp);
+  assert.equal(most, 512);
+  assert.deepEqual(taken, [...first, ...later, ...more]);
+  assert.equal(feed.handed, taken.length);
+  await feed.caughtUp();
+});
+
+Deno.test("AppFeed tells that its taker failed, and keeps nobody waiting", async () => {
+  const log = createTopic();
+  log.flush(0);
+  const failures: string[] = [];
+  let isBroken = false;
+  const feed = new AppFeed({
+    log,
+    take: async () => {
+      await Promise.resolve();
+      if (isBroken) throw new Error("the Worker ended");
+    },
+    failed: (error) => void failures.push((error as Error).message),
+  });
+  log.follow({ added: (event) => feed.added(event), judged() {} });
+  await feed.start();
+  await settled();
+  isBroken = true;
+  write(log, 1);
+  await feed.caughtUp();
+  assert.deepEqual(failures, ["the Worker ended"]);
+  write(log, 1);
+  await feed.caughtUp();
+  assert.deepEqual(failures, ["the Worker ended"]);
+});

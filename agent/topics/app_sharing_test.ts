@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import { parseAppTicket } from "../apps/topic/app_ticket.ts";
+import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import type { Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
+import { MemoryHub } from "../net/memory_network.ts";
+import { TOPIC_PROTOCOL } from "./topic_carrier.ts";
+
+const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
+
+/** Whether machines have settled on one state of a topic. */
+function agree(topic: string, ...machines: Machine[]): boolean {
+  const all = machines.map((machine) => machine.status(topic));
+  return all.every(({ settled, digest, heads }) =>
+    settled && digest === all[0]!.digest && heads.join() === all[0]!.heads.join()
+  );
+}
+
+Deno.test("two people share a topic: by a ticket, with the bundle from the peer, to one state", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await ann.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const ticket = await ann.invite("ours");
+  assert.match(ticket, /^realmapp1z/);
+  await ben.join(ticket, "ours");
+  await ben.dial(ann);
+  await until("ben has the events", () => ben.status("ours").state === "needs-bundle");
+  const { bytes } = await ben.host.api.bundle({ bundle: ben.status("ours").bundle! });
+  assert.deepEqual(Uint8Array.fromBase64(bytes), bundles.counter.bytes);
+  await ben.install(bundles.counter);
+  await until("ben takes part", () => ben.status("ours").role === "member");
+  await Promise.all([1, 2, 3].flatMap((n) => [
+    ann.call("ours", "add", `${n}`),
+    ben.call("ours", "add", `${10 * n}`),
+  ]));
+  await until("both agree", () => agree("ours", ann, ben) && ann.status("ours").events > 8);
+  assert.deepEqual(ann.status("ours").peers, [ben.status("ours").key]);
+  const log = await ben.host.api.log({ topic: "ours", from: 0, limit: 100 });
+  assert.equal(log.events.filter(({ verdict }) => verdict === "accepted").length, 6);
+});
+
+Deno.test("what two write apart comes together; a keeper serves it between them", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await using kim = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  await ben.join(await ann.invite("ours"), "ours");
+  await kim.join(await ann.invite("ours", "keeper"), "ours");
+  await ben.dial(ann);
+  await kim.dial(ann);
+  await until(
+    "all take part",
+    () => ben.status("ours").role === "member" && kim.status("ours").role === "keeper",
+  );
+  assert.equal(kim.status("ours").state, "keeping");
+  assert.equal(kim.status("ours").digest, null);
+  await assert.rejects(kim.call("ours", "add", "1"), /keeping/);
+  // Ann goes; ben writes, and leaves it with the keeper.
+  await until("kim has all", () => kim.status("ours").events === ann.status("ours").events);
+  await using later = await (async () => {
+    await ann.stop();
+    await ben.call("ours", "add", "5");
+    await kim.dial(ben);
+    await until("kim has it", () => kim.status("ours").events === ben.status("ours").events);
+    const again = await Machine.start(hub, ann);
+    await again.call("ours", "add", "7");
+    return again;
+  })();
+  await later.dial(kim);
+  await until("ann has it from kim", () => agree("ours", later, ben));
+  assert.equal(later.status("ours").events, kim.status("ours").events);
+});
+
+Deno.test("who was taken out writes nothing more that counts, and reads nothing new", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using eve = await Machine.start(hub);
+  for (const machine of [ann, eve]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours", encrypted: true });
+  await eve.join(await ann.invite("ours"), "ours");
+  await eve.dial(ann);
+  await until("eve takes part", () => eve.status("ours").role === "member");
+  assert.equal((await eve.call("ours", "add", "5")).refused, null);
+  await until("both agree", () => agree("ours", ann, eve));
+  const { events } = eve.status("ours");
+  await ann.host.api.remove({ topic: "ours", key: eve.status("ours").key });
+  await ann.call("ours", "add", "1");
+  await until("eve is cut off", () => ann.status("ours").peers.length === 0);
+  await eve.call("ours", "add", "9").catch(() => {});
+  assert.equal(ann.status("ours").members.length, 1);
+  const log = await ann.host.api.log({ topic: "ours", from: 0, limit: 100 });
+  assert.equal(log.events.filter(({ author }) => author === eve.status("ours").key).length, 2);
+  assert.ok(eve.status("ours").events <= events + 1);
+});
+
+Deno.test("a fork begins with a state of its origin, also on machines that never had that", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await using kim = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const { events: [first] } = await ann.call("ours", "add", "5");
+  await ann.call("ours", "add", "7");
+  const { topic } = await ann.host.api.fork({ topic: "ours", at: first!.event, name: "other" });
+  assert.equal(topic.state, "running");
+  await ann.call("other", "add", "100");
+  const total = async (machine: Machine, name: string) => {
+    const prefix = new TextEncoder().encode("total").toBase64();
+    const { entries } = await machine.host.api.state({ topic: name, prefix, limit: 1 });
+    return Number(new DataView(Uint8Array.fromBase64(entries[0]!.value).buffer).getBigUint64(0));
+  };
+  assert.deepEqual([await total(ann, "ours"), await total(ann, "other")], [12, 105]);
+  await kim.join(await ann.invite("other", "keeper"), "other");
+  await kim.dial(ann);
+  await until("kim has it", () => kim.status("other").events === ann.status("other").events);
+  await until("ann knows kim", () => ann.status("other").peers.length === 1);
+  const ticket = await ann.invite("other");
+  await until("kim has that", () => kim.status("other").events === ann.status("other").events);
+  // A keeper gets no states, and has none to give.
+  const { topicId, view } = ann.host.topics.find(({ id }) => id === topic.topic)!.log;
+  assert.equal(await kim.sharing.fetchState(topicId, view!.fork!.digest), undefined);
+  await ben.join(ticket, "other");
+  await ben.dial(kim);
+  await until("ben waits", () => ben.status("other").why?.includes("begins with") === true);
+  await ben.dial(ann);
+  await until("both agree", () => agree("other", ann, ben));
+  assert.equal(await total(ben, "other"), 105);
+  await using again = await ben.restarted();
+  await until("it is there again", () => again.status("other").settled);
+  assert.equal(await total(again, "other"), 105);
+  await assert.rejects(
+    async () => await ann.host.api.fork({ topic: "ours", at: topic.topic, name: "third" }),
+    { code: "not-found" },
+  );
+});
+
+/** What topics say takes a while, as it does between machines. */
+class SlowHub extends MemoryHub {
+  override join(self: string, gate: NetworkGate): Network {
+    const network = super.join(self, gate);
+    const slow = (stream: PeerStream): PeerStream => {
+      if (stream.protocol !== TOPIC_PROTOCOL) return stream;
+      let rest: Uint8Array | null = new Uint8Array();
+      return {
+        peer: stream.peer,
+        protocol: stream.protocol,
+        read: async () => {
+          if (rest?.length === 0) rest = await stream.read();
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          const part = rest && rest.subarray(0, 16 * 1024);
+          rest = rest && rest.subarray(16 * 1024);
+          return part;
+        },
+        write: (bytes) => stream.write(bytes),
+        end: () => stream.end(),
+        abort: () => stream.abort(),
+      };
+    };
+    return {
+      self,
+      addresses: () => network.addresses(),
+      connections: () => network.connections(),
+      dial: (address, signal) => network.dial(address, signal),
+      disconnect: (peer) => network.disconnect(peer),
+      open: async (...asked) => slow(await network.open(...asked)),
+      handle: (protocol, answer) => network.handle(protocol, (stream) => answer(slow(stream))),
+      watch: (watcher) => network.watch(watcher),
+      close: () => network.close(),
+    };
+  }
+}
+
+Deno.test("a ticket names a state, which a newcomer has from a peer before all events", async () => {
+  const hub = new SlowHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const [topic] = ann.host.topics;
+  assert.equal(parseAppTicket(await ann.invite("ours")).state, undefined); // it is soon there
+  const add = (count: number) =>
+    topic!.write((log) => {
+      const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+      for (let i = 0; i < count; i++) log.append({ type: "add", payload }, topic!.person);
+    });
+  add(1_200);
+  await until("ann has applied it", () => ann.status("ours").settled);
+  const { events, digest } = ann.status("ours");
+  const ticket = await ann.invite("ours");
+  const { state } = parseAppTicket(ticket);
+  assert.deepEqual([state!.count, state!.digest.toHex()], [events, digest]);
+  assert.equal(parseAppTicket(await ann.invite("ours", "keeper")).state, undefined);
+  add(5);
+  await ben.join(ticket, "ours");
+  await ben.dial(ann);
+  await until("both agree", () => agree("ours", ann, ben) && ben.status("ours").role === "member");
+  assert.deepEqual(ben.status("ours").alarms, []);
+  const [theirs] = ben.host.topics;
+  assert.ok(theirs!.snapshots.store.find(state!.digest), "it was not fetched");
+});

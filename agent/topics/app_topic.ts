@@ -1,0 +1,535 @@
+/**
+ * One topic of an app on this machine: its log, its app in a Worker, and the keys that write in it.
+ *
+ * Whatever is taken into the log goes to the Worker as well. What a component proposes comes back, is
+ * tried there as the next event, signed here, made durable and handed on. A topic that is only kept has
+ * no Worker.
+ *
+ * @module
+ */
+import type { RunnableBundle } from "./app_bundles.ts";
+import { AppFeed } from "./app_feed.ts";
+import { type AppRunner, startApp } from "./app_runner.ts";
+import type {
+  FetchFailure,
+  GuestRequest,
+  GuestResponse,
+  Result,
+} from "../apps/arbiter/guest_host.ts";
+import type { EventOutcome, TopicProgress } from "../apps/arbiter/topic_app_port.ts";
+import type { Profile } from "../apps/contracts.ts";
+import type { TicketState } from "../apps/topic/app_ticket.ts";
+import { type ForkOrigin, isKernelType } from "../apps/topic/app_event.ts";
+import type { AppLog } from "../apps/topic/app_log.ts";
+import { isCheckpointDue } from "../apps/topic/authoring.ts";
+import { openerOf } from "../apps/topic/payload_keys.ts";
+import type { TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
+import { BehaviorAuthor } from "./behavior_author.ts";
+import type { CallAnswer, EventVerdict, TopicStatus } from "../control/apps_api.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
+import type { CID } from "../kernel/canonical.ts";
+import { RealmError } from "../kernel/error.ts";
+import { isEventType } from "../kernel/event.ts";
+import { formatPublicKey, type KeyPair } from "../kernel/key.ts";
+import type { Clock, Random } from "../kernel/ports.ts";
+import type { TopicEvent } from "../kernel/topic.ts";
+import { signerOf, type SyncSigner } from "../kernel/verify.ts";
+import { TopicSnapshots } from "./topic_snapshots.ts";
+
+/** What is remembered of a topic beside its events; the invite is a secret. */
+export interface TopicRecord {
+  /** What it is called on this machine. */
+  readonly name: string;
+  /** Its events are stored and served, and not applied. */
+  readonly isKept: boolean;
+  /** The seed of the invite by which this machine's keys join, in base64. */
+  readonly invite?: string;
+  /** Nodes that a ticket named, with their addresses. */
+  readonly nodes: readonly { readonly key: string; readonly addresses: readonly string[] }[];
+  /** The state that it named: as `TicketState`, digests in hexadecimal digits. */
+  readonly state?: { readonly heads: string; readonly count: number; readonly digest: string };
+}
+
+/** How a topic is shared with peers; without peers it is written to directly. */
+export interface TopicSharing {
+  /** Writes to the log, durably, and hands on what was written. */
+  writing<T>(act: (log: AppLog) => T): T;
+  /** The state is another one, or is one now. */
+  stateChanged(): void;
+  /** Text forms of the keys of people that are connected. */
+  people(): readonly string[];
+  alarms(): readonly string[];
+}
+
+/** What an {@link AppTopic} is made of. */
+export interface AppTopicInit {
+  readonly record: TopicRecord;
+  readonly log: AppLog;
+  readonly person: KeyPair;
+  /** The key of the person's behavior in this topic. */
+  readonly behavior: KeyPair;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** A bundle that may be run; undefined where it is not here. Throws where it may not. */
+  readonly bundle: (id: string) => Promise<RunnableBundle | undefined>;
+  /** What the person granted the app; undefined where it is not installed. */
+  readonly grants: (app: string) => readonly string[] | undefined;
+  /**
+   * The state that a fork begins with, as it was computed here or a peer has it; undefined where nobody
+   * has it. Throws RealmError `refused` where it is another than the genesis says.
+   */
+  readonly baseOf: (topic: CID, fork: ForkOrigin) => Promise<TopicSnapshot | undefined>;
+  /** A state of this topic from peers, by its digest; undefined where nobody has it. */
+  readonly stateOf: (topic: CID, digest: Uint8Array) => Promise<TopicSnapshot | undefined>;
+  /** A request of the behavior, which its grants allow or not. */
+  readonly request: (
+    request: GuestRequest,
+    grants: readonly string[],
+  ) => Promise<Result<GuestResponse, FetchFailure>>;
+  readonly changedRecord: (record: TopicRecord) => void;
+  /** A line for the log of the agent. */
+  readonly notice: (text: string) => void;
+}
+
+/** Between two checkpoints that are written by themselves, at least. */
+const CHECKPOINT_PAUSE_MS = 600_000;
+/** Lines that components may write in each second, together. */
+const LOG_LINES_PER_SEC = 20;
+/** Events that one intent may make. */
+const PROPOSALS_MAX = 64;
+const JOINING = "shows the state that its ticket named: the events of it are still coming";
+const LEVELS = ["debug", "info", "warning", "error"];
+
+const utf8 = new TextDecoder();
+const strict = new TextDecoder("utf-8", { fatal: true });
+
+/** See the module. */
+export class AppTopic {
+  readonly id: string;
+  readonly person: SyncSigner;
+  readonly #init: AppTopicInit;
+  readonly #behavior: SyncSigner;
+  /** Of this topic alone. */
+  readonly log: AppLog;
+  readonly snapshots: TopicSnapshots;
+  #record: TopicRecord;
+  #sharing: TopicSharing;
+  #runner: AppRunner | undefined;
+  /** What the Worker said last. */
+  #progress: TopicProgress | undefined;
+  #bundle: RunnableBundle | undefined;
+  /** Bundles that the Worker was given. */
+  readonly #given = new Set<string>();
+  #state: TopicStatus["state"] = "starting";
+  #why: string | null = null;
+  #feed: AppFeed | undefined;
+  readonly #author: BehaviorAuthor;
+  #checkpointAtMs = -Infinity;
+  #isReviewOwed = false;
+  #lines = { atMs: 0, left: 0 };
+  #isClosed = false;
+  #starting: Promise<void> = Promise.resolve();
+
+  constructor(init: AppTopicInit) {
+    this.#init = init;
+    this.log = init.log;
+    this.snapshots = new TopicSnapshots({
+      log: init.log,
+      clock: init.clock,
+      baseOf: (fork) => init.baseOf(init.log.topicId, fork),
+      stateOf: (digest) => init.stateOf(init.log.topicId, digest),
+      notice: (text) => this.#notice(text),
+    });
+    this.id = init.log.topicId.toString();
+    this.#record = init.record;
+    this.person = signerOf(init.person, nodeBackend());
+    this.#behavior = signerOf(init.behavior, nodeBackend());
+    this.#author = new BehaviorAuthor({
+      log: init.log,
+      clock: init.clock,
+      random: init.random,
+      person: this.person,
+      signer: this.#behavior,
+      write: (act) => this.write(act),
+      writeEvent: (by, kind, payload) => this.#writeEvent(by, kind, payload),
+      invite: () => this.#record.invite,
+      keepInvite: (invite) => {
+        this.#record = { ...this.#record, invite };
+        init.changedRecord(this.#record);
+      },
+      notice: (text) => this.#notice(text),
+    });
+    this.#sharing = {
+      writing: (act) => {
+        const result = act(this.log);
+        this.log.flush(init.clock.wallMs());
+        return result;
+      },
+      stateChanged() {},
+      people: () => [],
+      alarms: () => [],
+    };
+    this.log.follow({
+      added: (event) => this.#added(event),
+      judged: () => {}, // the Worker judges for itself
+    });
+  }
+
+  get record(): TopicRecord {
+    return this.#record;
+  }
+
+  /** From now on it is shared with peers. */
+  share(sharing: TopicSharing): void {
+    this.#sharing = sharing;
+  }
+
+  /** The digest of the state after everything that is in the log; undefined while it is not known. */
+  get settledDigest(): { readonly digest: Uint8Array; readonly abi: number } | undefined {
+    const progress = this.#progress;
+    const isAll = progress !== undefined && progress.received === this.#feed?.handed;
+    return isAll && progress.settled && progress.digest !== undefined
+      ? { digest: progress.digest, abi: progress.abi }
+      : undefined;
+  }
+
+  /** The app in its Worker. Throws RealmError where it does not run. */
+  get app(): AppRunner["app"] {
+    if (this.#runner !== undefined) return this.#runner.app;
+    throw new RealmError(
+      this.#state === "not-granted" || this.#state === "revoked" ? "refused" : "not-found",
+      `Cannot run the app of topic ${this.#record.name}: ${this.#why ?? this.#state}`,
+      { hint: "realm app topics shows what each topic waits for" },
+    );
+  }
+
+  /** {@link app}, once what is being started has been. */
+  async running(): Promise<AppRunner["app"]> {
+    await this.#starting;
+    return this.app;
+  }
+
+  get isRunning(): boolean {
+    return this.#runner !== undefined;
+  }
+
+  /** Where the next event of a key goes, as the app sees it. */
+  placeFor(author: Uint8Array): { author: Uint8Array; seq: number; lamport: number } {
+    const { heads, previous } = this.log.placeFor(author);
+    return {
+      author,
+      seq: previous === undefined ? 0 : previous.seq + 1,
+      lamport: 1 + Math.max(...heads.map(({ lamport }) => lamport)),
+    };
+  }
+
+  /** Starts what can be started, and stops what may not go on; after each change of apps too. */
+  review(): Promise<void> {
+    return this.#starting = this.#starting.then(() => this.#review()).catch((error) => {
+      this.#set("stopped", messageOf(error));
+    });
+  }
+
+  async #review(): Promise<void> {
+    const { view } = this.log;
+    if (this.#isClosed) return;
+    if (this.#record.isKept) return this.#set("keeping", null);
+    if (view === undefined) return this.#set("starting", "its events are not here yet");
+    const came = () => void this.review();
+    const missing = this.snapshots.baseProblem(came) ??
+      this.snapshots.ticketProblem(ticketState(this.#record), came);
+    if (missing !== undefined) return this.#set("starting", missing);
+    const wanted = new Set([view.bundle, ...view.upgrades.map(({ bundle }) => bundle)]);
+    const bundles: RunnableBundle[] = [];
+    for (const id of wanted) {
+      let bundle: RunnableBundle | undefined;
+      try {
+        bundle = await this.#init.bundle(id);
+      } catch (error) {
+        const isRevoked = error instanceof RealmError && error.code === "refused";
+        this.#stop();
+        return this.#set(isRevoked ? "revoked" : "stopped", messageOf(error));
+      }
+      if (bundle === undefined) continue;
+      if (bundle.app !== view.app) {
+        // What was granted to the one app is not for the other, whatever the topic's events say.
+        this.#stop();
+        return this.#set(
+          "stopped",
+          `bundle ${id} is of app ${bundle.app}, wanted ${view.app}, of which the topic is`,
+        );
+      }
+      bundles.push(bundle);
+    }
+    if (this.#isClosed) return;
+    const grants = this.#init.grants(view.app);
+    const first = bundles.find(({ code }) => code.id === view.bundle);
+    this.#bundle = bundles.at(-1);
+    if (first === undefined || grants === undefined) {
+      this.#stop();
+      return this.#set("needs-bundle", `bundle ${view.bundle} is not installed`);
+    }
+    const ungranted = bundles.flatMap(({ applies }) => applies)
+      .find((name) => !grants.includes(name));
+    if (ungranted !== undefined) {
+      this.#stop();
+      return this.#set("not-granted", `${ungranted} is not granted, which applying events takes`);
+    }
+    await this.#start(grants);
+    // The one that the topic starts with comes last: with it begins what a snapshot may go on from.
+    for (const { code } of bundles.toReversed()) {
+      if (this.#given.has(code.id)) continue;
+      this.#given.add(code.id);
+      await this.#runner!.app.addBundle(code);
+    }
+    await this.#runner!.app.setGrants(grants);
+    this.#author.admit(this.#bundle);
+  }
+
+  async #start(grants: readonly string[]): Promise<void> {
+    if (this.#runner !== undefined) return;
+    const { person, record } = this.#init;
+    const openers = [openerOf(person.secretKey)];
+    if (record.invite !== undefined) openers.push(openerOf(Uint8Array.fromBase64(record.invite)));
+    const runner: AppRunner = startApp(
+      {
+        topic: this.id,
+        person: this.person.publicKey,
+        behavior: this.#behavior.publicKey,
+        openers,
+        grants,
+        ...this.snapshots.forStart(ticketState(this.#record)),
+      },
+      {
+        progress: (progress) => this.#progressed(progress),
+        behaviorEvent: (kind, payload) => this.#author.propose(kind, payload),
+        request: (request) =>
+          this.#init.request(request, this.#init.grants(this.log.view!.app) ?? []),
+        log: (profile, level, message) => this.#logged(profile, level, message),
+      },
+      (why) => {
+        if (this.#runner !== runner) return;
+        this.#runner = undefined;
+        this.#feed?.close();
+        this.#set("stopped", why);
+      },
+    );
+    this.#runner = runner;
+    // What is not kept, too: that may change.
+    this.log.flush(this.#init.clock.wallMs());
+    this.#feed = new AppFeed({
+      log: this.log,
+      take: (events) => runner.app.add(events),
+      failed: (error) => this.#set("stopped", messageOf(error)),
+    });
+    await this.#feed.start();
+    this.#set("running", null);
+  }
+
+  #stop(): void {
+    this.#runner?.close();
+    this.#runner = undefined;
+    this.#feed?.close();
+    this.#feed = undefined;
+    this.#given.clear();
+    this.#progress = undefined;
+    this.#sharing.stateChanged();
+  }
+
+  #notice(text: string): void {
+    this.#init.notice(`Topic ${this.#record.name}: ${text}`);
+  }
+
+  #set(state: TopicStatus["state"], why: string | null): void {
+    if (this.#why !== why && why !== null) this.#notice(why);
+    this.#state = state;
+    this.#why = why;
+  }
+
+  /** An event is in the log now, in the middle of something. */
+  #added(event: TopicEvent): void {
+    this.#feed?.added(event);
+    // It is the first, or says something of bundles or somebody's role.
+    const concerns = this.#runner === undefined
+      ? this.#state === "starting"
+      : isKernelType(event.type);
+    if (!concerns || this.#isReviewOwed) return;
+    this.#isReviewOwed = true;
+    queueMicrotask(() => {
+      this.#isReviewOwed = false;
+      void this.review();
+    });
+  }
+
+  #progressed(progress: TopicProgress): void {
+    this.#progress = progress;
+    const { illness, needs } = progress;
+    if (illness !== undefined) this.#set("stopped", illness);
+    else if (needs?.kind === "bundle") {
+      this.#set("needs-bundle", `bundle ${needs.name} is not installed`);
+    } else if (needs !== undefined) {
+      this.#set(
+        "needs-key",
+        `the key of epoch ${needs.name} is not here: an admin has to renew it`,
+      );
+    } else if (this.#runner !== undefined) {
+      this.#set("running", progress.joining ? JOINING : null);
+    }
+    if (progress.settled && this.#runner !== undefined) {
+      const { app } = this.#runner;
+      void this.snapshots.keep(progress.applied, (known) => app.snapshot(known));
+      this.#checkpoint(progress);
+    }
+    this.#sharing.stateChanged();
+  }
+
+  /** Writes a checkpoint when one is due. */
+  #checkpoint({ applied, final }: TopicProgress): void {
+    const settled = this.settledDigest;
+    const nowMs = this.#init.clock.monotonicMs();
+    if (settled === undefined || nowMs - this.#checkpointAtMs < CHECKPOINT_PAUSE_MS) return;
+    if (!isCheckpointDue(this.log, this.person.publicKey, applied - final)) return;
+    this.#checkpointAtMs = nowMs;
+    try {
+      const { digest } = settled;
+      this.write((log) => log.write({ kind: "checkpoint", digest }, this.person));
+    } catch (error) {
+      this.#notice(messageOf(error));
+    }
+  }
+
+  /** The state that there is, kept for who joins by a ticket; undefined where that is not worth it. */
+  async ticketState(): Promise<TicketState | undefined> {
+    if (this.#runner === undefined || this.settledDigest === undefined) return undefined;
+    const { app } = this.#runner;
+    return await this.snapshots.pin((known) => app.snapshot(known));
+  }
+
+  /** Writes to the log, durably, and hands on what was written. */
+  write<T>(act: (log: AppLog) => T): T {
+    return this.#sharing.writing(act);
+  }
+
+  /** Writes an event of the app, tried before; its outcome. Throws RealmError where it may not be. */
+  async #writeEvent(
+    by: SyncSigner,
+    kind: Uint8Array,
+    payload: Uint8Array,
+  ): Promise<EventOutcome & { readonly type: string }> {
+    const type = typeOf(kind);
+    const app = await this.running();
+    const tried = await app.dryRun({ kind, payload }, this.placeFor(by.publicKey));
+    if (tried.verdict !== "accepted") return { ...tried, type };
+    const { id } = this.write((log) => log.append({ type, payload }, by));
+    await this.#feed?.caughtUp();
+    const [outcome] = await app.outcomes([id.toString()]);
+    return { ...outcome!, type };
+  }
+
+  /**
+   * Does what the person wants: an intent, by its name, and what was filled in. Answered when its
+   * events are durable and applied; what the app would reject is not written.
+   */
+  async call(intent: Uint8Array, input: Uint8Array): Promise<CallAnswer> {
+    const app = await this.running();
+    const proposed = await app.propose(intent, input);
+    if (proposed.tag === "err") return { refused: utf8.decode(proposed.val), events: [] };
+    const events: EventVerdict[] = [];
+    for (const { kind, payload } of proposed.val.slice(0, PROPOSALS_MAX)) {
+      const outcome = await this.#writeEvent(this.person, kind, payload);
+      if (outcome.event === "") return { refused: outcome.reason ?? outcome.verdict, events };
+      events.push(verdictOf(outcome, outcome.type));
+    }
+    return { refused: null, events };
+  }
+
+  #logged(profile: Profile, level: number, message: Uint8Array): void {
+    const nowMs = this.#init.clock.monotonicMs();
+    if (nowMs - this.#lines.atMs >= 1000) this.#lines = { atMs: nowMs, left: LOG_LINES_PER_SEC };
+    if (this.#lines.left-- <= 0) return;
+    this.#init.notice(
+      `${LEVELS[level]} of ${this.#record.name} (${profile}): ${utf8.decode(message)}`,
+    );
+  }
+
+  status(): TopicStatus {
+    const { topic, view } = this.log;
+    const progress = this.#progress;
+    const settled = this.settledDigest;
+    return {
+      topic: this.id,
+      name: this.#record.name,
+      app: view?.app ?? null,
+      appName: this.#bundle?.name ?? null,
+      bundle: progress?.bundle ?? view?.bundle ?? null,
+      role: this.log.membership?.roleOf(this.person.publicKey) ?? "none",
+      state: this.#state,
+      why: this.#why,
+      key: formatPublicKey(this.person.publicKey),
+      behaviorKey: this.#bundle?.code.components.behavior === undefined
+        ? null
+        : formatPublicKey(this.#behavior.publicKey),
+      behaviorProblem: progress?.behavior ?? null,
+      encrypted: view?.isEncrypted ?? false,
+      events: topic?.size ?? 0,
+      applied: progress?.applied ?? 0,
+      settled: settled !== undefined,
+      heads: topic?.heads.map(({ id }) => id.toString()) ?? [],
+      digest: progress?.digest?.toHex() ?? null,
+      members: [...view?.members.values() ?? []].map(({ key, role }) => ({ key, role })),
+      peers: this.#sharing.people(),
+      alarms: [
+        ...this.#sharing.alarms(),
+        ...[progress?.checkpoint, progress?.ticket].filter((problem) => problem !== undefined),
+        ...progress?.slowed
+          ? ["applying its events takes more of a processor than it may: some wait"]
+          : [],
+        ...this.log.fullness === undefined ? [] : [`takes no more events: ${this.log.fullness}`],
+        ...view?.alarms.map(({ author }) => `${author} wrote on branches at once`) ?? [],
+      ],
+    };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.snapshots.close();
+    this.#runner?.close();
+    this.#runner = undefined;
+    this.#feed?.close();
+  }
+}
+
+function ticketState({ state }: TopicRecord): TicketState | undefined {
+  return state && {
+    heads: Uint8Array.fromHex(state.heads),
+    count: state.count,
+    digest: Uint8Array.fromHex(state.digest),
+  };
+}
+
+/** What the control API says of an outcome. */
+export function verdictOf(
+  { event, verdict, reason, fuel, isFinal }: EventOutcome,
+  type: string,
+): EventVerdict {
+  return { event, type, verdict, reason: reason ?? null, fuel: fuel ?? null, final: isFinal };
+}
+
+function typeOf(kind: Uint8Array): string {
+  let type: string | undefined;
+  try {
+    type = strict.decode(kind);
+  } catch {
+    // Named below.
+  }
+  if (type !== undefined && isEventType(type) && !isKernelType(type)) return type;
+  throw new RealmError(
+    "refused",
+    `Cannot write the event: its kind is ${JSON.stringify(utf8.decode(kind).slice(0, 80))}, ` +
+      "wanted words of a-z, 0-9 and -, with slashes between, and not those of realm",
+  );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

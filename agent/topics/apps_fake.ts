@@ -1,0 +1,172 @@
+/**
+ * A person's machine with apps for tests: the arbiter and the sharing of topics, on a network in
+ * memory or none.
+ *
+ * @module
+ */
+import { AppSharing } from "./app_sharing.ts";
+import { AppsHost } from "./apps_host.ts";
+import { buildBundle, type BuiltBundle } from "./bundle_builder.ts";
+import type { AppAnswer, AppParams, CallAnswer, TopicStatus } from "../control/apps_api.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
+import { asksOf } from "./installed_apps.ts";
+import { formatPublicKey } from "../kernel/key.ts";
+import type { Network } from "../kernel/ports.ts";
+import { keyPairOf, signerOf, verifierOf } from "../kernel/verify.ts";
+import { MemoryHub } from "../net/memory_network.ts";
+import { MemoryStore } from "../store/memory_store.ts";
+import { systemClock } from "../node/system_clock.ts";
+
+/** Who signs the bundles of tests. */
+export const publisher = signerOf(
+  await keyPairOf(new Uint8Array(32).fill(5), nodeBackend()),
+  nodeBackend(),
+);
+
+/** The bundle of an app of `fixtures/apps`, signed by a publisher that is always the same. */
+export function fixtureBundle(app: string): Promise<BuiltBundle> {
+  const folder = new URL(`../fixtures/apps/${app}`, import.meta.url).pathname;
+  return buildBundle(folder, publisher, nodeBackend());
+}
+
+/** Input of an intent as the control API has it. */
+export const base64 = (text: string): string => new TextEncoder().encode(text).toBase64();
+
+/** See the module. */
+export class Machine {
+  readonly notices: string[] = [];
+  #network: Network | undefined;
+
+  private constructor(
+    readonly node: string,
+    readonly folder: string,
+    readonly store: MemoryStore,
+    readonly hub: MemoryHub | undefined,
+    readonly sharing: AppSharing,
+    readonly host: AppsHost,
+  ) {}
+
+  static async start(
+    hub?: MemoryHub,
+    before?: Pick<Machine, "folder" | "store" | "node">,
+  ): Promise<Machine> {
+    const folder = before?.folder ?? await Deno.makeTempDir();
+    const store = before?.store ?? new MemoryStore();
+    const seed = crypto.getRandomValues(new Uint8Array(32));
+    const { publicKey } = await keyPairOf(seed, nodeBackend());
+    const node = before?.node ?? formatPublicKey(publicKey);
+    const verify = verifierOf(nodeBackend());
+    const notices: string[] = [];
+    const notice = (text: string) => void notices.push(text);
+    const addressesOf = (key: string) => [`/memory/${key}`];
+    const sharing: AppSharing = new AppSharing({
+      self: node,
+      store,
+      verify,
+      clock: systemClock,
+      member: () => ({
+        addresses: addressesOf(node),
+        addressesOf,
+        learn: () => {},
+        start: () => Promise.reject(new Error("the network is joined by the test")),
+      }),
+      bundle: (id) => host.bundles.bytes(id),
+      notice,
+    });
+    const host: AppsHost = await AppsHost.open({
+      dataFolder: folder,
+      store,
+      verify,
+      clock: systemClock,
+      notice,
+      opened: (topic, person) => sharing.opened(topic, person),
+      removed: (topic) => sharing.removed(topic),
+      ticketPeers: (topic) => sharing.ticketPeers(topic),
+      fetchBundle: (id) => sharing.fetch(id),
+      fetchState: (topic, digest) => sharing.fetchState(topic, digest),
+    });
+    const machine = new Machine(node, folder, store, hub, sharing, host);
+    machine.notices.push(...notices);
+    machine.#join();
+    return machine;
+  }
+
+  #join(): void {
+    if (this.hub === undefined) return;
+    this.#network = this.hub.join(this.node, {
+      mayConnect: () => true,
+      mayOpen: (peer, protocol) => this.sharing.mayOpen(peer, protocol),
+    });
+    this.sharing.join(this.#network);
+  }
+
+  /** Connects with another machine. */
+  async dial(other: Machine): Promise<void> {
+    await this.#network!.dial(other.#network!.addresses()[0]!);
+  }
+
+  async install({ packed, bytes }: BuiltBundle, grants = asksOf(packed)): Promise<void> {
+    await this.host.bundles.installed.install(packed, bytes, grants);
+    await this.host.api.changed({});
+  }
+
+  /** Ends the program; the data stays. */
+  async stop(): Promise<void> {
+    this.host.close();
+    this.sharing.close();
+    await this.#network?.close();
+  }
+
+  /** The same data, after the program was started again. */
+  async restarted(): Promise<Machine> {
+    await this.stop();
+    return await Machine.start(this.hub, this);
+  }
+
+  async create(app: string, more: Partial<AppParams<"create">> = {}): Promise<TopicStatus> {
+    return (await this.host.api.create({ app, params: [], encrypted: false, ...more })).topic;
+  }
+
+  async invite(topic: string, role: AppParams<"invite">["role"] = "member"): Promise<string> {
+    return (await this.host.api.invite({ topic, role })).ticket;
+  }
+
+  async join(ticket: string, name: string, keep = false): Promise<TopicStatus> {
+    return (await this.host.api.join({ ticket, name, keep })).topic;
+  }
+
+  async call(topic: string, intent: string, input: string): Promise<CallAnswer> {
+    return await this.host.api.call({ topic, intent, input: base64(input) });
+  }
+
+  status(topic: string): TopicStatus {
+    const found = this.host.statuses().find(({ name, topic: id }) =>
+      topic === name || topic === id
+    );
+    if (found === undefined) throw new Error(`there is no topic ${topic}`);
+    return found;
+  }
+
+  async keys(topic: string): Promise<string[]> {
+    const asked = { topic, prefix: "", limit: 100 };
+    const { entries }: AppAnswer<"state"> = await this.host.api.state(asked);
+    return entries.map(({ key }) => new TextDecoder().decode(Uint8Array.fromBase64(key)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    // One that was started again has the same folder.
+    await Deno.remove(this.folder, { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+}
+
+/** Waits until something is so; a busy machine may take long. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let i = 0; i < 1500; i++) {
+    if (holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`never saw ${what}`);
+}

@@ -1,0 +1,309 @@
+import assert from "node:assert/strict";
+import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import { namespaced } from "../apps/arbiter/namespace.ts";
+import { AppLog } from "../apps/topic/app_log.ts";
+import { CHECKPOINT_EVENTS } from "../apps/topic/authoring.ts";
+import { randomFrom, verify } from "../apps/topic/topic_fake.ts";
+import { asksOf } from "./installed_apps.ts";
+import { RealmError } from "../kernel/error.ts";
+import { MemoryStore } from "../store/memory_store.ts";
+
+const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
+const code = (code: string) => (error: unknown) =>
+  error instanceof RealmError && error.code === code;
+
+Deno.test("an app is installed, a topic made, called and read, and there again after a restart", async () => {
+  await using first = await Machine.start();
+  await first.install(bundles.counter);
+  const made = await first.create("counter");
+  assert.equal(made.state, "running");
+  assert.equal(made.role, "creator");
+  assert.equal(made.name, "counter");
+  const { refused, events } = await first.call("counter", "add", "5");
+  assert.equal(refused, null);
+  assert.equal(events[0]!.verdict, "accepted");
+  assert.equal(events[0]!.final, false);
+  const bad = await first.call(made.topic, "add", "much");
+  assert.match(bad.refused!, /a number from/);
+  assert.deepEqual(bad.events, []);
+  const { events: log, total } = await first.host.api.log({ topic: "counter", from: 0, limit: 9 });
+  assert.equal(total, 1);
+  assert.deepEqual([log[0]!.type, log[0]!.author, log[0]!.payload], [
+    "add",
+    made.key,
+    "AAAAAAAAAAU=",
+  ]);
+  const proof = await first.host.api.verify({ topic: "counter" });
+  assert.ok(proof.equal);
+  const { digest, settled } = await first.host.api.digest({ topic: "counter" });
+  assert.ok(settled);
+
+  const again = await first.restarted();
+  try {
+    const [status] = again.host.statuses();
+    assert.equal(status!.key, made.key);
+    assert.equal((await again.host.api.digest({ topic: "counter" })).digest, digest);
+    assert.equal((await again.call("counter", "add", "6")).events[0]!.verdict, "accepted");
+    const at = await again.host.api.digest({ topic: "counter", at: log[0]!.event });
+    assert.equal(at.digest, digest);
+  } finally {
+    await again.stop();
+  }
+});
+
+Deno.test("what an app has come to is stored, and gone on from; a checkpoint makes it final", async () => {
+  await using first = await Machine.start();
+  await first.install(bundles.counter);
+  await first.create("counter");
+  await first.call("counter", "add", "5");
+  const [topic] = first.host.topics;
+  topic!.write((log) => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    for (let i = 0; i < 2000; i++) log.append({ type: "add", payload }, topic!.person);
+  });
+  await until("it is stored", () => topic!.snapshots.store.newest().length === 1);
+  const { event } = await first.host.api.checkpoint({ topic: "counter" });
+  const verdicts = async (machine: Machine) => {
+    const asked = { topic: "counter", from: 1998, limit: 10 };
+    return (await machine.host.api.log(asked)).events.map(({ verdict, final, event }) =>
+      [event, verdict, final] as const
+    );
+  };
+  const before = await verdicts(first);
+  assert.deepEqual(before.at(-1), [event, "none", true]);
+  assert.ok(before.every(([, , final]) => final));
+  const { digest } = await first.host.api.digest({ topic: "counter" });
+  await using again = await first.restarted();
+  assert.equal((await again.host.api.digest({ topic: "counter" })).digest, digest);
+  const known = async () => (await verdicts(again)).every(([, v], i) => v === before[i]![1]);
+  for (let i = 0; !await known(); i++) {
+    assert.ok(i < 600, "outcomes behind the snapshot are never known");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.deepEqual(again.status("counter").alarms, []);
+});
+
+Deno.test("a checkpoint is written by itself when many events have no fixed place", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const [topic] = machine.host.topics;
+  const add = (count: number) =>
+    topic!.write((log) => {
+      const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+      for (let i = 0; i < count; i++) log.append({ type: "add", payload }, topic!.person);
+    });
+  add(CHECKPOINT_EVENTS);
+  await until("there is one", () => topic!.log.view!.checkpoints.length === 1);
+  await until("it is applied", () => machine.status("counter").settled);
+  const { digest } = machine.status("counter");
+  assert.equal(topic!.log.view!.checkpoints[0]!.digest, digest);
+  const asked = { topic: "counter", from: CHECKPOINT_EVENTS - 1, limit: 2 };
+  const { events } = await machine.host.api.log(asked);
+  assert.deepEqual(events.map(({ type, final }) => [type, final]), [
+    ["add", true],
+    ["realm/checkpoint", true],
+  ]);
+  assert.deepEqual(machine.status("counter").alarms, []);
+});
+
+Deno.test("two apps on one machine have nothing of one another", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.install(bundles.poll);
+  await machine.create("counter");
+  const poll = await machine.create("poll", { name: "lunch" });
+  await machine.call("counter", "add", "5");
+  const made = await machine.call("lunch", "create", "Tea?\nyes\nno");
+  assert.equal(made.refused, null);
+  assert.ok((await machine.keys("counter")).every((key) => /^(total$|author\/)/.test(key)));
+  assert.ok((await machine.keys("lunch")).every((key) => key.startsWith("poll/")));
+  const { nodes } = await machine.host.api.view({
+    topic: "lunch",
+    session: crypto.randomUUID(),
+  });
+  assert.ok(nodes.some(({ text }) => text.startsWith("Tea?")));
+  // What the store has of each stands behind the topic's own name.
+  const topics = machine.host.statuses().map(({ topic }) => topic);
+  for (const [key] of machine.store.scan("app-topic/")) {
+    assert.equal(topics.filter((topic) => key.startsWith(`app-topic/${topic}/`)).length, 1, key);
+  }
+  assert.equal(poll.behaviorKey === null, false);
+  assert.notEqual(poll.behaviorKey, poll.key);
+});
+
+Deno.test("what is not granted, or not installed, does not run; a grant can be taken back", async () => {
+  await using machine = await Machine.start();
+  await assert.rejects(machine.create("counter"), code("not-found"));
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const { installed } = machine.host.bundles;
+  const app = await installed.find("counter");
+  await installed.revoke(app, "state-write");
+  await machine.host.api.changed({});
+  const [status] = machine.host.statuses();
+  assert.equal(status!.state, "not-granted");
+  assert.match(status!.why!, /state-write is not granted/);
+  await assert.rejects(machine.call("counter", "add", "1"), code("refused"));
+  await machine.install(bundles.counter);
+  assert.equal((await machine.call("counter", "add", "1")).refused, null);
+});
+
+Deno.test("a bundle does not run with what was granted to another app", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.install(bundles.poll);
+  const [counter, poll] = [bundles.counter.packed.id, bundles.poll.packed.id];
+  await machine.create("counter");
+  const [topic] = machine.host.topics;
+  topic!.write((log) => log.write({ kind: "upgrade", bundle: poll }, topic!.person));
+  await topic!.review();
+  assert.equal(machine.status("counter").state, "stopped");
+  assert.match(machine.status("counter").why!, /is of app/);
+  await assert.rejects(machine.call("counter", "add", "1"), code("not-found"));
+  // A genesis is anybody's, and says what it likes.
+  const made = AppLog.create(
+    { store: new MemoryStore(), verify },
+    { app: counter, bundle: poll, params: new Map(), isEncrypted: false, fork: undefined },
+    { signer: topic!.person, random: randomFrom(1) },
+  );
+  const name = ["app-topic", made.topicId.toString()];
+  const store = namespaced(machine.store, [...name, "log"]);
+  const log = AppLog.open({ store, verify, topic: made.topicId });
+  log.offer([made.read(made.topic!.genesis)]);
+  log.flush(0);
+  const record = new TextEncoder().encode('{"name":"lent","isKept":false,"nodes":[]}');
+  machine.store.write([{ put: `${name.join("/")}/record`, value: record }]);
+  await using again = await machine.restarted();
+  assert.equal(again.status("lent").state, "stopped");
+  assert.match(again.status("lent").why!, /is of app/);
+});
+
+Deno.test("a topic that was closed while it was about to start does not", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const [topic] = machine.host.topics;
+  const { installed } = machine.host.bundles;
+  await installed.revoke(await installed.find("counter"), "state-write");
+  await machine.host.api.changed({});
+  assert.ok(!topic!.isRunning);
+  await installed.install(
+    bundles.counter.packed,
+    bundles.counter.bytes,
+    asksOf(bundles.counter.packed),
+  );
+  await machine.host.bundles.refresh();
+  const started = topic!.review();
+  await Promise.resolve(); // it has begun, and asks for the bundle
+  topic!.close();
+  await started;
+  const runs = topic!.isRunning;
+  topic!.close();
+  assert.ok(!runs);
+});
+
+Deno.test("a bundle that its publisher revoked runs no more", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const { installed } = machine.host.bundles;
+  // That it was verified before it is kept is for the command line.
+  await installed.keepRevocation(bundles.counter.packed.id.toString(), new Uint8Array());
+  await machine.host.api.changed({});
+  assert.equal(machine.status("counter").state, "revoked");
+  await assert.rejects(machine.call("counter", "add", "1"), code("refused"));
+  await assert.rejects(machine.create("counter"), code("refused"));
+  const again = await machine.restarted();
+  assert.equal(again.status("counter").state, "revoked");
+  await again.stop();
+});
+
+Deno.test("a user interface calls for the person and draws what came of it", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.poll);
+  await machine.create("poll");
+  const session = crypto.randomUUID();
+  const show = (input?: { tag: "press"; val: string } | { tag: "submit"; val: [string, string] }) =>
+    machine.host.api.view({ topic: "poll", session, ...(input ? { input } : {}) });
+  await show();
+  const { calls, nodes } = await show({ tag: "submit", val: ["ask", "Tea?; yes; no"] });
+  assert.deepEqual(calls.map(({ refused, events }) => [refused, events[0]!.verdict]), [
+    [null, "accepted"],
+  ]);
+  const vote = nodes.find(({ id }) => id.startsWith("vote ") && id.endsWith(" 0"))!;
+  const voted = await show({ tag: "press", val: vote.id });
+  assert.ok(voted.nodes.some(({ text }) => text.startsWith("yes: 1")));
+  machine.host.api.closeView({ session });
+});
+
+Deno.test("a fork begins with the state of an event, and goes its own way", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const { events: [first] } = await machine.call("counter", "add", "5");
+  await machine.call("counter", "add", "7");
+  const at = first!.event;
+  const then = await machine.host.api.digest({ topic: "counter", at });
+  const { topic } = await machine.host.api.fork({ topic: "counter", at, name: "other" });
+  assert.equal(topic.state, "running");
+  assert.equal((await machine.host.api.digest({ topic: "other" })).digest, then.digest);
+  const before = (await machine.host.api.digest({ topic: "counter" })).digest;
+  assert.equal((await machine.call("other", "add", "1")).refused, null);
+  assert.notEqual((await machine.host.api.digest({ topic: "other" })).digest, then.digest);
+  assert.equal((await machine.host.api.digest({ topic: "counter" })).digest, before);
+  await assert.rejects(
+    async () => await machine.host.api.fork({ topic: "counter", at: "bafynothing" }),
+    code("not-found"),
+  );
+  const again = await machine.restarted();
+  assert.ok((await again.host.api.verify({ topic: "other" })).equal);
+  await again.stop();
+});
+
+Deno.test("topics have names, are left, and forgotten", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  const first = await machine.create("counter");
+  assert.equal((await machine.create("counter")).name, "counter-2");
+  await assert.rejects(machine.create("counter", { name: "counter-2" }), code("refused"));
+  assert.throws(() => machine.host.api.leave({ topic: "counter", forget: false }), code("refused"));
+  await machine.host.api.leave({ topic: "counter", forget: true });
+  assert.throws(
+    () => machine.host.api.leave({ topic: "counter", forget: true }),
+    code("not-found"),
+  );
+  assert.deepEqual([...machine.store.scan(`app-topic/${first.topic}/`)], []);
+  assert.equal(machine.host.statuses().length, 1);
+});
+
+Deno.test("a ticket that is used twice at once makes one topic", async () => {
+  await using creator = await Machine.start();
+  await using newcomer = await Machine.start();
+  await creator.install(bundles.counter);
+  await creator.create("counter");
+  const { ticket } = await creator.host.api.invite({ topic: "counter", role: "member" });
+  const join = async () => await newcomer.host.api.join({ ticket, keep: false });
+  const [first, second] = [join(), join()];
+  await assert.rejects(second, /takes part already/);
+  const { topic } = await first;
+  await assert.rejects(join(), code("refused"));
+  assert.equal(newcomer.host.statuses()[0]!.topic, topic.topic);
+  assert.equal(newcomer.host.statuses().length, 1);
+});
+
+Deno.test("encrypted topics keep payloads from who looks into the store", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.poll);
+  const topic = await machine.create("poll", { encrypted: true });
+  assert.equal(topic.encrypted, true);
+  assert.equal((await machine.call("poll", "create", "Secret tea?\nyes\nno")).refused, null);
+  const stored = [...machine.store.scan("app-topic/")].map(([, value]) =>
+    new TextDecoder("latin1").decode(value)
+  ).join("");
+  assert.ok(!stored.includes("Secret tea"));
+  assert.ok((await machine.keys("poll")).length > 0);
+  const again = await machine.restarted();
+  assert.equal((await again.call("poll", "create", "Again?\nyes\nno")).refused, null);
+  await again.stop();
+});

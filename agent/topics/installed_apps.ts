@@ -1,0 +1,199 @@
+/**
+ * The apps of this machine: their bundles, and what the person granted each of them.
+ *
+ * In a folder: `ID.bundle` as it came, and for each app `APP.json`, which says which bundle it is on
+ * and with which grants. A record is replaced whole, after the bundle that it names is there: what is
+ * interrupted leaves the app as it was.
+ *
+ * @module
+ */
+import * as path from "node:path";
+import { writeWhole } from "../node/whole_file.ts";
+import { RealmError } from "../kernel/error.ts";
+import { formatPublicKey } from "../kernel/key.ts";
+import { BUNDLE_BYTES_MAX, type PackedBundle } from "../apps/bundle.ts";
+
+/** What is known of an installed app. */
+export interface InstalledApp {
+  /** CID of its first bundle. */
+  readonly app: string;
+  /** CID of the bundle that it is on. */
+  readonly bundle: string;
+  readonly name: string;
+  readonly version: string;
+  /** Text form of the key that signed the bundle. */
+  readonly publisher: string;
+  /** Steps of succession to that key: no bundle of an earlier key is taken any more. */
+  readonly successions: number;
+  /** What the person granted, as {@link asksOf} words it; sorted. */
+  readonly grants: readonly string[];
+}
+
+/** What a bundle asks for: `clock`, `state-read`, and `network=https://example.com` for each host. */
+export function asksOf({ bundle }: Pick<PackedBundle, "bundle">): string[] {
+  return [
+    ...bundle.capabilities.filter((name) => name !== "network"),
+    ...bundle.network.map((host) => `network=${host}`),
+  ].sort();
+}
+
+export class InstalledApps {
+  readonly #folder: string;
+
+  /** `folder` is made, readable by its owner alone, when something is installed. */
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Sorted by name, then app. Throws RealmError `corrupt` for a record that is damaged. */
+  async list(): Promise<InstalledApp[]> {
+    const apps: InstalledApp[] = [];
+    try {
+      for await (const { name } of Deno.readDir(this.#folder)) {
+        if (name.endsWith(".json")) apps.push(await this.#read(name));
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    const key = ({ name, app }: InstalledApp) => `${name} ${app}`;
+    return apps.sort((a, b) => key(a) < key(b) ? -1 : 1);
+  }
+
+  /** The app that this names: a CID, or a name that only one has. Throws RealmError `not-found`. */
+  async find(text: string): Promise<InstalledApp> {
+    const found = (await this.list()).filter(({ app, name }) => app === text || name === text);
+    if (found.length === 1) return found[0]!;
+    const problem = found.length === 0 ? "not installed" : `${found.length} apps have that name`;
+    throw new RealmError("not-found", `Cannot find app ${JSON.stringify(text)}: ${problem}`, {
+      hint: found.length === 0
+        ? "Run realm app ls"
+        : "Name it by its CID, which realm app ls shows",
+    });
+  }
+
+  /** What is installed of the app of a bundle. Throws RealmError `stale` for an earlier key's. */
+  async before({ app, succession }: PackedBundle): Promise<InstalledApp | undefined> {
+    const there = (await this.list()).find((each) => each.app === app.toString());
+    if (there !== undefined && succession.length < there.successions) {
+      throw new RealmError(
+        "stale",
+        `Cannot install bundle: it is signed by key ${succession.length + 1} of its app, wanted ` +
+          `key ${there.successions + 1}, which ${there.version} is signed by`,
+        { hint: "Get a bundle that the publisher signed since" },
+      );
+    }
+    return there;
+  }
+
+  /** Keeps a bundle that was verified. `bytes` are its packed form. Throws for one that was revoked. */
+  async install(
+    packed: PackedBundle,
+    bytes: Uint8Array,
+    grants: readonly string[],
+  ): Promise<InstalledApp> {
+    const { bundle, id, app, succession } = packed;
+    if (await this.revocationOf(id.toString()) !== undefined) throw revoked(id.toString());
+    const installed: InstalledApp = {
+      app: app.toString(),
+      bundle: id.toString(),
+      name: bundle.name,
+      version: bundle.version,
+      publisher: formatPublicKey(bundle.publisher),
+      successions: succession.length,
+      grants: [...grants].sort(),
+    };
+    await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await writeWhole(path.join(this.#folder, `${id}.bundle`), bytes);
+    await this.#write(installed);
+    return installed;
+  }
+
+  /** The revocation of a bundle that was taken, encoded; verified when it was. */
+  async revocationOf(bundle: string): Promise<Uint8Array | undefined> {
+    try {
+      return await Deno.readFile(path.join(this.#folder, `${bundle}.revoked`));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+
+  /** Keeps the revocation of a bundle, which was verified: it is installed and started no more. */
+  async keepRevocation(bundle: string, encoded: Uint8Array): Promise<void> {
+    await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await writeWhole(path.join(this.#folder, `${bundle}.revoked`), encoded);
+  }
+
+  /** Takes a grant back. Throws RealmError `not-found` where it was not given. */
+  async revoke(app: InstalledApp, grant: string): Promise<InstalledApp> {
+    if (!app.grants.includes(grant)) {
+      throw new RealmError(
+        "not-found",
+        `Cannot revoke ${JSON.stringify(grant)}: ${app.name} does not have it, wanted one of ` +
+          (app.grants.join(", ") || "none"),
+      );
+    }
+    const left = { ...app, grants: app.grants.filter((each) => each !== grant) };
+    await this.#write(left);
+    return left;
+  }
+
+  async #write(app: InstalledApp): Promise<void> {
+    const text = `${JSON.stringify(app, null, 2)}\n`;
+    await writeWhole(path.join(this.#folder, `${app.app}.json`), new TextEncoder().encode(text));
+  }
+
+  async #read(name: string): Promise<InstalledApp> {
+    const file = path.join(this.#folder, name);
+    let record: unknown;
+    try {
+      record = JSON.parse(await Deno.readTextFile(file));
+    } catch (cause) {
+      if (!(cause instanceof SyntaxError)) throw cause;
+    }
+    if (!isRecord(record) || `${record.app}.json` !== name) {
+      throw new RealmError("corrupt", `Cannot read app ${file}: it is not what realm wrote`, {
+        hint: "Install the app again after removing that file",
+      });
+    }
+    return record;
+  }
+}
+
+/** The error for a bundle that its publisher took back. */
+export function revoked(bundle: string): RealmError {
+  return new RealmError("refused", `Cannot use bundle ${bundle}: its publisher revoked it`, {
+    hint: "Install another version of the app",
+  });
+}
+
+function isRecord(value: unknown): value is InstalledApp {
+  const record = value as Partial<Record<keyof InstalledApp, unknown>> | null | undefined;
+  return typeof record === "object" && record !== null &&
+    [record.app, record.bundle, record.name, record.version, record.publisher]
+      .every((each) => typeof each === "string") &&
+    Number.isSafeInteger(record.successions) &&
+    Array.isArray(record.grants) && record.grants.every((each) => typeof each === "string");
+}
+
+/** Reads a file that may be a bundle; one that is too large is not read to its end. */
+export async function readBundleFile(file: string): Promise<Uint8Array> {
+  try {
+    const { size } = await Deno.stat(file);
+    if (size > BUNDLE_BYTES_MAX) {
+      throw new RealmError(
+        "limit-exceeded",
+        `Cannot read bundle ${file}: ${size} bytes, wanted at most ${BUNDLE_BYTES_MAX}`,
+      );
+    }
+    return await Deno.readFile(file);
+  } catch (cause) {
+    if (cause instanceof RealmError) throw cause;
+    const missing = cause instanceof Deno.errors.NotFound;
+    throw new RealmError(
+      missing ? "not-found" : "failed",
+      `Cannot read bundle ${file}: ${missing ? "it does not exist" : (cause as Error).message}`,
+      { cause, hint: "realm app build makes bundles" },
+    );
+  }
+}

@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { State } from "../apps/state.ts";
+import { snapshotForm } from "../apps/state_snapshot.ts";
+import type { TicketState } from "../apps/topic/app_ticket.ts";
+import { baseSnapshot, type TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
+import { createTopic, someCid } from "../apps/topic/topic_fake.ts";
+import { RealmError } from "../kernel/error.ts";
+import type { Clock } from "../kernel/ports.ts";
+import { TopicSnapshots } from "./topic_snapshots.ts";
+
+const ABI = 1;
+
+Deno.test("TopicSnapshots looks for the state of a fork until it comes, whatever goes wrong", async () => {
+  const journal = State.EMPTY.journal();
+  journal.put(Uint8Array.of(1), Uint8Array.of(2));
+  const state = journal.commit();
+  const origin = { topic: someCid("origin"), event: someCid("event"), digest: state.digest(ABI) };
+  const base = baseSnapshot({ state, bundle: "bundle" }, origin, ABI);
+  const answers: (() => TopicSnapshot | undefined)[] = [
+    () => undefined,
+    () => {
+      throw new RealmError("refused", "Cannot start the fork: it is another state");
+    },
+    () => {
+      throw new Error("the disk is full");
+    },
+    () => undefined,
+    () => base,
+  ];
+  const pauses: number[] = [];
+  const problems: (string | undefined)[] = [];
+  const came = Promise.withResolvers<void>();
+  const snapshots: TopicSnapshots = new TopicSnapshots({
+    log: createTopic({ fork: origin }),
+    clock: {
+      wallMs: () => 0,
+      monotonicMs: () => 0,
+      sleep: (ms) => {
+        pauses.push(ms);
+        return Promise.resolve();
+      },
+    },
+    baseOf: () => Promise.resolve().then(answers.shift()),
+    stateOf: () => assert.fail("there is no ticket"),
+    notice: (text) => assert.fail(text),
+  });
+  const look = () => {
+    problems.push(snapshots.baseProblem(look));
+    if (problems.at(-1) === undefined) came.resolve();
+  };
+  look();
+  await came.promise;
+  const waits = "the state that it begins with is not here yet";
+  assert.deepEqual(problems, [
+    waits,
+    "Cannot start the fork: it is another state",
+    "the disk is full",
+    waits,
+    undefined,
+  ]);
+  assert.deepEqual(pauses, [2_000, 4_000, 8_000, 2_000]);
+  assert.deepEqual(snapshots.forStart().base?.record.digest, origin.digest);
+});
+
+/** A clock whose sleeps are over at once, and take their time. */
+function quickClock(): Clock {
+  let nowMs = 0;
+  return {
+    wallMs: () => nowMs,
+    monotonicMs: () => nowMs,
+    sleep: (ms) => {
+      nowMs += ms;
+      return Promise.resolve();
+    },
+  };
+}
+
+Deno.test("TopicSnapshots has the state of a ticket before it says that one can start", async () => {
+  const journal = State.EMPTY.journal();
+  journal.put(Uint8Array.of(1), Uint8Array.of(2));
+  const state = journal.commit();
+  const { index, chunks } = snapshotForm(state, ABI);
+  const ticket: TicketState = {
+    heads: new Uint8Array(32).fill(1),
+    count: 2_000,
+    digest: state.digest(ABI),
+  };
+  const order = new Uint8Array(32);
+  const record = { abi: ABI, bundle: "bundle", length: 1_999, order, index, ...ticket };
+  const snapshot: TopicSnapshot = {
+    record,
+    chunks: new Map([...chunks].map(([name, chunk]) => [name, chunk()])),
+  };
+  const other = { ...record, heads: order };
+  /** What it has come to when one can start, and how often peers were asked. */
+  const started = async (
+    answer: (asked: number) => TopicSnapshot | undefined,
+    asksFor: TicketState = ticket,
+  ) => {
+    let asked = 0;
+    const notices: string[] = [];
+    const snapshots = new TopicSnapshots({
+      log: createTopic(),
+      clock: quickClock(),
+      baseOf: () => assert.fail("it is no fork"),
+      stateOf: async (digest) => {
+        assert.deepEqual(digest, asksFor.digest);
+        return await Promise.resolve(answer(++asked));
+      },
+      notice: (text) => void notices.push(text),
+    });
+    const came = Promise.withResolvers<void>();
+    const problem = snapshots.ticketProblem(asksFor, came.resolve);
+    if (problem !== undefined) {
+      assert.match(problem, /state of the ticket is not here yet/);
+      assert.equal(snapshots.ticketProblem(asksFor, came.resolve), problem);
+      await came.promise;
+    }
+    assert.equal(snapshots.ticketProblem(asksFor, came.resolve), undefined);
+    const { snapshot, joining } = snapshots.forStart(asksFor);
+    return { snapshot: snapshot?.record.count, joining, asked, notices };
+  };
+  const nothing = { snapshot: undefined, joining: undefined };
+  assert.deepEqual(await started((asked) => asked === 3 ? snapshot : undefined), {
+    snapshot: 2_000,
+    joining: 2_000,
+    asked: 3,
+    notices: [],
+  });
+  assert.deepEqual(await started(() => undefined), { ...nothing, asked: 40, notices: [] });
+  assert.deepEqual(
+    await started(() => ({ ...snapshot, record: other })),
+    { ...nothing, asked: 1, notices: [] },
+  );
+  const why = "Cannot take it: it is another";
+  const lie = () => {
+    throw new RealmError("refused", why);
+  };
+  assert.deepEqual(await started(lie), { ...nothing, asked: 1, notices: [why] });
+  // As many events are here.
+  assert.deepEqual(
+    await started(() => assert.fail("asked"), { ...ticket, count: 1 }),
+    { ...nothing, asked: 0, notices: [] },
+  );
+});
