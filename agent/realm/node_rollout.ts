@@ -136,10 +136,17 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       const wanted = wantedOn(name);
       const all = currentReport(component, inForce.version, said);
       const most = Math.max(wanted, question.givenLately(component, name));
+      const isBehind = said?.basis !== (overrides.basis ?? "");
       const report = all && boundReport(all, most);
       if (wanted === 0 && report !== undefined && report.slots === 0) continue; // nothing to it
-      const isBehind = said?.basis !== (overrides.basis ?? "");
-      group.push({ node: name, wanted, revision: revisionOn(name), report, isBehind });
+      group.push({
+        node: name,
+        wanted,
+        revision: revisionOn(name),
+        // By what it went by it may just be starting in a slot that was empty when it said so.
+        report: report && isBehind ? { ...report, slots: most } : report,
+        isBehind,
+      });
     }
     const isNowComplete = isKnownComplete || isComplete(group);
     // Looked for only where something depends on it: it may be many manifests back.
