@@ -18,6 +18,7 @@ import type {
   PlanAnswer,
   PublicationProof,
   Rollout,
+  SealedSecret,
   SignedManifest,
 } from "../agent/control/api.ts";
 import { serveControl } from "../agent/control/server.ts";
@@ -62,6 +63,7 @@ export class FakeAgent implements ControlApi {
   readonly signers: string[] = [];
   versions: HistoryEntry[] = [];
   publication: PublicationProof | null = null;
+  sealed: SealedSecret[] = [];
   commands: ExecEntry[] = [];
   known: PeerStatus[] = [];
   readonly blobs = new MemoryBlobs();
@@ -243,7 +245,7 @@ export class FakeAgent implements ControlApi {
   }
 
   secrets() {
-    return [];
+    return this.sealed;
   }
 
   execs() {

@@ -12,3 +12,11 @@ Deno.test("machineOf() reads variables, looks up names and runs programs", async
   });
   await assert.rejects(run("true-but-not-there", [], ""));
 });
+
+Deno.test("machineOf() kills a program that takes too long, or writes too much", async () => {
+  const hasty = machineOf(testShell(), 50);
+  await assert.rejects(hasty.run("sleep", ["600"], ""), { message: "it took more than 0.05 s" });
+  await assert.rejects(hasty.run("sh", ["-c", "sleep 5 & wait"], ""), /it took more than/);
+  const { run } = machineOf(testShell());
+  await assert.rejects(run("yes", [], ""), { message: "it wrote more than 1048576 bytes" });
+});

@@ -116,6 +116,16 @@ const rm = command({
           hint: "Run realm secrets ls",
         });
       }
+      if ((await manifestInForce(agent))?.secrets.get(name)) {
+        throw new RealmError(
+          "refused",
+          `Cannot remove secret ${
+            JSON.stringify(name)
+          }: the manifest in force has its first value, ` +
+            "which the next apply would set again",
+          { hint: `Write ${name} = "" in [secrets] of realm.toml, and run realm apply first` },
+        );
+      }
       const content = controlContent({ kind: "secret", name, nodes: [], sealed: null });
       await author.append(agent, [content]);
       context.print({ name }, () => `removed ${name}\n`);

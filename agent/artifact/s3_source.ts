@@ -24,13 +24,14 @@ const KEY_BYTES_MAX = 1024;
 
 /** Reads a source. Throws RealmError `invalid-config`. */
 export function parseS3Source(source: string): S3Object {
+  const mark = source.indexOf("?");
+  // Without its query, in which there may be a password.
+  const named = mark < 0 ? source : source.slice(0, mark);
   const wrong = (reason: string) =>
-    sourceError(source, "invalid-config", reason, {
+    sourceError(named, "invalid-config", reason, {
       hint: "Write s3://BUCKET/KEY, with ?endpoint=URL for a service that is not AWS",
     });
-  const rest = source.slice(source.indexOf(":") + 1).replace(/^\/\//, "");
-  const mark = rest.indexOf("?");
-  const name = mark < 0 ? rest : rest.slice(0, mark);
+  const name = named.slice(named.indexOf(":") + 1).replace(/^\/\//, "");
   const slash = name.indexOf("/");
   const bucket = name.slice(0, Math.max(0, slash));
   const key = name.slice(slash + 1);
@@ -38,13 +39,20 @@ export function parseS3Source(source: string): S3Object {
   if (key === "" || new TextEncoder().encode(key).length > KEY_BYTES_MAX) {
     throw wrong(`wanted a key of 1 to ${KEY_BYTES_MAX} bytes`);
   }
+  // A URL with such parts names another object, of another bucket even.
+  if (key.split("/").some((part) => part === "." || part === "..")) {
+    throw wrong('the key has "." or ".." between slashes, which no URL can name');
+  }
   const object: { bucket: string; key: string; region?: string; endpoint?: string } = {
     bucket,
     key,
   };
-  for (const [name, value] of new URLSearchParams(mark < 0 ? "" : rest.slice(mark))) {
+  for (const [name, value] of new URLSearchParams(mark < 0 ? "" : source.slice(mark))) {
     if (name !== "region" && name !== "endpoint") throw wrong(`unknown "${name}"`);
     object[name] = value;
+  }
+  if (object.endpoint !== undefined && hasUser(object.endpoint)) {
+    throw wrong("its endpoint has a user in it, wanted credentials of AWS");
   }
   return object;
 }
@@ -59,6 +67,10 @@ export async function fetchS3(source: string, context: SourceContext): Promise<U
   const isHosted = endpoint === undefined && !object.bucket.includes(".");
   const base = endpoint ??
     `https://${isHosted ? `${object.bucket}.` : ""}s3.${region}.amazonaws.com`;
+  if (hasUser(base)) {
+    const reason = "the endpoint of AWS's settings has a user in it, wanted credentials of AWS";
+    throw sourceError(source, "invalid-config", reason);
+  }
   let url: URL;
   try {
     url = new URL(base);
@@ -86,6 +98,11 @@ export async function fetchS3(source: string, context: SourceContext): Promise<U
     delete headers.host; // fetch says it itself
   }
   return (await httpGet({ url, headers, source }, context)).bytes;
+}
+
+/** Whether a URL has userinfo, or would have with a slash more: nobody may read it in an error. */
+function hasUser(url: string): boolean {
+  return /^[^?#]*@/.test(url);
 }
 
 /** As S3 signs keys: everything but what RFC 3986 leaves alone. */
