@@ -160,6 +160,7 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
   const { wanted, revision } = group.self;
   const choices: SlotChoice[] = [];
   let { missingBefore: missing, unsettledBefore: queued } = group;
+  let filled = 0;
   /** Own slots from one on that hold some of the budget already. */
   const heldFrom = (from: number) =>
     own.filter(({ index, isAlone, isServed }) =>
@@ -177,7 +178,9 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
       continue;
     }
     if (slot === undefined) {
-      const isRoom = group.slots + missing++ < group.wanted;
+      // A node with a slot that it is to give away looks full to the others: what they miss is theirs.
+      const isRoom = group.slots + missing++ < group.wanted && own.length + filled < wanted;
+      if (isRoom) filled++;
       // Where the old one stops first, all that is empty is held already, this slot too.
       const isFirst = budget.isBeside ? isNext(index) : isHeld(index);
       if (isRoom) choices.push({ index, run: isProven || isFirst ? "goal" : "base" });
