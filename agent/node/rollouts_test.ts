@@ -96,6 +96,7 @@ async function setUp(versions: number) {
     const { manifest, signature: { digests } } = manifests[version - 1]!;
     records.set("b", {
       version: inForce,
+      basis: "",
       replicas: [{
         component: "web",
         digest: digest(version),
