@@ -29,6 +29,9 @@ const ENTRIES = [
 /** The script of the web page, one file for browsers; in the bundle it is no module of the program. */
 const PAGE = { entry: "web/page/page.ts", name: "page.bin" };
 
+/** When the files of the bundle say that they were written. */
+const WRITTEN_AT = new Date("1980-01-01T00:00:00Z");
+
 /** Names in the bundle of the scripts of Workers, which nothing imports. */
 export const WORKERS = ENTRIES.slice(1).map((entry) => scriptName(path.basename(entry)));
 
@@ -40,13 +43,17 @@ function scriptName(name: string): string {
  * Bundles {@link ENTRIES}, what they import, and the files they read, into {@link BUNDLE}.
  *
  * Each on its own: they share no chunks, which would be many small files to load at every start.
+ * `releaseKeys` are what `realm upgrade` will trust. Gives the names of all sources.
  */
-export async function bundle(): Promise<void> {
+export async function bundle(releaseKeys: readonly string[] = []): Promise<Set<string>> {
   await installPackages();
   await Deno.remove(BUNDLE, { recursive: true }).catch(ignoreNotFound);
   await Deno.mkdir(BUNDLE, { recursive: true });
   const sources = rewritten();
-  for (const entry of ENTRIES) await bundleEntry(entry, sources);
+  const inputs = new Set<string>();
+  for (const entry of ENTRIES) {
+    for (const input of await bundleEntry(entry, sources, releaseKeys)) inputs.add(input);
+  }
   await Deno.writeFile(path.join(BUNDLE, PAGE.name), await bundlePage(path.join(ROOT, PAGE.entry)));
   await esbuild.stop();
   // Its own configuration: without one `deno compile` takes ours and embeds every package.
@@ -54,9 +61,19 @@ export async function bundle(): Promise<void> {
     path.join(BUNDLE, "deno.json"),
     JSON.stringify({ nodeModulesDir: "none", lock: false, unstable: ["net", "worker-options"] }),
   );
+  // `deno compile` embeds when each was written; two builds are to be the same to the byte.
+  for (const { name } of Deno.readDirSync(BUNDLE)) {
+    await Deno.utime(path.join(BUNDLE, name), WRITTEN_AT, WRITTEN_AT);
+  }
+  return inputs;
 }
 
-async function bundleEntry(entry: string, sources: esbuild.Plugin): Promise<void> {
+/** Bundles one entry; the sources of which something is in it. */
+async function bundleEntry(
+  entry: string,
+  sources: esbuild.Plugin,
+  releaseKeys: readonly string[],
+): Promise<string[]> {
   const name = path.basename(entry, ".ts");
   const result = await esbuild.build({
     absWorkingDir: ROOT,
@@ -76,7 +93,10 @@ async function bundleEntry(entry: string, sources: esbuild.Plugin): Promise<void
     legalComments: "none",
     nodePaths: [path.join(WORK, "node_modules")],
     // React and Ink read it when they load; development builds are half as fast.
-    define: { "process.env.NODE_ENV": '"production"' },
+    define: {
+      "process.env.NODE_ENV": '"production"',
+      REALM_RELEASE_KEYS: JSON.stringify(releaseKeys.join(" ")),
+    },
     // CommonJS packages ask for Node's modules by require(), which an ES module has not. It is made
     // when it is called, since that takes half a millisecond in each file of every start.
     banner: {
@@ -89,6 +109,11 @@ async function bundleEntry(entry: string, sources: esbuild.Plugin): Promise<void
     logLevel: "warning",
   });
   await Deno.writeTextFile(path.join(WORK, `${name}.meta.json`), JSON.stringify(result.metafile));
+  return Object.values(result.metafile.outputs).flatMap(({ inputs }) =>
+    Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([file]) =>
+      file
+    )
+  );
 }
 
 /** Lays the locked packages out as a folder, which is where esbuild looks for them. */

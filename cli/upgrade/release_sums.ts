@@ -80,7 +80,7 @@ export async function verifySums(
   throw new RealmError(
     "bad-signature",
     `Cannot trust ${SUMS_FILE}: it is not signed by ${keys.join(" or ")}`,
-    { hint: "Do not install it; look for the place of the releases of this realm" },
+    { hint: "Do not install it; ask who releases realm, and where" },
   );
 }
 
