@@ -10,7 +10,7 @@ import * as path from "node:path";
 import type { LogEvent, LogOptions, Status } from "../agent/control/api.ts";
 import { FakeApi } from "../agent/control/fake_api.ts";
 import { serveControl } from "../agent/control/server.ts";
-import { systemClock } from "../agent/system_clock.ts";
+import { systemClock } from "../agent/node/system_clock.ts";
 import {
   fakeNode,
   fakeReplica,

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
-import { fixtureBundle, Machine, publisher, until } from "./topics/apps_fake.ts";
-import { buildBundle, type BuiltBundle } from "./topics/bundle_builder.ts";
-import { nodeBackend } from "./node/crypto_node.ts";
-import { MemoryHub } from "./net/memory_network.ts";
+import { fixtureBundle, Machine, publisher, until } from "./apps_fake.ts";
+import { buildBundle, type BuiltBundle } from "./bundle_builder.ts";
+import { nodeBackend } from "../node/crypto_node.ts";
+import { MemoryHub } from "../net/memory_network.ts";
 
-const FIXTURES = new URL("../fixtures/apps/", import.meta.url).pathname;
+const FIXTURES = new URL("../../fixtures/apps/", import.meta.url).pathname;
 
 /** Counter, and the version that follows it. */
 async function versions(): Promise<[BuiltBundle, BuiltBundle]> {
