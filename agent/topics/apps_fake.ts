@@ -25,7 +25,7 @@ export const publisher = signerOf(
 
 /** The bundle of an app of `fixtures/apps`, signed by a publisher that is always the same. */
 export function fixtureBundle(app: string): Promise<BuiltBundle> {
-  const folder = new URL(`../fixtures/apps/${app}`, import.meta.url).pathname;
+  const folder = new URL(`../../fixtures/apps/${app}`, import.meta.url).pathname;
   return buildBundle(folder, publisher, nodeBackend());
 }
 
