@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SPANS_EACH_MAX, encodeSpans, OtlpExporter, QUEUE_MAX } from "./otlp_exporter.ts";
+import { encodeSpans, OtlpExporter, QUEUE_MAX, SPANS_EACH_MAX } from "./otlp_exporter.ts";
 import { type FinishedSpan, SpanRecorder } from "./tracer.ts";
 
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
