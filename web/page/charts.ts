@@ -180,7 +180,6 @@ export function chart(
           y2: y(top * part).toFixed(1),
         })
       ),
-      h("text", { key: "top", class: "scale", x: LEFT, y: TOP + 10 }, spec.format(top)),
       [60, 45, 30, 15].map((minutes) =>
         h(
           "text",
@@ -197,6 +196,7 @@ export function chart(
       series.map((points, i) =>
         h("path", { key: `p${i}`, class: `line s${i}`, d: linePath(points, x, y) })
       ),
+      h("text", { key: "top", class: "scale", x: LEFT, y: TOP + 10 }, spec.format(top)),
       cursorMs !== undefined && at !== undefined &&
         h("line", {
           key: "c",
