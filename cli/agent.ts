@@ -102,6 +102,10 @@ export function parseCollector(text: string): string {
   if (url === null || url.protocol !== "http:" && url.protocol !== "https:") {
     throw new Wanted("a URL such as http://127.0.0.1:4318");
   }
+  // Every user of a machine sees the arguments of its programs.
+  if (url.username !== "" || url.password !== "") {
+    throw new Wanted("a URL without user or password");
+  }
   if (url.pathname === "/") url.pathname = "/v1/traces";
   return url.href;
 }

@@ -103,9 +103,10 @@ export function traceparentOf(headers: readonly (readonly [string, string])[]): 
 
 /** Makes a request a part of another span. */
 export function setTraceparent(headers: [string, string][], traceparent: string): void {
-  const there = headers.find(([name]) => name === "traceparent");
-  if (there === undefined) headers.push(["traceparent", traceparent]);
-  else there[1] = traceparent;
+  for (let i = headers.length - 1; i >= 0; i--) {
+    if (headers[i]![0] === "traceparent") headers.splice(i, 1);
+  }
+  headers.push(["traceparent", traceparent]);
 }
 
 const DROPPED_FROM_RESPONSE = new Set<string>(HOP_BY_HOP);

@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import { addForwarded, clientResponse, readHeaders } from "./headers.ts";
+import {
+  addForwarded,
+  clientResponse,
+  readHeaders,
+  setTraceparent,
+  traceparentOf,
+} from "./headers.ts";
 
 Deno.test("readHeaders() drops what is about the connection and what Connection lists", () => {
   const head = readHeaders(
@@ -57,4 +63,11 @@ Deno.test("clientResponse() drops hop-by-hop headers and a body for HEAD, else c
   const head = clientResponse(new Response("x", { headers: { "content-length": "1" } }), "HEAD");
   assert.equal(head.body, null);
   assert.equal(head.headers.get("content-length"), "1");
+});
+
+Deno.test("setTraceparent() leaves none of those that the client sent", () => {
+  const headers: [string, string][] = [["traceparent", "a"], ["x", "1"], ["traceparent", "b"]];
+  setTraceparent(headers, "c");
+  assert.deepEqual(headers, [["x", "1"], ["traceparent", "c"]]);
+  assert.equal(traceparentOf(headers), "c");
 });

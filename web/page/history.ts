@@ -24,7 +24,7 @@ export function history(model: Model, actions: Actions): Children {
           versions.map((each) =>
             h(
               "tr",
-              { key: `${each.version} ${each.sha256} ${each.state}` },
+              { key: each.event },
               h("th", { scope: "row" }, each.version),
               cell(
                 "State",
@@ -118,10 +118,10 @@ function plan(of: Plan, actions: Actions): VNode {
     of.steps.length > 0 && table(
       "Steps",
       ["Node", "Does", "Component", "Replicas"],
-      of.steps.map(({ node, action, component, replicas }) =>
+      of.steps.map(({ node, action, component, replicas, from = "" }) =>
         h(
           "tr",
-          { key: `${node} ${action} ${component}` },
+          { key: `${node} ${action} ${component} ${from}` },
           h("th", { scope: "row" }, node),
           cell("Does", action),
           cell("Component", component),

@@ -35,6 +35,8 @@ export interface Version {
   readonly version: number;
   readonly sha256: string;
   readonly author: string;
+  /** CID of its event. */
+  readonly event: string;
   readonly state: string;
   readonly reason?: string;
   readonly takenAtMs: number | null;
@@ -58,6 +60,8 @@ export interface Plan {
     readonly action: string;
     readonly component: string;
     readonly replicas: number;
+    /** Of a move: the node that gives them away. */
+    readonly from?: string;
   }[];
   readonly unplaced: readonly {
     readonly component: string;

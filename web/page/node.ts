@@ -43,7 +43,8 @@ function orders(found: Node, actions: Actions): Children {
         "p",
         null,
         "It asks to join. Compare the fingerprint with what it printed, then run ",
-        h("code", null, `realm nodes approve ${found.name}`),
+        // Not by its name, which is a stranger's text.
+        h("code", null, `realm nodes approve ${found.fingerprint}`),
         ".",
       );
   }

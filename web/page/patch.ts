@@ -32,6 +32,7 @@ export function patchChildren(parent: Element, children: readonly Child[]): void
     }
     const there = child.key === undefined ? unkeyed(at, child) : keyed.get(child.key);
     const node = there && made.get(there)?.tag === child.tag ? there : create(child, parent);
+    if (child.key !== undefined) keyed.delete(child.key); // another one with it is another element
     if (node === at) at = node.nextSibling;
     else parent.insertBefore(node, at);
     patch(node, child);

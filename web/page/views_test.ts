@@ -180,12 +180,27 @@ Deno.test("a log shows its last lines, what was missed, and what fits a search; 
 
 Deno.test("history lists manifests, and a plan says what would change", () => {
   const versions = [
-    { version: 3, sha256: DIGEST, author: "ed25519:o", state: "in-force", takenAtMs: NOW_MS },
-    { version: 2, sha256: DIGEST, author: "ed25519:o", state: "applied", takenAtMs: null },
+    {
+      version: 3,
+      sha256: DIGEST,
+      author: "ed25519:o",
+      event: "bafy3",
+      state: "in-force",
+      takenAtMs: NOW_MS,
+    },
     {
       version: 2,
       sha256: DIGEST,
       author: "ed25519:o",
+      event: "bafy2",
+      state: "applied",
+      takenAtMs: null,
+    },
+    {
+      version: 2,
+      sha256: DIGEST,
+      author: "ed25519:o",
+      event: "bafy1",
       state: "conflict",
       reason: "two of it",
       takenAtMs: null,
