@@ -75,6 +75,8 @@ const SLICE_MS = 50;
 const OUTCOME_WAIT_MS = 10_000;
 /** No event came for so long: those of the ticket's state are waited for no more. */
 const JOIN_PATIENCE_MS = 10_000;
+/** And no longer than this, however they come: until then a state is shown that a ticket only says. */
+const JOIN_MS_MAX = 60_000;
 
 /** The state of a ticket, of so many events. */
 interface Joining {
@@ -116,6 +118,7 @@ export class TopicApp {
   #updated: (() => void)[] = [];
   /** What is shown until its events are here. */
   #joining: Joining | undefined;
+  #joinUntilMs: number | undefined;
   #cancelPatience: (() => void) | undefined;
   #ticketProblem: string | undefined;
   #unfollow: (() => void) | undefined;
@@ -185,7 +188,10 @@ export class TopicApp {
     this.#cancelPatience?.();
     this.#cancelPatience = undefined;
     if (this.#log.topic === undefined || this.#log.topic.size < this.#joining!.count) {
-      this.#cancelPatience = this.#platform.later(JOIN_PATIENCE_MS, () => {
+      const nowMs = this.#platform.nowMs();
+      const leftMs = (this.#joinUntilMs ??= nowMs + JOIN_MS_MAX) - nowMs;
+      const patienceMs = Math.max(0, Math.min(JOIN_PATIENCE_MS, leftMs));
+      this.#cancelPatience = this.#platform.later(patienceMs, () => {
         this.#joining = undefined;
         void this.changed();
       });
@@ -311,7 +317,8 @@ export class TopicApp {
   async #startBehavior(): Promise<void> {
     const key = this.#init.behavior;
     const bundle = this.#bundle;
-    if (key === undefined || this.#behaviorOf === bundle) return;
+    // Nothing is done on the word of a ticket.
+    if (key === undefined || this.#behaviorOf === bundle || this.#joining !== undefined) return;
     this.#behavior?.stop();
     this.#behavior = undefined;
     this.#behaviorOf = bundle;

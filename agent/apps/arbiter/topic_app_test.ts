@@ -418,6 +418,22 @@ Deno.test("who joins by a ticket sees its state until the events of it are here"
   await third.app.changed();
   assert.equal(total(third), 5n);
 
+  // They come, but ever so slowly.
+  const slow = new Desk(log, { snapshot: { ...snapshot }, joining: 1_000 });
+  await slow.app.addBundle(counter);
+  for (const each of all) {
+    await slow.hand([each]);
+    await slow.pass(9_000);
+    assert.ok(slow.progress.at(-1)!.joining);
+  }
+  for (let i = 0; i < 5; i++) {
+    await slow.hand([]);
+    await slow.pass(9_000);
+  }
+  await slow.app.changed();
+  assert.ok(!slow.progress.at(-1)!.joining);
+  assert.equal(total(slow), 12n);
+
   // The ticket says what is not so.
   const other = await Desk.open(createTopic({}, { random: randomFrom(5) }), counter);
   await other.call("add", "100");
