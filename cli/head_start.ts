@@ -24,5 +24,5 @@ export function wantsFirstWorker(words: readonly string[]): boolean {
   let at = 0;
   while (words[at]?.startsWith("--")) at += VALUED.test(words[at]!) ? 2 : 1;
   const own = words.slice(at + 1);
-  return words[at] === "run" && own.length > 0 && !own.some((word) => OTHERWISE.test(word));
+  return words[at] === "run" && own.length > 0 && !words.some((word) => OTHERWISE.test(word));
 }

@@ -276,18 +276,18 @@ export async function applyRelease(
   }
   await beforeApply?.();
   const { bytes: manifestBytes, signature, digests } = release;
-  const contents = [
-    ...await approvals(beginning),
-    ...await seals(context, agent, author, release.manifest, beginning),
-    (published: readonly string[]) => {
-      const tree = new PublishedDigests(published).add(digests.values()).head;
-      return controlContent({ kind: "manifest", manifestBytes, signature, tree });
-    },
-    ...beginning.scales.filter(({ component }) => digests.has(component))
-      .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
-  ];
   let { world } = plan;
   for (let plans = 1;; plans++) {
+    const contents = [
+      ...await approvals(beginning),
+      ...await seals(context, agent, author, release.manifest, beginning),
+      (published: readonly string[]) => {
+        const tree = new PublishedDigests(published).add(digests.values()).head;
+        return controlContent({ kind: "manifest", manifestBytes, signature, tree });
+      },
+      ...beginning.scales.filter(({ component }) => digests.has(component))
+        .map((scale) => controlContent({ kind: "scale", ...scale, node: null })),
+    ];
     try {
       return await author.append(agent, contents, { genesis: beginning.genesis, world });
     } catch (error) {

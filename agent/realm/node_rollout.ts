@@ -197,8 +197,8 @@ export function planNode(question: NodeQuestion): NodeAnswer {
         0,
       ),
       isComplete: isNowComplete,
-      waitsFor: group.filter(({ wanted, revision, report }) =>
-        wanted > 0 && report?.revision !== revision
+      waitsFor: group.filter(({ wanted, revision, report, isBehind }) =>
+        isBehind || wanted > 0 && report?.revision !== revision
       ).map(({ node }) => node).sort(),
     });
   }

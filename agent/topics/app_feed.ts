@@ -45,8 +45,22 @@ export class AppFeed {
     return this.#isGoing || this.#waiting.length > 0 ? undefined : this.#handed;
   }
 
-  /** Hands on what is stored; then what came meanwhile and comes, without waiting for that. */
+  /**
+   * Hands on what is stored; then what came meanwhile and comes, without waiting for that. What cannot
+   * be handed on ends it, and is thrown.
+   */
   async start(): Promise<void> {
+    try {
+      await this.#handStored();
+    } catch (error) {
+      if (!this.#isClosed) this.#init.failed(error);
+      this.close();
+      throw error;
+    }
+    void this.#go();
+  }
+
+  async #handStored(): Promise<void> {
     let batch: Uint8Array[] = [];
     let bytes = 0;
     for (const encoded of new StoredEvents(this.#init.log.store, "").encoded()) {
@@ -59,7 +73,6 @@ export class AppFeed {
       bytes += encoded.length;
     }
     await this.#send(batch);
-    void this.#go();
   }
 
   /** An event is in the log now, perhaps in the middle of something: it is handed on afterwards. */

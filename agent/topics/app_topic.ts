@@ -309,8 +309,7 @@ export class AppTopic {
       },
       (why) => {
         if (this.#runner !== runner) return;
-        this.#runner = undefined;
-        this.#feed?.close();
+        this.#stop();
         this.#set("stopped", why);
       },
     );
@@ -320,10 +319,14 @@ export class AppTopic {
     this.#feed = new AppFeed({
       log: this.log,
       take: (events) => runner.app.add(events),
-      failed: (error) => this.#set("stopped", messageOf(error)),
+      failed: (error) => {
+        if (this.#runner !== runner) return;
+        this.#stop();
+        this.#set("stopped", messageOf(error));
+      },
     });
     await this.#feed.start();
-    this.#set("running", null);
+    if (this.#runner === runner) this.#set("running", null);
   }
 
   #stop(): void {

@@ -32,10 +32,10 @@ export class CpuBudget {
     this.#atMs = nowMs;
   }
 
-  /** Takes what something took. */
+  /** Takes what something took; no more than a burst is ever owed, as a machine that sleeps works not. */
   pay(ms: number, nowMs: number): void {
     this.#fill(nowMs);
-    this.#leftMs -= Math.max(0, ms);
+    this.#leftMs = Math.max(-this.limits.burstMs, this.#leftMs - Math.max(0, ms));
   }
 
   /** How long to wait before anything more is done; 0 for not at all. */

@@ -451,7 +451,8 @@ export class TopicApp {
   #apply(replay: Replay): void {
     const startMs = this.#platform.nowMs();
     const waitMs = this.#budget.waitMs(startMs);
-    this.#isSlowed = waitMs > 0;
+    const isDue = replay.isBehind || (replay.dueMs(startMs) ?? Infinity) <= startMs;
+    this.#isSlowed = waitMs > 0 && isDue;
     if (waitMs > 0) return this.#soon(waitMs);
     replay.update(startMs, () => this.#platform.nowMs() - startMs >= SLICE_MS);
     const nowMs = this.#platform.nowMs();
