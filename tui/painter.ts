@@ -71,7 +71,14 @@ export class Painter {
   /** Shows these lines; while the terminal is busy, only the newest frame waits. */
   paint(lines: readonly Line[], size: PainterSize): void {
     this.#next = { lines, size };
-    this.#writing ??= this.#write().finally(() => this.#writing = undefined);
+    this.#go();
+  }
+
+  #go(): void {
+    this.#writing ??= this.#write().finally(() => {
+      this.#writing = undefined;
+      if (this.#next !== undefined) this.#go(); // it came after the last look
+    });
   }
 
   /** Shows nothing more; resolves when the terminal has taken what is on its way. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isBefore } from "../upgrade/executable.ts";
 import type { Status } from "../../tui/view_model.ts";
 import { kindOfAddress } from "../../agent/kernel/address_policy.ts";
 import { parseIp } from "../../agent/kernel/ip_address.ts";
@@ -13,7 +14,7 @@ export const PROXY_PORT = 8080;
 
 /** What the agent says of itself and its realm; `version` is that of this executable. */
 export function lookAtAgent({ node, nodes, alarms }: Status, version: string): Finding[] {
-  const older = nodes.filter((each) =>
+  const others = nodes.filter((each) =>
     each.live && each.program !== null &&
     each.program !== node.program
   );
@@ -25,11 +26,11 @@ export function lookAtAgent({ node, nodes, alarms }: Status, version: string): F
         `the agent is ${node.program}, this executable ${version}`,
         "Start the agent again",
       ),
-    ...older.map((each) =>
+    ...others.map((each) =>
       warning(
         "versions",
         `${each.name} runs ${each.program}, this node ${node.program}`,
-        "Run realm upgrade there",
+        `Run realm upgrade ${isBefore(each.program!, node.program) ? "there" : "here"}`,
       )
     ),
     ...alarms.map((each) =>
