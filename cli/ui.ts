@@ -4,6 +4,7 @@
  * @module
  */
 import type { ControlClient } from "../agent/control/client.ts";
+import { RealmError } from "../agent/kernel/error.ts";
 import type { RemoteAgent } from "../agent/member/remote_agent.ts";
 import type { UiRealm } from "../web/server.ts";
 import type { Author } from "./author.ts";
@@ -80,22 +81,38 @@ export class PersonsRealm implements UiRealm {
     /** The name of the node that answers. */
     readonly nodeName: string,
     readonly keyFile: string | undefined,
+    /** Connects to another node. */
+    readonly connect = (name: string): Promise<RemoteAgent> => this.#connect(name),
   ) {}
 
   async agent(name: string | undefined): Promise<ControlClient> {
     if (name === undefined || name === this.nodeName) return this.own;
-    let remote = this.#remotes.get(name);
-    if (remote === undefined) {
-      remote = this.#connect(name);
-      this.#remotes.set(name, remote);
-      remote.catch(() => this.#remotes.delete(name));
-      for (const oldest of this.#remotes.keys()) {
-        if (this.#remotes.size <= REMOTES_MAX) break;
-        this.#drop(oldest);
+    const known = this.#remotes.get(name);
+    if (known !== undefined) {
+      const { client } = await known;
+      try {
+        await client.status(); // it may have gone since, and be back by now
+        return client;
+      } catch (error) {
+        if (!(error instanceof RealmError) || error.code !== "unreachable") throw error;
+        if (this.#remotes.get(name) === known) this.#drop(name); // else another request did
       }
     }
-    const { client } = await remote;
+    const { client } = await (this.#remotes.get(name) ?? this.#remember(name));
     return client;
+  }
+
+  #remember(name: string): Promise<RemoteAgent> {
+    const remote = this.connect(name);
+    this.#remotes.set(name, remote);
+    remote.catch(() => {
+      if (this.#remotes.get(name) === remote) this.#remotes.delete(name);
+    });
+    for (const oldest of this.#remotes.keys()) {
+      if (this.#remotes.size <= REMOTES_MAX) break;
+      this.#drop(oldest);
+    }
+    return remote;
   }
 
   async signer(): Promise<string> {

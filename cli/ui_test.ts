@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
-import { withOwner } from "./agent_fake.ts";
+import { connectControl } from "../agent/control/client.ts";
+import { RealmError } from "../agent/kernel/error.ts";
+import type { RemoteAgent } from "../agent/member/remote_agent.ts";
+import { withFakeAgent, withOwner } from "./agent_fake.ts";
 import { main } from "./app.ts";
+import type { Context } from "./context.ts";
 import { testShell } from "./shell_fake.ts";
+import { PersonsRealm } from "./ui.ts";
 
 /** Waits until it is there; a busy machine may take long. */
 async function until<T>(look: () => T | undefined): Promise<T> {
@@ -87,4 +92,37 @@ Deno.test("ui prints another link for each line that is entered", () =>
     for (const link of links) assert.match(link, /^http:\/\/127\.0\.0\.1:\d+\/#login=[\w-]{43}$/);
     interruption.abort();
     assert.equal(await running, 0);
+  }));
+
+Deno.test("ui connects once more to a node that went away, and not to one that answers", () =>
+  withFakeAgent(async ({ data }) => {
+    const own = connectControl(`${data}/control.sock`);
+    const made: { isGone: boolean; isClosed: boolean }[] = [];
+    const connect = (): Promise<RemoteAgent> => {
+      const state = { isGone: false, isClosed: false };
+      made.push(state);
+      const client = Object.assign(Object.create(own), {
+        status: () =>
+          state.isGone
+            ? Promise.reject(new RealmError("unreachable", "Cannot reach the agent: it went away"))
+            : own.status(),
+      });
+      const close = () => Promise.resolve(void (state.isClosed = true));
+      return Promise.resolve({ client, close });
+    };
+    const context = undefined as unknown as Context; // connect() is all that would look at it
+    const realm = new PersonsRealm(context, own, "bm-01", undefined, connect);
+    try {
+      const first = await realm.agent("bm-02");
+      assert.equal(await realm.agent("bm-02"), first);
+      assert.equal(made.length, 1);
+      made[0]!.isGone = true;
+      const [a, b] = await Promise.all([realm.agent("bm-02"), realm.agent("bm-02")]);
+      assert.ok(a !== first && a === b);
+      assert.deepEqual(made.map(({ isClosed }) => isClosed), [true, false]);
+    } finally {
+      await realm.close();
+      own.close();
+    }
+    assert.ok(made.every(({ isClosed }) => isClosed));
   }));
