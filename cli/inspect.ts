@@ -9,7 +9,7 @@ import type { Context } from "./context.ts";
 import { readComponent } from "./guest_flags.ts";
 import type { InspectedProfile } from "../agent/runtime/inspect.ts";
 import { formatTable } from "./output.ts";
-import { argument, parseText, toggle } from "./parameters.ts";
+import { argument, optional, parseText, toggle } from "./parameters.ts";
 
 function describeProfile({ profile, capabilities, refused }: InspectedProfile): string {
   if (refused) return `profile none: ${refused.message}`;
@@ -21,14 +21,18 @@ export const inspect = command({
   brief: "Tell what a component is and which grants it would need",
   description:
     "With --proof: checks that the realm's owner published these bytes, by what the agent has of the " +
-    "realm's log, and shows the proof, which needs nobody to be trusted but the owner's key.",
-  flags: { proof: toggle("Prove that the owner published it") },
+    "realm's log, and shows the proof, which needs nobody to be trusted but the owner's key: that of " +
+    "the data folder, or --owner.",
+  flags: {
+    proof: toggle("Prove that the owner published it"),
+    owner: optional("The owner's public key (default: of the data folder)", "KEY", parseText),
+  },
   args: [argument("Component, module or bundle", "FILE.wasm|BUNDLE", parseText)],
-  async run(context, { proof }, file) {
+  async run(context, { proof, owner }, file) {
     const bytes = await readComponent(context, file);
     if (proof) {
       const { showProof } = await import("./proof.ts");
-      return await showProof(context, file, bytes);
+      return await showProof(context, file, bytes, owner);
     }
     if (isArchive(bytes)) return await inspectBundle(context, file, bytes);
     const { inspect } = await import("../agent/runtime/inspect.ts");

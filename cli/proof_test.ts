@@ -2,12 +2,34 @@ import assert from "node:assert/strict";
 import { sha256HexSync } from "../agent/kernel/canonical.ts";
 import { encodeSigned, type SignedEvent } from "../agent/kernel/event.ts";
 import { PublishedDigests } from "../agent/realm/published.ts";
-import { manifestOf, openLog, owner, proposed } from "../agent/realm/realm_log_fake.ts";
-import { withFakeAgent } from "./agent_fake.ts";
+import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
+import { keyPairOf } from "../agent/kernel/verify.ts";
+import { createControlGenesis } from "../agent/realm/control_event.ts";
+import {
+  genesis,
+  heir,
+  manifestOf,
+  openLog,
+  owner,
+  proposed,
+  recovery,
+  stranger,
+} from "../agent/realm/realm_log_fake.ts";
+import { MemoryStore } from "../agent/store/memory_store.ts";
+import { type CommandTest, withFakeAgent } from "./agent_fake.ts";
+import { writeKeyFile } from "./key_file.ts";
 
 const bytes = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
 const digest = sha256HexSync(bytes);
 const encoded = (event: SignedEvent) => encodeSigned(event).toBase64();
+
+/** Where the realm was made: the folder knows which one it is. */
+const withRealm = (test: (parts: CommandTest) => Promise<void>) =>
+  withFakeAgent(async (parts) => {
+    await Deno.writeFile(`${parts.data}/control.genesis`, encodeSigned(genesis));
+    await Deno.writeFile(`${parts.folder}/a.wasm`, bytes);
+    await test(parts);
+  });
 
 /** Two manifests: the second one publishes the bytes. */
 async function published() {
@@ -28,8 +50,7 @@ async function published() {
 }
 
 Deno.test("inspect --proof shows that the owner published a file, and checks it here", () =>
-  withFakeAgent(async ({ agent, folder, realm }) => {
-    await Deno.writeFile(`${folder}/a.wasm`, bytes);
+  withRealm(async ({ agent, realm }) => {
     agent.publication = await published();
     const { status, stdout } = await realm("inspect", "--proof", "a.wasm");
     assert.equal(status, 0);
@@ -47,8 +68,7 @@ Deno.test("inspect --proof shows that the owner published a file, and checks it 
   }));
 
 Deno.test("inspect --proof takes no wrong proof, and says where there is none", () =>
-  withFakeAgent(async ({ agent, folder, realm }) => {
-    await Deno.writeFile(`${folder}/a.wasm`, bytes);
+  withRealm(async ({ agent, realm }) => {
     const none = await realm("inspect", "--proof", "a.wasm");
     assert.equal(none.status, 4);
     assert.match(
@@ -62,6 +82,7 @@ Deno.test("inspect --proof takes no wrong proof, and says where there is none", 
       [{ ...good, path: [zeros] }, /is not at 1 of the tree/],
       [{ ...good, event: good.before.event }, /is not at 1 of the tree/],
       [{ ...good, before: { ...good.before, proof: [zeros] } }, /does not begin with that of 1/],
+      [{ ...good, before: { event: good.event, proof: [] } }, /version 2 is not before this one/],
     ];
     for (const [wrong, message] of cases) {
       agent.publication = wrong;
@@ -73,4 +94,60 @@ Deno.test("inspect --proof takes no wrong proof, and says where there is none", 
     forged[forged.length - 1]! ^= 1;
     agent.publication = { ...good, event: forged.toBase64() };
     assert.equal((await realm("inspect", "--proof", "a.wasm")).status, 3);
+  }));
+
+Deno.test("inspect --proof takes no manifest of another realm or of somebody else", () =>
+  withRealm(async ({ agent, data, realm }) => {
+    const inspect = (...more: string[]) => realm("inspect", "--proof", "a.wasm", ...more);
+    const log = openLog();
+    const forged = proposed(log, stranger, await manifestOf(stranger, 1, { digest }));
+    agent.publication = { event: encoded(forged), index: 0, path: [], before: null };
+    const refused = await inspect();
+    assert.equal(refused.status, 3);
+    assert.match(
+      refused.stderr,
+      new RegExp(`${stranger.key} signed it, wanted the owner ${owner.key}`),
+    );
+    assert.match(refused.stderr, /hint: .*--owner KEY/);
+    assert.equal((await inspect("--owner", stranger.key)).status, 0);
+
+    const other = await createControlGenesis(owner, heir.publicKey);
+    const otherLog = openLog(new MemoryStore(), { owner: owner.key });
+    otherLog.offer([other]);
+    const elsewhere = proposed(otherLog, owner, await manifestOf(owner, 1, { digest }));
+    agent.publication = { event: encoded(elsewhere), index: 0, path: [], before: null };
+    for (const more of [[], ["--owner", owner.key]]) {
+      const { status, stderr } = await inspect(...more);
+      assert.equal(status, 3);
+      assert.match(stderr, /is of another realm/);
+    }
+
+    agent.publication = await published();
+    const keys = await keyPairOf(new Uint8Array(32).fill(3), webCryptoBackend());
+    await writeKeyFile(`${data}/owner.key`, keys, "after a rotation");
+    assert.match((await inspect()).stderr, new RegExp(`wanted the owner ${heir.key}`));
+    assert.equal((await inspect("--owner", owner.key)).status, 0);
+    assert.notEqual((await inspect("--owner", "nonsense")).status, 0);
+  }));
+
+Deno.test("inspect --proof needs to know whose realm it is, and says what it did not check", () =>
+  withRealm(async ({ agent, data, realm }) => {
+    const inspect = (...more: string[]) => realm("inspect", "--proof", "a.wasm", ...more);
+    const good = await published();
+    agent.publication = { ...good, before: null };
+    assert.match((await inspect()).stdout, /^before +not checked: the agent shows no version/m);
+
+    const log = openLog();
+    const first = proposed(log, stranger, await manifestOf(stranger, 1));
+    agent.publication = { ...good, before: { ...good.before, event: encoded(first) } };
+    assert.match((await inspect()).stdout, /^before +not checked: /m);
+    assert.equal(JSON.parse((await inspect("--json")).stdout).before, null);
+
+    agent.publication = good;
+    await Deno.remove(`${data}/control.genesis`);
+    const unknown = await inspect();
+    assert.equal(unknown.status, 3);
+    assert.match(unknown.stderr, /whose realm it is is not known here\nhint: .*--owner KEY/);
+    assert.equal((await inspect("--owner", owner.key)).status, 0);
+    assert.equal((await inspect("--owner", recovery.key)).status, 3);
   }));
