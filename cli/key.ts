@@ -48,9 +48,10 @@ const protect = command({
     "passphrase only the recovery key brings back: realm key rotate.",
   flags: { key: keyFlag },
   async run(context, { key }) {
-    const { newPassphrase, openKey } = await import("./passphrase.ts");
+    const { newPassphrase, openKey, refuseOneForTwo } = await import("./passphrase.ts");
     const { rewriteKeyFile } = await import("./key_file.ts");
     const file = fileOf(context, key);
+    await refuseOneForTwo(context, file);
     const keys = await openKey(context, file);
     await rewriteKeyFile(file, keys, await newPassphrase(context, file));
     context.print({ file, protected: true }, () => `${file} is under a passphrase\n`);

@@ -19,27 +19,38 @@ import { RealmError } from "../agent/kernel/error.ts";
 import { decodeSigned, type SignedEvent, verifyEvent } from "../agent/kernel/event.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf } from "../agent/kernel/verify.ts";
+import { writeWhole } from "../agent/node/whole_file.ts";
 import { readControlGenesis } from "../agent/realm/control_event.ts";
 
 /** A key file is a few lines; what is longer is something else. */
 const KEY_FILE_BYTES_MAX = 64 * 1024;
 
 /**
- * Writes a key to a new file that only its owner may read, durably.
+ * Writes a key to a new file that only its owner may read, durably; under a passphrase where there
+ * is one, and then never in clear. `logN` is for tests, which have no time.
  *
  * `comment` is for people; its lines must not hold secrets. Throws RealmError `refused` when the
  * file exists.
  */
-export async function writeKeyFile(path: string, keys: KeyPair, comment: string): Promise<void> {
+export async function writeKeyFile(
+  path: string,
+  keys: KeyPair,
+  comment: string,
+  passphrase?: string,
+  logN?: number,
+): Promise<void> {
   const lines = [...comment.split("\n"), `${PUBLIC_KEY} ${formatPublicKey(keys.publicKey)}`];
-  const text = lines.map((line) => `# ${line}\n`).join("") + formatSecretKey(keys.secretKey) + "\n";
+  const body = await bodyOf(keys, passphrase, logN);
+  const text = lines.map((line) => `# ${line}\n`).join("") + body + "\n";
   await writeNewFile(path, new TextEncoder().encode(text), 0o600);
 }
 
 /**
  * Puts a key that {@link readKeyFile} read under a passphrase in its file, or takes it from under
- * one where there is none; its comments stay. The file is the old or the new one at any moment.
- * `logN` is for tests, which have no time.
+ * one where there is none; its comments stay. The file is the old or the new one at any moment; of a
+ * link it is the file that it leads to. `logN` is for tests, which have no time.
+ *
+ * Throws RealmError `refused` where the file has another name, which would keep the key as it was.
  */
 export async function rewriteKeyFile(
   path: string,
@@ -47,25 +58,42 @@ export async function rewriteKeyFile(
   passphrase: string | undefined,
   logN?: number,
 ): Promise<void> {
-  const secret = formatSecretKey(keys.secretKey);
-  let body = secret;
-  if (passphrase !== undefined) {
-    const { sealByPassphrase } = await import("../agent/member/secret_seal.ts");
-    const sealed = await sealByPassphrase(new TextEncoder().encode(secret), passphrase, logN);
-    body = PROTECTED + sealed.toBase64();
-  }
   const { comments } = await readLines(path);
+  const target = await onlyNameOf(path);
+  const body = await bodyOf(keys, passphrase, logN);
   const isTold = comments.some((line) => line.startsWith(`# ${PUBLIC_KEY}`));
   const told = isTold ? [] : [`# ${PUBLIC_KEY} ${formatPublicKey(keys.publicKey)}`];
   const text = [...comments, ...told, body, ""].join("\n");
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}`;
   try {
-    await writeNewFile(temporary, new TextEncoder().encode(text), 0o600);
-    await Deno.rename(temporary, path);
+    await writeWhole(target, new TextEncoder().encode(text));
   } catch (error) {
-    await Deno.remove(temporary).catch(() => {}); // it may not have been made
-    throw error instanceof RealmError ? error : fileError("write", path, error);
+    throw fileError("write", target, error);
   }
+}
+
+/** The file itself, where links lead to it; hard links cannot be replaced together. */
+async function onlyNameOf(path: string): Promise<string> {
+  const target = await Deno.realPath(path);
+  const { nlink } = await Deno.stat(target);
+  if (nlink === null || nlink <= 1) return target;
+  throw new RealmError(
+    "refused",
+    `Cannot rewrite key file ${target}: it has ${nlink} names, wanted one`,
+    { hint: `Find them with find / -xdev -samefile ${target}, and remove the others` },
+  );
+}
+
+/** The line of a key file that is the key. */
+async function bodyOf(
+  { secretKey }: KeyPair,
+  passphrase: string | undefined,
+  logN: number | undefined,
+): Promise<string> {
+  const secret = formatSecretKey(secretKey);
+  if (passphrase === undefined) return secret;
+  const { sealByPassphrase } = await import("../agent/member/secret_seal.ts");
+  const sealed = await sealByPassphrase(new TextEncoder().encode(secret), passphrase, logN);
+  return PROTECTED + sealed.toBase64();
 }
 
 const PUBLIC_KEY = "public key:";

@@ -14,7 +14,7 @@ import { controlContent } from "../agent/realm/control_event.ts";
 import { Author } from "./author.ts";
 import type { Context } from "./context.ts";
 import { OWNER_KEY_FILE } from "./key.ts";
-import { fileError, isProtected, rewriteKeyFile, writeKeyFile } from "./key_file.ts";
+import { fileError, isProtected, writeKeyFile } from "./key_file.ts";
 import { newPassphrase, openKey } from "./passphrase.ts";
 
 /** The new key's file until the realm knows it, and the old one's afterwards. */
@@ -48,7 +48,10 @@ export async function rotateOwner(
   if (before === null) throw new RealmError("unclaimed", "Cannot rotate: the agent has no owner");
   const last = await lastEvent(agent, before, lastVersion);
   const file = (name: string) => path.join(context.dataFolder, name);
-  const isUnderPassphrase = await isProtected(file(OWNER_KEY_FILE)).catch(() => false); // or lost
+  const isUnderPassphrase = await isProtected(file(OWNER_KEY_FILE)).catch((error) => {
+    if (error instanceof RealmError && error.code === "not-found") return false; // it is lost
+    throw error;
+  });
   const keys = await nextKeys(context, file(NEXT_KEY_FILE), isUnderPassphrase);
   const owner = formatPublicKey(keys.publicKey);
   await recovery.append(agent, [
@@ -93,8 +96,8 @@ async function nextKeys(context: Context, file: string, isUnderPassphrase: boole
     file,
     keys,
     "owner key of a realm\nKeep it secret: whoever has it owns the realm",
+    passphrase,
   );
-  if (passphrase !== undefined) await rewriteKeyFile(file, keys, passphrase);
   return keys;
 }
 

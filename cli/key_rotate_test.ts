@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
+import { keyPairOf } from "../agent/kernel/verify.ts";
 import { type FakeAgent, withOwner } from "./agent_fake.ts";
-import { isProtected, readKeyFile, rewriteKeyFile } from "./key_file.ts";
+import { isProtected, readKeyFile, rewriteKeyFile, writeKeyFile } from "./key_file.ts";
 
 const own = (agent: FakeAgent, owner: string) => {
   agent.state = { ...agent.state, node: { ...agent.state.node, owner } };
@@ -61,3 +63,32 @@ Deno.test("key rotate voids what was signed after a version, and loses no key wh
     assert.equal(done.last, event);
     assert.equal((await realm("key", "rotate", "--yes")).status, 2, "which recovery key?");
   }));
+
+Deno.test("key rotate makes no key where it cannot tell whether the old one was under a passphrase", () =>
+  withOwner(async ({ agent, owner, data, realm }) => {
+    own(agent, owner);
+    const rotate = () => realm("key", "rotate", "--recovery", `${data}/recovery.key`, "--yes");
+    await Deno.chmod(`${data}/owner.key`, 0o644);
+    const refused = await rotate();
+    assert.equal(refused.status, 3);
+    assert.match(refused.stderr, /owner\.key: mode is 644, wanted 600/);
+    await assert.rejects(Deno.stat(`${data}/owner.next.key`), Deno.errors.NotFound);
+    assert.deepEqual(agent.calls, []);
+    await Deno.remove(`${data}/owner.key`);
+    const done = await rotate();
+    assert.equal(done.status, 0, `a lost one is replaced: ${done.stderr}`);
+    assert.equal(await isProtected(`${data}/owner.key`), false);
+  }));
+
+Deno.test("writeKeyFile() writes a key under a passphrase at once", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const file = `${folder}/a.key`;
+    const keys = await keyPairOf(new Uint8Array(32).fill(7), webCryptoBackend());
+    await writeKeyFile(file, keys, "a key", "secret", 8);
+    assert.ok(await isProtected(file));
+    assert.deepEqual(await readKeyFile(file, () => "secret"), keys);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -38,6 +38,22 @@ export async function unlock(context: Context, file: string): Promise<void> {
   }
 }
 
+/**
+ * Refuses to change the passphrase of a key where both would be read from one file: it would stay
+ * what it is. Throws RealmError `refused`, and what {@link isProtected} throws.
+ */
+export async function refuseOneForTwo({ shell }: Context, file: string): Promise<void> {
+  if (!shell.env("REALM_PASSPHRASE_FILE") || !await isProtected(file)) return;
+  throw new RealmError(
+    "refused",
+    `Cannot change the passphrase of ${file}: REALM_PASSPHRASE_FILE names one, wanted two`,
+    {
+      hint: "Unset it and type both; or run realm key unprotect, write the new one to that file, " +
+        "and run realm key protect",
+    },
+  );
+}
+
 /** A passphrase that is to be used from now on: typed twice, not empty. */
 export async function newPassphrase(context: Context, file: string): Promise<string> {
   const given = await fromFile(context);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type CommandTest, withOwner } from "./agent_fake.ts";
-import { readKeyFile, rewriteKeyFile } from "./key_file.ts";
+import { isProtected, readKeyFile, rewriteKeyFile } from "./key_file.ts";
 
 const modeOf = async (file: string) => (await Deno.stat(file)).mode! & 0o777;
 const keyIn = (text: string) => text.split("\n").find((line) => !/^#|^$/.test(line))!;
@@ -74,4 +74,38 @@ Deno.test("a passphrase is read from the file that REALM_PASSPHRASE_FILE names, 
     await Deno.writeTextFile(file, "\n");
     assert.match((await realm("scale", "auth", "2")).stderr, /it is empty/);
     assert.ok(await Deno.stat(`${data}/owner.key`));
+  }));
+
+Deno.test("rewriteKeyFile() follows a link to the key's file, and refuses one with other names", () =>
+  withOwner(async ({ data, folder }) => {
+    const [link, target] = [`${data}/owner.key`, `${folder}/vault.key`];
+    await Deno.rename(link, target);
+    await Deno.symlink(target, link);
+    await Deno.link(target, `${folder}/other.key`);
+    const protect = async () =>
+      await rewriteKeyFile(link, await readKeyFile(link), "correct horse", 8);
+    await assert.rejects(protect, { code: "refused", message: /vault\.key: it has 2 names/ });
+    assert.equal(await isProtected(target), false);
+
+    await Deno.remove(`${folder}/other.key`);
+    await protect();
+    assert.ok(await isProtected(target) && (await Deno.lstat(link)).isSymlink);
+    assert.equal(await modeOf(target), 0o600);
+  }));
+
+Deno.test("key protect takes no new passphrase from the file that has the old one", () =>
+  withProtected(async ({ data, folder, withEnv }) => {
+    const file = `${folder}/passphrase`;
+    await Deno.writeTextFile(file, "correct horse", { mode: 0o600 });
+    const realm = withEnv({ REALM_PASSPHRASE_FILE: file });
+    const before = await Deno.readTextFile(`${data}/owner.key`);
+    const refused = await realm("key", "protect");
+    assert.equal(refused.status, 3);
+    assert.match(refused.stderr, /names one, wanted two\nhint: .*realm key unprotect/);
+    assert.equal(await Deno.readTextFile(`${data}/owner.key`), before);
+
+    assert.equal((await realm("key", "unprotect")).status, 0);
+    await Deno.writeTextFile(file, "new horse");
+    assert.equal((await realm("key", "protect")).status, 0);
+    assert.ok(await isProtected(`${data}/owner.key`));
   }));
