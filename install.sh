@@ -13,6 +13,7 @@
 #                       an executable for each platform
 #   --release-key KEY   the key that signs releases, as ./dev release prints it (in the install.sh of
 #                       a release it is written down already); needs openssl 3
+#   --downgrade         take an older version than the one that is installed, too
 #   --prefix DIR        install to DIR/bin (default ~/.local, with --service system /usr/local)
 #   --service user      run realm agent as a service of this user, by systemd or launchd
 #   --service system    the same for the machine: to be run as root, the agent runs as --user
@@ -21,7 +22,8 @@
 #   --uninstall         remove executable, services, manual page and completions
 #   --help              print this
 #
-# Exit status: 0 done, 1 failed, 2 wrong usage, 3 the digest or signature does not match.
+# Exit status: 0 done, 1 failed, 2 wrong usage, 3 the digest or signature does not match, or nothing
+# says whom to trust.
 set -eu
 umask 022
 
@@ -68,15 +70,15 @@ sha256_of() {
   fi
 }
 
-# Fetches URL to FILE; follows redirects, and none from https to http.
+# Fetches URL to FILE, of BYTES at most; follows redirects, and none from https to http.
 fetch() {
   if command -v curl >/dev/null 2>&1; then
     case "$1" in https:*) only='=https' ;; *) only='=http,https,file' ;; esac
     curl --fail --silent --show-error --location --proto-redir "$only" --proto "$only" \
-      --output "$2" "$1"
+      --max-filesize "$3" --max-time 1800 --output "$2" "$1"
   elif command -v wget >/dev/null 2>&1; then
-    case "$1" in https:*) only=--https-only ;; *) only= ;; esac
-    wget --quiet $only --output-document="$2" "$1"
+    # It cannot be told to stay with https where it is sent elsewhere.
+    wget --quiet --max-redirect=0 --output-document="$2" "$1"
   else
     fail 1 "Cannot download: there is neither curl nor wget" "Download it yourself, then --from FILE"
   fi
@@ -96,6 +98,31 @@ check_signature() {
   done <"$work/SHA256SUMS.sig"
   fail 3 "Cannot trust the release: SHA256SUMS is not signed by $release_key" \
     "Nothing was installed; ask who released it"
+}
+
+# Whether what says that it is version A comes before B: by the three numbers, then as semver has
+# pre-releases; nothing comes before what does not say.
+is_before() {
+  printf '%s\n' "$1" "$2" | LC_ALL=C awk '
+    { if (!match($0, /^realm [0-9]+\.[0-9]+\.[0-9]+/)) exit
+      split(substr($0, 7, RLENGTH - 6), number, ".")
+      for (i = 1; i <= 3; i++) part[NR, i] = number[i] + 0
+      rest = substr($0, RLENGTH + 1); sub(/[+].*/, "", rest)
+      pre[NR] = sub(/^-/, "", rest) ? rest : ""; lines = NR }
+    END {
+      if (lines != 2) exit 1
+      for (i = 1; i <= 3; i++) if (part[1, i] != part[2, i]) exit !(part[1, i] < part[2, i])
+      if (pre[1] == "" || pre[2] == "") exit !(pre[1] != "" && pre[2] == "")
+      left = split(pre[1], a, "."); right = split(pre[2], b, ".")
+      for (i = 1; i <= left && i <= right; i++) {
+        if (a[i] "" == b[i] "") continue
+        first = a[i] ~ /^[0-9]+$/; second = b[i] ~ /^[0-9]+$/
+        if (first && second) exit !(a[i] + 0 < b[i] + 0)
+        if (first || second) exit !first
+        exit !(a[i] "" < b[i] "")
+      }
+      exit !(left < right)
+    }'
 }
 
 # Prints a word as a unit of systemd has it.
@@ -302,11 +329,20 @@ remove_services() {
   done
 }
 
+# Whether the service of $file starts what is installed here, not what is installed elsewhere.
+starts_installed() {
+  if [ "$manager" = systemd ]; then
+    grep -qF "ExecStart=$(unit_word "$installed")" "$file"
+  else
+    grep -qxF "$(plist_word "$installed")" "$file"
+  fi
+}
+
 # After an upgrade: what runs is still the one before.
 restart_services() {
   for kind in user system; do
     service_place
-    is_ours "$file" && grep -qF "$installed" "$file" || continue
+    is_ours "$file" && starts_installed || continue
     if [ "$manager" = systemd ]; then
       control try-restart realm.service 2>/dev/null || {
         echo "hint: the agent runs the version before: restart realm.service" >&2
@@ -344,7 +380,7 @@ write_extras() {
 
 # One function, called on the last line: a download that breaks off does nothing.
 main() {
-  from= digest= prefix= uninstall= kind= user=realm
+  from= digest= prefix= uninstall= kind= user=realm downgrade=
   releases=${REALM_RELEASES:-}
   while [ $# -gt 0 ]; do
     case "$1" in
@@ -362,6 +398,7 @@ main() {
         shift 2
         ;;
       --uninstall) uninstall=yes && shift ;;
+      --downgrade) downgrade=yes && shift ;;
       --help | -h) usage && exit 0 ;;
       --) shift && break ;;
       *) fail 2 "Cannot read $1: not an option" "sh install.sh --help lists them" ;;
@@ -415,14 +452,19 @@ main() {
     name=realm-$(target)
     what=${releases%/}/$name
     if [ -z "$digest" ]; then
+      case "${release_key:+signed}$releases" in
+        signed* | https://* | file://*) ;;
+        *) fail 3 "Cannot trust $releases: nothing says what comes from there, wanted https" \
+          "Say who signs releases with --release-key KEY, or what the sha256 must be with --sha256 DIGEST" ;;
+      esac
       for each in SHA256SUMS ${release_key:+SHA256SUMS.sig}; do
-        fetch "${releases%/}/$each" "$work/$each" || fail 1 "Cannot download ${releases%/}/$each"
+        fetch "${releases%/}/$each" "$work/$each" 65536 || fail 1 "Cannot download ${releases%/}/$each"
       done
       [ -z "$release_key" ] || check_signature
       digest=$(sed -n "s/^\([0-9a-f]\{64\}\) [ *]$name\$/\1/p" "$work/SHA256SUMS")
       [ -n "$digest" ] || fail 1 "Cannot install $what: the release has none for this machine"
     fi
-    fetch "$what" "$work/realm" || fail 1 "Cannot download $what"
+    fetch "$what" "$work/realm" 536870912 || fail 1 "Cannot download $what"
   fi
 
   case "$digest" in
@@ -437,15 +479,20 @@ main() {
   chmod 755 "$work/realm"
   version=$("$work/realm" --version 2>/dev/null) ||
     fail 1 "Cannot install $what: it does not run on this machine ($(uname -sm))"
-  before=
+  before= verb=upgraded
   if [ -e "$installed" ]; then
     before=$("$installed" --version 2>/dev/null) || before="what was there"
+    if is_before "$version" "$before"; then
+      [ -n "$downgrade" ] || fail 1 "Cannot install $version: $installed is $before, a later one" \
+        "Add --downgrade if that is what you want"
+      verb=downgraded
+    fi
     ln -f "$installed" "$installed.old" 2>/dev/null || cp -p "$installed" "$installed.old"
   fi
   mv -f "$work/realm" "$installed"
   write_extras
   if [ -n "$before" ]; then
-    echo "upgraded $before to $version in $installed, the one before is $installed.old"
+    echo "$verb $before to $version in $installed, the one before is $installed.old"
   else
     echo "installed $version to $installed"
   fi

@@ -141,6 +141,24 @@ Deno.test("install.sh touches no service that it has not written", async () => {
   });
 });
 
+Deno.test("install.sh starts no service again that runs what is installed elsewhere", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    const [old, file] = [await build("old", "1.0.0"), await build("new", "2.0.0")];
+    for (const os of ["Linux", "Darwin"]) {
+      const { env, calls } = await services(home, { os });
+      await install(["--from", old, "--prefix", `${home}/${os}`], env);
+      // Its path begins with that of the executable above.
+      const other = `${home}/${os}/bin/realm-2`;
+      await install(["--from", old, "--prefix", other, "--service", "user"], env);
+      await calls();
+      await install(["--from", file, "--prefix", `${home}/${os}`], env);
+      assert.deepEqual(await calls(), [], os);
+      await install(["--from", file, "--prefix", other], env);
+      assert.equal((await calls()).length, 1, os);
+    }
+  });
+});
+
 Deno.test("units of install.sh are what systemd takes, and well fenced", {
   ignore: !await hasAnalyze(),
 }, async () => {
@@ -182,9 +200,9 @@ async function hasAnalyze(): Promise<boolean> {
   return Number(/^systemd (\d+)/.exec(new TextDecoder().decode(stdout))?.[1]) >= 252;
 }
 
-async function has(program: string, asked = "--version"): Promise<boolean> {
+async function has(program: string): Promise<boolean> {
   try {
-    return (await new Deno.Command(program, { args: [asked] }).output()).success;
+    return (await new Deno.Command(program, { args: ["--version"] }).output()).success;
   } catch {
     return false;
   }
@@ -204,8 +222,19 @@ async function release({ home, build }: Machine) {
   return new Uint8Array(der).toBase64();
 }
 
+/** As OpenSSL 3 has it, and the installer needs. */
+async function hasRawSignatures(): Promise<boolean> {
+  try {
+    const { stdout, stderr } = await new Deno.Command("openssl", { args: ["pkeyutl", "-help"] })
+      .output();
+    return [stdout, stderr].some((bytes) => new TextDecoder().decode(bytes).includes("-rawin"));
+  } catch {
+    return false;
+  }
+}
+
 Deno.test("install.sh checks who signed a release", {
-  ignore: !await has("curl") || !await has("openssl", "version"),
+  ignore: !await has("curl") || !await hasRawSignatures(),
 }, async () => {
   await onMachine(async (machine) => {
     const { home, install } = machine;

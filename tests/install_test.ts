@@ -36,6 +36,28 @@ Deno.test("install.sh replaces what is there, and uninstalls it", async () => {
   });
 });
 
+Deno.test("install.sh takes no older version unless told to", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    const ordered = ["0.9.0-rc.9", "0.9.0-rc.10", "0.9.0", "0.10.0"];
+    const builds: string[] = [];
+    for (const version of ordered) builds.push(await build(version, version));
+    for (const file of builds) assert.equal((await install(["--from", file])).status, 0, file);
+    for (const [i, file] of builds.entries()) {
+      const { status, stderr } = await install(["--from", file]);
+      assert.equal(status, i === builds.length - 1 ? 0 : 1, file);
+      if (status !== 0) assert.match(stderr, /is realm 0\.10\.0, a later one\nhint: .*--downgrade/);
+    }
+    assert.match(await Deno.readTextFile(`${home}/.local/bin/realm`), /0\.10\.0/);
+    for (const [i, version] of [...ordered.entries()].slice(0, -1).reverse()) {
+      const refused = await install(["--from", builds[i]!]);
+      assert.equal(refused.status, 1, version);
+      const { stdout } = await install(["--from", builds[i]!, "--downgrade"]);
+      assert.match(stdout, new RegExp(`^downgraded realm \\S+ to realm ${version} in`));
+    }
+    assert.deepEqual(files(`${home}/.local/bin`), ["realm", "realm.old"]);
+  });
+});
+
 Deno.test("install.sh refuses a wrong digest and keeps what was installed", async () => {
   await onMachine(async ({ home, build, install }) => {
     await install(["--from", await build("good", "1.0.0")]);
@@ -100,7 +122,6 @@ Deno.test("install.sh downloads the release for this machine", async () => {
           return Response.redirect(new URL("/r/x.bin", request.url));
         }
         if (pathname.includes("aarch64")) return new Response("gone", { status: 404 });
-        if (pathname.endsWith("SHA256SUMS")) return new Response(sums);
         return new Response(await Deno.readFile(file));
       },
     );
@@ -110,13 +131,23 @@ Deno.test("install.sh downloads the release for this machine", async () => {
         withFake(home, "uname", `[ "$1" = -s ] && echo ${os} || echo ${arch}`);
 
       const PATH = await uname("Darwin", "x86_64");
-      const { status, stdout, stderr } = await install(["--releases", `${url}/r/`], { PATH });
+      for (const from of [`${url}/r/`, url.toUpperCase(), url.slice("http://".length)]) {
+        const untrusted = await install(["--releases", from], { PATH });
+        assert.equal(untrusted.status, 3, from);
+        assert.match(untrusted.stderr, /wanted https\nhint: .*--release-key .*--sha256/);
+      }
+      assert.equal(asked.length, 0, "nothing was asked of it");
+      assert.deepEqual(files(`${home}/.local/bin`), []);
+
+      const folder = `${home}/r`;
+      await Deno.mkdir(folder);
+      await Deno.writeTextFile(`${folder}/SHA256SUMS`, sums);
+      await Deno.copyFile(file, `${folder}/realm-x86_64-apple-darwin`);
+      const { status, stdout, stderr } = await install(["--releases", `file://${folder}/`], {
+        PATH,
+      });
       assert.equal(status, 0, stderr);
       assert.match(stdout, /^installed realm 3\.0\.0/);
-      assert.deepEqual(asked, [
-        "/r/SHA256SUMS",
-        "/r/realm-x86_64-apple-darwin",
-      ]);
 
       const env = { PATH: await uname("Linux", "amd64"), REALM_RELEASES: `${url}/moved` };
       assert.equal((await install(["--sha256", digest], env)).status, 0);
@@ -126,7 +157,7 @@ Deno.test("install.sh downloads the release for this machine", async () => {
       const missing = await install(["--sha256", digest], arm);
       assert.equal(missing.status, 1);
       assert.match(missing.stderr, /Cannot download .*\/r\/realm-aarch64-unknown-linux-gnu\n/);
-      const unlisted = await install([], arm);
+      const unlisted = await install(["--releases", `file://${folder}`], arm);
       assert.equal(unlisted.status, 1);
       assert.match(unlisted.stderr, /the release has none for this machine/);
 
