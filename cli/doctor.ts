@@ -50,7 +50,7 @@ async function examine(context: Context): Promise<Finding[]> {
     ...await network.lookAtPorts(status),
     ...(self === undefined ? [] : [network.lookAtAddresses(self.addresses, others)]),
     await lookAtDisk(folder),
-    await lookAtClock(Date.now(), runHere),
+    await lookAtClock(Date.now(), runHere()),
     ...openFiles(await Deno.readTextFile("/proc/self/limits").catch(() => "")),
   ];
 }

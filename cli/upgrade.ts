@@ -17,6 +17,9 @@ const DOWNLOAD_MS = 30 * 60_000;
 /** How long the agent of before may take at least: there is nothing else to go back to. */
 const BACK_MS = 120_000;
 
+/** How long starting may take at least: a service may take a minute to end the one of before. */
+const START_MS = 120_000;
+
 interface Flags {
   readonly from: string | undefined;
   readonly releaseKey: readonly string[];
@@ -153,8 +156,10 @@ async function exchange(
   version: string,
 ): Promise<void> {
   const { oldPath, putBack, putInPlace } = await import("./upgrade/executable.ts");
+  const { orHungUp } = await import("./upgrade/hang_up.ts");
   const before = await askAgent(context);
   const start = before === undefined ? undefined : await starter(flags, before);
+  using hangUp = orHungUp(context.shell.interrupted());
   await putInPlace(executable, replacement);
   const result = {
     from: VERSION,
@@ -173,16 +178,16 @@ async function exchange(
       () => `${done}The agent (process ${before.pid}) runs the one before: start it again\n`,
     );
   }
-  context.note(`starting the agent again: ${start.name}`);
-  const why = await startAndWait(context, flags, start, version, before);
+  note(context, `starting the agent again: ${start.name}`);
+  const why = await startAndWait(context, flags, start, version, before, hangUp.signal);
   if (why === undefined) {
     return context.print({ ...result, agent: "up" }, () => `${done}The agent is up\n`);
   }
-  context.note(`going back to ${VERSION}: ${why}`);
+  note(context, `going back to ${VERSION}: ${why}`);
   const failed = await askAgent(context) ?? before;
   await putBack(executable);
   const waits = { ...flags, wait: Math.max(flags.wait, BACK_MS) };
-  const whyOld = await startAndWait(context, waits, start, before.program, failed);
+  const whyOld = await startAndWait(context, waits, start, before.program, failed, hangUp.signal);
   const now = whyOld === undefined
     ? `${before.program} is back and its agent is up`
     : `${before.program} is back, but its agent is not up: ${whyOld}`;
@@ -191,9 +196,18 @@ async function exchange(
   });
 }
 
+/** Notes it, unless the terminal is gone: that must not keep anything from going back. */
+function note(context: Context, text: string): void {
+  try {
+    context.note(text);
+  } catch {
+    // nobody reads it
+  }
+}
+
 interface Starter {
   readonly name: string;
-  start(): Promise<void>;
+  start(signal: AbortSignal): Promise<void>;
 }
 
 /** How the agent is started again; nothing where no service runs it and nobody said how. */
@@ -201,11 +215,14 @@ async function starter(flags: Flags, agent: RunningAgent): Promise<Starter | und
   const { restart, restartByShell, runHere, serviceOf } = await import("./upgrade/service.ts");
   if (flags.restart !== undefined) {
     const line = flags.restart;
-    return { name: line, start: () => restartByShell(line) };
+    return { name: line, start: (signal) => restartByShell(line, signal) };
   }
   if (agent.pid === undefined) return undefined;
-  const service = await serviceOf(agent.pid, runHere, Deno.uid() ?? 0);
-  return service && { name: service.name, start: () => restart(service.restart, runHere) };
+  const service = await serviceOf(agent.pid, runHere(), Deno.uid() ?? 0);
+  return service && {
+    name: service.name,
+    start: (signal) => restart(service.restart, runHere(signal)),
+  };
 }
 
 /** Why the agent did not come up, if it did not. */
@@ -215,20 +232,17 @@ async function startAndWait(
   { start }: Starter,
   version: string,
   before: RunningAgent,
+  signal: AbortSignal,
 ): Promise<string | undefined> {
-  const { comesUp } = await import("./upgrade/come_up.ts");
+  const { comesUp, startWithin } = await import("./upgrade/come_up.ts");
   const { systemClock } = await import("../agent/node/system_clock.ts");
-  try {
-    await start();
-  } catch (error) {
-    if (error instanceof RealmError) return error.message;
-    throw error;
-  }
+  const why = await startWithin(Math.max(wait, START_MS), start, systemClock);
+  if (why !== undefined) return why;
   return await comesUp(version, before, {
     ask: () => askAgent(context),
     clock: systemClock,
     timeoutMs: wait,
-    signal: context.shell.interrupted(),
+    signal,
   });
 }
 

@@ -18,6 +18,32 @@ const ASK_EVERY_MS = 200;
 const STAYS_MS = 5_000;
 
 /**
+ * Starts the agent again; gives why that failed, if it did. After `timeoutMs` it is given up, and
+ * the signal that `start` has is aborted.
+ */
+export async function startWithin(
+  timeoutMs: number,
+  start: (signal: AbortSignal) => Promise<void>,
+  clock: Pick<Clock, "sleep">,
+): Promise<string | undefined> {
+  const ended = new AbortController();
+  const late = new AbortController();
+  try {
+    return await Promise.race([
+      start(late.signal).then(() => undefined),
+      clock.sleep(timeoutMs, ended.signal).then(() => {
+        late.abort();
+        return `it was not started within ${Math.round(timeoutMs / 1000)} s`;
+      }),
+    ]);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  } finally {
+    ended.abort();
+  }
+}
+
+/**
  * Waits until the agent of `version` answers, another run of it than `before`, and stays.
  *
  * `ask` gives `undefined` while nobody answers. Gives why it did not come up, after `timeoutMs` or

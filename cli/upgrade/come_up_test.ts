@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { comesUp, type RunningAgent } from "./come_up.ts";
+import { systemClock } from "../../agent/node/system_clock.ts";
+import { comesUp, type RunningAgent, startWithin } from "./come_up.ts";
 
 const OLD: RunningAgent = { program: "1.0.0", startedAtMs: 1, pid: 10 };
 const NEW: RunningAgent = { program: "2.0.0", startedAtMs: 5, pid: 11 };
@@ -47,4 +48,23 @@ Deno.test("comesUp() says why the agent did not come up", async () => {
     /ends again and again/,
   );
   assert.match((await watch(() => OLD, AbortSignal.abort()))!, /interrupted/);
+});
+
+Deno.test("startWithin() says why the agent was not started, whatever went wrong", async () => {
+  const long = 600_000;
+  assert.equal(await startWithin(long, () => Promise.resolve(), systemClock), undefined);
+  for (const error of [new TypeError("no such thing"), new Deno.errors.PermissionDenied("none")]) {
+    assert.equal(await startWithin(long, () => Promise.reject(error), systemClock), error.message);
+  }
+});
+
+Deno.test("startWithin() gives up a start that does not end", async () => {
+  let given: AbortSignal | undefined;
+  const never = (signal: AbortSignal) => {
+    given = signal;
+    return new Promise<void>(() => {});
+  };
+  const clock = { sleep: () => Promise.resolve() };
+  assert.match((await startWithin(60_000, never, clock))!, /not started within 60 s/);
+  assert.equal(given!.aborted, true);
 });

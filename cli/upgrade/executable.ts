@@ -66,15 +66,31 @@ async function output(program: string, ...args: string[]): Promise<string> {
 
 const BUSY_ATTEMPTS_MAX = 100;
 
-/** Whether version `a` comes before `b`: by the three numbers, a pre-release before its release. */
+/**
+ * Whether version `a` comes before `b`: by the three numbers, a pre-release before its release, and
+ * pre-releases by their identifiers (Semantic Versioning 2.0.0, section 11).
+ */
 export function isBefore(a: string, b: string): boolean {
-  const [left, right] = [a, b].map((each) => /^(\d+)\.(\d+)\.(\d+)(-?)/.exec(each)!);
+  const [left, right] = [a, b].map((each) => /^(\d+)\.(\d+)\.(\d+)(?:-([^+]*))?/.exec(each)!);
   for (const i of [1, 2, 3]) {
     const difference = Number(left![i]) - Number(right![i]);
     if (difference !== 0) return difference < 0;
   }
-  if (left![4] === right![4]) return left![4] === "-" && a < b;
-  return left![4] === "-";
+  const [pre, other] = [left![4], right![4]];
+  if (pre === undefined || other === undefined) return pre !== undefined && other === undefined;
+  return isBeforeIn(pre.split("."), other.split("."));
+}
+
+function isBeforeIn(left: readonly string[], right: readonly string[]): boolean {
+  for (const [i, a] of left.entries()) {
+    const b = right[i];
+    if (b === undefined) return false;
+    if (a === b) continue;
+    const [isNumber, isOtherNumber] = [a, b].map((each) => /^\d+$/.test(each));
+    if (isNumber && isOtherNumber) return Number(a) < Number(b);
+    return isNumber === isOtherNumber ? a < b : isNumber!;
+  }
+  return left.length < right.length;
 }
 
 /** Puts `temporary` in the place of the executable, which is kept; at no time is there none. */

@@ -49,26 +49,32 @@ export async function restart(words: readonly [string, ...string[]], run: Run): 
   throw new RealmError("failed", `Cannot restart the agent by "${words.join(" ")}": ${said}`);
 }
 
-/** {@link Run} on this machine. */
-export const runHere: Run = async (program, ...args) => {
-  try {
-    const { code, stdout, stderr } = await new Deno.Command(program, { args, stdin: "null" })
-      .output();
-    const decoder = new TextDecoder();
-    return { status: code, output: decoder.decode(stdout) + decoder.decode(stderr) };
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-};
+/** {@link Run} on this machine; what runs is ended when `signal` is aborted. */
+export function runHere(signal = new AbortController().signal): Run {
+  return async (program, ...args) => {
+    try {
+      const command = new Deno.Command(program, { args, stdin: "null", signal });
+      const { code, stdout, stderr } = await command.output();
+      const decoder = new TextDecoder();
+      return { status: code, output: decoder.decode(stdout) + decoder.decode(stderr) };
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  };
+}
 
-/** Runs a line of the shell, whose output goes nowhere: an agent may be left running by it. */
-export async function restartByShell(line: string): Promise<void> {
+/**
+ * Runs a line of the shell, whose output goes nowhere: an agent may be left running by it. The shell
+ * is ended when `signal` is aborted.
+ */
+export async function restartByShell(line: string, signal: AbortSignal): Promise<void> {
   const { code } = await new Deno.Command("sh", {
     args: ["-c", line],
     stdin: "null",
     stdout: "null",
     stderr: "null",
+    signal,
   }).spawn().status;
   if (code === 0) return;
   throw new RealmError("failed", `Cannot restart the agent by "${line}": status ${code}`);
