@@ -151,9 +151,10 @@ export class HealthGossip {
   }
 }
 
-/** Whether two records say the same of what runs and of what failed. */
+/** Whether two records say the same of what runs, by which drains and scales, and of what failed. */
 function runsTheSame(a: HealthRecord | undefined, b: HealthRecord): boolean {
   if (a === undefined || a.version !== b.version) return false;
-  const said = ({ replicas, failures }: HealthRecord) => JSON.stringify([replicas, failures]);
+  const said = ({ replicas, failures, basis }: HealthRecord) =>
+    JSON.stringify([replicas, failures, basis]);
   return said(a) === said(b);
 }

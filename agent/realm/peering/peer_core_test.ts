@@ -619,4 +619,6 @@ Deno.test("PeerCore tells when a node runs something else or found a release to 
     hear({ replicas: [{ ...component, settled: 1 }], failures: [failure], version: 3 }),
     first + 4,
   );
+  const said = { replicas: [{ ...component, settled: 1 }], failures: [failure], version: 3 };
+  assert.equal(hear({ ...said, basis: "fedcba9876543210" }), first + 5, "it goes by other drains");
 });
