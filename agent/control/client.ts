@@ -333,7 +333,13 @@ class SocketClient implements ControlClient {
     const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
     try {
       // The host is never resolved: the client goes to the socket.
-      return await fetch(`http://agent${path}`, { ...init, signal, client: this.#http });
+      const ask = () => fetch(`http://agent${path}`, { ...init, signal, client: this.#http });
+      // What reads is asked again where the connection was kept, and closed just then.
+      const isRead = init.method === undefined || init.method === "GET";
+      return await ask().catch((error) => {
+        if (isRead && isReset(error)) return ask();
+        throw error;
+      });
     } catch (error) {
       if (late.signal.aborted) {
         throw new RealmError(
@@ -382,4 +388,8 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function isReset(error: unknown): boolean {
+  return error instanceof TypeError && /os error 104\)/.test(error.message);
 }
