@@ -333,13 +333,7 @@ class SocketClient implements ControlClient {
     const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
     try {
       // The host is never resolved: the client goes to the socket.
-      const ask = () => fetch(`http://agent${path}`, { ...init, signal, client: this.#http });
-      // What reads is asked again where the connection was kept, and closed just then.
-      const isRead = init.method === undefined || init.method === "GET";
-      return await ask().catch((error) => {
-        if (isRead && isReset(error)) return ask();
-        throw error;
-      });
+      return await fetch(`http://agent${path}`, { ...init, signal, client: this.#http });
     } catch (error) {
       if (late.signal.aborted) {
         throw new RealmError(
@@ -388,8 +382,4 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function isReset(error: unknown): boolean {
-  return error instanceof TypeError && /os error 104\)/.test(error.message);
 }

@@ -33,6 +33,23 @@ interface Ran {
   readonly status: number | undefined;
 }
 
+/** The commands of node a, which its policy allows. */
+function commandsOn(state: RealmState, init: Partial<HostCommandsInit> = {}): HostCommands {
+  return new HostCommands({
+    isAllowed: true,
+    nodeName: () => "a",
+    policy: () => Promise.resolve({ ...DEFAULT_POLICY, exec: true }),
+    state,
+    clock: { wallMs: () => NOW_MS, monotonicMs: () => 0, sleep: () => Promise.resolve() },
+    append: (signed) => {
+      const { refused } = state.log.offer([signed]);
+      if (refused[0]) throw new RealmError("refused", refused[0].problem);
+    },
+    write: () => {},
+    ...init,
+  });
+}
+
 /** A realm whose manifest lets its one node run commands, or not. */
 async function withNode(exec: string, test: (subject: Subject) => Promise<void>): Promise<void> {
   const owner = new FakeOwner(await newSigner());
@@ -74,23 +91,7 @@ async function withNode(exec: string, test: (subject: Subject) => Promise<void>)
       return signEvent(eventAt(by.signer.publicKey, place, controlContent(said)), by.signer);
     },
     async run(event, init = {}, timeoutMs = 60_000) {
-      const commands = new HostCommands({
-        isAllowed: true,
-        nodeName: () => "a",
-        policy: () => Promise.resolve({ ...DEFAULT_POLICY, exec: true }),
-        state,
-        clock: {
-          wallMs: () => NOW_MS,
-          monotonicMs: () => 0,
-          sleep: () => Promise.resolve(),
-        },
-        append: (signed) => {
-          const { refused } = state.log.offer([signed]);
-          if (refused[0]) throw new RealmError("refused", refused[0].problem);
-        },
-        write: (said) => written.push(said),
-        ...init,
-      });
+      const commands = commandsOn(state, { write: (said) => written.push(said), ...init });
       const text = { stdout: "", stderr: "" };
       let status: number | undefined;
       for await (const each of commands.run(event, timeoutMs, new AbortController().signal)) {
@@ -162,15 +163,7 @@ Deno.test("a command that takes too long is killed; one that is not there says s
 Deno.test("a command whose reader leaves is killed, and told of", () =>
   withNode('"a"', async ({ sign, state }) => {
     const written: ControlEvent[] = [];
-    const commands = new HostCommands({
-      isAllowed: true,
-      nodeName: () => "a",
-      policy: () => Promise.resolve({ ...DEFAULT_POLICY, exec: true }),
-      state,
-      clock: { wallMs: () => NOW_MS, monotonicMs: () => 0, sleep: () => Promise.resolve() },
-      append: (signed) => void state.log.offer([signed]),
-      write: (said) => written.push(said),
-    });
+    const commands = commandsOn(state, { write: (said) => written.push(said) });
     const event = await sign(["yes"]);
     for await (const each of commands.run(event, 60_000, new AbortController().signal)) {
       assert.equal(each.kind, "output");
@@ -213,15 +206,7 @@ function runs(pid: number): boolean {
 
 Deno.test("no more commands run at once than may, however they come", () =>
   withNode('"a"', async ({ sign, run, state, owner }) => {
-    const commands = new HostCommands({
-      isAllowed: true,
-      nodeName: () => "a",
-      policy: () => Promise.resolve({ ...DEFAULT_POLICY, exec: true }),
-      state,
-      clock: { wallMs: () => NOW_MS, monotonicMs: () => 0, sleep: () => Promise.resolve() },
-      append: (signed) => void state.log.offer([signed]),
-      write: () => {},
-    });
+    const commands = commandsOn(state);
     const over = new AbortController();
     const { signer } = owner;
     const events: SignedEvent[] = [];

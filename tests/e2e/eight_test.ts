@@ -133,6 +133,17 @@ class Realm {
     return this.realm(["apply", "realm.toml", "--yes", "--json"]);
   }
 
+  /** What ended by itself, with the end of what it said: where a step fails, that says more. */
+  async ended(): Promise<string> {
+    await new Promise((resolve) => setTimeout(resolve, 1_000)); // for what is just ending
+    const told = this.#started.map(async ({ ended, pid }) => {
+      const over = await Promise.race([ended, Promise.resolve(undefined)]);
+      if (over === undefined || over.status === 128 + 9) return [];
+      return [`process ${pid} ended with ${over.status}: ${over.stderr.slice(-2_000)}`];
+    });
+    return (await Promise.all(told)).flat().join("\n");
+  }
+
   async close(): Promise<void> {
     for (const { control } of this.machines) control.close();
     for (const running of this.#started) {
@@ -239,7 +250,8 @@ Deno.test({
 async function steps(t: Deno.TestContext, realm: Realm): Promise<void> {
   const { sandbox, lan } = realm;
   const step = async (name: string, run: () => Promise<void>) => {
-    if (!await t.step(name, run)) throw new Error(`Each step follows on those before it: ${name}`);
+    if (await t.step(name, run)) return;
+    throw new Error(`Each step follows on those before it: ${name}\n${await realm.ended()}`);
   };
   const approve = async (...names: string[]) =>
     succeeded(await realm.realm(["nodes", "approve", ...names, "--json"]));

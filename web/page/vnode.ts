@@ -7,7 +7,7 @@
  */
 
 /** A handler of an event; what of the event it reads it declares. */
-// deno-lint-ignore no-explicit-any
+// deno-lint-ignore no-explicit-any -- each listener names the type of its own event
 export type Handler = (event: any) => void;
 
 /** An element. */
