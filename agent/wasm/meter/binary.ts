@@ -17,6 +17,8 @@ const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
 export class Reader {
   /** Index of the function that is being read, -1 outside of code; only for messages. */
   functionIndex = -1;
+  /** Whether a reference to an exception was among the types read. */
+  sawExceptionType = false;
 
   constructor(readonly bytes: Uint8Array, public at = 0, public end = bytes.length) {}
 

@@ -196,6 +196,9 @@ export class BodyDecoder {
 
   /** Whether any function so far has an instruction of {@link LASTING_CHANGES}. */
   changesLast = false;
+  /** Which encodings of exception handling the functions so far have. */
+  #legacyHandling = false;
+  #standardHandling = false;
 
   constructor(readonly module: Module, readonly reader: Reader) {}
 
@@ -228,10 +231,21 @@ export class BodyDecoder {
     this.#open(OP.BLOCK, 0, type.results, 0);
     this.#code();
     if (r.at !== r.end) throw r.invalid(`${r.end - r.at} more bytes`, "the function ended");
+    this.#requireOneHandling();
 
     for (let e = 0; e < body.events; e++) body.units += body.cost[e]!;
     body.frameBytes = localBytes + this.#heightMax * (this.#v128 ? 16 : 8);
     return body;
+  }
+
+  /**
+   * Refuses `try` beside `try_table`, `throw_ref` or exceptions as values. V8 means to refuse that
+   * too, but looks at each of its threads alone: it takes such a module at one time and not at another.
+   */
+  #requireOneHandling(): void {
+    const { reader: r } = this;
+    if (!this.#legacyHandling || !(this.#standardHandling || r.sawExceptionType)) return;
+    throw r.unsupported("exception handling", "legacy and standard instructions may not be mixed");
   }
 
   /** Reads the declarations of locals and returns the bytes they take in a frame. */
@@ -580,6 +594,7 @@ export class BodyDecoder {
       case OP.BLOCK:
       case OP.TRY:
         if (op === OP.TRY) {
+          this.#legacyHandling = true;
           this.#unrollFrom = start;
           body.handlers++;
         }
@@ -605,6 +620,7 @@ export class BodyDecoder {
         return;
       }
       case OP.TRY_TABLE: {
+        this.#standardHandling = true;
         this.#unrollFrom = start;
         this.#blockType();
         const clauses = r.count("catch clauses");
@@ -688,7 +704,10 @@ export class BodyDecoder {
           if (type.v128) this.#v128 = true;
           this.#pop(type.params);
         } else if (op === OP.RETHROW) this.#label();
-        else this.#pop(1);
+        else {
+          this.#standardHandling = true;
+          this.#pop(1);
+        }
         this.#spend(start);
         this.#event(op, start, 0, 0);
         this.#leave();

@@ -314,3 +314,22 @@ Deno.test("meter() refuses what it does not support, and says where", async () =
     );
   }
 });
+
+Deno.test("meter() refuses legacy and standard exception handling in one module", async () => {
+  const legacy = "(func try catch_all end)";
+  const standard = [
+    "(func (block (try_table (catch_all 0))))",
+    "(func (param i32) unreachable throw_ref)",
+    "(func (local exnref))",
+    "(func (drop (ref.null exn)))",
+    "(func (drop (block (result exnref) unreachable)))",
+  ];
+  meter(await assemble(`(module ${legacy} ${legacy})`), OPTIONS);
+  for (const one of standard) {
+    meter(await assemble(`(module ${one})`), OPTIONS);
+    for (const both of [legacy + one, one + legacy]) {
+      const bytes = await assemble(`(module ${both})`);
+      assert.throws(() => meter(bytes, OPTIONS), /legacy and standard/, both);
+    }
+  }
+});

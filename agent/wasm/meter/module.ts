@@ -104,6 +104,7 @@ const TYPE_V128 = 0x7b;
 const TYPE_REF = 0x64;
 const TYPE_REF_NULL = 0x63;
 const HEAP_TYPE_EXN = 0x69;
+const HEAP_TYPE_NOEXN = 0x74;
 
 /** Reads a heap type. */
 function readHeapType(r: Reader, types: number): void {
@@ -111,11 +112,13 @@ function readHeapType(r: Reader, types: number): void {
   const byte = r.u8();
   switch (byte) {
     case HEAP_TYPE_EXN:
+    case HEAP_TYPE_NOEXN:
+      r.sawExceptionType = true;
+      return;
     case 0x6f: // extern
     case 0x70: // func
     case 0x72: // noextern
     case 0x73: // nofunc
-    case 0x74: // noexn
       return;
     case 0x6a:
     case 0x6b:
