@@ -21,7 +21,7 @@ export interface KernelRun {
 }
 
 /** As an instance of a component is linked, with all of its fuel at once and no bucket. */
-function meteringImports(): WebAssembly.Imports {
+export function meteringImports(): WebAssembly.Imports {
   const limiter = new Limiter({
     limits: { memoryBytesMax: 1 << 30, fuelMax: 1e15, epochTimeoutMs: 3_600_000 },
     ledger: new Ledger(),
@@ -30,8 +30,14 @@ function meteringImports(): WebAssembly.Imports {
     shared: false,
   });
   limiter.enter();
-  const { fuel, stack, outline, grow } = limiter;
-  return { realm: { fuel, stack, outline, grow, refuel: refuelFunction(limiter) } };
+  const { fuel, stack, outline } = limiter;
+  const refuel = refuelFunction({
+    tick: () => limiter.tick(),
+    pause: () => limiter.pause(),
+    debt: () => limiter.debt(),
+  });
+  const grow = (kind: number, units: number) => limiter.grow(kind, units);
+  return { realm: { fuel, stack, outline, grow, refuel } };
 }
 
 if (import.meta.main) {
