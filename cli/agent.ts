@@ -15,6 +15,7 @@ import {
   toggle,
   Wanted,
 } from "./parameters.ts";
+import { outliveStrayErrors } from "./stray_errors.ts";
 import { VERSION } from "./version.ts";
 
 export const agent = command({
@@ -47,6 +48,9 @@ export const agent = command({
     const run = isolation.process || flags.allowExec ? ["run"] as const : [];
     context.keepPermissions("read", "write", "net", "env", "sys", ...run);
     const { claim, addresses } = await claimOf(flags);
+    // Peers choose some of what is said.
+    const notice = (text: string) => context.note(printable(text.replaceAll("\n", " ")));
+    outliveStrayErrors(notice);
     const agent = await startAgent({
       dataFolder: context.dataFolder,
       nodeName: flags.name ?? Deno.hostname().toLowerCase(),
@@ -59,8 +63,7 @@ export const agent = command({
       join: [...flags.join, ...addresses],
       ...(flags.noMdns ? {} : { lan: {} }),
       allowExec: flags.allowExec,
-      // Peers choose some of what is in it.
-      notice: (text) => context.note(printable(text.replaceAll("\n", " "))),
+      notice,
     });
     const { node, manifest, nodes: [self] } = agent.status();
     const ready = {
