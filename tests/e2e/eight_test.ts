@@ -151,7 +151,9 @@ class Realm {
         running.kill("SIGKILL");
       } catch { /* it ended */ }
     }
-    await Promise.all(this.#started.map(({ ended }) => ended));
+    const all = await Promise.all(this.#started.map(({ ended }) => ended));
+    const lines = all.flatMap(({ stderr }) => stderr.split("\n"));
+    for (const line of lines) if (line.includes("internal error")) console.log(line);
   }
 }
 
