@@ -82,6 +82,7 @@ export class PeerServices implements NodePeers {
     this.#upstreams = new PeerUpstreams({
       network,
       replicasOf: (component) => this.#reported.of(component),
+      isExpected: (component) => this.#reported.expects(component),
     });
     this.#requests = new PeerRequests({ network, upstreamOf });
   }

@@ -4,8 +4,9 @@
  * A node that is approved may yet lie, or be somebody else's by now: what it says it runs draws the
  * requests of clients. So it is believed for components only that the placement gives it, and for
  * no more replicas. Since nodes learn of changes one after the other, there is a second choice, for
- * as long as no node that was given a component runs it as the manifest in force wants: a node that
- * runs it with other bytes than the rollout of the component has, or that was given it a moment ago.
+ * when no node that was given a component runs it as the manifest in force wants, or all of those
+ * have just stopped: a node that runs it with other bytes than the rollout of the component has, or
+ * that was given it a moment ago.
  *
  * @module
  */
@@ -55,6 +56,12 @@ export class ReportedReplicas {
     return this.#found.get(component) ?? [];
   }
 
+  /** Whether a node was given it, now or a moment ago, whatever it says of it. */
+  expects(component: string): boolean {
+    for (const peer of this.init.peers()) if (this.init.given(component, peer)) return true;
+    return this.#lately.keys().some((key) => key.endsWith(` ${component}`));
+  }
+
   /** Looks at once: what nodes are given is about to change. */
   look(): void {
     const { clock, peers, reportsOf, given } = this.init;
@@ -62,7 +69,7 @@ export class ReportedReplicas {
     for (const [key, { atMs }] of this.#lately) {
       if (nowMs - atMs >= LEAVING_MS) this.#lately.delete(key);
     }
-    const [first, second] = [new Map<string, PeerReplicas[]>(), new Map<string, PeerReplicas[]>()];
+    const found = new Map<string, PeerReplicas[]>();
     for (const peer of peers()) {
       for (const { component, digest, running } of reportsOf(peer)) {
         const key = `${peer} ${component}`;
@@ -71,10 +78,11 @@ export class ReportedReplicas {
         if (now) this.#lately.set(key, { replicas, atMs: nowMs });
         const believed = Math.min(running, replicas);
         if (believed < 1) continue;
-        const choice = now?.digests.includes(digest) ? first : second;
-        choice.set(component, [...choice.get(component) ?? [], { peer, running: believed }]);
+        const choice = now?.digests.includes(digest) ? 0 : 1;
+        const all = found.get(component) ?? [];
+        found.set(component, [...all, { peer, running: believed, choice }]);
       }
     }
-    this.#found = new Map([...second, ...first]);
+    this.#found = found;
   }
 }

@@ -14,7 +14,9 @@ function setUp() {
   });
   const of = (component: string, afterMs = 1_000) => {
     clock.ms += afterMs;
-    return found.of(component).map(({ peer, running }) => `${peer} ${running}`).join();
+    return found.of(component)
+      .map(({ peer, running, choice }) => `${peer} ${running}${choice === 0 ? "" : " or"}`)
+      .join();
   };
   const say = (peer: string, running: number, digest = "d2") =>
     reports.set(peer, [{ component: "shop", digest, running }]);
@@ -37,15 +39,15 @@ Deno.test("ReportedReplicas believes nobody who was not given a component, nor m
   assert.equal(of("other"), "");
 });
 
-Deno.test("ReportedReplicas takes other bytes for as long as nobody runs the right ones", () => {
+Deno.test("ReportedReplicas takes other bytes for a second choice", () => {
   const { of, say, give } = setUp();
   give("a", 1);
   give("b", 1);
   say("a", 1, "d1");
   say("b", 1, "d1");
-  assert.equal(of("shop"), "a 1,b 1", "the manifest is on its way");
+  assert.equal(of("shop"), "a 1 or,b 1 or", "the manifest is on its way");
   say("b", 1);
-  assert.equal(of("shop"), "b 1");
+  assert.equal(of("shop"), "a 1 or,b 1");
 });
 
 Deno.test("ReportedReplicas lets a node finish what was taken from it, for a while", () => {
@@ -55,11 +57,11 @@ Deno.test("ReportedReplicas lets a node finish what was taken from it, for a whi
   found.look(); // the placement is about to change
   take("a");
   give("b", 3);
-  assert.equal(of("shop"), "a 2", "b does not run it yet");
+  assert.equal(of("shop"), "a 2 or", "b does not run it yet");
   say("b", 3);
-  assert.equal(of("shop"), "b 3");
+  assert.equal(of("shop"), "a 2 or,b 3");
   say("b", 0);
-  assert.equal(of("shop", 40_000), "a 2");
+  assert.equal(of("shop", 40_000), "a 2 or");
   assert.equal(of("shop", 40_000), "", "it had its time");
 });
 
@@ -71,4 +73,18 @@ Deno.test("ReportedReplicas looks a few times a second at most", () => {
   say("a", 0);
   assert.equal(of("shop", 100), "a 1");
   assert.equal(of("shop", 200), "");
+});
+
+Deno.test("ReportedReplicas expects what a node was given, until it had its time to leave", () => {
+  const { found, of, say, give, take } = setUp();
+  say("a", 0);
+  assert.equal(found.expects("shop"), false, "it says so, and was not given it");
+  give("a", 1);
+  assert.equal(found.expects("shop"), true);
+  assert.equal(found.expects("hop"), false);
+  assert.equal(of("shop"), "", "it does not run it yet");
+  take("a");
+  assert.equal(found.expects("shop"), true);
+  of("shop", 60_000);
+  assert.equal(found.expects("shop"), false);
 });

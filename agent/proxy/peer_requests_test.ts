@@ -53,6 +53,8 @@ interface MachineOptions {
   readonly maxConcurrency?: number;
   readonly queueMax?: number;
   readonly requestTimeoutMs?: number;
+  /** Whether others are to run `shop`, whatever they report. */
+  readonly isExpected?: boolean;
   readonly answering?: Partial<PeerRequestsInit>;
 }
 
@@ -74,6 +76,7 @@ class Realm {
       network,
       replicasOf: (component) =>
         component === "shop" ? this.reports.filter(({ peer }) => peer !== name) : [],
+      isExpected: () => options.isExpected ?? false,
     });
     const upstream = new Upstream({
       component: "shop",
@@ -474,7 +477,7 @@ testOn(KINDS, "a node that goes is not asked again; what it had is lost, once", 
     }],
   });
   const a = await realm.machine("a");
-  const lost = fetch(a.base);
+  const lost = fetch(a.base, { method: "POST", body: "x" });
   await eventually(() => asked === 1, "it was taken");
   realm.machines.shift()!.requests.close();
   await realm.hub.leave("b");
@@ -488,11 +491,140 @@ testOn(KINDS, "a node that goes is not asked again; what it had is lost, once", 
   assert.equal(await (await fetch(a.base)).text(), "c");
 });
 
+testOn(
+  KINDS,
+  "a request that only reads is asked of another node when the first goes, and of no third",
+  async (realm) => {
+    const asked: string[] = [];
+    const silent = (name: string): Handle => () => {
+      asked.push(name);
+      return new Promise(() => {});
+    };
+    const go = async (name: string) => {
+      realm.machines.splice(realm.machines.findIndex((m) => m.name === name), 1)[0]!.requests
+        .close();
+      await realm.hub.leave(name);
+    };
+    const a = await realm.machine("a");
+    await realm.machine("b", { here: [silent("b")] });
+    const first = fetch(a.base);
+    await eventually(() => asked.length === 1, "b took it");
+    await realm.machine("c", { here: [saying("c")] });
+    await go("b");
+    assert.equal(await (await first).text(), "c");
+
+    realm.reports = [];
+    await realm.machine("d", { here: [silent("d")] });
+    const second = fetch(a.base);
+    await eventually(() => asked.length === 2, "d took it");
+    await realm.machine("e", { here: [silent("e")] });
+    await go("d");
+    await eventually(() => asked.length === 3, "e took it");
+    await realm.machine("f", { here: [saying("f")] });
+    await go("e");
+    const response = await second;
+    assert.equal(response.status, 502);
+    await response.body?.cancel();
+    assert.deepEqual(asked, ["b", "d", "e"]);
+  },
+);
+
+testOn(
+  ["memory"],
+  "who has another choice of replicas is asked when the first has none, not when that is busy",
+  async (realm) => {
+    const release = Promise.withResolvers<void>();
+    const b = await realm.machine("b", {
+      here: [async () => {
+        await release.promise;
+        return { status: 200, headers: [], body: encode("b") };
+      }],
+      maxConcurrency: 1,
+      queueMax: 0,
+    });
+    await realm.machine("c", { here: [saying("c")] });
+    realm.reports = [{ peer: "c", running: 9, choice: 1 }, { peer: "b", running: 1, choice: 0 }];
+    const a = await realm.machine("a");
+    const first = fetch(a.base).then((r) => r.text());
+    await eventually(() => b.upstream.load.inFlight === 1, "b has it");
+    const second = await fetch(a.base);
+    assert.equal(second.status, 503);
+    assert.match(await second.text(), /all replicas are busy/);
+    release.resolve();
+    assert.equal(await first, "b");
+    await b.upstream.setReplicas([]);
+    assert.equal(await (await fetch(a.base)).text(), "c");
+  },
+);
+
+testOn(
+  ["memory"],
+  "a request that nobody takes waits where others are to run what it is for",
+  async (realm) => {
+    const b = await realm.machine("b", { here: [saying("b")] });
+    const a = await realm.machine("a", { isExpected: true });
+    assert.equal(await (await fetch(a.base)).text(), "b");
+    const [replica] = b.upstream.replicas;
+    await b.upstream.setReplicas([]); // refused, until it is known that others run it
+    const refused = fetch(a.base, { method: "POST", body: "x" }).then((r) => r.text());
+    await eventually(() => a.upstream.load.waiting === 1, "it is offered again");
+    await realm.machine("c", { here: [saying("c")] });
+    assert.equal(await refused, "c");
+    realm.reports = []; // nobody is known to run it
+    const unknown = fetch(a.base).then((r) => r.text());
+    await eventually(() => a.upstream.load.waiting === 1, "it waits");
+    await a.upstream.setReplicas([replica!]);
+    assert.equal(await unknown, "b");
+    assert.equal(a.upstream.load.waiting, 0);
+  },
+);
+
+testOn(
+  ["memory"],
+  "who waits here for its turn waits for other nodes when the last replica here goes",
+  async (realm) => {
+    const busy = Promise.withResolvers<void>();
+    const slow: Handle = async () => {
+      await busy.promise;
+      return { status: 200, headers: [], body: encode("a") };
+    };
+    const a = await realm.machine("a", { here: [slow], maxConcurrency: 1, isExpected: true });
+    const first = fetch(a.base).then((r) => r.text());
+    await eventually(() => a.upstream.load.inFlight === 1, "the place here is taken");
+    const second = fetch(a.base).then((r) => r.text());
+    await eventually(() => a.upstream.load.waiting === 1, "the second waits");
+    const drained = a.upstream.setReplicas([]);
+    await realm.machine("b", { here: [saying("b")] });
+    assert.equal(await second, "b");
+    busy.resolve();
+    assert.equal(await first, "a");
+    await drained;
+  },
+);
+
+testOn(
+  ["memory"],
+  "no more requests wait than the queue has places, and none that its client left",
+  async (realm) => {
+    const a = await realm.machine("a", { isExpected: true, queueMax: 2 });
+    const stop = new AbortController();
+    const waiting = [0, 1].map(() => fetch(a.base, { signal: stop.signal }));
+    await eventually(() => a.upstream.load.waiting === 2, "both wait");
+    const third = await fetch(a.base);
+    assert.equal(third.status, 503);
+    assert.match(await third.text(), /all replicas are busy/);
+    await sleep(300); // past the time from which the proxy watches for it
+    stop.abort();
+    for (const each of waiting) await assert.rejects(each);
+    await eventually(() => a.upstream.load.waiting === 0, "none waits");
+  },
+);
+
 const GOOD = jsonFrame(RESPONSE, { status: 200, headers: [], body: "stream" });
 
 testOn(
   ["memory"],
-  "what a node may not send ends the request with 502, whatever it is",
+  "what a node may not send ends the request, whatever it is",
   async (realm) => {
     const lies: Record<string, (channel: FrameChannel) => Promise<unknown>> = {
       "nothing": async (c) => c.stream.end(),
@@ -529,7 +661,9 @@ testOn(
     for (const [name, one] of Object.entries(lies)) {
       lie = one;
       const response = await fetch(a.base);
-      assert.equal(response.status, 502, name);
+      // Who says nothing at all is gone, and so are all that could be asked.
+      const status = name === "nothing" || name === "a break" ? 503 : 502;
+      assert.equal(response.status, status, name);
       await response.body?.cancel();
       await eventually(() => realm.hub.open.size === 0, `${name}: the stream is ended`);
     }

@@ -3,7 +3,9 @@
  *
  * A request goes to the node with the fewest requests of ours for each replica that it reports.
  * One that refuses it, or that cannot be reached, is not asked again for this request, and the next
- * one is; once a node has taken it there is no second try. A node answers from its own replicas
+ * one is. Once a node has taken it there is a second try only where the node is gone without a word
+ * and the request is safe and has no body (RFC 9110, section 9.2.2), and never a third: what it asks
+ * for may be what ended that node. A node answers from its own replicas
  * only, so a request makes one hop at most. Streams are kept open for the next request.
  *
  * @module
@@ -38,6 +40,8 @@ export interface PeerReplicas {
   readonly peer: string;
   /** How many replicas of the component take requests there; at least 1. */
   readonly running: number;
+  /** Who has a greater one is asked when all with lesser ones have none any more; 0 unless given. */
+  readonly choice?: number;
 }
 
 /** What {@link PeerUpstreams} are made with. */
@@ -45,14 +49,19 @@ export interface PeerUpstreamsInit {
   readonly network: Pick<Network, "open">;
   /** Other nodes that are live, connected and report replicas of the component. */
   readonly replicasOf: (component: string) => readonly PeerReplicas[];
+  /** See {@link Elsewhere.isExpected}; never unless given. */
+  readonly isExpected?: (component: string) => boolean;
   /** Requests to one peer at once; {@link PEER_REQUESTS_MAX} unless given. */
   readonly peerRequestsMax?: number;
 }
 
 const PEER_REQUESTS_MAX = 128;
+const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 /** Streams that are free are ended after so long, at the latest twice of it. */
 const IDLE_MS = 20_000;
 const IDLE_MAX = 32;
+
+const NOBODY: ReadonlyMap<string, Refusal> = new Map();
 
 interface PeerUse {
   inFlight: number;
@@ -63,6 +72,8 @@ interface PeerUse {
 export class PeerUpstreams {
   readonly #requestsMax: number;
   readonly #peers = new Map<string, PeerUse>();
+  /** Those that a node took and did not answer. */
+  readonly #repeated = new WeakSet<HandlerRequest>();
   #sweep: number | undefined;
   #isClosed = false;
 
@@ -73,7 +84,8 @@ export class PeerUpstreams {
   /** Those of one component. */
   of(component: string): Elsewhere {
     return {
-      isAvailable: () => this.#pick(component, new Set()) !== undefined,
+      isAvailable: () => typeof this.#pick(component, NOBODY) !== "string",
+      isExpected: () => this.init.isExpected?.(component) ?? false,
       handle: (request) => this.#handle(component, request),
     };
   }
@@ -89,53 +101,77 @@ export class PeerUpstreams {
     this.#endIdle(Infinity);
   }
 
-  /** The peer with the least to do for us, of those with room. */
-  #pick(component: string, tried: ReadonlySet<string>): string | undefined {
-    let best: string | undefined;
+  /**
+   * The peer with the least to do for us, of those with room and of the best choice that has not
+   * refused; why there is none.
+   */
+  #pick(component: string, tried: ReadonlyMap<string, Refusal>): PeerReplicas | Refusal {
+    let best: PeerReplicas | undefined;
     let bestLoad = Infinity;
     let equals = 0;
-    for (const { peer, running } of this.init.replicasOf(component)) {
+    /** Where nodes have too much to do those of the next choice are not asked in their place. */
+    let fullChoice = Infinity;
+    for (const each of this.init.replicasOf(component)) {
+      const { peer, running, choice = 0 } = each;
       const inFlight = this.#peers.get(peer)?.inFlight ?? 0;
-      if (tried.has(peer) || inFlight >= this.#requestsMax) continue;
+      if (tried.get(peer) === "overloaded" || inFlight >= this.#requestsMax) {
+        fullChoice = Math.min(fullChoice, choice);
+        continue;
+      }
+      if (tried.has(peer)) continue;
+      const bestChoice = best?.choice ?? (best ? 0 : Infinity);
+      if (choice > bestChoice) continue;
       const load = inFlight / running;
-      equals = load < bestLoad ? 1 : load === bestLoad ? equals + 1 : equals;
+      const isBetter = choice < bestChoice || load < bestLoad;
+      equals = isBetter ? 1 : load === bestLoad ? equals + 1 : equals;
       // Of equals any: nodes that look at the same reports would all choose the same one.
-      if (load > bestLoad || load === bestLoad && Math.random() * equals >= 1) continue;
-      best = peer;
+      if (!isBetter && (load > bestLoad || Math.random() * equals >= 1)) continue;
+      best = each;
       bestLoad = load;
     }
-    return best;
+    if (best !== undefined && (best.choice ?? 0) <= fullChoice) return best;
+    return fullChoice < Infinity ? "overloaded" : "no-replica";
   }
 
   async #handle(component: string, request: HandlerRequest): Promise<HandlerResponse> {
-    const tried = new Set<string>();
-    let refusal: Refusal = "no-replica";
+    const tried = new Map<string, Refusal>();
     for (;;) {
       request.signal.throwIfAborted();
-      const peer = this.#pick(component, tried);
-      if (peer === undefined) throw new RefusedElsewhere(refusal);
-      tried.add(peer);
+      const picked = this.#pick(component, tried);
+      if (typeof picked === "string") throw new RefusedElsewhere(picked);
+      const { peer } = picked;
+      tried.set(peer, "no-replica");
       const use = this.#use(peer);
       use.inFlight++;
       const over = () => this.#over(peer, use);
-      let answer: HandlerResponse | Refusal;
+      const channel = await this.#channel(peer, use, request.signal);
+      if (channel === undefined) {
+        over();
+        continue;
+      }
+      const exchange = new Exchange(channel, request, (isFree) => {
+        if (isFree) this.#keep(use, channel);
+        over();
+      });
       try {
-        const channel = await this.#channel(peer, use, request.signal);
-        if (channel === undefined) {
-          over();
-          continue;
-        }
-        answer = await new Exchange(channel, request, (isFree) => {
-          if (isFree) this.#keep(use, channel);
-          over();
-        }).run(component);
+        const answer = await exchange.run(component);
+        if (typeof answer !== "string") return answer;
+        tried.set(peer, answer);
       } catch (error) {
         request.signal.throwIfAborted();
-        throw error;
+        const isGone = error instanceof RealmError && error.code === "unreachable" &&
+          !exchange.isAnswered;
+        if (!isGone || !this.#mayRepeat(request)) throw error;
       }
-      if (typeof answer !== "string") return answer;
-      refusal = answer;
     }
+  }
+
+  /** Once for each request that changes nothing. */
+  #mayRepeat(request: HandlerRequest): boolean {
+    if (request.body !== null || !SAFE_METHODS.has(request.method)) return false;
+    if (this.#repeated.has(request)) return false;
+    this.#repeated.add(request);
+    return true;
   }
 
   /** A stream to the peer; `undefined` when it cannot be had. */
@@ -195,6 +231,8 @@ class Exchange {
   readonly #request: HandlerRequest;
   readonly #over: (isFree: boolean) => void;
   #isOver = false;
+  /** Whether the node has said anything. */
+  isAnswered = false;
   /** Whether all of the request was sent, and all of the answer has come. */
   #isSent: boolean;
   #body: ReadableStreamDefaultReader<Uint8Array> | undefined;
@@ -292,7 +330,10 @@ class Exchange {
 
   async #take(): Promise<Frame> {
     const frame = await this.#channel.take();
-    if (frame !== null) return frame;
+    if (frame !== null) {
+      this.isAnswered = true;
+      return frame;
+    }
     const { peer } = this.#channel.stream;
     throw new RealmError("unreachable", `Cannot get a response from ${peer}: it ended the stream`);
   }

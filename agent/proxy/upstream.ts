@@ -6,7 +6,9 @@
  * that ended takes no more requests; one that was taken out finishes those it has. Before the first
  * replicas have come, or are known not to come, requests wait for them: whoever asks right after
  * an apply, or after the agent was started, is answered. What no replica here has room for goes to
- * another node that has replicas, if there is one.
+ * another node that has replicas, if there is one. Nodes learn of one another's replicas a moment
+ * late, and of a node that died seconds late: so a request that nobody takes is offered again, where
+ * others are to run the component and somebody took a request lately.
  *
  * @module
  */
@@ -26,10 +28,20 @@ export interface UpstreamOptions {
   readonly elsewhere?: Elsewhere;
 }
 
+/**
+ * For so long after the last request that was taken, or since there is an upstream, requests that
+ * nobody takes wait, but never for more than half of their time-out.
+ */
+const PATIENCE_MS = 10_000;
+/** A request that nobody took is offered again after so long. */
+const OFFER_MS = 50;
+
 /** The replicas of one component on other nodes. */
 export interface Elsewhere {
   /** Whether a node has some, and takes one more request. */
   isAvailable(): boolean;
+  /** Whether one is to run it, though maybe none says yet, or any more, that it does. */
+  isExpected(): boolean;
   /** As a {@link Replica} does; throws `RefusedElsewhere` when no node took the request. */
   handle(request: HandlerRequest): Promise<HandlerResponse>;
 }
@@ -72,6 +84,11 @@ export class Upstream {
   readonly maxConcurrency: number;
   readonly #queueMax: number;
   readonly #elsewhere: Elsewhere | undefined;
+  readonly #patienceMs: number;
+  /** When there was last a replica for a request, by `performance.now()`. */
+  #takenAtMs = performance.now();
+  /** Requests that no node has taken, and that are offered again. */
+  #offered = 0;
   #slots: LocalSlot[] = [];
   /** In order of arrival. */
   readonly #queue = new Set<Waiter>();
@@ -89,6 +106,7 @@ export class Upstream {
     this.maxConcurrency = options.maxConcurrency;
     this.#queueMax = options.queueMax ?? 128;
     this.#elsewhere = options.elsewhere;
+    this.#patienceMs = Math.min(PATIENCE_MS, options.requestTimeoutMs / 2);
     if (replicas !== undefined) this.setReplicas(replicas);
   }
 
@@ -111,7 +129,7 @@ export class Upstream {
   get load(): { readonly inFlight: number; readonly waiting: number } {
     const inFlight = [...this.#slots, ...this.#leaving]
       .reduce((sum, slot) => sum + slot.inFlight, 0);
-    return { inFlight, waiting: this.#queue.size };
+    return { inFlight, waiting: this.#queue.size + this.#offered };
   }
 
   /**
@@ -122,6 +140,7 @@ export class Upstream {
    */
   async setReplicas(replicas: readonly Replica[], awaited = false): Promise<void> {
     const before = [...this.#slots, ...this.#leaving];
+    if (this.#slots.length > 0) this.#takenAtMs = performance.now();
     this.#expectsFirst = awaited && replicas.length === 0;
     this.#slots = replicas.map((replica) =>
       before.find((slot) => slot.replica === replica) ?? this.#add(replica)
@@ -142,6 +161,7 @@ export class Upstream {
   #add(replica: Replica): LocalSlot {
     const slot: LocalSlot = { replica, inFlight: 0 };
     replica.exited.then(() => {
+      if (this.#slots.includes(slot)) this.#takenAtMs = performance.now();
       this.#slots = this.#slots.filter((s) => s !== slot);
       this.#serveQueue();
     });
@@ -158,7 +178,7 @@ export class Upstream {
   ): Slot | Refusal | Promise<Slot | Refusal> {
     const slot = this.#place(reach);
     if (slot) return slot;
-    if (this.#slots.length === 0 && !this.#expectsFirst) return "no-replica";
+    if (this.#slots.length === 0 && !this.#expectsFirst) return this.#without(reach);
     if (this.#queue.size >= this.#queueMax || signal.aborted) return "overloaded";
     return new Promise((resolve) => {
       const leave = () => waiter.settle("overloaded");
@@ -198,18 +218,39 @@ export class Upstream {
     return elsewhere?.isAvailable() ? this.#away(elsewhere) : undefined;
   }
 
+  /** Whether there was a replica so lately that there may soon be one on another node. */
+  #isPatient(): boolean {
+    return this.#elsewhere?.isExpected() === true &&
+      performance.now() - this.#takenAtMs < this.#patienceMs;
+  }
+
+  /** What comes of a request for which no replica is known. */
+  #without(reach: Reach): Slot | Refusal {
+    return reach === "anywhere" && this.#isPatient() ? this.#away(this.#elsewhere!) : "no-replica";
+  }
+
   /** A place on another node; where none takes the request after all it waits for one here. */
   #away(elsewhere: Elsewhere): Slot {
     const handle = async (request: HandlerRequest) => {
-      try {
-        return await elsewhere.handle(request);
-      } catch (error) {
-        if (!(error instanceof RefusedElsewhere)) throw error;
-        const got = await this.acquire(request.signal, "here");
-        if (got === "no-replica") throw error;
-        if (got === "overloaded") throw new RefusedElsewhere(got);
-        slot.here = got;
-        return await got.replica.handle(request);
+      for (;;) {
+        try {
+          const response = await elsewhere.handle(request);
+          this.#takenAtMs = performance.now();
+          return response;
+        } catch (error) {
+          if (!(error instanceof RefusedElsewhere)) throw error;
+          const got = await this.acquire(request.signal, "here");
+          if (typeof got !== "string") {
+            slot.here = got;
+            return await got.replica.handle(request);
+          }
+          if (got === "overloaded") throw new RefusedElsewhere(got);
+          if (error.outcome === "overloaded" || !this.#isPatient()) throw error;
+          if (this.#offered >= this.#queueMax) throw new RefusedElsewhere("overloaded");
+        }
+        this.#offered++;
+        await pause(OFFER_MS, request.signal);
+        this.#offered--;
       }
     };
     const slot: Slot = { replica: { handle }, inFlight: 1 };
@@ -232,7 +273,21 @@ export class Upstream {
     for (const waiter of this.#queue) {
       const slot = this.#place(waiter.reach);
       if (!slot && (this.#slots.length > 0 || this.#expectsFirst)) return;
-      waiter.settle(slot ?? "no-replica");
+      waiter.settle(slot ?? this.#without(waiter.reach));
     }
   }
+}
+
+/** Waits, or less when the signal is aborted. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    if (signal.aborted) done();
+    else signal.addEventListener("abort", done);
+  });
 }
