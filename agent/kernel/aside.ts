@@ -4,9 +4,8 @@
  *
  * @module
  */
-import type { CID } from "./canonical.ts";
 import type { SignedEvent } from "./event.ts";
-import { type EventKey, keyOf } from "./topic.ts";
+import { type EventKey, needsOf } from "./topic.ts";
 
 /** Events set aside, and their bytes together; the oldest are dropped for new ones. */
 export const ASIDE_MAX = 1_024;
@@ -14,9 +13,9 @@ export const ASIDE_BYTES_MAX = 16 * 1024 * 1024;
 
 interface Waiting {
   readonly signed: SignedEvent;
+  readonly needs: readonly EventKey[];
   /** One of the events that it needs and that are not here. */
   missing: EventKey | undefined;
-  missingId: CID | undefined;
 }
 
 /** See the module. */
@@ -43,7 +42,7 @@ export class Aside {
 
   put(key: EventKey, signed: SignedEvent): void {
     if (this.#events.has(key)) return;
-    this.#events.set(key, { signed, missing: undefined, missingId: undefined });
+    this.#events.set(key, { signed, needs: needsOf(signed.event), missing: undefined });
     this.#bytes += signed.bytes.length;
   }
 
@@ -55,17 +54,19 @@ export class Aside {
     this.#bytes -= event.signed.bytes.length;
   }
 
-  /** Drops the oldest until the rest is within bounds. */
-  trim(): void {
-    for (const oldest of this.#events.keys()) {
-      if (this.#events.size <= ASIDE_MAX && this.#bytes <= ASIDE_BYTES_MAX) return;
+  /** Drops the oldest until the rest is within bounds, and returns them. */
+  trim(): readonly SignedEvent[] {
+    const dropped: SignedEvent[] = [];
+    for (const [oldest, { signed }] of this.#events) {
+      if (this.#events.size <= ASIDE_MAX && this.#bytes <= ASIDE_BYTES_MAX) break;
       this.drop(oldest);
+      dropped.push(signed);
     }
+    return dropped;
   }
 
   /** Notes one event that another needs and that is nowhere here; it is enough to know one. */
-  waitFor(key: EventKey, missingId: CID | undefined): void {
-    const missing = missingId && keyOf(missingId);
+  waitFor(key: EventKey, missing: EventKey | undefined): void {
     const event = this.#events.get(key);
     if (event === undefined || event.missing === missing) return;
     if (event.missing !== undefined) {
@@ -74,7 +75,6 @@ export class Aside {
       if (others.size === 0) this.#waiting.delete(event.missing);
     }
     event.missing = missing;
-    event.missingId = missingId;
     if (missing === undefined) return;
     const others = this.#waiting.get(missing);
     if (others === undefined) this.#waiting.set(missing, new Set([key]));
@@ -82,8 +82,13 @@ export class Aside {
   }
 
   /** What {@link Aside.waitFor} noted of an event; it may have come since. */
-  missingOf(key: EventKey): CID | undefined {
-    return this.#events.get(key)?.missingId;
+  missingOf(key: EventKey): EventKey | undefined {
+    return this.#events.get(key)?.missing;
+  }
+
+  /** What an event that is aside names as parents, and its author's before. */
+  needsOf(key: EventKey): readonly EventKey[] {
+    return this.#events.get(key)?.needs ?? [];
   }
 
   /** The events that waited for this one. */

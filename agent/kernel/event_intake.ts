@@ -4,6 +4,7 @@
  * At the door an event is refused that is badly signed or of another topic, and set aside
  * (`aside.ts`) when an ancestor of it is not here or its author has no say. What was set aside is
  * taken once its ancestors came, when an event that may enter needs it, or when its author gets a say.
+ * What is too much to be set aside, or was refused for want of room, is remembered (`passed_over.ts`).
  * What kinds of events there are, and who has a say, is told by {@link IntakeRules}.
  *
  * @module
@@ -13,7 +14,8 @@ import type { CID } from "./canonical.ts";
 import { type SignedEvent, topicOf, verifyEventSync } from "./event.ts";
 import { formatPublicKey } from "./key.ts";
 import type { Offer } from "./offer.ts";
-import { type EventKey, keyOf, type Topic, type TopicEvent } from "./topic.ts";
+import { PassedOver } from "./passed_over.ts";
+import { type EventKey, idOf, keyOf, type Topic, type TopicEvent } from "./topic.ts";
 import type { VerifySync } from "./verify.ts";
 
 /** What a log makes of events. */
@@ -30,11 +32,13 @@ export interface IntakeRules {
   enter(signed: SignedEvent): boolean;
   /** Whether events that are set aside may enter once this one has. */
   givesSay(type: string): boolean;
+  /** How much may come for an event that rests on what was passed over; without it nothing may. */
+  roomFor?(signed: SignedEvent): { readonly events: number; readonly bytes: number };
 }
 
 /** What an event needs that is not in the topic yet. */
 interface Needs {
-  readonly missing: readonly CID[];
+  readonly missing: readonly EventKey[];
   /** Those aside, in order. */
   readonly ancestors: readonly SignedEvent[];
   readonly after: readonly TopicEvent[];
@@ -43,8 +47,19 @@ interface Needs {
 /** See the module. */
 export class EventIntake {
   readonly #aside = new Aside();
+  readonly #passed = new PassedOver();
 
   constructor(readonly verify: VerifySync) {}
+
+  /** Remembers an event for which there is no room: it may be needed. */
+  pass(signed: SignedEvent): void {
+    this.#passed.put(keyOf(signed.id), signed);
+  }
+
+  /** Whether an event is needed by one that may enter, and so is taken. */
+  isWanted(id: CID): boolean {
+    return this.#passed.isWanted(keyOf(id));
+  }
 
   /** Those of the events that are new, with their signatures verified. */
   sift(
@@ -94,59 +109,80 @@ export class EventIntake {
     }
     for (const [key, signed] of fresh) {
       if (!this.#aside.has(key)) continue;
-      const { missing } = this.#needs(signed, rules.topic);
-      offer.miss(missing);
-      if (missing.length > 0) continue;
+      const { missing } = this.#needs(key, rules.topic);
+      offer.miss(missing.map(idOf));
+      if (missing.length > 0) {
+        if (this.#want(signed, rules)) offer.isAgain = true;
+        continue;
+      }
       const { author, type } = signed.event;
       const code = rules.hadSay(signed) ? "void" : "refused";
       offer.refuse(signed, code, `${formatPublicKey(author)} has no say in ${type}`);
     }
-    this.#aside.trim();
+    if (rules.roomFor === undefined) this.#aside.trim();
+    else for (const signed of this.#aside.trim()) this.pass(signed);
+  }
+
+  /** Wants what an event rests on of what was passed over, where that lets it enter. */
+  #want(signed: SignedEvent, rules: IntakeRules): boolean {
+    const { topic } = rules;
+    // A look at who wrote it is for nothing, the walk through its past is not.
+    if (rules.roomFor === undefined || !rules.mayEnter(signed, topic.heads)) return false;
+    const aside = (key: EventKey) => this.#aside.get(key);
+    const isThere = (key: EventKey) => topic.at(key) !== undefined;
+    const needed = this.#passed.needed(signed, isThere, aside, rules.roomFor(signed));
+    if (needed === undefined) return false;
+    if (!rules.mayEnter(signed, [...needed.after].map((key) => topic.at(key)!))) return false;
+    this.#passed.want(needed, aside);
+    return true;
   }
 
   /** Takes one event and its ancestors from aside, unless it has to wait. */
   #take(key: EventKey, rules: IntakeRules): void {
     const signed = this.#aside.get(key);
     if (signed === undefined) return;
-    const { missing, ancestors, after } = this.#needs(signed, rules.topic);
+    const { missing, ancestors, after } = this.#needs(key, rules.topic);
     this.#aside.waitFor(key, missing[0]);
-    if (missing.length > 0 || !rules.mayEnter(signed, after)) return;
+    if (missing.length > 0) return;
+    if (!this.#passed.isWanted(key) && !rules.mayEnter(signed, after)) return;
     for (const next of [...ancestors, signed]) {
-      this.#aside.drop(keyOf(next.id));
+      const at = keyOf(next.id);
+      this.#aside.drop(at);
+      this.#passed.taken(at);
       if (!rules.enter(next)) return; // what needs it will never fit
     }
   }
 
   /**
-   * Of what is nowhere here it is enough to know one: to walk through all that is aside for each
-   * event that is would take the time that a peer likes.
+   * What an event that is aside needs. Of what is nowhere here it is enough to know one: to walk through
+   * all that is aside for each event that is would take the time that a peer likes.
    */
-  #needs(signed: SignedEvent, topic: Topic): Needs {
-    const missing = new Map<EventKey, CID>();
-    const found = new Map<EventKey, SignedEvent>();
-    const after = new Set<TopicEvent>();
-    const queue = [signed];
+  #needs(key: EventKey, topic: Topic): Needs {
+    const missing: EventKey[] = [];
+    const ancestors: SignedEvent[] = [];
+    const after: TopicEvent[] = [];
+    const seen = new Set<EventKey>();
+    const queue = [key];
     for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-      const known = this.#aside.missingOf(keyOf(next.id));
-      if (known !== undefined && this.#isNowhere(keyOf(known), topic)) {
+      const known = this.#aside.missingOf(next);
+      if (known !== undefined && this.#isNowhere(known, topic)) {
         return { missing: [known], ancestors: [], after: [] };
       }
-      const { parents, prev } = next.event;
-      for (const id of prev === null ? parents : [...parents, prev]) {
-        const key = keyOf(id);
-        const there = topic.at(key);
-        if (there !== undefined) after.add(there);
-        if (there !== undefined || found.has(key)) continue;
-        const aside = this.#aside.get(key);
-        if (aside === undefined) missing.set(key, id);
+      for (const need of this.#aside.needsOf(next)) {
+        if (seen.has(need)) continue;
+        seen.add(need);
+        const there = topic.at(need);
+        const aside = this.#aside.get(need);
+        if (there !== undefined) after.push(there);
+        else if (aside === undefined) missing.push(need);
         else {
-          found.set(key, aside);
-          queue.push(aside);
+          ancestors.push(aside);
+          queue.push(need);
         }
       }
     }
-    const ancestors = [...found.values()].sort((a, b) => a.event.lamport - b.event.lamport);
-    return { missing: [...missing.values()], ancestors, after: [...after] };
+    ancestors.sort((a, b) => a.event.lamport - b.event.lamport);
+    return { missing, ancestors, after };
   }
 
   #isNowhere(key: EventKey, topic: Topic): boolean {

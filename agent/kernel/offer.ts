@@ -30,6 +30,8 @@ export interface Offered {
   /** Events that others wait for. */
   readonly missing: readonly CID[];
   readonly refused: readonly Refusal[];
+  /** Events that were refused before are wanted now (`passed_over.ts`): they have to be offered again. */
+  readonly isAgain: boolean;
 }
 
 /** One call of `offer` of a log, while it goes on. */
@@ -37,6 +39,7 @@ export class Offer {
   readonly accepted: SignedEvent[] = [];
   known = 0;
   readonly refused: Refusal[] = [];
+  isAgain = false;
   readonly #missing = new Map<EventKey, CID>();
 
   refuse({ id, event: { author } }: SignedEvent, code: Refusal["code"], problem: string): void {
@@ -55,8 +58,8 @@ export class Offer {
   }
 
   done(): Offered {
-    const { accepted, known, refused } = this;
+    const { accepted, known, refused, isAgain } = this;
     for (const { id } of accepted) this.#missing.delete(keyOf(id));
-    return { accepted, known, missing: [...this.#missing.values()], refused };
+    return { accepted, known, missing: [...this.#missing.values()], refused, isAgain };
   }
 }

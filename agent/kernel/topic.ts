@@ -48,6 +48,12 @@ export function keyOf(id: CID): EventKey {
   return textOf(id.multihash.digest);
 }
 
+/** What has to be in a topic before an event: its parents, and its author's before. */
+export function needsOf({ parents, prev }: SignedEvent["event"]): EventKey[] {
+  const isParent = prev === null || parents.some((parent) => parent.equals(prev));
+  return (isParent ? parents : [...parents, prev]).map(keyOf);
+}
+
 /** Inverse of {@link keyOf}. */
 export function idOf(key: EventKey): CID {
   return cidOfDigest(bytesOf(key));

@@ -487,7 +487,7 @@ export class AppTopic {
         ...progress?.slowed
           ? ["applying its events takes more of a processor than it may: some wait"]
           : [],
-        ...this.log.fullness === undefined ? [] : [`takes no more events: ${this.log.fullness}`],
+        ...this.log.fullness.map((problem) => `takes no more events: ${problem}`),
         ...view?.alarms.map(({ author }) => `${author} wrote on branches at once`) ?? [],
       ],
     };

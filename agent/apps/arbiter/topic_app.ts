@@ -171,10 +171,7 @@ export class TopicApp {
 
   /** Takes signed events, encoded, parents first and its own now; they are applied in a moment. */
   add(events: readonly Uint8Array[]): void {
-    const { accepted, refused } = this.#log.offer(events.map(signedEventIn));
-    // Who has no say now may have one later: such an event is set aside.
-    const problem = refused.find(({ code }) => code === "corrupt")?.problem;
-    if (problem !== undefined) throw new Error(`an event was refused: ${problem}`);
+    const accepted = this.#log.take(events.map(signedEventIn));
     this.#received += events.length;
     const { topic } = this.#log;
     for (const { id } of accepted) this.#fresh.push(topic!.get(id)!);

@@ -44,9 +44,9 @@ import {
   readAppGenesis,
 } from "./app_event.ts";
 import { type AppView, appView } from "./app_view.ts";
-import { Membership } from "./membership.ts";
+import { JOINS_MAX, Membership } from "./membership.ts";
 import { encryptPayload, KeyRing, type Opener, sealEpoch } from "./payload_keys.ts";
-import { NO_QUOTA, type TopicQuota, TopicUsage } from "./topic_quota.ts";
+import { NO_QUOTA, type TopicQuota, TopicUsage, type Written } from "./topic_quota.ts";
 
 /** What an {@link AppLog} is opened with. */
 export interface AppLogInit {
@@ -131,13 +131,7 @@ export class AppLog implements EventLog {
     const offer = new Offer();
     let room = init.isReplayed === true ? READ_AHEAD_BYTES : 0;
     for (const { signed } of log.#events.all()) {
-      try {
-        if (log.#open === undefined) log.#start(signed);
-        else log.#enter(log.#open, signed, offer);
-      } catch (error) {
-        if (!(error instanceof RealmError)) throw error;
-        offer.fail(signed, error);
-      }
+      log.#put(signed, offer);
       room -= signed.bytes.length;
       if (room >= 0) log.#ahead.set(keyOf(signed.id), signed);
       const [refusal] = offer.refused;
@@ -243,18 +237,52 @@ export class AppLog implements EventLog {
 
   /** Those for which there is room; a call may go a little beyond it. */
   #fitting(events: readonly SignedEvent[], offer: Offer): readonly SignedEvent[] {
-    if (this.fullness === undefined) return events;
     return events.filter((signed) => {
-      const problem = this.#usage.problemFor(signed.event.type);
-      const isTaken = problem === undefined || this.topic?.has(signed.id) === true;
-      if (!isTaken) offer.refuse(signed, "full", problem);
-      return isTaken;
+      const problem = this.#crowded(signed.event);
+      if (problem === undefined || this.topic?.has(signed.id) === true) return true;
+      if (this.#intake.isWanted(signed.id)) return true;
+      this.#intake.pass(signed);
+      offer.refuse(signed, "full", problem);
+      return false;
     });
   }
 
-  /** Why no more events of the app are taken; undefined while some are. */
-  get fullness(): string | undefined {
-    return this.#usage.problemFor("");
+  /** Why there is no room for an event by itself. */
+  #crowded({ author, type }: Written): string | undefined {
+    const { membership } = this;
+    if (type === "realm/join" && (membership?.joinedBy(author) ?? 0) >= JOINS_MAX) {
+      return "its author joined too often";
+    }
+    return this.#usage.problemFor({ author, type }, membership?.isCreator(author) ?? false);
+  }
+
+  /** Why no more events of the app are taken, of all or of some; empty while they are. */
+  get fullness(): readonly string[] {
+    return this.#usage.problems((author) => this.membership?.isCreator(author) ?? false);
+  }
+
+  /**
+   * Takes what another log of the topic has taken, parents first: who may write what was asked there.
+   * Returns those that are new here. Throws RealmError `corrupt` for one that can never be there.
+   */
+  take(events: readonly SignedEvent[]): readonly SignedEvent[] {
+    const offer = new Offer();
+    for (const signed of events) this.#put(signed, offer);
+    const { accepted, refused: [refusal] } = offer.done();
+    if (refusal === undefined) return accepted;
+    throw new RealmError("corrupt", `Cannot take event: ${refusal.problem}`);
+  }
+
+  /** Puts an event into the topic that was taken before; the first is the genesis. */
+  #put(signed: SignedEvent, offer: Offer): void {
+    try {
+      if (this.#open === undefined) {
+        this.#start(signed);
+        offer.accepted.push(signed);
+      } else if (signed.event.topic !== null) this.#enter(this.#open, signed, offer);
+    } catch (error) {
+      offer.fail(signed, error);
+    }
   }
 
   /**
@@ -274,7 +302,7 @@ export class AppLog implements EventLog {
   }
 
   #append(content: EventContent, place: EventPlace, signer: SyncSigner): SignedEvent {
-    const problem = this.#usage.problemFor(content.type);
+    const problem = this.#crowded({ author: signer.publicKey, type: content.type });
     if (problem !== undefined) {
       throw new RealmError("limit-exceeded", `Cannot write to the topic: ${problem}`, {
         hint: "Go on in a fork of it: realm app fork",
@@ -396,7 +424,7 @@ export class AppLog implements EventLog {
     topic.judge((event) => membership.isVoid(event));
     this.#open = { topic, membership, view: undefined };
     this.#pending.set(topic.genesis.key, signed);
-    this.#usage.add(signed.bytes.length);
+    this.#usage.add(topic.genesis, signed.bytes.length);
     this.#revision++;
   }
 
@@ -408,6 +436,7 @@ export class AppLog implements EventLog {
       enter: (signed) => this.#enter(open, signed, offer),
       // After these, events of who was revoked may be none of a revoked key's.
       givesSay: (type) => type === "realm/revoke" || type === "realm/join",
+      roomFor: ({ event }) => this.#usage.roomFor(event, open.membership.isCreator(event.author)),
     };
   }
 
@@ -424,10 +453,11 @@ export class AppLog implements EventLog {
     const { event } = added;
     if (added.kind === "known") return true;
     this.#pending.set(event.key, signed);
-    this.#usage.add(signed.bytes.length);
+    this.#usage.add(event, signed.bytes.length);
     offer.accepted.push(signed);
     this.#revision++;
     const isJudged = membership.learn(event) && topic.judge((e) => membership.isVoid(e));
+    if (isJudged) this.#usage.recount((e) => topic.isKept(e));
     if (said.kind === "invite" || said.kind === "epoch") this.keys.learn(said);
     const isForked = topic.isForked(event.author);
     if (said.kind !== "event" || wasForked || isForked) this.#open!.view = undefined;

@@ -366,47 +366,6 @@ Deno.test("a key joins so often and no more", async () => {
   log.append(something(), ben);
 });
 
-Deno.test("a topic that is full takes no more events of the app, and says so", async () => {
-  const whole = createTopic();
-  await join(whole, ben);
-  for (let i = 0; i < 30; i++) whole.append(something(), i % 2 ? ann : ben);
-  const events = allOf(whole);
-  const store = new MemoryStore();
-  const quota = { events: 20, bytes: 1e6 };
-  const full = AppLog.open({ store, verify, topic: whole.topicId, quota });
-  for (const event of events) {
-    const { accepted, refused } = full.offer([event]);
-    assert.equal(accepted.length + refused.length, 1);
-    if (full.topic!.size < 20) assert.equal(full.fullness, undefined);
-    if (refused[0] !== undefined) assert.equal(refused[0].code, "full");
-  }
-  assert.equal(full.topic!.size, 20);
-  assert.match(full.fullness!, /it has 20 events, and may have 20/);
-  assert.equal(full.offer(events.slice(0, 20)).known, 20); // it has these
-  assert.match(refusal(() => full.append(something(), ann), "limit-exceeded"), /may have 20/);
-  // Somebody can still be taken out.
-  revoke(full, ann, ben.key);
-  assert.equal(full.view!.members.has(ben.key), false);
-  // What is there is read again, whatever it may have now.
-  full.flush(0);
-  const small = AppLog.open({
-    store,
-    verify,
-    topic: whole.topicId,
-    quota: { ...quota, events: 2 },
-  });
-  assert.equal(small.topic!.size, full.topic!.size);
-  const heavy = AppLog.open({
-    store: new MemoryStore(),
-    verify,
-    topic: whole.topicId,
-    quota: { events: 100, bytes: events[0]!.bytes.length + events[1]!.bytes.length },
-  });
-  heavy.offer(events.slice(0, 2));
-  assert.match(heavy.fullness!, /bytes, and may have/);
-  assert.equal(heavy.offer(events.slice(4, 5)).refused[0]!.code, "full");
-});
-
 Deno.test("a checkpoint is the creator's to write first, then the admins', and no one else's", async () => {
   const log = createTopic();
   await join(log, ben, "admin");

@@ -140,6 +140,11 @@ export class Membership {
       this.#revokesOf(author, isAdmin || this.#admins.has(author)).length === 0;
   }
 
+  /** How often a key has joined, void joins and those on branches too. */
+  joinedBy(author: Uint8Array): number {
+    return this.#joined.get(textOf(author))?.length ?? 0;
+  }
+
   /** Whether a key takes part no more, which not everyone may know. */
   hasEnded(author: Uint8Array): boolean {
     const key = textOf(author);
@@ -240,7 +245,7 @@ export class Membership {
         const fact = said.kind === "join" ? this.#joinOf(event, said) : { event, said };
         this.#facts.push(fact);
         if (said.kind === "join") {
-          this.#joined.set(author, [...this.#joined.get(author) ?? [], event]);
+          append(this.#joined, author, event);
         }
         this.#noteAdmin(fact);
         if (isAdminJoin(fact) && this.#ofAdmins.has(author)) break; // they may have no effect now
@@ -248,7 +253,7 @@ export class Membership {
         return false;
       }
       case "leave":
-        this.#leaves.set(author, [...this.#leaves.get(author) ?? [], event]);
+        append(this.#leaves, author, event);
         return false; // what it ends comes after it
       case "revoke":
         // Void whatever comes: it shall not cost that everything is judged again.
@@ -257,7 +262,7 @@ export class Membership {
         break;
       case "epoch": {
         const name = textOf(said.id);
-        this.#epochs.set(name, [...this.#epochs.get(name) ?? [], { event, said }]);
+        append(this.#epochs, name, { event, said });
         this.#marks.push({ event, said });
         return false;
       }
@@ -279,7 +284,7 @@ export class Membership {
       if (fact.said.role === "admin" && this.#wasAdmin(event)) this.#adminInvites.add(event);
     } else if (this.#adminInvites.has(fact.invite.event)) {
       const author = textOf(event.author);
-      this.#adminJoins.set(author, [...this.#adminJoins.get(author) ?? [], event]);
+      append(this.#adminJoins, author, event);
     }
   }
 
@@ -322,7 +327,7 @@ export class Membership {
     }
     const author = textOf(event.author);
     if (!this.#isGoodJoin(fact)) return;
-    this.#joins.set(author, [...this.#joins.get(author) ?? [], fact]);
+    append(this.#joins, author, fact);
     if (isAdminJoin(fact)) this.#admins.add(author);
   }
 
@@ -415,11 +420,17 @@ export class Membership {
   }
 }
 
+function append<Value>(lists: Map<string, Value[]>, key: string, value: Value): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
+
 function byKey(revokes: readonly Fact<"revoke">[]): Revocations {
   const by: Revocations = new Map();
   for (const fact of revokes) {
     const key = keyText(fact.said.key);
-    by.set(key, [...by.get(key) ?? [], fact]);
+    append(by, key, fact);
   }
   return by;
 }

@@ -139,12 +139,29 @@ export function allOf(log: AppLog): SignedEvent[] {
   return [...log.stored()].map(({ id }) => log.load(id)!);
 }
 
-/** Both logs get what the other one keeps, until there is nothing new. */
+/** Both logs get what the other one keeps, until there is nothing new; what is wanted again, again. */
 export function exchange(a: AppLog, b: AppLog): void {
   for (let isNew = true; isNew;) {
-    const accepted = b.offer(allOf(a)).accepted.length + a.offer(allOf(b)).accepted.length;
-    isNew = accepted > 0;
+    const offered = [b.offer(allOf(a)), a.offer(allOf(b))];
+    isNew = offered.some(({ accepted, isAgain }) => isAgain || accepted.length > 0);
   }
+}
+
+/** So many events of the app by somebody in a row, the first after these events alone. */
+export function chain(
+  log: AppLog,
+  by: SyncSigner,
+  length: number,
+  after = log.placeFor(by.publicKey),
+): SignedEvent[] {
+  const events: SignedEvent[] = [];
+  for (let place = after; events.length < length;) {
+    const signed = signEventSync(eventAt(by.publicKey, place, something()), by);
+    const { id, event: { lamport, seq } } = signed;
+    events.push(signed);
+    place = { ...place, heads: [{ id, lamport }], previous: { id, seq } };
+  }
+  return events;
 }
 
 /** What two logs that agree have in common. */

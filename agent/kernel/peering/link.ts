@@ -41,6 +41,8 @@ export class Link {
   session: SyncSession | undefined;
   /** Events of it whose authors had no say: it may bring what gives them one. */
   strange: CID[] = [];
+  /** It has brought an event that needs what was refused before: the next one is soon. */
+  isAgainOwed = false;
   /** When the last message of it came or went. */
   sessionAtMs = 0;
   heardAtMs: number;

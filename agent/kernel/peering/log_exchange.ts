@@ -125,11 +125,19 @@ export class LogExchange {
     } catch (error) {
       return links.fault(link, "garbage", messageOf(error));
     }
-    const { missing, refused } = this.absorb(signed, link.peer);
+    const { missing, refused, isAgain } = this.absorb(signed, link.peer);
     if (missing.length > 0) link.syncOwed = true;
+    if (isAgain) this.#again(link);
     const dishonest = refused.find(isDishonest);
     if (dishonest !== undefined) links.fault(link, "forged", dishonest.problem);
     else if (refused.some(isUnauthorised)) links.fault(link, "unauthorised", refused[0]!.problem);
+  }
+
+  /** The next session is soon, however little the last one has brought. */
+  #again(link: Link): void {
+    link.syncOwed = true;
+    link.syncPauseMs = PAUSE_MIN_MS;
+    link.syncAtMs = Math.min(link.syncAtMs, this.#init.nowMs() + PAUSE_MIN_MS);
   }
 
   /** A link opened. */
@@ -214,6 +222,7 @@ export class LogExchange {
       ? Math.min(PAUSE_MAX_MS, Math.max(PAUSE_MIN_MS, link.syncPauseMs * 2))
       : PAUSE_MIN_MS;
     link.syncAtMs = Math.max(link.syncAtMs, nowMs() + link.syncPauseMs);
+    if (link.isAgainOwed) this.#again(link);
     if (outcome.withheld > 0) links.fault(link, "withheld", `${outcome.withheld} events`);
     this.#blame(link);
     this.#init.ended?.(link);
@@ -234,6 +243,7 @@ export class LogExchange {
 
   #session(link: Link, role: "initiator" | "responder"): SyncSession {
     link.strange = [];
+    link.isAgainOwed = false;
     const source = new LogSource({
       log: this.#init.log,
       isGiven: link.trust === "full",
@@ -244,6 +254,7 @@ export class LogExchange {
             link.strange.push(refusal.id);
           }
         }
+        link.isAgainOwed ||= offered.isAgain;
         return offered;
       },
     });

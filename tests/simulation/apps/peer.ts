@@ -9,6 +9,7 @@ import type { TopicCore } from "../../../agent/apps/peering/topic_core.ts";
 import type { Replay } from "../../../agent/apps/replay.ts";
 import type { RewindLimits } from "../../../agent/apps/rewind_budget.ts";
 import type { AppLog } from "../../../agent/apps/topic/app_log.ts";
+import { NO_QUOTA } from "../../../agent/apps/topic/topic_quota.ts";
 import { replayParts } from "../../../agent/apps/topic/app_replay.ts";
 import { Standing } from "../../../agent/kernel/peering/standing.ts";
 import type { SyncSigner } from "../../../agent/kernel/verify.ts";
@@ -114,7 +115,12 @@ export class AppPeerNode {
     const { node, invite, named = [] } = this.comer;
     const store = world.openStore(this.disk);
     const log = make?.(store) ??
-      world.openLog({ store, verify, topic: world.topic });
+      world.openLog({
+        store,
+        verify,
+        topic: world.topic,
+        quota: this.isHonest ? world.quota : NO_QUOTA,
+      });
     let isChanged = true;
     const standing = new Standing();
     const states = this.isKeeper ? NO_STATES : StateShelf.of(() => {

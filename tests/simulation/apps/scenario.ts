@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { RealmError } from "../../../agent/kernel/error.ts";
+import type { TopicEvent } from "../../../agent/kernel/topic.ts";
 import type { AppLog } from "../../../agent/apps/topic/app_log.ts";
 import { inviteTo, revocationsOf } from "../../../agent/apps/topic/authoring.ts";
 import { helloAt } from "../../../agent/apps/peering/topic_hello.ts";
@@ -45,9 +47,17 @@ const KINDS = [
   "late",
   "branches",
   "forge",
+  "flood",
 ] as const;
 /** A kind of trouble. */
 export type AppKind = typeof KINDS[number];
+
+/** What peers store where there is a flood: events enough for what honest people write. */
+const FLOODED_QUOTA = { events: 400, bytes: 1e9 };
+/** A flood, as parts of it, of which each peer gets another one: its share is half. */
+const FLOODS = [[0.7], [0.35, 0.35], [0.5, 0.5, 0.5]];
+/** Events in one frame of it. */
+const FLOOD_FRAME = 50;
 
 /** Peers of one topic at most. */
 const PEERS_MAX = 9;
@@ -66,6 +76,7 @@ export class AppScenario {
     this.random = world.random.fork("scenario");
     const kinds = this.random.shuffled(KINDS).slice(0, this.random.between(3, KINDS.length));
     this.#kinds = world.options.kinds ?? ["write", ...kinds];
+    if (this.#kinds.includes("flood")) world.quota = FLOODED_QUOTA;
     world.note("world", `${world.app} with ${this.#kinds.join(", ")}`);
     world.network.delayMs = [1, this.random.pick([5, 20, 100, 400])];
   }
@@ -267,6 +278,55 @@ export class AppScenario {
     world.network.send(run.endpoint, victim.key, frame);
   }
 
+  /** More events than anybody stores, and to each peer others. */
+  flood(): void {
+    const { world, random } = this;
+    const traitor = random.chance(0.5) ? this.#asTraitor() : undefined;
+    const last = traitor?.run?.log.topic?.newestOf(traitor.person.publicKey);
+    if (last === undefined || world.flooder !== undefined) return;
+    const victims = random.shuffled(world.peers.filter(({ isHonest }) => isHonest));
+    world.flooder = traitor;
+    world.hasForks = true;
+    random.pick(FLOODS).forEach((part, i) => {
+      const victim = victims[i % victims.length]!;
+      this.#floodWith(traitor!, victim, last, Math.floor(part * FLOODED_QUOTA.events));
+    });
+  }
+
+  #floodWith(traitor: AppPeerNode, victim: AppPeerNode, after: TopicEvent, events: number): void {
+    const { world, random } = this;
+    const { publicKey } = traitor.person;
+    let heads = [{ id: after.id, lamport: after.lamport }];
+    let previous = { id: after.id, seq: after.seq };
+    const signed = Array.from({ length: events }, () => {
+      const content = { type: "add", payload: random.bytes(8) };
+      const place = { topic: world.topic, heads, previous };
+      const next = this.#eventAt(place, publicKey, traitor.person, content);
+      heads = [{ id: next.id, lamport: next.event.lamport }];
+      previous = { id: next.id, seq: next.event.seq };
+      return encodeSigned(next);
+    });
+    world.note(traitor.name, `floods ${victim.name} with ${events} events`);
+    const { run } = traitor;
+    for (let i = 0; i < events; i += FLOOD_FRAME) {
+      const frame = encodeTopicFrame({ frame: "events", events: signed.slice(i, i + FLOOD_FRAME) });
+      world.timeline.after(i, () => {
+        const isOpen = traitor.run === run && run!.core.isOpen(victim.key);
+        if (isOpen) world.network.send(run!.endpoint, victim.key, frame);
+      });
+    }
+  }
+
+  /** The creator takes out who flooded the topic. */
+  revokeFlooder(): void {
+    const { flooder } = this.world;
+    if (flooder === undefined || !this.#isMember(flooder.personKey)) return;
+    this.world.hasRevocations = true;
+    this.#creator((log, by) => {
+      for (const said of revocationsOf(log, flooder.personKey)) log.write(said, by);
+    });
+  }
+
   /** A member that lies: the newest of those who came last, from now on. */
   #asTraitor(): AppPeerNode | undefined {
     if (this.#traitor === undefined && this.world.peers.length >= 3) {
@@ -298,7 +358,11 @@ export class AppScenario {
     const { world, random } = this;
     const isDone = peer.act(({ core }) => {
       const write = (log: AppLog) => log.append(actOf(world.app, log, random), peer.person);
-      id = core.writing(write).id.toString();
+      try {
+        id = core.writing(write).id.toString();
+      } catch (error) {
+        if (world.flooder === undefined || !isFull(error)) throw error;
+      }
     });
     if (isDone && id !== undefined) world.judge.acknowledged(peer, id);
   }
@@ -377,4 +441,8 @@ export class AppScenario {
       if (missing.length > 0) world.network.dial(peer.key, random.pick(missing));
     });
   }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof RealmError && error.code === "limit-exceeded";
 }

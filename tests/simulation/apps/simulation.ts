@@ -75,6 +75,7 @@ function heal(world: AppWorld, scenario: AppScenario): number {
     peer.disk.cut = undefined;
     peer.start();
   }
+  scenario.revokeFlooder();
   const startMs = timeline.nowMs;
   let nextMs = 0;
   let last = differences(world);
@@ -114,11 +115,18 @@ function differences(world: AppWorld): string | undefined {
     });
     return [replay!.state.digest(ABI).toHex(), ...verdicts].join();
   };
+  const { flooder } = world;
   const all = members(world);
   const [first] = all;
+  const isOverfull = all.some(({ run }) => run?.log.fullness.some((why) => /^it/.test(why)));
   if (first === undefined) return "nobody is there";
   for (const peer of all) {
     if (peer.run?.log.topic === undefined) return `${peer.name} has no log`;
+    if (flooder !== undefined && peer.run.log.membership!.roleOf(flooder.person.publicKey)) {
+      return `${peer.name} does not know that ${flooder.name} was revoked`;
+    }
+    // Who is full has fewer events than others, and says so.
+    if (isOverfull) continue;
     if (heads(peer) !== heads(first)) return `${peer.name} has other heads than ${first.name}`;
     if (peer.isKeeper) continue;
     if (!peer.run.replay?.isSettled) return `${peer.name} has not applied everything`;
@@ -127,6 +135,7 @@ function differences(world: AppWorld): string | undefined {
     );
     if (behind !== undefined) return `${peer.name} does not hear that ${behind.peer} is done`;
   }
+  if (isOverfull) return undefined;
   const wanted = outcomes(first);
   const other = all.find((peer) => !peer.isKeeper && outcomes(peer) !== wanted);
   return other && `${other.name} has another state`;

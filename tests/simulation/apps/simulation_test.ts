@@ -25,6 +25,20 @@ Deno.test("peers of a topic keep the rules in trouble, and come to one state aft
   }
 });
 
+Deno.test("who floods a topic is revoked on every peer, and all come to one state", () => {
+  for (const seed of ["flood 3", "flood 10"]) {
+    let floods = 0;
+    const { violation } = simulateApp({
+      seed,
+      kinds: ["write", "burst", "flood", "newcomer", "break"],
+      troubleMs: 6_000,
+      trace: (line) => floods += line.includes(" floods ") ? 1 : 0,
+    });
+    assert.equal(violation, undefined, `SEED=${seed} ${violation?.message}`);
+    assert.ok(floods > 1, "nobody floods");
+  }
+});
+
 Deno.test("a seed of a topic is one history, and another seed another", () => {
   const [one, again, other] = ["replay", "replay", "replayed"].map((seed) => simulateApp({ seed }));
   assert.equal(one!.history, again!.history);

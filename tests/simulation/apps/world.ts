@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { TopicCore, type TopicCoreInit } from "../../../agent/apps/peering/topic_core.ts";
 import { type Guest, Replay, type ReplayParts } from "../../../agent/apps/replay.ts";
 import { AppLog, type AppLogInit } from "../../../agent/apps/topic/app_log.ts";
+import type { TopicQuota } from "../../../agent/apps/topic/topic_quota.ts";
 import { CID, cidOf } from "../../../agent/kernel/canonical.ts";
 import { bytesOf } from "../../../agent/kernel/byte_string.ts";
 import { player, verify } from "../cast.ts";
@@ -49,6 +50,10 @@ export class AppWorld {
   /** What is final may change by these, and everything be applied again. */
   hasRevocations = false;
   hasForks = false;
+  /** What honest peers store; `TOPIC_QUOTA` where nobody floods them. */
+  quota: TopicQuota | undefined;
+  /** Who wrote more than others store, once there is one. */
+  flooder: AppPeerNode | undefined;
   frames = 0;
   readonly #byNode = new Map<string, AppPeerNode>();
   readonly #byPerson = new Map<string, AppPeerNode>();
