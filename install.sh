@@ -423,7 +423,7 @@ main() {
     [ -e "$installed" ] || fail 1 "Cannot uninstall $installed: it is not there"
     remove_services
     extras | while IFS='	' read -r file _; do rm -f "$file"; done
-    rm -f "$installed" "$installed.old"
+    rm -f "$installed" "$installed.old" "$installed.lock"
     echo "removed $installed (data in ~/.realm stays)"
     exit 0
   fi

@@ -61,22 +61,24 @@ export const upgrade = command({
   async run(context, flags) {
     const executable = installedExecutable();
     const { besides, linkOrCopy, oldPath, versionOf } = await import("./upgrade/executable.ts");
-    await besides(executable, async (temporary) => {
-      if (flags.back) {
-        const version = await versionOf(oldPath(executable));
-        await linkOrCopy(oldPath(executable), temporary);
-        return await exchange(context, flags, executable, temporary, version);
-      }
-      const candidate = await fetchRelease(context, flags, temporary);
-      const { sha256Hex } = await import("../agent/kernel/sha256.ts");
-      if (candidate.sha256 === await sha256Hex(await Deno.readFile(executable))) {
-        return context.print(
-          { from: VERSION, to: VERSION, executable, changed: false },
-          () => `${executable} is realm ${VERSION} of ${candidate.sha256.slice(0, 12)}… already`,
-        );
-      }
-      await exchange(context, flags, executable, temporary, candidate.version);
-    });
+    const { withUpgradeLock } = await import("./upgrade/upgrade_lock.ts");
+    await withUpgradeLock(executable, () =>
+      besides(executable, async (temporary) => {
+        if (flags.back) {
+          const version = await versionOf(oldPath(executable));
+          await linkOrCopy(oldPath(executable), temporary);
+          return await exchange(context, flags, executable, temporary, version);
+        }
+        const candidate = await fetchRelease(context, flags, temporary);
+        const { sha256Hex } = await import("../agent/kernel/sha256.ts");
+        if (candidate.sha256 === await sha256Hex(await Deno.readFile(executable))) {
+          return context.print(
+            { from: VERSION, to: VERSION, executable, changed: false },
+            () => `${executable} is realm ${VERSION} of ${candidate.sha256.slice(0, 12)}… already`,
+          );
+        }
+        await exchange(context, flags, executable, temporary, candidate.version);
+      }));
   },
 });
 
@@ -157,7 +159,9 @@ async function exchange(
 ): Promise<void> {
   const { oldPath, putBack, putInPlace } = await import("./upgrade/executable.ts");
   const { orHungUp } = await import("./upgrade/hang_up.ts");
-  const before = await askAgent(context);
+  const { askAgent } = await import("./upgrade/ask_agent.ts");
+  const ask = () => askAgent(controlSocketPath(context.dataFolder));
+  const before = await ask();
   const start = before === undefined ? undefined : await starter(flags, before);
   using hangUp = orHungUp(context.shell.interrupted());
   await putInPlace(executable, replacement);
@@ -179,15 +183,17 @@ async function exchange(
     );
   }
   note(context, `starting the agent again: ${start.name}`);
-  const why = await startAndWait(context, flags, start, version, before, hangUp.signal);
+  const why = await startAndWait(flags, start, version, before, ask, hangUp.signal);
   if (why === undefined) {
     return context.print({ ...result, agent: "up" }, () => `${done}The agent is up\n`);
   }
   note(context, `going back to ${VERSION}: ${why}`);
-  const failed = await askAgent(context) ?? before;
+  const failed = await ask().catch(() => undefined) ?? before; // nothing may keep it from going back
   await putBack(executable);
   const waits = { ...flags, wait: Math.max(flags.wait, BACK_MS) };
-  const whyOld = await startAndWait(context, waits, start, before.program, failed, hangUp.signal);
+  // What interrupted the other wait does not interrupt this one: it was asked to go back.
+  const whole = new AbortController().signal;
+  const whyOld = await startAndWait(waits, start, before.program, failed, ask, whole);
   const now = whyOld === undefined
     ? `${before.program} is back and its agent is up`
     : `${before.program} is back, but its agent is not up: ${whyOld}`;
@@ -227,11 +233,11 @@ async function starter(flags: Flags, agent: RunningAgent): Promise<Starter | und
 
 /** Why the agent did not come up, if it did not. */
 async function startAndWait(
-  context: Context,
   { wait }: Flags,
   { start }: Starter,
   version: string,
   before: RunningAgent,
+  ask: () => Promise<RunningAgent | undefined>,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const { comesUp, startWithin } = await import("./upgrade/come_up.ts");
@@ -239,24 +245,9 @@ async function startAndWait(
   const why = await startWithin(Math.max(wait, START_MS), start, systemClock);
   if (why !== undefined) return why;
   return await comesUp(version, before, {
-    ask: () => askAgent(context),
+    ask,
     clock: systemClock,
     timeoutMs: wait,
     signal,
   });
-}
-
-/** The agent of this machine's data folder, if it answers so that it is understood. */
-async function askAgent(context: Context): Promise<RunningAgent | undefined> {
-  const { connectControl } = await import("../agent/control/client.ts");
-  const agent = connectControl(controlSocketPath(context.dataFolder));
-  try {
-    const { program, startedAtMs, pid } = (await agent.status()).node;
-    return { program, startedAtMs, pid };
-  } catch (error) {
-    if (error instanceof RealmError) return undefined;
-    throw error;
-  } finally {
-    agent.close();
-  }
 }

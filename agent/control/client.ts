@@ -357,13 +357,25 @@ class SocketClient implements ControlClient {
         { hint: "Run this as the user that runs the agent", cause },
       );
     }
-    const gone = /os error (2|61|111)\)/.test(reason);
     return new RealmError(
       "unreachable",
-      `Cannot reach the agent at "${this.#path}": ${gone ? "no agent is running" : reason}`,
+      `Cannot reach the agent at "${this.#path}": ${
+        isGone(reason) ? "no agent is running" : reason
+      }`,
       { hint: "Run realm agent", cause },
     );
   }
+}
+
+/** Whether a call threw this because nobody listens at the socket, and for no other reason. */
+export function isNoAgent(error: unknown): boolean {
+  return error instanceof RealmError && error.code === "unreachable" &&
+    error.cause instanceof Error && isGone(error.cause.message);
+}
+
+/** There is no socket, or nobody has it open. */
+function isGone(reason: string): boolean {
+  return /os error (2|61|111)\)/.test(reason);
 }
 
 function componentPath(component: string): string {

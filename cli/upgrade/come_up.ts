@@ -46,8 +46,9 @@ export async function startWithin(
 /**
  * Waits until the agent of `version` answers, another run of it than `before`, and stays.
  *
- * `ask` gives `undefined` while nobody answers. Gives why it did not come up, after `timeoutMs` or
- * when `signal` is aborted; nothing when it did.
+ * `ask` gives `undefined` while nobody answers, and throws of an agent that is in trouble, which may
+ * pass. Gives why it did not come up, after `timeoutMs` or when `signal` is aborted; nothing when
+ * it did.
  */
 export async function comesUp(
   version: string,
@@ -63,19 +64,24 @@ export async function comesUp(
   const untilMs = clock.monotonicMs() + timeoutMs;
   let seen: { agent: RunningAgent; atMs: number } | undefined;
   while (true) {
-    const agent = await ask();
+    let trouble: unknown;
+    const agent = await ask().catch((error) => void (trouble = error));
     const isNew = agent !== undefined && !isSame(agent, before) && agent.program === version;
     const nowMs = clock.monotonicMs();
     if (!isNew) seen = undefined;
     else if (seen === undefined || !isSame(agent, seen.agent)) seen = { agent, atMs: nowMs };
     if (seen !== undefined && nowMs - seen.atMs >= STAYS_MS) return undefined;
     if (signal.aborted) return "this was interrupted";
-    if (nowMs >= untilMs + (seen === undefined ? 0 : STAYS_MS)) return why(agent);
+    if (nowMs >= untilMs + (seen === undefined ? 0 : STAYS_MS)) return why(agent, trouble);
     await clock.sleep(ASK_EVERY_MS);
   }
 
-  function why(agent: RunningAgent | undefined): string {
+  function why(agent: RunningAgent | undefined, trouble: unknown): string {
     const within = `within ${Math.round(timeoutMs / 1000)} s`;
+    if (trouble !== undefined) {
+      const reason = trouble instanceof Error ? trouble.message : String(trouble);
+      return `the agent did not answer ${within}: ${reason}`;
+    }
     if (agent === undefined) return `the agent did not answer ${within}`;
     if (isSame(agent, before)) return `the agent was not started again ${within}`;
     if (agent.program !== version) return `the agent that answers is of version ${agent.program}`;

@@ -12,7 +12,7 @@ function watch(
 ) {
   let nowMs = 0;
   return comesUp("2.0.0", OLD, {
-    ask: () => Promise.resolve(at(nowMs)),
+    ask: () => Promise.try(at, nowMs),
     clock: {
       monotonicMs: () => nowMs,
       sleep: (ms) => {
@@ -33,6 +33,14 @@ Deno.test("comesUp() waits for the new agent, which has to stay", async () => {
     "the second one stays",
   );
   assert.equal(await watch((ms) => ms < 19_900 ? undefined : NEW), undefined, "late, and in time");
+});
+
+Deno.test("comesUp() goes on asking an agent that is in trouble, and says which", async () => {
+  const trouble = (): never => {
+    throw new Error("no answer within 10000 ms");
+  };
+  assert.equal(await watch((ms) => ms < 3_000 ? trouble() : NEW), undefined);
+  assert.match((await watch(trouble))!, /did not answer within 20 s: no answer within 10000 ms/);
 });
 
 Deno.test("comesUp() says why the agent did not come up", async () => {

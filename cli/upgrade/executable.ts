@@ -31,12 +31,17 @@ export async function createBeside(temporary: string): Promise<Deno.FsFile> {
   try {
     return await Deno.open(temporary, { write: true, createNew: true, mode: 0o755 });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new RealmError("failed", `Cannot write ${temporary}: ${reason}`, {
-      hint: "Run this as the user that installed realm",
-      cause,
-    });
+    throw createError(temporary, cause);
   }
+}
+
+/** Says what to do where this user may not make that file. */
+export function createError(file: string, cause: unknown): RealmError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new RealmError("failed", `Cannot write ${file}: ${reason}`, {
+    hint: "Run this as the user that installed realm",
+    cause,
+  });
 }
 
 /** The version that the executable says it is; throws RealmError `failed` when it does not run. */

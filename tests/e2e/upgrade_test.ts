@@ -12,8 +12,9 @@ import { webCryptoBackend } from "../../agent/kernel/signature_backends.ts";
 import { sha256Hex } from "../../agent/kernel/sha256.ts";
 import { keyPairOf, signerOf } from "../../agent/kernel/verify.ts";
 import { formatSums, signSums } from "../../cli/upgrade/release_sums.ts";
+import { withUpgradeLock } from "../../cli/upgrade/upgrade_lock.ts";
 import { failed, statusOf, succeeded, until } from "./agent_process.ts";
-import { EXECUTABLE, run, type Sandbox, withSandbox } from "./executable.ts";
+import { EXECUTABLE, run, type Sandbox, start as startProgram, withSandbox } from "./executable.ts";
 
 const BACKEND = webCryptoBackend();
 const KEYS = await keyPairOf(new Uint8Array(32).fill(9), BACKEND);
@@ -89,6 +90,11 @@ Deno.test("an agent is upgraded; one that does not come up is put back", async (
         assert.deepEqual([...Deno.readDirSync(`${folder}/bin`)].map(({ name }) => name), ["realm"]);
       });
 
+      await t.step("one upgrade runs at a time", async () => {
+        const second = await withUpgradeLock(installed, () => upgrade(works));
+        assert.deepEqual(failed(second), [3, "refused"]);
+      });
+
       await t.step("the doctor finds the agent in good health", async () => {
         const { stdout } = await realm("doctor");
         const levels = (check: string) =>
@@ -127,6 +133,35 @@ Deno.test("an agent is upgraded; one that does not come up is put back", async (
         assert.notEqual(after.node.startedAtMs, before.node.startedAtMs);
         assert.equal((await Deno.stat(installed)).size, (await Deno.stat(EXECUTABLE)).size);
         assert.match(await Deno.readTextFile(`${folder}/agent.log`), /broken/);
+      });
+
+      await t.step("an upgrade that is interrupted goes back, and waits for that", async () => {
+        const before = await statusOf(sandbox);
+        const log = `${folder}/agent.log`;
+        const toldBefore = (await Deno.readTextFile(log)).split("broken").length;
+        const interrupted = startProgram(
+          installed,
+          [
+            ...["upgrade", "--from", breaks, "--release-key", KEY, "--restart", restart],
+            ...["--wait", "600s", "--json", "--quiet"],
+          ],
+          { cwd: folder, env },
+        );
+        await until(
+          "the one that breaks was started",
+          async () => (await Deno.readTextFile(log)).split("broken").length > toldBefore,
+          { atMostMs: 120_000 },
+        );
+        interrupted.kill("SIGINT");
+        const { status, stderr } = await interrupted.ended;
+        assert.equal(status, 1, stderr);
+        assert.match(stderr, /this was interrupted; .* is back and its agent is up/);
+        assert.notEqual((await statusOf(sandbox)).node.startedAtMs, before.node.startedAtMs);
+        assert.deepEqual(
+          [...Deno.readDirSync(`${folder}/bin`)].map(({ name }) => name),
+          ["realm"],
+          "no lock and no half of anything is left",
+        );
       });
     } finally {
       await run("sh", ["-c", `kill $(cat "${folder}/pid")`]);
