@@ -44,6 +44,8 @@ export class TopicSnapshots {
   #length = 0;
   #isSaving = false;
   #isFetching = false;
+  /** The state that a fork begins with was looked at, and is whole. */
+  #isBaseWhole = false;
   #ticket: "unasked" | "fetching" | "done" = "unasked";
   #problem: string | undefined;
   readonly #closed = new AbortController();
@@ -63,7 +65,7 @@ export class TopicSnapshots {
     this.#length = newest?.length ?? 0;
     const fork = this.#init.log.view?.fork;
     const of = fork && this.store.find(fork.digest);
-    const base = of && this.store.load(of);
+    const base = of && this.store.load(of); // baseProblem() has looked at it
     try {
       return {
         ...newest && { snapshot: this.store.load(newest) },
@@ -160,12 +162,28 @@ export class TopicSnapshots {
    */
   baseProblem(came: () => void): string | undefined {
     const fork = this.#init.log.view?.fork;
-    if (fork === undefined || this.store.find(fork.digest) !== undefined) return undefined;
+    if (fork === undefined || this.#hasBase(fork)) return undefined;
     if (!this.#isFetching) {
       this.#isFetching = true;
       void this.#fetch(fork, came);
     }
     return this.#problem ?? "the state that it begins with is not here yet";
+  }
+
+  /** Whether the state that a fork begins with is here and whole; one that is damaged is dropped. */
+  #hasBase({ digest }: ForkOrigin): boolean {
+    if (this.#isBaseWhole) return true;
+    const record = this.store.find(digest);
+    if (record === undefined) return false;
+    try {
+      this.store.state(record);
+      return this.#isBaseWhole = true;
+    } catch (error) {
+      if (!(error instanceof RealmError)) throw error;
+      this.#tell(error);
+      this.store.drop(record);
+      return false;
+    }
   }
 
   /** Never gives up: who has the state may come at any time. */

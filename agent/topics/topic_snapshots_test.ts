@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { State } from "../apps/state.ts";
 import { snapshotForm } from "../apps/state_snapshot.ts";
 import type { TicketState } from "../apps/topic/app_ticket.ts";
-import { baseSnapshot, type TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
+import { baseSnapshot, stateOf, type TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
 import { createTopic, someCid } from "../apps/topic/topic_fake.ts";
 import { RealmError } from "../kernel/error.ts";
 import type { Clock } from "../kernel/ports.ts";
@@ -60,6 +60,48 @@ Deno.test("TopicSnapshots looks for the state of a fork until it comes, whatever
   ]);
   assert.deepEqual(pauses, [2_000, 4_000, 8_000, 2_000]);
   assert.deepEqual(snapshots.forStart().base?.record.digest, origin.digest);
+});
+
+Deno.test("TopicSnapshots fetches the state of a fork anew that was damaged", async () => {
+  const journal = State.EMPTY.journal();
+  for (let i = 0; i < 4; i++) journal.put(Uint8Array.of(i), new Uint8Array(60_000).fill(i));
+  const state = journal.commit();
+  const origin = { topic: someCid("origin"), event: someCid("event"), digest: state.digest(ABI) };
+  const base = baseSnapshot({ state, bundle: "bundle" }, origin, ABI);
+  const log = createTopic({ fork: origin });
+  const notices: string[] = [];
+  /** What is looked for until one can start. */
+  const start = async () => {
+    let fetched = 0;
+    const snapshots: TopicSnapshots = new TopicSnapshots({
+      log,
+      clock: quickClock(),
+      baseOf: () => Promise.resolve((++fetched, base)),
+      stateOf: () => assert.fail("there is no ticket"),
+      notice: (text) => void notices.push(text),
+    });
+    const came = Promise.withResolvers<void>();
+    if (snapshots.baseProblem(came.resolve) !== undefined) await came.promise;
+    assert.equal(snapshots.baseProblem(() => assert.fail("it is here")), undefined);
+    assert.deepEqual(stateOf(snapshots.forStart().base!).digest(ABI), origin.digest);
+    snapshots.close();
+    return fetched;
+  };
+  const { store } = log;
+  const keyOf = (prefix: string) => [...store.scan(prefix)][0]![0];
+  assert.deepEqual([await start(), await start()], [1, 0]);
+  const chunk = keyOf("snapshot/chunk/");
+  const [value, other] = [...store.scan("snapshot/chunk/")].map(([, value]) => value);
+  store.write([{ put: chunk, value: value!.slice(1) }]);
+  assert.deepEqual([await start(), await start()], [1, 0]);
+  store.write([{ put: chunk, value: other! }]);
+  assert.deepEqual([await start(), await start()], [1, 0]);
+  store.write([{ delete: chunk }]);
+  assert.deepEqual([await start(), await start()], [1, 0]);
+  assert.equal(notices.length, 3);
+  // A record that cannot be read is as one that is not there.
+  store.write([{ put: keyOf("snapshot/base/"), value: Uint8Array.of(1, 2) }]);
+  assert.deepEqual([await start(), await start()], [1, 0]);
 });
 
 /** A clock whose sleeps are over at once, and take their time. */

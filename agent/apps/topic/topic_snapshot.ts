@@ -189,9 +189,37 @@ export class SnapshotStore {
     return stateOf(this.load(record));
   }
 
+  /** Forgets a record that is damaged, and the chunks that are: what comes anew is whole. */
+  drop(record: SnapshotRecord): void {
+    const { index, abi, digest } = record;
+    const hex = digest.toHex();
+    const ops: StoreOp[] = this.#records().filter((kept) => kept.record.digest.toHex() === hex)
+      .map(({ key }) => ({ delete: key }));
+    const reader = readable(() => new SnapshotReader(index, abi, digest));
+    for (const name of reader?.missing ?? []) {
+      const chunk = this.chunk(name);
+      const isWhole = chunk !== undefined && readable(() => reader!.take(chunk)) === name;
+      if (!isWhole) ops.push({ delete: CHUNK + name });
+    }
+    this.store.write(ops);
+  }
+
   #records(): Kept[] {
     return [NEWEST, PINNED, BASE].flatMap((prefix) => [...this.store.scan(prefix)])
-      .map(([key, value]) => ({ key, ...decodeRecord(value) }));
+      .flatMap(([key, value]) => {
+        const kept = readable(() => decodeRecord(value));
+        return kept === undefined ? [] : [{ key, ...kept }];
+      });
+  }
+}
+
+/** What `read` gives; undefined where what it reads is damaged: then it is as if it was not there. */
+function readable<Value>(read: () => Value): Value | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof RealmError) return undefined;
+    throw error;
   }
 }
 
