@@ -77,8 +77,10 @@ fetch() {
     curl --fail --silent --show-error --location --proto-redir "$only" --proto "$only" \
       --max-filesize "$3" --max-time 1800 --output "$2" "$1"
   elif command -v wget >/dev/null 2>&1; then
-    # It cannot be told to stay with https where it is sent elsewhere.
-    wget --quiet --max-redirect=0 --output-document="$2" "$1"
+    # It cannot be told to stay with https where it is sent elsewhere, nor how much is too much.
+    { wget --quiet --max-redirect=0 --output-document=- "$1" || : >"$2.failed"; } |
+      head -c "$(($3 + 1))" >"$2"
+    [ ! -e "$2.failed" ] && [ "$(wc -c <"$2")" -le "$3" ]
   else
     fail 1 "Cannot download: there is neither curl nor wget" "Download it yourself, then --from FILE"
   fi

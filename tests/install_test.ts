@@ -192,3 +192,67 @@ Deno.test("install.sh does nothing when its download broke off", async () => {
     assert.deepEqual(files(`${home}/.local`), []);
   });
 });
+
+/** What install.sh needs besides a program that downloads. */
+const TOOLS = "sh sed uname cut sha256sum shasum openssl mktemp mkdir rm mv cp ln chmod tr head " +
+  "wc dirname basename cat grep awk id printf yes";
+
+/** A search path without curl, with a wget that takes `https://releases.example` from `folder`. */
+async function pathWithWget(home: string, folder: string): Promise<string> {
+  const bin = `${home}/tools`;
+  await Deno.mkdir(bin);
+  for (const tool of TOOLS.split(" ")) {
+    for (const each of Deno.env.get("PATH")!.split(":")) {
+      if (await Deno.stat(`${each}/${tool}`).catch(() => undefined) === undefined) continue;
+      await Deno.symlink(`${each}/${tool}`, `${bin}/${tool}`);
+      break;
+    }
+  }
+  const script = `#!/bin/sh
+for each in "$@"; do
+  case "$each" in
+    --output-document=-) ;;
+    --output-document=*) exec >"\${each#*=}" ;;
+    https://releases.example/*) file="${folder}/\${each##*/}" ;;
+  esac
+done
+[ -f "$file" ] || exit 8
+cat "$file"
+`;
+  await Deno.writeTextFile(`${bin}/wget`, script, { mode: 0o755 });
+  return bin;
+}
+
+Deno.test("install.sh takes by wget no more than it asked for", async () => {
+  await onMachine(async ({ home, build, install }) => {
+    const folder = `${home}/releases`;
+    await Deno.mkdir(folder);
+    const PATH = await pathWithWget(home, folder);
+    const release = (...more: string[]) =>
+      install(["--releases", "https://releases.example", ...more], { PATH });
+    const none = await release();
+    assert.equal(none.status, 1);
+    assert.match(none.stderr, /Cannot download https:\/\/releases\.example\/SHA256SUMS/);
+
+    const text = await Deno.readTextFile(await build("built", "1.0.0"));
+    const name = `realm-${Deno.build.target}`;
+    const sums = `${sha256(text)}  ${name}\n`;
+    const padded = (bytes: number) => sums + "#".repeat(bytes - sums.length);
+    await Deno.writeTextFile(`${folder}/SHA256SUMS`, sums);
+    const half = await release();
+    assert.equal(half.status, 1);
+    assert.match(half.stderr, new RegExp(`Cannot download \\S+/${name}`));
+
+    await Deno.writeTextFile(`${folder}/${name}`, text);
+    await Deno.writeTextFile(`${folder}/SHA256SUMS`, padded(65537));
+    const large = await release();
+    assert.equal(large.status, 1, large.stdout);
+    assert.match(large.stderr, /Cannot download \S+\/SHA256SUMS/);
+    assert.deepEqual(files(`${home}/.local/bin`), []);
+
+    await Deno.writeTextFile(`${folder}/SHA256SUMS`, padded(65536));
+    const fits = await release();
+    assert.equal(fits.status, 0, fits.stderr);
+    assert.match(fits.stdout, /^installed realm 1\.0\.0/);
+  });
+});
