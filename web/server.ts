@@ -81,6 +81,7 @@ export interface UiServer {
   readonly url: string;
   /** Makes a link that logs in once. */
   link(): string;
+  /** Lets answers that are on their way come to an end, for 5 s at most. */
   close(): Promise<void>;
 }
 
@@ -88,6 +89,10 @@ export interface UiServer {
 const LINK_MS = 10 * 60_000;
 const LINKS_MAX = 8;
 const SESSIONS_MAX = 16;
+/** A session that asked for nothing is over after so long. */
+const SESSION_IDLE_MS = 12 * 3600_000;
+/** Answers that are on their way may take so long when the page is no longer served. */
+const CLOSE_MS = 5_000;
 const STREAMS_MAX = 32;
 const BODY_BYTES_MAX = 1024 * 1024;
 /** The part of the time that may go into looking at the status of a very large realm. */
@@ -119,7 +124,11 @@ export function serveUi(options: UiOptions): UiServer {
     link: () => `${url}#login=${ui.newToken()}`,
     async close() {
       ui.close();
-      await server.shutdown();
+      const over = new AbortController();
+      const late = options.clock.sleep(CLOSE_MS, over.signal).catch(() => {}); // rejects when over
+      await Promise.race([server.shutdown(), late]);
+      over.abort();
+      server.unref(); // whoever does not take its answer keeps nothing from ending
     },
   };
 }
@@ -131,7 +140,8 @@ class Ui {
   readonly #closed = new AbortController();
   /** Tokens that were not used yet, and until when they are good. */
   readonly #tokens = new Map<string, number>();
-  readonly #sessions = new Set<string>();
+  /** Sessions, and when each was used last; the one that was used longest ago comes first. */
+  readonly #sessions = new Map<string, number>();
   #streams = 0;
   /** Aborted, and made anew, when something was ordered: live streams look at once. */
   #wake = new AbortController();
@@ -233,14 +243,19 @@ class Ui {
       });
     }
     const session = randomToken();
-    this.#sessions.add(session);
+    this.#sessions.set(session, this.#clock.monotonicMs());
     dropOldest(this.#sessions, SESSIONS_MAX);
     return session;
   }
 
   #requireSession(request: Request): void {
     const [scheme, session = ""] = (request.headers.get("authorization") ?? "").split(" ");
-    if (scheme === "Bearer" && this.#sessions.has(session)) return;
+    const nowMs = this.#clock.monotonicMs();
+    const usedMs = scheme === "Bearer" ? this.#sessions.get(session) : undefined;
+    if (usedMs !== undefined) {
+      this.#sessions.delete(session); // to come last
+      if (nowMs - usedMs <= SESSION_IDLE_MS) return void this.#sessions.set(session, nowMs);
+    }
     throw new Refusal(401, "refused", "Cannot answer: this page is not logged in", {
       hint: "Open the link that realm ui printed, or press Enter there for another",
     });
@@ -396,7 +411,7 @@ function randomToken(): string {
   });
 }
 
-function dropOldest(keys: Map<string, unknown> | Set<string>, max: number): void {
+function dropOldest(keys: Map<string, unknown>, max: number): void {
   for (const key of keys.keys()) {
     if (keys.size <= max) return;
     keys.delete(key);

@@ -138,6 +138,62 @@ Deno.test(
 );
 
 Deno.test(
+  "a session that is not used for 12 hours is over",
+  async () => {
+    let nowMs = 0;
+    const clock = { ...systemClock, monotonicMs: () => nowMs };
+    const idleMs = 12 * 3600_000;
+    await served(async ({ ask }) => {
+      for (let i = 1; i <= 3; i++) {
+        nowMs += idleMs;
+        assert.equal(await statusOnly(ask("api/about")), 200, `used in time, ${i}`);
+      }
+      nowMs += idleMs + 1;
+      assert.equal(await statusOnly(ask("api/about")), 401);
+      nowMs -= idleMs;
+      assert.equal(await statusOnly(ask("api/about")), 401, "it does not come back");
+    }, { clock })();
+  },
+);
+
+Deno.test("the session that was used longest ago makes way for a seventeenth", async () => {
+  await served(async ({ server, ask }) => {
+    for (let i = 0; i < 20; i++) {
+      assert.equal(await statusOnly(logIn(server, tokenOf(server.link()))), 200);
+      assert.equal(await statusOnly(ask("api/about")), 200, `in use, ${i} others came`);
+    }
+    for (let i = 0; i < 16; i++) await statusOnly(logIn(server, tokenOf(server.link())));
+    assert.equal(await statusOnly(ask("api/about")), 401);
+  })();
+});
+
+Deno.test("a server closes though an answer does not come to an end", async () => {
+  const asked = Promise.withResolvers<void>();
+  const never = Promise.withResolvers<string>();
+  const slept: number[] = [];
+  const clock = {
+    ...systemClock,
+    sleep: (ms: number, signal?: AbortSignal) => {
+      slept.push(ms);
+      return ms === 5_000 ? Promise.resolve() : systemClock.sleep(ms, signal);
+    },
+  };
+  let answer: Promise<unknown> | undefined;
+  await served(async ({ realm, post }) => {
+    realm.drain = () => {
+      asked.resolve();
+      return never.promise;
+    };
+    answer = post("api/drain", { node: "bm-01", drained: true })
+      .then((response) => response.body?.cancel(), (error) => error);
+    await asked.promise;
+  }, { clock })();
+  assert.ok(slept.includes(5_000));
+  never.resolve("late");
+  await answer;
+});
+
+Deno.test(
   "nothing is told and nothing is done without a session",
   served(async ({ server, realm }) => {
     const headers = { origin: originOf(server) };
