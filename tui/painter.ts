@@ -81,11 +81,17 @@ export class Painter {
     });
   }
 
-  /** Shows nothing more; resolves when the terminal has taken what is on its way. */
-  async close(): Promise<void> {
+  /**
+   * Shows nothing more; resolves when the terminal has taken what is on its way, or took nothing
+   * for `waitMs`: one that was stopped, or whose connection hangs, keeps nobody from leaving.
+   */
+  async close(waitMs = 2_000): Promise<void> {
     this.#next = undefined;
     this.paint = () => {};
-    await this.#writing;
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, waitMs);
+    await Promise.race([this.#writing, late.promise]);
+    clearTimeout(timer);
   }
 
   async #write(): Promise<void> {

@@ -181,3 +181,12 @@ function luminance(colour: readonly number[]): number {
   }) as [number, number, number];
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
+
+Deno.test("a terminal that takes nothing keeps nobody from leaving", async () => {
+  const terminal = new FakeTerminal(20, 4, true);
+  const painter = new Painter(terminal, "none");
+  painter.paint([[{ text: "first" }], [], [], []], SIZE);
+  await settle();
+  await painter.close(1);
+  assert.equal(terminal.frames, 1);
+});

@@ -17,6 +17,7 @@ import {
   topicLines,
 } from "./plain_text.ts";
 import { singleLine } from "./quantity.ts";
+import { rowsAfter } from "./plain_log.ts";
 import { type DashboardAgent, type LogRow, Session, type SessionOptions } from "./session.ts";
 import type { Sample } from "./view_model.ts";
 import { hasText } from "./views/view.ts";
@@ -89,8 +90,8 @@ class Conversation {
   #isQuiet = false;
   /** Waits for a yes. */
   #action: Action | undefined;
-  /** The last line of the log that is followed, of those that were told. */
-  #followed: { readonly component: string; last: LogRow | undefined } | undefined;
+  /** The lines of the log that is followed, as they were when they were told. */
+  #followed: { readonly component: string; told: readonly LogRow[] } | undefined;
 
   constructor(session: Session, options: PlainOptions) {
     this.#session = session;
@@ -130,10 +131,8 @@ class Conversation {
     const followed = this.#followed;
     if (followed === undefined || now.logs.component !== followed.component) return;
     const { rows } = now.logs;
-    // Not there any more: all of them are new.
-    const from = followed.last === undefined ? 0 : rows.lastIndexOf(followed.last) + 1;
-    followed.last = rows.at(-1) ?? followed.last;
-    const fresh = rows.slice(from);
+    const fresh = rowsAfter(followed.told, rows);
+    if (fresh.length > 0) followed.told = rows;
     if (fresh.length > LOG_LINES) this.#say([`${fresh.length - LOG_LINES} lines are left out`]);
     this.#say(fresh.slice(-LOG_LINES).map(logText));
   }
@@ -207,7 +206,7 @@ class Conversation {
     if (verb === "restart") return this.#confirm({ kind: "restart", component: name });
     if (verb === "log") return await this.#log(name, rest.join(" "));
     if (verb === "follow") {
-      this.#followed = { component: name, last: undefined };
+      this.#followed = { component: name, told: [] };
       this.#session.follow(name);
       return this.#say([`the log of ${name} follows; type stop to end it`]);
     }
