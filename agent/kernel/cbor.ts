@@ -57,6 +57,13 @@ const encoder = new TextEncoder();
 const KNOWN_LINKS = 1024;
 const knownLinks: (CID | undefined)[] = Array.from({ length: KNOWN_LINKS });
 
+/** Bytes of a link in an event. */
+const LINK_BYTES = LINK_HEAD.length + DIGEST_BYTES;
+/** Links are made in pieces of memory that so many share: to ask for one each takes longer than the rest. */
+const LINKS_TOGETHER = 64;
+let room = new Uint8Array(0);
+let roomAt = 0;
+
 /** The CID (version 1, dag-cbor, sha2-256) with this sha256, of 32 bytes. */
 export function cidOfDigest(digest: Uint8Array): CID {
   return linkAt(digest, 0);
@@ -72,11 +79,20 @@ function linkAt(from: Uint8Array, at: number): CID {
     while (i < DIGEST_BYTES && bytes[LINK_HEAD.length + i] === from[at + i]) i++;
     if (i === DIGEST_BYTES) return known;
   }
-  const bytes = new Uint8Array(LINK_HEAD.length + DIGEST_BYTES);
-  bytes.set(LINK_HEAD);
-  for (let i = 0; i < DIGEST_BYTES; i++) bytes[LINK_HEAD.length + i] = from[at + i]!;
-  const hash = bytes.subarray(LINK_HEAD.length);
-  const digest = new Digest(SHA2_256, DIGEST_BYTES, hash, bytes.subarray(2));
+  if (roomAt === room.length) {
+    room = new Uint8Array(LINKS_TOGETHER * LINK_BYTES);
+    roomAt = 0;
+  }
+  const { buffer } = room;
+  const start = roomAt;
+  const head = LINK_HEAD.length;
+  roomAt += LINK_BYTES;
+  for (let i = 0; i < head; i++) room[start + i] = LINK_HEAD[i]!;
+  for (let i = 0; i < DIGEST_BYTES; i++) room[start + head + i] = from[at + i]!;
+  const bytes = new Uint8Array(buffer, start, LINK_BYTES);
+  const hash = new Uint8Array(buffer, start + head, DIGEST_BYTES);
+  const multihash = new Uint8Array(buffer, start + 2, LINK_BYTES - 2);
+  const digest = new Digest(SHA2_256, DIGEST_BYTES, hash, multihash);
   return knownLinks[place] = new CID(1, DAG_CBOR, digest, bytes);
 }
 

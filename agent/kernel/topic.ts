@@ -43,9 +43,19 @@ import {
 /** The sha256 in an event's id, a character for each byte: equal and ordered as ids are. */
 export type EventKey = string;
 
+/** Keys that were made lately with the ids they are of, at a place that depends on two bytes of those. */
+const KNOWN_KEYS = 1024;
+const knownIds: (CID | undefined)[] = Array.from({ length: KNOWN_KEYS });
+const knownKeys: EventKey[] = Array.from({ length: KNOWN_KEYS }, () => "");
+
 /** The key of an id. */
 export function keyOf(id: CID): EventKey {
-  return textOf(id.multihash.digest);
+  const { digest } = id.multihash;
+  const place = (digest[0]! << 8 | digest[1]!) % KNOWN_KEYS;
+  // Ids that are met again soon are the same object (`cbor.ts`).
+  if (knownIds[place] === id) return knownKeys[place]!;
+  knownIds[place] = id;
+  return knownKeys[place] = textOf(digest);
 }
 
 /** What has to be in a topic before an event: its parents, and its author's before. */
@@ -132,6 +142,8 @@ export class Topic {
   readonly genesis: TopicEvent;
   readonly #nodes = new Map<EventKey, Node>();
   readonly #authors = new Map<string, Author>();
+  /** Who was asked for last. */
+  #lastAuthor: Author | undefined;
   /** Every event, parents before children. */
   readonly #all: Node[] = [];
   /** Kept events; in order unless `#isSorted` is false. */
@@ -232,7 +244,7 @@ export class Topic {
     const chain = continues ? prev.chain : this.#chains;
     const position = continues ? prev.position + 1 : 1;
     const past = withPosition(before, chain, position);
-    const by = prev?.by ?? this.#authors.get(textOf(author)) ?? newAuthor(author);
+    const by = prev?.by ?? this.#authorOf(author) ?? newAuthor(author);
     return new Node(key, by, seq, lamport, type, parents, prev, chain, position, past);
   }
 
@@ -274,7 +286,7 @@ export class Topic {
   /** How many events of an author are in the past of an event, void or not. */
   countIn(event: TopicEvent, author: Uint8Array): number {
     const { chain, past } = event as Node;
-    const by = this.#authors.get(textOf(author));
+    const by = this.#authorOf(author);
     return countOf(by, past) - (by?.chains.includes(chain) ? 1 : 0);
   }
 
@@ -283,7 +295,7 @@ export class Topic {
    * where it has no branches. As long as it is the same, the same events count of those it has.
    */
   countingOf(author: Uint8Array): number | undefined {
-    const by = this.#authors.get(textOf(author));
+    const by = this.#authorOf(author);
     return by === undefined || by.tips.size < 2 ? undefined : countOf(by, floorOf(by));
   }
 
@@ -299,19 +311,28 @@ export class Topic {
     return this.order().at(-1) === event;
   }
 
+  /** An author that has an event here: mostly it is the one of before. */
+  #authorOf(publicKey: Uint8Array): Author | undefined {
+    const last = this.#lastAuthor;
+    if (last !== undefined && bytesEqual(last.publicKey, publicKey)) return last;
+    const found = this.#authors.get(textOf(publicKey));
+    this.#lastAuthor = found ?? last;
+    return found;
+  }
+
   /** Whether there is an event of an author, void or not. */
   knows(author: Uint8Array): boolean {
-    return this.#authors.has(textOf(author));
+    return this.#authorOf(author) !== undefined;
   }
 
   /** Newest events of an author that are not void, in order; several when it wrote on branches. */
   tipsOf(author: Uint8Array): readonly TopicEvent[] {
-    return [...this.#authors.get(textOf(author))?.tips.values() ?? []].sort(byOrder);
+    return [...this.#authorOf(author)?.tips.values() ?? []].sort(byOrder);
   }
 
   /** Whether an author has several tips. */
   isForked(author: Uint8Array): boolean {
-    return (this.#authors.get(textOf(author))?.tips.size ?? 0) > 1;
+    return (this.#authorOf(author)?.tips.size ?? 0) > 1;
   }
 
   /** The tip of an author with the greatest `seq`, and of those the last: its next event's `prev`. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type CID, cidOf, encodeCanonical } from "./canonical.ts";
+import { CID, cidOf, cidOfDigest, encodeCanonical } from "./canonical.ts";
 import {
   byBytes,
   encodeEvent,
@@ -319,6 +319,19 @@ Deno.test("keyOf() and idOf() invert one another, and keys sort as ids do", () =
     assert.deepEqual(idOf(keyOf(x)), x);
     assert.equal(Math.sign(byBytes(x, y)), keyOf(x) < keyOf(y) ? -1 : keyOf(x) > keyOf(y) ? 1 : 0);
   }));
+});
+
+Deno.test("keyOf() tells ids apart that begin alike, and knows equal ones that are other objects", () => {
+  const ids = Array.from({ length: 8 }, (_, i) => {
+    const digest = new Uint8Array(32).fill(7);
+    digest[31] = i >> 1;
+    return CID.decode(cidOfDigest(digest).bytes.slice());
+  });
+  for (const [i, id] of [...ids, ...ids].entries()) {
+    assert.deepEqual(idOf(keyOf(id)), id);
+    assert.equal(keyOf(id), keyOf(ids[i % 8 ^ 1]!));
+    assert.equal(keyOf(id), keyOf(id));
+  }
 });
 
 Deno.test("an author with many branches is read as one with few", () => {

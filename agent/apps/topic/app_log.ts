@@ -406,8 +406,13 @@ export class AppLog implements EventLog {
   read(event: TopicEvent): SignedEvent {
     const known = this.#pending.get(event.key) ?? this.#recent.get(event.key);
     if (known !== undefined) return known;
-    const signed = this.#ahead.get(event.key) ?? this.#events.load(event)?.signed;
-    this.#ahead.delete(event.key);
+    const ahead = this.#ahead.get(event.key);
+    if (ahead !== undefined) {
+      // The replay keeps what it has read (`app_replay.ts`).
+      this.#ahead.delete(event.key);
+      return ahead;
+    }
+    const signed = this.#events.load(event)?.signed;
     if (signed !== undefined) {
       this.#recent.put(event.key, signed, signed.bytes.length);
       return signed;

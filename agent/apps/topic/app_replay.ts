@@ -94,10 +94,10 @@ export function appliedEvent(
   event: TopicEvent,
 ): AppliedEvent | { readonly needed: { readonly kind: "key"; readonly name: string } } | undefined {
   const signed = log.read(event).event;
-  if (signed.keyEpoch === 0) return { ...contextOf(event), payload: signed.payload as Uint8Array };
+  if (signed.keyEpoch === 0) return new ReadEvent(event, signed.payload as Uint8Array);
   const read = decryptPayload(log.keys, log.topicId, signed);
   if (read.kind === "locked") return { needed: { kind: "key", name: `${signed.keyEpoch}` } };
-  return read.kind === "plain" ? { ...contextOf(event), payload: read.payload } : undefined;
+  return read.kind === "plain" ? new ReadEvent(event, read.payload) : undefined;
 }
 
 /**
@@ -133,6 +133,35 @@ function kindOf(type: string): Uint8Array {
     kinds.set(type, kind);
   }
   return kind;
+}
+
+/** Thousands of these are kept, and few guests ask for the id. */
+class ReadEvent implements AppliedEvent {
+  readonly #event: TopicEvent;
+
+  constructor(event: TopicEvent, readonly payload: Uint8Array) {
+    this.#event = event;
+  }
+
+  get id(): Uint8Array {
+    return bytesOf(this.#event.key);
+  }
+
+  get author(): Uint8Array {
+    return this.#event.author;
+  }
+
+  get seq(): number {
+    return this.#event.seq;
+  }
+
+  get lamport(): number {
+    return this.#event.lamport;
+  }
+
+  get kind(): Uint8Array {
+    return kindOf(this.#event.type);
+  }
 }
 
 function contextOf({ key, author, seq, lamport, type }: TopicEvent): Omit<AppliedEvent, "payload"> {
