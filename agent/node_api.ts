@@ -48,6 +48,7 @@ import { formatManifestSignature, parseManifestSignature } from "./realm/manifes
 import { type NodePlan, planNodes, planWorld } from "./realm/node_plan.ts";
 import { planChanges } from "./realm/plan.ts";
 import type { RolloutStatus } from "./realm/node_rollout.ts";
+import type { Refusal } from "./realm/peering/health_record.ts";
 import { type TreeHead, treeProblem } from "./realm/published.ts";
 import { checkPolicy } from "./realm/policy.ts";
 import type { RealmMember } from "./member/realm_member.ts";
@@ -286,6 +287,7 @@ export class NodeApi implements ControlApi {
     const placed = node.placed();
     const records = realm.records();
     const own = node.health();
+    const refusalOf = (name: string) => (name === node.name ? own : records.get(name))?.refusal;
     const running = (name: string, component: string) =>
       (name === node.name ? own : records.get(name))?.replicas
         .reduce((sum, each) => sum + (each.component === component ? each.running : 0), 0) ?? null;
@@ -325,7 +327,7 @@ export class NodeApi implements ControlApi {
         replicas: node.wanted(name),
         placed: [...placed.get(name) ?? []].sort()
           .map(([node, replicas]) => ({ node, replicas, running: running(node, name) })),
-        rollout: rolloutStatus(node.rollouts.get(name)),
+        rollout: rolloutStatus(node.rollouts.get(name), refusalOf),
         unplaced: node.unplaced.filter(({ component }) => component === name)
           .map(({ replicas, why }) => ({ replicas, why })),
         scaledTo:
@@ -479,18 +481,27 @@ export class NodeApi implements ControlApi {
   }
 }
 
-function rolloutStatus(rollout: RolloutStatus | undefined): Rollout | null {
+function rolloutStatus(
+  rollout: RolloutStatus | undefined,
+  refusalOf: (node: string) => Refusal | null | undefined,
+): Rollout | null {
   if (rollout === undefined) return null;
-  const { version, wanted, settled, waitsFor, failure } = rollout;
-  const isDone = settled >= wanted;
-  const state = failure === undefined
+  const { version, wanted, settled, refused, waitsFor, failure } = rollout;
+  const refusedBy = rollout.refusedBy.flatMap((node) => {
+    const refusal = refusalOf(node);
+    return refusal ? [{ node, ...refusal }] : [];
+  });
+  const isDone = settled >= wanted - refused;
+  const state = isDone && rollout.refusedBy.length > 0
+    ? "refused" as const
+    : failure === undefined
     ? isDone ? "complete" as const : "rolling" as const
     : isDone
     ? "returned" as const
     : "returning" as const;
   const why = failure &&
     { version: failure.version, node: failure.node, evidence: failure.evidence };
-  return { state, version, wanted, settled, waitsFor, failure: why ?? null };
+  return { state, version, wanted, settled, waitsFor, refusedBy, failure: why ?? null };
 }
 
 /** Digests for a plan that nobody signed: what the manifest pins, else what runs. */

@@ -341,6 +341,7 @@ Deno.test("apply --wait ends when every replica runs it, and fails when it goes 
       wanted: 2,
       settled: 1,
       waitsFor: ["bm-02"],
+      refusedBy: [],
       failure: null,
     };
     const failure = { version: 2, node: "bm-02", evidence: "GET /healthz: 503\n  last line" };
@@ -362,12 +363,19 @@ Deno.test("apply --wait ends when every replica runs it, and fails when it goes 
       { component: "auth", version: 1, node: "bm-02", evidence: failure.evidence },
     ]);
 
+    await write({ hello: `${HANDLER}\nmemory_max_mb = 67` });
+    const refusedBy = [{ node: "bm-02", version: 3, why: "Cannot run the manifest on bm-02" }];
+    agent.rollouts = [{ ...rolling, state: "refused", waitsFor: [], refusedBy }];
+    const refused = await realm("apply", "realm.toml", "--yes", "--wait");
+    assert.equal(refused.status, 1, "it does not run everywhere");
+    assert.match(refused.stderr, /auth is refused by bm-02, version 3: Cannot run the manifest/);
+
     await write({ hello: `${HANDLER}\nmemory_max_mb = 65` });
     agent.rollouts = [rolling];
     const late = await realm("apply", "realm.toml", "--yes", "--wait", "--timeout", "1ms");
     assert.equal(late.status, 1);
     assert.match(late.stderr, /--timeout.*auth is rolling: 1 of 2, waits for bm-02/);
-    assert.match(late.stdout, /applied version 3/);
+    assert.match(late.stdout, /applied version 4/);
 
     await write({ hello: `${HANDLER}\nmemory_max_mb = 66` });
     agent.rollouts = [{ ...rolling, state: "complete", settled: 2, waitsFor: [] }];

@@ -48,22 +48,26 @@ export async function awaitRollouts(
     }
     const open = components.filter(({ rollout, unplaced }) =>
       rollout === null || rollout.state === "rolling" || rollout.state === "returning" ||
-      unplaced.length > 0 && rollout.failure === null
+      unplaced.length > 0 && rollout.failure === null && rollout.state !== "refused"
     );
     if (manifest?.version === version && open.length === 0) {
+      const refused = components.flatMap(({ name, rollout }) =>
+        rollout?.state === "refused" ? [`${name} is ${formatRefusals(rollout.refusedBy)}`] : []
+      );
+      if (refused.length > 0) context.note(printable(refused.join("\n")));
       const failed = components.flatMap(({ name, rollout }): FailedRollout[] => {
         if (!rollout?.failure) return [];
         const { node, evidence } = rollout.failure;
         return [{ component: name, version: rollout.version, node, evidence }];
       });
       for (const each of failed) context.note(printable(formatFailure(each)));
-      return { status: failed.length === 0 ? 0 : 1, failed };
+      return { status: failed.length + refused.length === 0 ? 0 : 1, failed };
     }
     const now = open.flatMap(({ name, rollout, unplaced }) => {
       const homeless = unplaced.map(({ replicas, why }) => `${replicas} of ${name}: ${why}`);
       if (rollout === null) return [`${name} waits`, ...homeless];
       const { state, settled, wanted, waitsFor } = rollout;
-      if (state === "complete" || state === "returned") return homeless;
+      if (state !== "rolling" && state !== "returning") return homeless;
       const why = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
       return [`${name} is ${state}: ${settled} of ${wanted}${why}`, ...homeless];
     }).join("\n");
@@ -76,6 +80,14 @@ export async function awaitRollouts(
     }
     await systemClock.sleep(LOOK_MS);
   }
+}
+
+/** Who refuses a manifest, and why. */
+export function formatRefusals(
+  refusedBy: readonly { readonly node: string; readonly version: number; readonly why: string }[],
+): string {
+  return refusedBy.map(({ node, version, why }) => `refused by ${node}, version ${version}: ${why}`)
+    .join("; ");
 }
 
 /** What failed, where, why, and what runs instead. */

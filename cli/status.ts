@@ -12,6 +12,7 @@ import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
 import { formatNodes } from "./nodes.ts";
 import { type Column, formatTable, printable } from "./output.ts";
+import { formatRefusals } from "./rollout.ts";
 import { optional, parseText, toggle } from "./parameters.ts";
 import { formatTopics } from "./topics.ts";
 
@@ -131,7 +132,8 @@ function formatAlarms({ alarms, node: { name } }: Status, nowMs: number): string
 function formatRollouts({ components }: Status): string {
   return components.flatMap(({ name, rollout }) => {
     if (rollout === null || rollout.state === "complete") return [];
-    const { state, version, settled, wanted, waitsFor, failure } = rollout;
+    const { state, version, settled, wanted, waitsFor, refusedBy, failure } = rollout;
+    const refused = refusedBy.length === 0 ? "" : `\n  ${formatRefusals(refusedBy)}`;
     const waits = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
     const why = failure === null
       ? ""
@@ -139,7 +141,7 @@ function formatRollouts({ components }: Status): string {
         failure.evidence.replaceAll("\n", "\n  ");
     return [
       printable(
-        `rollout ${name}: ${state}, ${settled} of ${wanted} run version ${version}${waits}${why}`,
+        `rollout ${name}: ${state}, ${settled} of ${wanted} run version ${version}${waits}${why}${refused}`,
       ) +
       "\n",
     ];

@@ -70,6 +70,7 @@ export function simulatedStatus(nodeCount: number, componentCount: number, atMs:
       wanted: REPLICAS,
       settled: i % 100 === 7 ? Math.floor(seconds / 2) % REPLICAS : REPLICAS,
       waitsFor: [],
+      refusedBy: [],
       failure: null,
     },
   }));

@@ -101,12 +101,13 @@ export function componentLines(
 export function rolloutLines({ components }: Status): string[] {
   const lines = components.flatMap(({ name, rollout }) => {
     if (rollout === null || rollout.state === "complete") return [];
-    const { state, settled, wanted, version, waitsFor, failure } = rollout;
+    const { state, settled, wanted, version, waitsFor, refusedBy, failure } = rollout;
     return [singleLine(
       `${name}: ` + commas([
         state,
         `${settled} of ${wanted} run version ${version}`,
         waitsFor.length > 0 && `waits for ${waitsFor.join(" ")}`,
+        ...refusedBy.map(({ node, why }) => `refused by ${node}: ${why}`),
         failure !== null &&
         `version ${failure.version} failed on ${failure.node}: ${failure.evidence}`,
       ]),

@@ -205,8 +205,9 @@ export const rollout = z.object({
   /**
    * `complete`: all replicas run what is wanted. `rolling`: on the way. `returned`: what the manifest
    * in force wants failed, and all run the release before; `returning`: on the way there.
+   * `refused`: all that can be done is done, and nodes that refuse the manifest run something else.
    */
-  state: z.enum(["complete", "rolling", "returning", "returned"]),
+  state: z.enum(["complete", "rolling", "returning", "returned", "refused"]),
   /** Of the manifest that the release is of. */
   version: count,
   wanted: count,
@@ -214,6 +215,8 @@ export const rollout = z.object({
   settled: count,
   /** Nodes that do not say yet that they go by it. */
   waitsFor: z.array(z.string()).readonly(),
+  /** Nodes that refuse the manifest, so that they do not run it, and why; nobody waits for them. */
+  refusedBy: z.array(z.object({ node: z.string(), version: count, why: z.string() })).readonly(),
   failure: z.object({
     version: count,
     node: z.string(),

@@ -49,6 +49,7 @@ function member(
       health: () => ({
         version: 0,
         basis: "",
+        refusal: null,
         cpuPermille: 0,
         memoryBytes: 0,
         addresses: [],

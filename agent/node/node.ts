@@ -30,15 +30,20 @@ import { policyPath, readPolicy } from "./policy_file.ts";
 import type { NodePeers } from "./peer_services.ts";
 import type { RealmState } from "./realm_state.ts";
 import type { Given } from "./reported_replicas.ts";
-import { Rollouts } from "./rollouts.ts";
+import { releaseOf, Rollouts } from "./rollouts.ts";
 import { secretReader } from "./secret_reader.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, proxiedPortOf } from "../realm/desired.ts";
 import type { Manifest } from "../realm/manifest.ts";
 import { requireSupported } from "../realm/manifest_features.ts";
-import type { NodeAnswer } from "../realm/node_rollout.ts";
-import type { HealthRecord, OwnHealth } from "../realm/peering/health_record.ts";
-import { place, type Placement } from "../realm/placement.ts";
+import type { NodeAnswer, OwnRefusal } from "../realm/node_rollout.ts";
+import {
+  type HealthRecord,
+  type OwnHealth,
+  type Refusal,
+  REFUSAL_LENGTH_MAX,
+} from "../realm/peering/health_record.ts";
+import { NONE_HELD, place, type Placement } from "../realm/placement.ts";
 import { allowsMount, checkPolicy, type Policy, portViolations } from "../realm/policy.ts";
 import { compileRoutes, matchRoute, type RouteTable } from "../realm/routing.ts";
 import { type ReplicaLog, Supervisor, type SupervisorInit } from "../supervisor/supervisor.ts";
@@ -93,6 +98,8 @@ export interface Refused {
 
 const MIB = 1024 * 1024;
 const REFUSED_KEPT = 20;
+/** What is refused is looked at anew so often: the policy of the machine may be another. */
+const REFUSED_LOOK_MS = 10_000;
 /** Lines of its log that a failed rollout shows. */
 const LINES_SHOWN = 10;
 
@@ -111,6 +118,9 @@ export class Node {
   #isClosed = false;
   #routes: RouteTable = compileRoutes({ routes: [] });
   #refused: readonly Refused[] = [];
+  /** What is in force in the realm and not here. */
+  #refusal: (Omit<OwnRefusal, "overrides"> & Refusal) | undefined;
+  #lookAgain = new AbortController();
   #takingOver: Promise<void> = Promise.resolve();
   /** The last placement, and what it was made of. */
   #placed: Pick<Placement, "replicas"> & { readonly of: readonly unknown[] } = {
@@ -180,9 +190,10 @@ export class Node {
     if (inForce === undefined) return new Map();
     const { manifest } = inForce;
     const live = [...this.#live(manifest)];
-    const of = [manifest, overrides, live.join()];
+    const held = this.#answer?.held ?? NONE_HELD;
+    const of = [manifest, overrides, live.join(), held];
     if (!of.every((value, i) => value === this.#placed.of[i])) {
-      this.#placed = { of, ...place({ manifest, live, overrides }) };
+      this.#placed = { of, ...place({ manifest, live, overrides, held }) };
     }
     return this.#placed.replicas;
   }
@@ -212,7 +223,7 @@ export class Node {
   }
 
   /** What this node says of what it runs. */
-  health(): Pick<OwnHealth, "replicas" | "failures" | "basis"> {
+  health(): Pick<OwnHealth, "replicas" | "failures" | "basis" | "refusal"> {
     const slots = Map.groupBy(this.supervisor.slots(), ({ replica }) => replica.component);
     const replicas = [...this.#answer?.report ?? []].map(([component, report]) => {
       const { ready, ...said } = report;
@@ -222,8 +233,10 @@ export class Node {
       const running = there?.served?.digest ?? there?.replica.digest ?? digest;
       return { component, digest: running, wanted, running: ready, ...said };
     });
-    const basis = this.init.state.overrides.basis ?? "";
-    return { replicas, failures: this.#rollouts.failures, basis };
+    const basis = this.#answer?.basis ?? this.init.state.overrides.basis ?? "";
+    const { version, why } = this.#refusal ?? {};
+    const refusal = version === undefined ? null : { version, why: why! };
+    return { replicas, failures: this.#rollouts.failures, basis, refusal };
   }
 
   /** The log of a component, begun when first asked for. */
@@ -235,6 +248,7 @@ export class Node {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#lookAgain.abort();
     await this.supervisor.close();
     this.#keyValues.close();
     for (const ring of this.#logs.values()) ring.close();
@@ -253,20 +267,53 @@ export class Node {
    */
   takeOver(): Promise<void> {
     const done = this.#takingOver.then(async () => {
-      const { state, clock } = this.init;
+      const { state } = this.init;
       const { candidate } = state;
-      if (candidate === null) state.drop();
-      else if (candidate !== undefined) {
-        const problem = await this.problemOf(candidate.manifest);
-        if (problem !== undefined) this.refuse(problem, candidate.signature.version);
-        // The log may have gone on meanwhile; then there is another call of this.
-        else if (state.candidate === candidate) state.takeOver(candidate, clock.wallMs());
+      this.#lookAgain.abort();
+      const problem = candidate ? await this.problemOf(candidate.manifest) : undefined;
+      // The log may have gone on meanwhile; then there is another call of this.
+      if (!this.#isClosed && state.candidate === candidate) {
+        const refused = problem ?? this.#take(candidate);
+        if (candidate && refused !== undefined) this.#hold(candidate, refused);
+        else this.#refusal = undefined;
       }
-      state.takeOverrides();
-      this.follow();
+      try {
+        state.takeOverrides();
+      } finally {
+        this.follow();
+      }
     });
     this.#takingOver = done.catch(() => {}); // whoever asked is told
     return done;
+  }
+
+  /** Goes by what the log says; what keeps it from that is no reason to end. */
+  #take(candidate: RealmState["candidate"]): RealmError | undefined {
+    const { state, clock } = this.init;
+    if (candidate === undefined) return undefined;
+    if (candidate === null) return void state.drop();
+    try {
+      state.takeOver(candidate, clock.wallMs());
+    } catch (cause) {
+      const { message } = cause as Error;
+      return new RealmError("failed", `Cannot store the manifest: ${message}`, {
+        hint: "Look for room on the disk of the data folder",
+        cause,
+      });
+    }
+  }
+
+  /** Keeps what it has while the realm goes by another manifest, and looks again after a while. */
+  #hold(candidate: NonNullable<RealmState["candidate"]>, problem: RealmError): void {
+    const { version } = candidate.signature;
+    this.refuse(problem, version);
+    const why = problem.message.slice(0, REFUSAL_LENGTH_MAX).toWellFormed();
+    const isSame = this.#refusal?.release.manifest === candidate.manifest;
+    const release = isSame ? this.#refusal!.release : releaseOf(candidate);
+    this.#refusal = { version, why, release };
+    const { signal } = this.#lookAgain = new AbortController();
+    this.init.clock.sleep(REFUSED_LOOK_MS, signal)
+      .then(() => this.takeOver(), () => {}).catch(console.error);
   }
 
   /** What keeps a manifest from being in force on this machine. */
@@ -350,6 +397,10 @@ export class Node {
       overrides,
       own: this.supervisor.slots(),
       troubles: this.supervisor.troubles(),
+      refusal: this.#refusal && {
+        ...this.#refusal,
+        overrides: state.view?.overrides ?? overrides,
+      },
     });
     const { manifest } = answer.release;
     for (const [name, spec] of manifest.components) {

@@ -59,6 +59,8 @@ export interface Claim {
 export class RealmState {
   #inForce: InForce | undefined;
   #overrides: Overrides;
+  /** Whether the store has them. */
+  #areStored = true;
 
   private constructor(
     readonly store: Store,
@@ -197,19 +199,22 @@ export class RealmState {
     this.#inForce = undefined;
   }
 
-  /** Goes by what operators changed since. */
+  /** Goes by what operators changed since. Throws what the store throws, and goes by it all the same. */
   takeOverrides(): void {
     const { view } = this;
     // Of a manifest that this node does not go by the overrides mean nothing here.
     if (view?.inForce === undefined || view.inForce.event !== this.#inForce?.event) return;
     if (this.isInDoubt) return;
-    if (view.overrides === this.#overrides) return;
+    if (view.overrides === this.#overrides && this.#areStored) return;
+    // They are in the log, so they hold although they cannot be stored here: others wait for it.
+    this.#overrides = view.overrides;
+    this.#areStored = false;
     const value = encodeOverrides(view.overrides);
     const stored = this.store.get(OVERRIDES);
     if (stored === undefined || !bytesEqual(stored, value)) {
       this.store.write([{ put: OVERRIDES, value }]);
     }
-    this.#overrides = view.overrides;
+    this.#areStored = true;
   }
 
   #requireOwn({ owner, topic }: Claim): void {

@@ -21,6 +21,7 @@ import {
   isOnTrial,
   type NodeAnswer,
   type NodeReport,
+  type OwnRefusal,
   planNode,
   type RunningSlot,
 } from "../realm/node_rollout.ts";
@@ -79,10 +80,12 @@ export class Rollouts {
   /** What this node is to run now. */
   plan(
     inForce: InForce,
-    { node, live, overrides, own, troubles }: {
+    { node, live, overrides, own, troubles, refusal }: {
       readonly node: string;
       readonly live: readonly string[];
       readonly overrides: Overrides;
+      /** What this node refuses. */
+      readonly refusal?: OwnRefusal | undefined;
       readonly own: readonly RunningSlot[];
       readonly troubles: readonly Trouble[];
     },
@@ -95,16 +98,18 @@ export class Rollouts {
     if (!isAlone) {
       this.#dropOf(new Set([node, ...[...state.view.nodes.values()].map((n) => n.name)]));
     }
+    const newest = refusal?.release ?? releaseOf(inForce);
     for (const [name, record] of records) {
       for (const failure of record.failures) {
-        if (failure.node === name) this.#learn(failure, inForce, overrides);
+        if (failure.node === name) this.#learn(failure, newest, overrides);
       }
     }
     const ask = () =>
       planNode({
         node,
         inForce: releaseOf(inForce),
-        before: { [Symbol.iterator]: () => this.#before(inForce) },
+        refusal,
+        before: (version) => this.#before(version),
         failures: this.#failures,
         complete: new Map(this.#complete),
         wasComplete: (component, release) => this.#wasComplete(component, release),
@@ -143,12 +148,12 @@ export class Rollouts {
   }
 
   /** Takes over a verdict of another node, of a release that there was. */
-  #learn(failure: Failure, inForce: InForce, { scales }: Overrides): void {
+  #learn(failure: Failure, newest: VersionedRelease, { scales }: Overrides): void {
     const { component, version, release, node } = failure;
     // Of what is not in force here yet it is heard again.
-    if (this.#isKnown(failure) || version > inForce.signature.version) return;
-    if (version < inForce.signature.version && this.#wasComplete(component, release)) return;
-    for (const of of [releaseOf(inForce), ...this.#before(inForce)]) {
+    if (this.#isKnown(failure) || version > newest.version) return;
+    if (version < newest.version && this.#wasComplete(component, release)) return;
+    for (const of of [newest, ...this.#before(newest.version)]) {
       if (of.version > version) continue;
       const isThere = of.version === version && nameOf(component, of) === release;
       if (!isThere) return;
@@ -204,12 +209,12 @@ export class Rollouts {
     this.#store.write([{ put: COMPLETE, value }]);
   }
 
-  /** The manifests before the one in force, newest first. */
-  *#before(inForce: InForce): Generator<VersionedRelease> {
+  /** The manifests that were in force before a version, newest first. */
+  *#before(newest: number): Generator<VersionedRelease> {
     const { log, view } = this.init.state;
     const history = view?.history ?? [];
     for (const { event, version, outcome } of history.toReversed()) {
-      if (outcome !== "applied" || version >= inForce.signature.version) continue;
+      if (outcome !== "applied" || version >= newest) continue;
       let release = this.#releases.get(event);
       if (release === undefined) {
         const signed = log.load(CID.parse(event));
@@ -224,7 +229,10 @@ export class Rollouts {
   }
 }
 
-function releaseOf({ manifest, signature: { version, digests } }: InForce): VersionedRelease {
+/** What a manifest that came into force wants. */
+export function releaseOf(
+  { manifest, signature: { version, digests } }: Pick<InForce, "manifest" | "signature">,
+): VersionedRelease {
   return { manifest, version, digests };
 }
 
@@ -233,7 +241,8 @@ function reportOf(record: HealthRecord | undefined): NodeReport | undefined {
   const slots = record.replicas.map(({ component, running, ...said }) =>
     [component, { ...said, ready: running }] as const
   );
-  return { version: record.version, basis: record.basis, slots: new Map(slots) };
+  const { version, basis, refusal } = record;
+  return { version, basis, refuses: refusal?.version, slots: new Map(slots) };
 }
 
 function read(store: Store, key: string): unknown[] | undefined {

@@ -13,7 +13,7 @@ import { signManifest } from "../realm/manifest_signature.ts";
 import { PublishedDigests } from "../realm/published.ts";
 import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "../realm/rollout.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
-import { Rollouts } from "./rollouts.ts";
+import { releaseOf as releaseIn, Rollouts } from "./rollouts.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
 const toml = `[owner]\npubkey = "${owner.key}"\n[nodes.a]\n[nodes.b]\n[nodes.idle]\n[components.web]
@@ -49,6 +49,7 @@ async function setUp(versions: number) {
   const failed: Failure[] = [];
   const nodes = new Map(["a", "b", "idle"].map((name) => [`key of ${name}`, { name }]));
   const nowMs = 0;
+  const basisSaid = { now: "" };
   const open = () =>
     new Rollouts({
       state: {
@@ -86,17 +87,28 @@ async function setUp(versions: number) {
     isAlone: isReady,
     isBroken: !isReady,
   });
+  /** What `a` does that goes by one version and refuses the newest. */
+  const refuse = (rollouts: Rollouts, own: readonly RunningSlot[], inForce: number) =>
+    rollouts.plan(manifests[inForce - 1]!, {
+      node: "a",
+      live: ["a", "b"],
+      overrides: NO_OVERRIDES,
+      own,
+      troubles: [],
+      refusal: { release: releaseIn(manifests[versions - 1]!), overrides: NO_OVERRIDES },
+    });
   /** What `b` says. */
   const say = (
     version: number,
     settled: number,
     failures: Failure[] = [],
-    { inForce = versions, isComplete = false } = {},
+    { inForce = versions, isComplete = false, isHeld = false, refuses = 0 } = {},
   ) => {
     const { manifest, signature: { digests } } = manifests[version - 1]!;
     records.set("b", {
       version: inForce,
-      basis: "",
+      basis: basisSaid.now,
+      refusal: refuses === 0 ? null : { version: refuses, why: "policy" },
       replicas: [{
         component: "web",
         digest: digest(version),
@@ -107,6 +119,7 @@ async function setUp(versions: number) {
         settled,
         doubled: 0,
         isComplete,
+        isHeld,
       }],
       failures,
     } as unknown as HealthRecord);
@@ -116,7 +129,7 @@ async function setUp(versions: number) {
     const release = releaseOf("web", { manifest, digests })!;
     return { component: "web", version, release, node: "b", evidence: "", ...more };
   };
-  return { open, plan, slot, say, failure, failed, store, nodes, records };
+  return { open, plan, refuse, basisSaid, slot, say, failure, failed, store, nodes, records };
 }
 
 const digestsOf = ({ desired }: ReturnType<Rollouts["plan"]>) =>
@@ -239,4 +252,42 @@ Deno.test("Rollouts gives evidence that can be sent, wherever it is cut", async 
   assert.equal(failed[0]!.evidence, "x".repeat(EVIDENCE_LENGTH_MAX - 1) + "\ufffd");
   assert.doesNotThrow(() => encodeCanonical(rollouts.failures.map((each) => ({ ...each }))));
   assert.ok(store.get("realm/rollout-failures"));
+});
+
+Deno.test("Rollouts does not wait for a node that refuses the manifest, and tells who it is", async () => {
+  const { open, plan, slot, say, basisSaid } = await setUp(2);
+  say(1, 0, [], { inForce: 1 });
+  const waiting = plan(open(), [slot(1)]);
+  assert.deepEqual(digestsOf(waiting), [1], "it may just be deciding");
+  assert.deepEqual(waiting.rollouts.get("web")!.waitsFor, ["b"]);
+  say(1, 0, [], { inForce: 1, refuses: 2, isHeld: true });
+  assert.deepEqual(digestsOf(plan(open(), [slot(1)])), [1], "it does not say that it keeps that");
+  basisSaid.now = waiting.basis;
+  say(1, 0, [], { inForce: 1, refuses: 2 });
+  const { basis } = plan(open(), [slot(1)]);
+  assert.notEqual(basis, "");
+  basisSaid.now = basis;
+  say(1, 0, [], { inForce: 1, refuses: 2 });
+  assert.deepEqual(digestsOf(plan(open(), [slot(1)])), [1], "not held, it may start something");
+  say(1, 0, [], { inForce: 1, refuses: 2, isHeld: true });
+  const rollouts = open();
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(1)])), [2]);
+  const { waitsFor, refusedBy, wanted, settled, isComplete, digests } = plan(rollouts, [slot(2)])
+    .rollouts.get("web")!;
+  assert.deepEqual([waitsFor, refusedBy, wanted, settled], [[], ["b"], 2, 1]);
+  assert.equal(isComplete, true, "on all that do not refuse");
+  assert.deepEqual(digests.map(Number), [2, 1], "what it keeps takes requests");
+  say(1, 0, [], { inForce: 1, refuses: 1, isHeld: true });
+  assert.deepEqual(digestsOf(plan(open(), [slot(1)])), [1], "of another version it is no word");
+});
+
+Deno.test("Rollouts of a node that refuses replaces nothing, and starts only what is its own", async () => {
+  const { open, refuse, slot, say, basisSaid } = await setUp(3);
+  say(3, 0);
+  const kept = refuse(open(), [slot(1)], 2);
+  assert.deepEqual(digestsOf(kept), [1], "not even what it goes by itself");
+  assert.equal(kept.report.get("web")!.isHeld, true);
+  basisSaid.now = refuse(open(), [], 2).basis;
+  say(3, 0);
+  assert.deepEqual(digestsOf(refuse(open(), [], 2)), [1], "as far as it was itself");
 });

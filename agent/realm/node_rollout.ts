@@ -5,9 +5,18 @@
  *
  * @module
  */
-import { type DesiredReplica, type Overrides, replicaOf } from "./desired.ts";
-import { place, type Placement } from "./placement.ts";
+import { encodeCanonical, sha256HexSync } from "../kernel/canonical.ts";
+import { byReplica, type DesiredReplica, type Overrides, replicaOf } from "./desired.ts";
+import {
+  type Held,
+  isNodesOwn,
+  NONE_HELD,
+  place,
+  type Placement,
+  possibleNodes,
+} from "./placement.ts";
 import type { Release } from "./plan.ts";
+import { keyOf } from "./reconcile.ts";
 import {
   boundReport,
   budgetOf,
@@ -36,17 +45,28 @@ export interface RunningSlot extends Omit<OwnSlot, "index" | "revision"> {
 export interface NodeReport {
   /** Of the manifest that it goes by. */
   readonly version: number;
-  /** Of the overrides that it goes by; empty for none. */
+  /** See {@link NodeAnswer.basis}. */
   readonly basis: string;
+  /** The version that it refuses. */
+  readonly refuses?: number | undefined;
   readonly slots: ReadonlyMap<string, SlotReport>;
+}
+
+/** What a node refuses: what is in force in the realm, and what operators changed since. */
+export interface OwnRefusal {
+  readonly release: VersionedRelease;
+  readonly overrides: Overrides;
 }
 
 /** What a node knows. */
 export interface NodeQuestion {
   readonly node: string;
+  /** What the node goes by, with the overrides below. */
   readonly inForce: VersionedRelease;
-  /** Manifests that were in force before, newest first; asked for no more than is needed. */
-  readonly before: Iterable<VersionedRelease>;
+  /** What the realm goes by, where that is another. */
+  readonly refusal?: OwnRefusal | undefined;
+  /** Manifests that were in force before a version, newest first; asked for no more than is needed. */
+  readonly before: (version: number) => Iterable<VersionedRelease>;
   readonly failures: readonly Failure[];
   /** By component, the last release that is known to have been complete. */
   readonly complete: ReadonlyMap<string, string>;
@@ -77,6 +97,13 @@ export interface RolloutStatus extends Goal {
   readonly isComplete: boolean;
   /** Nodes with slots that do not say that they go by the same. */
   readonly waitsFor: readonly string[];
+  /**
+   * Nodes that refuse the manifest, and so run something else or have less of it than their share.
+   * Nobody waits for them; what they keep is in `wanted`.
+   */
+  readonly refusedBy: readonly string[];
+  /** Replicas that they keep and that are not settled. */
+  readonly refused: number;
 }
 
 /** What follows. */
@@ -84,6 +111,13 @@ export interface NodeAnswer {
   /** The manifest to go by: that in force, but for what failed. */
   readonly release: Release;
   readonly placement: Placement;
+  /** What of it is on nodes that refuse the manifest. */
+  readonly held: Held;
+  /**
+   * Names what slots are divided by besides the manifest and who lives: drains and scales, and which
+   * nodes refuse the manifest with how many slots of each component. Empty for none.
+   */
+  readonly basis: string;
   /** What this node is to run now, sorted by component and index. */
   readonly desired: readonly DesiredReplica[];
   /** What this node says of its slots. */
@@ -93,13 +127,109 @@ export interface NodeAnswer {
 
 /** See the module. */
 export function planNode(question: NodeQuestion): NodeAnswer {
-  const { node, inForce, before, failures, overrides, live, own } = question;
+  const { refusal } = question;
+  return refusal === undefined ? planBy(question) : planRefusing(question, refusal);
+}
+
+/**
+ * What a node does that refuses what the realm goes by. As a part of the realm it keeps what it has,
+ * but for what it is to give away. A component that only nodes can have that refuse it too runs by
+ * what the node goes by, as if there were nothing newer.
+ */
+function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal): NodeAnswer {
+  const { node, live, reported } = question;
+  const of = planBy({ ...question, inForce: release, overrides, isRefusing: true });
+  const here = planBy({
+    ...question,
+    // A node that is drained is so by any manifest; the rest is of components as they are there.
+    overrides: { ...question.overrides, drained: overrides.drained },
+    basis: of.basis,
+  });
+  const taking = [...live].filter((name) => {
+    const said = name === node ? null : reported(name);
+    return said !== null && said?.refuses !== release.version;
+  });
+  const manifests = [question.inForce.manifest, release.manifest];
+  const isHeld = (component: string) => {
+    const possible = new Set([
+      ...manifests.filter(({ components }) => components.has(component))
+        .flatMap((manifest) => possibleNodes(component, manifest)),
+      ...[...overrides.scales, ...question.overrides.scales]
+        .flatMap((scale) => scale.component === component ? [scale.node] : []),
+    ]);
+    return taking.some((name) => possible.has(name));
+  };
+  const rollouts = new Map(
+    [...here.rollouts].map(([component, rollout]) => {
+      const there = of.rollouts.get(component);
+      if (there === undefined) return [component, rollout];
+      if (isHeld(component)) return [component, there];
+      return [component, { ...rollout, refusedBy: there.refusedBy, refused: 0 }];
+    }),
+  );
+  const report = new Map([
+    ...[...here.report].filter(([component]) => !isHeld(component)),
+    ...[...of.report].filter(([component]) => isHeld(component)),
+  ]);
+  const own = new Set(question.own.map(({ replica }) => keyOf(replica)));
+  // After a restart of the agent: nobody else has, or will have, what is this node's alone.
+  const isBack = (replica: DesiredReplica) =>
+    isHeld(replica.component) && !own.has(keyOf(replica)) &&
+    replica.index < (of.shares.replicas.get(replica.component)?.get(node) ?? 0) &&
+    manifests.every((manifest) => isNodesOwn(replica.component, node, manifest));
+  const isKept = ({ component }: DesiredReplica) =>
+    isHeld(component) && !release.manifest.components.has(component);
+  const desired = [
+    ...here.desired.filter(({ component }) => !isHeld(component)),
+    ...of.desired.filter(({ component }) => isHeld(component)),
+    // What the realm has no more is nobody else's either.
+    ...question.own.map(({ served, replica }) => served ?? replica).filter(isKept),
+    ...here.desired.filter(isBack),
+  ].sort(byReplica);
+  return { ...here, basis: of.basis, desired, report, rollouts };
+}
+
+/** {@link planNode} by the manifest in force. */
+function planBy(
+  question: NodeQuestion & {
+    /** Whether this node itself refuses it. */
+    readonly isRefusing?: boolean;
+    /** What others go by that go by the same, where it is not what follows here. */
+    readonly basis?: string;
+  },
+): NodeAnswer & {
+  /** The placement if nobody refused. */
+  readonly shares: Placement;
+} {
+  const { node, inForce, failures, overrides, live, own, isRefusing = false } = question;
+  const before = { [Symbol.iterator]: () => question.before(inForce.version)[Symbol.iterator]() };
   const { release, goals } = effectiveRelease(inForce, before, failures);
   const { manifest, digests } = release;
   const alive = new Set(live);
   const names = [...manifest.nodes.keys()].filter((name) => alive.has(name));
-  const placement = place({ manifest, live: names, overrides });
   const reports = new Map(names.map((name) => [name, question.reported(name)]));
+  const shares = place({ manifest, live: names, overrides });
+  const slotsOn = (name: string) =>
+    name === node
+      ? Map.groupBy(own, ({ replica }) => replica.component).entries()
+        .map(([component, slots]) => [component, slots.length] as const)
+      : reports.get(name)!.slots.entries().map(([component, { slots }]) =>
+        [component, slots] as const
+      );
+  const refusing = names.filter((name) =>
+    name === node ? isRefusing : reports.get(name)?.refuses === inForce.version
+  );
+  const held: Held = refusing.length === 0 ? NONE_HELD : new Map(refusing.map((name) => [
+    name,
+    new Map(
+      slotsOn(name).map(([component, slots]) => [
+        component,
+        Math.min(slots, shares.replicas.get(component)?.get(name) ?? 0),
+      ]),
+    ),
+  ]));
+  const placement = held.size === 0 ? shares : place({ manifest, live: names, overrides, held });
+  const basis = question.basis ?? basisOf(overrides, held);
   const desired: DesiredReplica[] = [];
   const report = new Map<string, SlotReport>();
   const rollouts = new Map<string, RolloutStatus>();
@@ -119,11 +249,16 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       isAlike
         ? here.revision
         : replicaOf(component, { manifest, digests, node: name, overrides })!.revision;
-    const self = { node, wanted: wantedOn(node), revision: here.revision };
+    const self = {
+      node,
+      wanted: wantedOn(node),
+      revision: here.revision,
+      ...(isRefusing ? { isHeld: true } : {}),
+    };
     // What a component returns to has had its trial, if others came after it too.
     const isKnownComplete = question.complete.get(component) === goal.release ||
       goal.version < inForce.version && question.wasComplete(component, goal.release);
-    const ownReport = reportOf(self, ownSlots, isKnownComplete);
+    const ownReport = { ...reportOf(self, ownSlots, isKnownComplete), isHeld: isRefusing };
     const itself: Member = { ...self, report: ownReport, isBehind: false };
     const group: Member[] = alive.has(node) ? [] : [itself];
     for (const name of names) {
@@ -134,9 +269,12 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       const said = reports.get(name);
       if (said === null) continue;
       const wanted = wantedOn(name);
-      const all = currentReport(component, inForce.version, said);
-      const most = Math.max(wanted, question.givenLately(component, name));
-      const isBehind = said?.basis !== (overrides.basis ?? "");
+      const isHeld = held.has(name) && (said?.slots.get(component)?.isHeld ?? true);
+      const isCurrent = isHeld || said?.version === inForce.version;
+      const all = currentReport(component, isCurrent, said);
+      const share = shares.replicas.get(component)?.get(name) ?? 0;
+      const most = Math.max(wanted, share, question.givenLately(component, name));
+      const isBehind = said?.basis !== basis;
       const report = all && boundReport(all, most);
       if (wanted === 0 && report !== undefined && report.slots === 0) continue; // nothing to it
       group.push({
@@ -146,16 +284,18 @@ export function planNode(question: NodeQuestion): NodeAnswer {
         // By what it went by it may just be starting in a slot that was empty when it said so.
         report: report && isBehind ? { ...report, slots: most } : report,
         isBehind,
+        isHeld,
       });
     }
     const isNowComplete = isKnownComplete || isComplete(group);
     // Looked for only where something depends on it: it may be many manifests back.
-    const base = isNowComplete ? undefined : lastBefore(
+    const last = isNowComplete && held.size === 0 ? undefined : lastBefore(
       component,
       goal.release,
       olderThan(goal.version, before),
       failures,
     );
+    const base = isNowComplete ? undefined : last;
     const budget = budgetOf(component, manifest);
     const choices = chooseSlots({
       component,
@@ -163,6 +303,7 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       members: group,
       own: ownSlots,
       budget,
+      homeless: Math.max(0, totalOf(shares.replicas.get(component)) - totalOf(placed)),
       isProven: base === undefined,
     });
     for (const { index, run } of choices) {
@@ -188,7 +329,7 @@ export function planNode(question: NodeQuestion): NodeAnswer {
       ...goal,
       revision: here.revision,
       base: base?.release,
-      digests: [here.digest, inForce.digests.get(component)!, base?.of.digests.get(component)!]
+      digests: [here.digest, inForce.digests.get(component)!, last?.of.digests.get(component)!]
         .filter((digest, i, all) => digest !== undefined && all.indexOf(digest) === i),
       wanted: group.reduce((sum, { wanted }) => sum + wanted, 0),
       settled: group.reduce(
@@ -197,12 +338,34 @@ export function planNode(question: NodeQuestion): NodeAnswer {
         0,
       ),
       isComplete: isNowComplete,
-      waitsFor: group.filter(({ wanted, revision, report, isBehind }) =>
-        isBehind || wanted > 0 && report?.revision !== revision
+      waitsFor: group.filter(({ wanted, revision, report, isBehind, isHeld }) =>
+        isBehind || !isHeld && wanted > 0 && report?.revision !== revision
       ).map(({ node }) => node).sort(),
+      refused: group.filter(({ isHeld }) => isHeld).reduce(
+        (sum, { wanted, report }) => sum + wanted - Math.min(wanted, report?.settled ?? 0),
+        0,
+      ),
+      refusedBy: refusing.filter((name) => {
+        const there = group.find(({ node }) => node === name);
+        const share = shares.replicas.get(component)?.get(name) ?? 0;
+        return wantedOn(name) < share || wantedOn(name) > (there?.report?.settled ?? 0);
+      }).sort(),
     });
   }
-  return { release, placement, desired, report, rollouts };
+  return { release, placement, shares, held, basis, desired, report, rollouts };
+}
+
+function totalOf(placed: ReadonlyMap<string, number> | undefined): number {
+  return [...placed?.values() ?? []].reduce((sum, each) => sum + each, 0);
+}
+
+/** See {@link NodeAnswer.basis}. */
+function basisOf(overrides: Overrides, held: Held): string {
+  const basis = overrides.basis ?? "";
+  if (held.size === 0) return basis;
+  const said = [...held].sort(([a], [b]) => a < b ? -1 : 1)
+    .map(([node, slots]) => [node, ...[...slots].filter(([, count]) => count > 0).sort().flat()]);
+  return sha256HexSync(encodeCanonical([basis, said])).slice(0, 16);
 }
 
 /** Whether a verdict on the release of a slot that cannot be made ready is this node's to give. */
@@ -214,14 +377,13 @@ export function isOnTrial(replica: DesiredReplica, { rollouts }: NodeAnswer): bo
 
 function currentReport(
   component: string,
-  version: number,
+  isCurrent: boolean,
   said: NodeReport | undefined,
 ): SlotReport | undefined {
   if (said === undefined) return undefined;
   const there = said.slots.get(component);
-  const isCurrent = said.version === version;
   if (there === undefined) {
-    const none = { slots: 0, ready: 0, settled: 0, doubled: 0, isComplete: false };
+    const none = { slots: 0, ready: 0, settled: 0, doubled: 0, isComplete: false, isHeld: false };
     return { ...none, revision: "" };
   }
   return isCurrent ? there : { ...there, revision: "" };

@@ -20,6 +20,9 @@
  * A component with a volume is divided over all nodes of the manifest that may have it, whether they
  * live or not: what is on a node that is away waits for it, and is never started twice.
  *
+ * A node that refuses the manifest takes nothing. What it has counts for totals as far as it is no
+ * more than its share; the rest of them is divided over the other nodes.
+ *
  * The `quota` of a node bounds what is placed there. Components are placed in the order of their
  * names; what a node has no room for goes to others of the total that have, and else nowhere: see
  * {@link Unplaced}.
@@ -38,6 +41,12 @@ export interface Unplaced {
   readonly why: string;
 }
 
+/** Replicas by node, then component. */
+export type Held = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+/** Nobody refuses: always the same, so that what was placed by it can be kept. */
+export const NONE_HELD: Held = new Map();
+
 /** See the module. */
 export interface Placement {
   /** By component, then node; without nodes that have none. */
@@ -50,18 +59,23 @@ export interface Placement {
  * others passes all nodes of the manifest. Nodes that are drained count as not live.
  */
 export function place(
-  { manifest, live, overrides }: {
+  { manifest, live, overrides, held = NONE_HELD }: {
     manifest: Manifest;
     live: Iterable<string>;
     overrides: Overrides;
+    /** What live nodes that refuse the manifest keep: by node, then component. See the module. */
+    held?: Held;
   },
 ): Placement {
   const running = new Set(
     [...live].filter((node) => manifest.nodes.has(node) && !overrides.drained.includes(node)),
   );
   const quotas = new Quotas(manifest);
+  for (const node of held.keys()) running.delete(node);
   const absence = (node: string) =>
-    `${node} is ${overrides.drained.includes(node) ? "drained" : "not live"}`;
+    overrides.drained.includes(node)
+      ? `${node} is drained`
+      : `${node} ${held.has(node) ? "refuses the manifest" : "is not live"}`;
   const placed = new Map<string, ReadonlyMap<string, number>>();
   const unplaced: Unplaced[] = [];
   for (const component of [...manifest.components.keys()].sort()) {
@@ -74,10 +88,12 @@ export function place(
     const take = (node: string, replicas: number) => {
       counts.set(node, Math.max(counts.get(node) ?? 0, replicas));
     };
+    const heldOn = (node: string) => held.get(node)?.get(component) ?? 0;
     const isFixed = (node: string) => scales.some((scale) => scale.node === node);
     const takeOn = (node: string, replicas: number) => {
       if (!running.has(node)) {
-        if (replicas > 0) without.push({ replicas, why: absence(node) });
+        const missing = replicas - heldOn(node);
+        if (missing > 0) without.push({ replicas: missing, why: absence(node) });
         return;
       }
       const there = Math.min(replicas, room(node));
@@ -98,8 +114,11 @@ export function place(
         }
         continue;
       }
-      const nodes = demand.nodes.filter((node) => running.has(node));
-      const { shares, rest } = divideIn(replicas, component, nodes, room);
+      // A node whose number was fixed has its share all the same, which is not taken.
+      const isCounted = (node: string) => running.has(node) || held.has(node) && isFixed(node);
+      const nodes = demand.nodes.filter(isCounted);
+      const kept = demand.nodes.reduce((n, node) => isCounted(node) ? n : n + heldOn(node), 0);
+      const { shares, rest } = divideIn(Math.max(0, replicas - kept), component, nodes, room);
       for (const [node, share] of shares) if (!isFixed(node)) take(node, share);
       if (rest === 0) continue;
       const why = nodes.length > 0
@@ -109,10 +128,11 @@ export function place(
         : "no node has its tags";
       without.push({ replicas: rest, why });
     }
-    for (const node of running) {
+    for (const node of [...running, ...held.keys()]) {
       const here = scales.findLast((scale) => scale.node === node);
       if (here !== undefined) takeOn(node, here.replicas);
     }
+    for (const node of held.keys()) take(node, heldOn(node));
     for (const [node, replicas] of counts) {
       if (replicas === 0) counts.delete(node);
       else quotas.use(node, spec, replicas);
@@ -127,6 +147,14 @@ export function place(
 export function possibleNodes(component: string, manifest: Manifest): string[] {
   const demands = demandsOf(component, manifest);
   return [...new Set(demands.flatMap((each) => each.kind === "on" ? [each.node] : each.nodes))];
+}
+
+/** Whether what a node has of a component can be nowhere else: it is not divided over several. */
+export function isNodesOwn(component: string, node: string, manifest: Manifest): boolean {
+  return pinsItsNode(manifest.components.get(component)!) ||
+    demandsOf(component, manifest).every((each) =>
+      each.kind === "on" || !each.nodes.includes(node)
+    );
 }
 
 /** Whether a component stays where its volume is. */

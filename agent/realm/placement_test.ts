@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { formatPublicKey } from "../kernel/key.ts";
 import { NO_OVERRIDES, type Overrides } from "./desired.ts";
 import { parseManifest } from "./manifest.ts";
-import { place } from "./placement.ts";
+import { type Held, place } from "./placement.ts";
 
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
 const NODES = ["a", "b", "c"];
@@ -19,11 +19,17 @@ const handler = (name: string, more = "") =>
 const over = (component: string, replicas: number) =>
   `"tag:t" = [{ path = "/${component}", component = "${component}", replicas = ${replicas} }]`;
 
-function placed(of: ReturnType<typeof manifest>, live = NODES, overrides: Partial<Overrides> = {}) {
+function placed(
+  of: ReturnType<typeof manifest>,
+  live = NODES,
+  overrides: Partial<Overrides> = {},
+  held?: Held,
+) {
   const { replicas, unplaced } = place({
     manifest: of,
     live,
     overrides: { ...NO_OVERRIDES, ...overrides },
+    ...(held ? { held } : {}),
   });
   const counts = Object.fromEntries(
     [...replicas].map(([name, nodes]) => [name, Object.fromEntries([...nodes].sort())]),
@@ -109,5 +115,36 @@ Deno.test("place() places or explains every replica of a total, and no more", ()
       },
     ),
     { numRuns: 200 },
+  );
+});
+
+Deno.test("place() leaves a node that refuses the manifest what it has, and gives it nothing", () => {
+  const web = handler("web");
+  const has = (a: number): Held => new Map([["a", new Map([["web", a]])]]);
+  const over6 = manifest(web, over("web", 6));
+  assert.deepEqual(placed(over6, NODES, {}, has(1)).counts, { web: { a: 1, b: 2, c: 3 } });
+  assert.deepEqual(placed(over6, NODES, {}, has(0)).counts, { web: { b: 3, c: 3 } });
+  const on = manifest(web, `a = [{ path = "/", component = "web", replicas = 3 }]`);
+  assert.deepEqual(placed(on, NODES, {}, has(1)), {
+    counts: { web: { a: 1 } },
+    unplaced: [{ component: "web", replicas: 2, why: "a refuses the manifest" }],
+  });
+  assert.deepEqual(placed(over6, ["a"], {}, has(2)), {
+    counts: { web: { a: 2 } },
+    unplaced: [{
+      component: "web",
+      replicas: 4,
+      why: "a refuses the manifest, b is not live, c is not live",
+    }],
+  });
+  const scales = [{ component: "web", node: "a", replicas: 2 }];
+  const scaled = placed(over6, NODES, { scales }, has(1));
+  assert.deepEqual(scaled.unplaced, [
+    { component: "web", replicas: 1, why: "a refuses the manifest" },
+  ]);
+  assert.deepEqual(
+    { ...scaled.counts.web, a: 0 },
+    { ...placed(over6, NODES, { scales }).counts.web, a: 0 },
+    "a number of its own is no part of the total",
   );
 });

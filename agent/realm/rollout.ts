@@ -19,6 +19,15 @@
  *   until it is over; nobody who has said so begins anything of before. The same goes for the drains
  *   and scales that it goes by: what a node is ready for by earlier ones it may be giving away.
  *
+ * *Nodes that refuse.* A node that does not go by the manifest in force, because its policy is against
+ * it or it cannot be stored, says so. From then on it starts nothing in an empty slot and replaces
+ * nothing, until it goes by that manifest or a later one; what it has serves on. To that it is *held*,
+ * and nobody waits for it: its slots are wanted where they are, as far as they are no more than its
+ * share, and count as settled. Slots beyond that it gives away like any other node. It holds itself
+ * only where another node could take its place; where all refuse, all go on as before. Who refuses
+ * with how many slots is part of what nodes agree on before anything begins, like drains and scales,
+ * because it changes how the rest is divided.
+ *
  * What a node says it has is counted as far as placement gave it slots (`given_slots.ts`): one that
  * lies can hold up a rollout, but not what is started in the place of what is missing.
  *
@@ -76,6 +85,8 @@ export interface SlotReport {
   readonly doubled: number;
   /** Whether it knows that all slots of the release were settled once. */
   readonly isComplete: boolean;
+  /** Whether it starts and replaces nothing, because it refuses the manifest: see the module. */
+  readonly isHeld: boolean;
 }
 
 /** A live node, as it is known to the one that decides. */
@@ -87,8 +98,10 @@ export interface Member {
   readonly revision: string;
   /** `undefined` while nothing was heard of it; of another manifest version nothing is settled. */
   readonly report: SlotReport | undefined;
-  /** Whether it goes by other drains and scales, or said nothing. */
+  /** Whether it goes by other drains and scales, or knows of other refusals, or said nothing. */
   readonly isBehind: boolean;
+  /** Whether it is held: `wanted` is what it keeps then. */
+  readonly isHeld?: boolean;
 }
 
 /** What there is in one slot of the node that decides. */
@@ -113,6 +126,8 @@ export interface SlotQuestion {
   readonly members: readonly Member[];
   readonly own: readonly OwnSlot[];
   readonly budget: Budget;
+  /** Replicas that have no place because of nodes that refuse: nobody gives these away. */
+  readonly homeless?: number;
   /**
    * Whether the wanted release may be started wherever a slot is empty: it was complete once, or
    * there is none before it.
@@ -159,6 +174,7 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
   const there = new Map(own.map((slot) => [slot.index, slot]));
   const { wanted, revision } = group.self;
   const choices: SlotChoice[] = [];
+  const sorted = [...own].sort((a, b) => a.index - b.index);
   let { missingBefore: missing, unsettledBefore: queued } = group;
   let filled = 0;
   /** Own slots from one on that hold some of the budget already. */
@@ -171,7 +187,7 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
   /** Whether there is some of the budget for the next slot in the queue, or is held by this one. */
   const isNext = (index: number) => isWithin(queued++ + heldBeside(index));
   const isHeld = (index: number) => isWithin(queued + heldBeside(index) - 1);
-  for (let index = 0; index < wanted; index++) {
+  for (let index = 0; index < wanted && !group.self.isHeld; index++) {
     const slot = there.get(index);
     if (slot !== undefined && isSettled(slot, revision)) {
       choices.push({ index, run: "goal" });
@@ -192,11 +208,18 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
       choices.push({ index, run: "goal" });
     } else choices.push({ index, run: mayGo && slot.isAlone ? "goal" : "kept" }); // never three in it
   }
-  const surplus = own.filter(({ index }) => index >= wanted).sort((a, b) => a.index - b.index);
+  if (group.self.isHeld) choices.push(...sorted.slice(0, wanted).map(keep));
+  const surplus = group.self.isHeld
+    ? sorted.slice(wanted)
+    : sorted.filter(({ index }) => index >= wanted);
   const kept = budget.isBeside
     ? surplus.filter(({ isServed }) => isServed).slice(0, group.owed)
     : surplus.filter(({ index, isServed }) => !isNext(index) && isServed);
-  return [...choices, ...kept.map(({ index }) => ({ index, run: "kept" as const }))];
+  return [...choices, ...kept.map(keep)];
+}
+
+function keep({ index }: OwnSlot): SlotChoice {
+  return { index, run: "kept" };
 }
 
 /**
@@ -207,9 +230,10 @@ export function isComplete(members: readonly Member[]): boolean {
   const saysSo = ({ revision, report }: Member) =>
     report?.revision === revision && report.isComplete;
   const isSettled = (member: Member) => settledOf(member) >= member.wanted;
-  const isSomewhere = members.some(({ wanted }) => wanted > 0);
-  return members.filter(saysSo).length * 2 > members.length ||
-    isSomewhere && members.every(isSettled);
+  const taking = members.filter(({ isHeld }) => !isHeld);
+  const isSomewhere = taking.some(({ wanted }) => wanted > 0);
+  return taking.filter(saysSo).length * 2 > taking.length ||
+    isSomewhere && taking.every(isSettled);
 }
 
 /** What another node says, with no more slots than it can have. */
@@ -239,6 +263,7 @@ export function reportOf(
     settled: own.filter((slot) => slot.index < wanted && isSettled(slot, revision)).length,
     doubled: own.filter(({ isAlone }) => !isAlone).length,
     isComplete,
+    isHeld: false,
   };
 }
 
@@ -246,7 +271,8 @@ function isSettled(slot: OwnSlot, revision: string): boolean {
   return slot.revision === revision && slot.isReady && slot.isAlone;
 }
 
-function settledOf({ wanted, revision, report }: Member): number {
+function settledOf({ wanted, revision, report, isHeld }: Member): number {
+  if (isHeld) return wanted;
   return report?.revision === revision ? Math.min(wanted, report.settled) : 0;
 }
 
@@ -278,7 +304,7 @@ class Group {
   /** Slots that this node keeps for others until theirs are ready. */
   readonly owed: number;
 
-  constructor({ component, self, members, own, budget }: SlotQuestion) {
+  constructor({ component, self, members, own, budget, homeless = 0 }: SlotQuestion) {
     const byName = new Map(members.map((member) => [member.node, member]));
     const here = byName.get(self) ?? { node: self, wanted: 0, revision: "", isBehind: false };
     this.self = { ...here, report: reportOf(here, own, false) };
@@ -288,20 +314,24 @@ class Group {
     const before = ordered.slice(0, place);
     const sum = (of: readonly Member[], value: (member: Member) => number) =>
       of.reduce((total, member) => total + value(member), 0);
-    this.wanted = sum(ordered, ({ wanted }) => wanted);
+    this.wanted = sum(ordered, ({ wanted }) => wanted) + homeless;
     this.slots = sum(ordered, slotsOf);
     const isSteady = ordered.every(({ isBehind }) => !isBehind);
     this.isAgreed = isSteady &&
-      ordered.every(({ wanted, revision, report }) =>
+      ordered.every(({ wanted, revision, report, isHeld }) =>
         report === undefined
           ? wanted === 0
-          : wanted + report.slots === 0 || report.revision === revision
+          : isHeld || wanted + report.slots === 0 || report.revision === revision
       );
     const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
     this.unsettledBefore = sum(before, (member) => {
       const { wanted, report } = member;
       const settled = settledOf(member);
-      if (!budget.isBeside) return slotsOf(member) - Math.min(slotsOf(member), settled);
+      if (!budget.isBeside) {
+        // One that is held begins nothing, and what is not ready there is missing all the same.
+        const staying = member.isHeld ? Math.min(member.wanted, readyOf(member)) : settled;
+        return slotsOf(member) - Math.min(slotsOf(member), staying);
+      }
       return wanted - settled + Math.min(surplusOf(member), report?.doubled ?? 0);
     });
     this.missingBefore = sum(before, (member) => Math.max(0, member.wanted - slotsOf(member)));
@@ -311,7 +341,7 @@ class Group {
       : sum(after, (member) => slotsOf(member) - Math.min(slotsOf(member), readyOf(member))) +
         Math.max(0, this.wanted - this.slots);
     const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
-    this.owed = isSteady ? Math.max(0, unready - sum(before, surplusOf)) : Infinity;
+    this.owed = isSteady ? Math.max(0, unready + homeless - sum(before, surplusOf)) : Infinity;
   }
 }
 

@@ -4,9 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { formatPublicKey } from "../kernel/key.ts";
-import { type DesiredReplica, NO_OVERRIDES } from "./desired.ts";
+import { type DesiredReplica, NO_OVERRIDES, type Overrides } from "./desired.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { GivenSlots, RETURNED_MS } from "./given_slots.ts";
+import { type ActedOn, runsTheSame } from "./peering/health_gossip.ts";
 import { isOnTrial, type NodeAnswer, type NodeReport, planNode } from "./node_rollout.ts";
 import type { Failure, VersionedRelease } from "./rollout.ts";
 
@@ -15,6 +16,8 @@ const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
 const STEP_MS = 100;
 const SILENT_MS = 5_000;
 const TOLD_MS = 1_500;
+/** What is refused is looked at anew so often. */
+const LOOK_MS = 10_000;
 
 /** xorshift32: enough to shuffle a small world. */
 class Random {
@@ -47,6 +50,7 @@ interface Slot {
   before: Instance[];
 }
 
+/** The part of a health record that others act on. */
 interface Record extends NodeReport {
   readonly failures: readonly Failure[];
 }
@@ -56,6 +60,10 @@ interface Options {
   readonly faults: boolean;
   readonly surge: number;
   readonly unavailable: number;
+  /** Whether nodes refuse versions, some of them for a while. */
+  readonly refusals?: boolean;
+  /** Whether nodes decide anew only when something changed that the product would call them for. */
+  readonly events?: boolean;
   /** A node that runs nothing, and says that it runs more than anybody. */
   readonly liar?: string;
   /** Breaks the planner on purpose. */
@@ -64,8 +72,18 @@ interface Options {
 
 class ModelNode {
   isUp = true;
+  /** The newest that its log has, and what it goes by. */
+  known = 0;
   version = 0;
-  basis = "";
+  /** Until when it refuses a version. */
+  refuses = new Map<number, number>();
+  /** Of the version that it goes by. */
+  overrides: Overrides = NO_OVERRIDES;
+  /** What was there when it decided last; `undefined` when it has to decide again. */
+  decidedOn: string | undefined;
+  /** The version that it found to refuse. */
+  refusing: number | undefined;
+  lookAtMs = 0;
   failures: Failure[] = [];
   complete = new Map<string, string>();
   everComplete = new Set<string>();
@@ -91,8 +109,38 @@ class ModelNode {
 
 const lie = (revision: string) => {
   const slots = 1_000_000;
-  return { revision, slots, ready: slots, settled: slots, doubled: slots, isComplete: true };
+  return {
+    revision,
+    slots,
+    ready: slots,
+    settled: slots,
+    doubled: slots,
+    isComplete: true,
+    isHeld: false,
+  };
 };
+
+const isRefusing = ({ refusing }: ModelNode) => refusing !== undefined;
+
+/** Nothing is on its way in any slot. */
+const isQuiet = ({ slots }: ModelNode, bad: ReadonlyMap<string, unknown>) =>
+  [...slots.values()].every(({ newest, before }) =>
+    bad.has(newest.replica.digest) || newest.state === "ready" && before.length === 0
+  );
+
+function actedOn(record: Record | undefined): ActedOn | undefined {
+  if (record === undefined) return undefined;
+  const { version, basis, refuses, slots, failures } = record;
+  const replicas = [...slots].map(([component, { ready, ...said }]) => ({
+    ...said,
+    component,
+    digest: "",
+    wanted: 0,
+    running: ready,
+  }));
+  const refusal = refuses === undefined ? null : { version: refuses, why: "" };
+  return { version, basis, replicas, failures, refusal };
+}
 
 const isServed = ({ newest, before }: Slot) =>
   [newest, ...before].some(({ state }) => state === "ready");
@@ -132,8 +180,14 @@ class World {
       digests: new Map([["web", digest]]),
     });
     const first = this.random.pick(this.nodes.filter(({ isUp }) => isUp));
-    first.version = version;
+    first.known = version;
     first.tellAtMs = 0;
+    if (!this.options.refusals) return;
+    for (const node of this.nodes) {
+      if (!this.random.is(250)) continue;
+      const forMs = this.random.is(500) ? Infinity : this.random.between(500, 30_000);
+      node.refuses.set(version, this.nowMs + forMs);
+    }
   }
 
   #text: Manifest | undefined;
@@ -174,6 +228,9 @@ class World {
     this.#mail = this.#mail.filter(({ atMs }) => atMs > this.nowMs);
     for (const { to, from, record } of due) {
       if (!to.isUp || this.isCut(to.name, from)) continue;
+      if (!runsTheSame(actedOn(to.heard.get(from)?.record), actedOn(record)!)) {
+        to.decidedOn = undefined;
+      }
       to.heard.set(from, { record, atMs: this.nowMs });
       for (const failure of record.failures) {
         if (failure.node === from) this.#learn(to, failure);
@@ -184,10 +241,10 @@ class World {
       // The control log goes from peer to peer.
       const other = random.pick(nodes);
       if (other.isUp && !this.isCut(node.name, other.name) && random.is(200)) {
-        if (other.version > node.version) node.tellAtMs = Math.min(node.tellAtMs, this.nowMs + 200);
-        node.version = Math.max(node.version, other.version);
+        if (other.known > node.known) node.tellAtMs = Math.min(node.tellAtMs, this.nowMs + 200);
+        node.known = Math.max(node.known, other.known);
       }
-      if (random.is(700)) this.#plan(node);
+      if (random.is(700) && this.#isDue(node)) this.#plan(node);
       this.#tell(node);
     }
     if (Deno.env.get("TRACE") !== undefined) {
@@ -198,11 +255,12 @@ class World {
 
   #learn(node: ModelNode, failure: Failure): void {
     const { version, release } = failure;
-    if (version > node.version) return; // heard again
-    if (version < node.version && node.everComplete.has(release)) return;
+    if (version > node.known) return; // heard again
+    if (version < node.known && node.everComplete.has(release)) return;
     if (node.failures.some((f) => f.version === version && f.release === release)) return;
     node.failures.push(failure);
     node.tellAtMs = 0;
+    node.decidedOn = undefined;
   }
 
   #run(node: ModelNode): void {
@@ -248,17 +306,41 @@ class World {
     instance.dueMs = this.nowMs + this.random.between(0, 400);
   }
 
+  /** Whether anything changed that the product decides anew for. */
+  #isDue(node: ModelNode): boolean {
+    const now = this.#decidesOn(node);
+    const isLook = isRefusing(node) && this.nowMs >= node.lookAtMs;
+    if (this.options.events && !isLook && node.decidedOn === now) return false;
+    node.decidedOn = now;
+    if (isLook) node.lookAtMs = this.nowMs + LOOK_MS;
+    return true;
+  }
+
+  #decidesOn(node: ModelNode): string {
+    const slots = [...node.slots].map(([index, { newest, before }]) =>
+      [newest, ...before].map(({ replica, state }) => [index, replica.revision, state])
+    );
+    return JSON.stringify([slots, this.live(node), node.known, this.drains, this.mayStart(node)]);
+  }
+
   #plan(node: ModelNode): void {
+    const wanted: Overrides = { ...NO_OVERRIDES, drained: this.drained, basis: `${this.drains}` };
+    if (this.nowMs >= (node.refuses.get(node.known) ?? 0)) node.version = node.known;
+    node.refusing = node.known === node.version ? undefined : node.known;
+    if (!isRefusing(node)) node.overrides = wanted;
     const inForce = this.releases[node.version - 1];
     if (inForce === undefined) return;
     let answer = planNode({
       node: node.name,
       inForce,
-      before: this.releases.slice(0, node.version - 1).reverse(),
+      refusal: isRefusing(node)
+        ? { release: this.releases[node.refusing! - 1]!, overrides: wanted }
+        : undefined,
+      before: (version) => this.releases.slice(0, version - 1).reverse(),
       failures: node.failures,
       complete: node.complete,
       wasComplete: (_, release) => node.everComplete.has(release),
-      overrides: { ...NO_OVERRIDES, drained: this.drained, basis: `${this.drains}` },
+      overrides: node.overrides,
       live: this.live(node),
       reported: (name) => node.heard.get(name)?.record,
       givenLately: (component, name) => node.given.most(component, name, this.nowMs),
@@ -275,7 +357,6 @@ class World {
     });
     answer = this.options.broken?.(answer, node) ?? answer;
     node.answer = answer;
-    node.basis = `${this.drains}`;
     node.given.note(answer.placement, this.live(node), this.nowMs);
     for (const { component, isComplete, release } of answer.rollouts.values()) {
       if (!isComplete) continue;
@@ -283,7 +364,7 @@ class World {
       node.everComplete.add(release);
     }
     this.#carryOut(node, answer.desired);
-    const said = JSON.stringify([node.basis, ...answer.report]);
+    const said = JSON.stringify([answer.basis, isRefusing(node), ...answer.report]);
     if (said !== node.said) node.tellAtMs = Math.min(node.tellAtMs, this.nowMs + 200);
     node.said = said;
   }
@@ -335,13 +416,15 @@ class World {
   }
 
   #tell(node: ModelNode): void {
-    if (this.nowMs < node.tellAtMs || node.answer === undefined) return;
+    const refuses = node.refusing;
+    if (this.nowMs < node.tellAtMs || node.answer === undefined && refuses === undefined) return;
     node.tellAtMs = this.nowMs + TOLD_MS;
     const report = node.name === this.options.liar
-      ? new Map([["web", lie(node.answer.rollouts.get("web")!.revision)]])
-      : node.answer.report;
-    const { version, basis } = node;
-    const record = { version, basis, slots: report, failures: [...node.failures] };
+      ? new Map([["web", lie(node.answer!.rollouts.get("web")!.revision)]])
+      : node.answer?.report ?? new Map();
+    const { version } = node;
+    const basis = node.answer?.basis ?? `${this.drains}`;
+    const record = { version, basis, refuses, slots: report, failures: [...node.failures] };
     for (const to of this.nodes) {
       if (to === node || this.isCut(to.name, node.name)) continue;
       if (this.options.faults && this.random.is(100)) continue;
@@ -377,7 +460,9 @@ class World {
       const total = group.reduce((sum, each) => sum + each.instances().length, 0);
       this.surged = Math.max(this.surged, total - this.replicas);
       if (!this.isCalm) {
-        this.isCalm = total <= this.replicas + surge;
+        // What is broken comes back.
+        const slots = group.reduce((sum, each) => sum + each.slots.size, 0);
+        this.isCalm = Math.max(total, slots) <= this.replicas + surge;
         continue;
       }
       if (total > this.replicas + surge) {
@@ -395,14 +480,18 @@ class World {
 
   show(): string {
     return this.nodes.map((node) =>
-      `${node.name} ${node.isUp ? "" : "down "}v${node.version} ` +
+      `${node.name} ${
+        node.isUp ? "" : "down "
+      }v${node.version}/${node.known} ${node.answer?.basis} ` +
       [...node.slots].map(([index, { newest, before }]) =>
         `#${index}=${
           [newest, ...before].map(({ replica, state }) => `${+replica.digest}:${state}`).join("+")
         }`
       ).join(" ") + ` live ${this.live(node)} heard ` +
       [...node.heard].map(([name, { record }]) =>
-        `${name}:v${record?.version}${JSON.stringify([...record?.slots.values() ?? []])}`
+        `${name}:v${record?.version}/${record?.refuses} ${record?.basis} ${
+          JSON.stringify([...record?.slots.values() ?? []])
+        }`
       ).join(" ")
     ).join("\n");
   }
@@ -419,6 +508,7 @@ class World {
     node.sinceMs = this.nowMs;
     node.given = new GivenSlots();
     node.tellAtMs = 0;
+    node.decidedOn = undefined;
   }
 
   trouble(): void {
@@ -472,12 +562,35 @@ class World {
     const isHurt = this.nodes.some(({ slots }) =>
       [...slots.values()].some(({ newest }) => this.bad.has(newest.replica.digest))
     );
-    return (total === this.replicas || isHurt) && this.nodes.every((node) => this.#isSettled(node));
+    if (this.isPaused) return true;
+    const isDone = this.takers().every(({ slots }) => slots.size === 0) ||
+      this.takers().every(({ answer }) => answer?.rollouts.get("web")?.isComplete);
+    const isWhole = total === this.replicas || isHurt || this.takers().length === 0;
+    return isDone && isWhole && this.nodes.every((node) =>
+      node.known === this.releases.length &&
+      (isRefusing(node) ? isQuiet(node, this.bad) : this.#isSettled(node))
+    );
   }
 
-  #isSettled({ version, slots, answer, complete }: ModelNode): boolean {
+  /**
+   * Where the old one stops first, replicas that cannot start are as many as may be missing: nobody
+   * stops another.
+   */
+  get isPaused(): boolean {
+    const { surge, unavailable, refusals } = this.options;
+    const broken = this.nodes.flatMap(({ slots }) => [...slots.values()])
+      .filter(({ newest: { state, replica } }) =>
+        state !== "ready" && this.bad.has(replica.digest)
+      );
+    return refusals === true && surge === 0 && broken.length >= unavailable;
+  }
+
+  /** Nodes that go by the newest manifest. */
+  takers = () => this.nodes.filter((node) => !isRefusing(node));
+
+  #isSettled({ slots, answer, complete }: ModelNode): boolean {
     const rollout = answer?.rollouts.get("web");
-    return rollout !== undefined && rollout.isComplete && version === this.releases.length &&
+    return rollout !== undefined &&
       [...slots.values()].every(({ newest: { replica, state }, before }) =>
         replica.revision === rollout.revision && (state === "ready" && before.length === 0 ||
           // On a node that was away when the others completed the release nothing is decided:
@@ -523,8 +636,10 @@ function play(options: Options): World {
   // All of them run one release: the one that is wanted, or the newest before that has not failed.
   const last = world.releases.at(-1)!;
   const digests = new Set(
-    world.nodes.flatMap(({ slots }) => [...slots.values()].map((s) => s.newest.replica.digest)),
+    world.takers().flatMap(({ slots }) => [...slots.values()].map((s) => s.newest.replica.digest)),
   );
+  // Those that refuse may have all of them.
+  if (world.isPaused || options.refusals && digests.size === 0) return world;
   assert.equal(digests.size, 1, `SEED=${options.seed} ends in two releases`);
   const [digest] = digests;
   const failed = new Set(world.nodes.flatMap(({ failures }) => failures.map((f) => f.version)));
@@ -543,12 +658,12 @@ const budgets = [
   { surge: 0, unavailable: 2 },
 ];
 
-function playAll(faults: boolean): void {
+function playAll(faults: boolean, more: Pick<Options, "refusals" | "events"> = {}): void {
   let surged = 0;
   const only = Deno.env.get("SEED");
   for (let seed = 1; seed <= SEEDS; seed++) {
     if (only !== undefined && seed !== Number(only)) continue;
-    const world = play({ seed, faults, ...budgets[seed % budgets.length]! });
+    const world = play({ seed, faults, ...more, ...budgets[seed % budgets.length]! });
     surged = Math.max(surged, world.surged);
   }
   assert.ok(only !== undefined || surged >= 2, "more than one slot was never in progress");
@@ -560,6 +675,24 @@ Deno.test("rollouts and drains keep within their budgets, and end in the wanted 
 
 Deno.test("rollouts with faults at every step keep within their budgets, and end in the wanted or the last healthy release", () => {
   playAll(true);
+});
+
+Deno.test("rollouts and drains do not wait for nodes that refuse a version, and keep within their budgets", () => {
+  playAll(false, { refusals: true });
+});
+
+Deno.test("rollouts with faults at every step do not wait for nodes that refuse a version", () => {
+  playAll(true, { refusals: true });
+});
+
+Deno.test("rollouts go on where nodes decide only when they are told of a change", () => {
+  playAll(false, { events: true });
+  playAll(true, { events: true });
+});
+
+Deno.test("rollouts go on where nodes refuse, and decide only when they are told of a change", () => {
+  playAll(false, { refusals: true, events: true });
+  playAll(true, { refusals: true, events: true });
 });
 
 Deno.test("what is missing is started, whatever one node says that it runs", () => {

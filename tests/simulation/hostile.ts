@@ -127,6 +127,7 @@ export class Traitor extends SimulatedNode {
       count: 0,
       version: 0,
       basis: "",
+      refusal: null,
       cpuPermille: 0,
       memoryBytes: 0,
       addresses: [],

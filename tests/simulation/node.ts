@@ -133,6 +133,7 @@ export class SimulatedNode {
         health: (): OwnHealth => ({
           version: run.applied?.version ?? 0,
           basis: "",
+          refusal: null,
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [`/memory/${this.name}`],

@@ -22,9 +22,16 @@ const TONES: Readonly<Record<Rollout["state"], Tone>> = {
   rolling: "accent",
   returning: "bad",
   returned: "bad",
+  refused: "bad",
 };
 /** What is under way comes first. */
-const ORDER: readonly Rollout["state"][] = ["returning", "rolling", "returned", "complete"];
+const ORDER: readonly Rollout["state"][] = [
+  "refused",
+  "returning",
+  "rolling",
+  "returned",
+  "complete",
+];
 
 const progress = ({ settled, wanted, state }: RolloutRow, width: number): Span => ({
   text: formatBar(wanted === 0 ? 1 : settled / wanted, width),
@@ -78,10 +85,11 @@ export const rollouts = listView<RolloutRow>({
   columns: () => COLUMNS,
   empty: () => "no releases: nothing was applied yet",
   titleOf: ({ name }) => name,
-  about: ({ version, failure, unplaced, waitsFor, settled, wanted }, _, { columns }) => [
+  about: ({ version, failure, unplaced, waitsFor, refusedBy, settled, wanted }, _, { columns }) => [
     ...factLines([
       ["release", `${settled} of ${wanted} replicas run that of version ${version}`],
       ...waitsFor.length === 0 ? [] : [["waits for", waitsFor.join(", "), "warn"] as const],
+      ...refusedBy.map(({ node, why }) => ["refused", `by ${node}: ${why}`, "bad"] as const),
       ...unplaced.map(({ replicas, why }) =>
         [
           "no place",

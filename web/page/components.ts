@@ -197,7 +197,8 @@ export function component(model: Model, name: string, actions: Actions): Childre
             "Rollout",
             `${rollout.state}: ${rollout.settled} of ${rollout.wanted} run version ` +
             `${rollout.version}` +
-            (rollout.waitsFor.length === 0 ? "" : `, waits for ${rollout.waitsFor.join(", ")}`),
+            (rollout.waitsFor.length === 0 ? "" : `, waits for ${rollout.waitsFor.join(", ")}`) +
+            rollout.refusedBy.map(({ node, why }) => `; refused by ${node}: ${why}`).join(""),
           ] as const,
         ]),
         ...spec.unplaced.map(({ replicas, why }) => ["Not placed", `${replicas}: ${why}`] as const),

@@ -143,6 +143,7 @@ Deno.test("a component that failed shows why, and its replicas how they ended", 
     wanted: 2,
     settled: 2,
     waitsFor: [],
+    refusedBy: [],
     failure: { version: 3, node: "bm-02", evidence: "GET /healthz: 503\nlast words" },
   } as const;
   const status = fakeStatus({

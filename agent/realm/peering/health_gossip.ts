@@ -151,10 +151,19 @@ export class HealthGossip {
   }
 }
 
-/** Whether two records say the same of what runs, by which drains and scales, and of what failed. */
-function runsTheSame(a: HealthRecord | undefined, b: HealthRecord): boolean {
-  if (a === undefined || a.version !== b.version) return false;
-  const said = ({ replicas, failures, basis }: HealthRecord) =>
-    JSON.stringify([replicas, failures, basis]);
-  return said(a) === said(b);
+/** What of a record other nodes act on. */
+export type ActedOn = Pick<
+  HealthRecord,
+  "version" | "replicas" | "failures" | "basis" | "refusal"
+>;
+
+/**
+ * Whether two records say the same of what runs, by which manifest, drains and scales, of what failed
+ * and of what is refused. Of what is left out here a node takes no notice until something else
+ * changes, which may be never.
+ */
+export function runsTheSame(a: ActedOn | undefined, b: ActedOn): boolean {
+  const said = ({ version, replicas, failures, basis, refusal }: ActedOn) =>
+    JSON.stringify([version, replicas, failures, basis, refusal]);
+  return a !== undefined && said(a) === said(b);
 }

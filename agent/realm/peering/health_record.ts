@@ -45,6 +45,8 @@ export const HEARD_MAX = 64;
 export const PENDING_MAX = 8;
 /** Failed releases in one record. */
 export const FAILURES_MAX = 8;
+/** UTF-16 units of why a node refuses a manifest. */
+export const REFUSAL_LENGTH_MAX = 500;
 /** A signature, and what the encoding of both parts adds. */
 const AROUND_BYTES = 80;
 const REVISION_BYTES = 8;
@@ -69,12 +71,21 @@ export interface PendingPeer {
   readonly name: string;
 }
 
+/** That a node does not go by a manifest. */
+export interface Refusal {
+  readonly version: number;
+  /** In words, at most {@link REFUSAL_LENGTH_MAX}. */
+  readonly why: string;
+}
+
 /** What the shell knows of its own node, for its record. */
 export interface OwnHealth {
   /** Version of the manifest that is applied; 0 for none. */
   readonly version: number;
-  /** Of the overrides that its replicas go by, see `desired.ts`; empty for none. */
+  /** What its replicas go by besides the manifest: see `NodeAnswer.basis`. */
   readonly basis: string;
+  /** The version that it does not go by although its log says so; `null` for none. */
+  readonly refusal: Refusal | null;
   /** In thousandths of all cores. */
   readonly cpuPermille: number;
   /** Resident memory of the agent. */
@@ -156,6 +167,7 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     count: record.count,
     version: record.version,
     basis: record.basis,
+    refusal: record.refusal && [record.refusal.version, record.refusal.why],
     cpu: record.cpuPermille,
     memory: record.memoryBytes,
     addresses: record.addresses.slice(0, ADDRESSES_MAX),
@@ -169,6 +181,7 @@ function encodeRecord(record: HealthRecord): Uint8Array {
       r.settled,
       r.doubled,
       r.isComplete ? 1 : 0,
+      r.isHeld ? 1 : 0,
     ]),
     failures: record.failures.slice(-FAILURES_MAX)
       .map((f) => [f.component, f.version, f.release, f.node, f.evidence]),
@@ -238,11 +251,12 @@ function recordOf(bytes: Uint8Array): HealthRecord {
     count: count(value.count),
     version: count(value.version),
     basis: value.basis === "" ? "" : revisionText(value.basis),
+    refusal: refusalOf(value.refusal),
     cpuPermille: count(value.cpu),
     memoryBytes: count(value.memory),
     addresses: list(value.addresses, ADDRESSES_MAX, (item) => text(item, ADDRESS_LENGTH_MAX)),
     replicas: list(value.replicas, COMPONENTS_MAX, (item) => {
-      const [component, digest, wanted, running, revision, ...slots] = tuple(item, 9);
+      const [component, digest, wanted, running, revision, ...slots] = tuple(item, 10);
       return {
         component: text(component, NAME_LENGTH_MAX * 2),
         digest: keyOf(digest).toHex(),
@@ -253,6 +267,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
         settled: count(slots[1]),
         doubled: count(slots[2]),
         isComplete: count(slots[3]) > 0,
+        isHeld: count(slots[4]) > 0,
       };
     }),
     failures: list(value.failures, FAILURES_MAX, (item) => {
@@ -283,6 +298,12 @@ function recordOf(bytes: Uint8Array): HealthRecord {
       return { key: publicKey(key), name: text(name, NAME_LENGTH_MAX) };
     }),
   };
+}
+
+function refusalOf(value: CborValue | undefined): Refusal | null {
+  if (value === null) return null;
+  const [version, why] = tuple(value ?? null, 2);
+  return { version: count(version), why: text(why, REFUSAL_LENGTH_MAX) };
 }
 
 /** Bounded, so that there is always a greater one. */

@@ -15,6 +15,7 @@ import {
   PENDING_MAX,
   readHealth,
   RECORD_BYTES_MAX,
+  REFUSAL_LENGTH_MAX,
   type SignedHealth,
   signHealth,
 } from "./health_record.ts";
@@ -32,6 +33,7 @@ const RECORD: HealthRecord = {
   count: 12,
   version: 3,
   basis: "0123456789abcdef",
+  refusal: { version: 4, why: "Cannot run the manifest" },
   cpuPermille: 120,
   memoryBytes: 1e8,
   addresses: ["/ip4/127.0.0.1/tcp/4001"],
@@ -45,6 +47,7 @@ const RECORD: HealthRecord = {
     settled: 1,
     doubled: 1,
     isComplete: true,
+    isHeld: true,
   }],
   failures: [{
     component: "orders@green",
@@ -110,6 +113,7 @@ Deno.test("a record that is full to every bound is taken by others, whole but fo
       settled: 1_000,
       doubled: 1_000,
     })),
+    refusal: { version: 2 ** 32, why: "\u20ac".repeat(REFUSAL_LENGTH_MAX) },
     failures: full(FAILURES_MAX, (version) => ({
       ...RECORD.failures[0]!,
       version,

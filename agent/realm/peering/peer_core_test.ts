@@ -78,6 +78,7 @@ class Bench {
         health: () => ({
           version: 0,
           basis: "",
+          refusal: null,
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [],
@@ -163,6 +164,7 @@ function recordOf(
     count: 0,
     version: 0,
     basis: "",
+    refusal: null,
     cpuPermille: 0,
     memoryBytes: 0,
     addresses: [],
@@ -601,6 +603,7 @@ Deno.test("PeerCore tells when a node runs something else or found a release to 
     settled: 0,
     doubled: 0,
     isComplete: false,
+    isHeld: false,
   };
   const failure = {
     component: "web",
@@ -621,4 +624,10 @@ Deno.test("PeerCore tells when a node runs something else or found a release to 
   );
   const said = { replicas: [{ ...component, settled: 1 }], failures: [failure], version: 3 };
   assert.equal(hear({ ...said, basis: "fedcba9876543210" }), first + 5, "it goes by other drains");
+  const refusal = { version: 4, why: "policy" };
+  assert.equal(
+    hear({ ...said, basis: "fedcba9876543210", refusal }),
+    first + 6,
+    "it refuses a manifest",
+  );
 });
