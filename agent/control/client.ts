@@ -196,10 +196,17 @@ class SocketClient implements ControlClient {
   }
 
   async hasBlob(digest: string): Promise<boolean> {
-    const response = await this.#fetch(`/v1/blobs/${encodeURIComponent(digest)}`, {
-      method: "HEAD",
-    });
-    await response.body?.cancel();
+    const response = await this.#fetch(
+      `/v1/blobs/${encodeURIComponent(digest)}`,
+      {
+        method: "HEAD",
+      },
+      this.#timeoutMs,
+      async (response) => {
+        await response.body?.cancel();
+        return response;
+      },
+    );
     if (response.ok) return true;
     if (response.status === 404) return false;
     // The answer to HEAD has no body that could say more.
@@ -207,9 +214,11 @@ class SocketClient implements ControlClient {
   }
 
   async getBlob(digest: string): Promise<Uint8Array> {
-    const response = await this.#fetch(`/v1/blobs/${digest}`, {}, this.#longTimeoutMs);
-    if (!response.ok) await this.#text(response); // throws what the agent says
-    const bytes = new Uint8Array(await response.arrayBuffer());
+    const path = `/v1/blobs/${digest}`;
+    const bytes = await this.#fetch(path, {}, this.#longTimeoutMs, async (response) => {
+      if (!response.ok) await this.#text(response); // throws what the agent says
+      return new Uint8Array(await response.arrayBuffer());
+    });
     const found = await sha256Hex(bytes); // what is signed for that digest has to be that
     if (found === digest) return bytes;
     throw new RealmError(
@@ -221,12 +230,12 @@ class SocketClient implements ControlClient {
   async putBlob(bytes: Uint8Array): Promise<string> {
     const digest = await sha256Hex(bytes);
     if (await this.hasBlob(digest)) return digest;
-    const response = await this.#fetch(
+    await this.#fetch(
       `/v1/blobs/${digest}`,
       { method: "PUT", body: bytes as Uint8Array<ArrayBuffer> },
       this.#longTimeoutMs,
+      (response) => this.#text(response),
     );
-    await this.#text(response);
     return digest;
   }
 
@@ -260,8 +269,15 @@ class SocketClient implements ControlClient {
     const leave = new AbortController();
     try {
       const any = signal ? AbortSignal.any([signal, leave.signal]) : leave.signal;
-      const response = await this.#fetch(path, { ...init, signal: any }, this.#timeoutMs);
-      if (!response.ok) await this.#text(response);
+      const response = await this.#fetch(
+        path,
+        { ...init, signal: any },
+        this.#timeoutMs,
+        async (response) => {
+          if (!response.ok) await this.#text(response);
+          return response;
+        },
+      );
       for await (const { event, data } of readEvents(response.body!)) {
         if (event === "end") return;
         if (event === "error") throw RealmError.fromJSON(parseJson(data));
@@ -277,7 +293,7 @@ class SocketClient implements ControlClient {
   }
 
   async metrics(): Promise<string> {
-    return await this.#text(await this.#fetch("/metrics"));
+    return await this.#fetch("/metrics", {}, this.#timeoutMs, (response) => this.#text(response));
   }
 
   close(): void {
@@ -287,10 +303,10 @@ class SocketClient implements ControlClient {
   async #json<S extends z.ZodType>(
     schema: S,
     path: string,
-    init?: RequestInit,
-    timeoutMs?: number,
+    init: RequestInit = {},
+    timeoutMs: number = this.#timeoutMs,
   ): Promise<z.infer<S>> {
-    const text = await this.#text(await this.#fetch(path, init, timeoutMs));
+    const text = await this.#fetch(path, init, timeoutMs, (response) => this.#text(response));
     return this.#check(schema, parseJson(text), path);
   }
 
@@ -322,18 +338,21 @@ class SocketClient implements ControlClient {
     );
   }
 
-  /** Sends the request; the time-out is for the head of the answer where its body is a stream. */
-  async #fetch(
+  /** Sends the request and lets `read` take the answer; the time-out is for both together. */
+  async #fetch<T>(
     path: string,
-    init: RequestInit = {},
-    timeoutMs: number = this.#timeoutMs,
-  ): Promise<Response> {
+    init: RequestInit,
+    timeoutMs: number,
+    read: (response: Response) => Promise<T>,
+  ): Promise<T> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), timeoutMs);
     const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
     try {
       // The host is never resolved: the client goes to the socket.
-      return await fetch(`http://agent${path}`, { ...init, signal, client: this.#http });
+      return await read(
+        await fetch(`http://agent${path}`, { ...init, signal, client: this.#http }),
+      );
     } catch (error) {
       if (late.signal.aborted) {
         throw new RealmError(
@@ -342,7 +361,7 @@ class SocketClient implements ControlClient {
           { hint: "Look at the agent's own output; it may be overloaded", cause: error },
         );
       }
-      throw this.#unreachable(error);
+      throw error instanceof RealmError ? error : this.#unreachable(error);
     } finally {
       clearTimeout(timer);
     }

@@ -178,6 +178,21 @@ Deno.test("client gives up on an agent that does not answer", () =>
     await server.close();
   }));
 
+Deno.test("client gives up on an answer that does not come to its end", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/half.sock`;
+    const half = () =>
+      new Response(new ReadableStream({ start: (it) => it.enqueue(new Uint8Array(1)) }));
+    const server = Deno.serve({ path, onListen: () => {} }, half);
+    const client = connectControl(path, { timeoutMs: 100, longTimeoutMs: 100 });
+    const late = hasCode("unreachable", /no answer within 100 ms$/);
+    await assert.rejects(client.status(), late);
+    await assert.rejects(client.metrics(), late);
+    await assert.rejects(client.getBlob("0".repeat(64)), late);
+    client.close();
+    await server.shutdown();
+  }));
+
 Deno.test("client refuses answers of another shape", () =>
   inFolder(async (folder) => {
     const path = `${folder}/other.sock`;
