@@ -241,6 +241,20 @@ export const alarm = z.object({
   hint: z.string(),
 });
 
+/**
+ * Which program runs, of `/v1/status`: the part that programs of other versions understand too, when
+ * one takes the place of another.
+ */
+export const programAnswer = z.object({
+  node: z.object({
+    /** Its version. */
+    program: z.string(),
+    startedAtMs: atMs,
+    /** Of its process. */
+    pid: count.optional(),
+  }),
+});
+
 /** The whole state of one agent. */
 export const status = z.object({
   node: z.object({
@@ -250,11 +264,7 @@ export const status = z.object({
     /** `null`: unclaimed, the agent obeys nothing. */
     owner: z.string().nullable(),
     realm: z.string().nullable(),
-    /** Version of the program. */
-    program: z.string(),
-    startedAtMs: atMs,
-    /** Of its process. */
-    pid: count.optional(),
+    ...programAnswer.shape.node.shape,
     dataFolder: z.string(),
   }),
   manifest: z.object({ version: count, sha256: digest, appliedAtMs: atMs }).nullable(),
@@ -543,6 +553,7 @@ export const logEvent = z.discriminatedUnion("kind", [
 export type ReplicaState = z.infer<typeof replicaState>;
 export type ReplicaStatus = z.infer<typeof replicaStatus>;
 export type RefusedManifest = z.infer<typeof refusedManifest>;
+export type ProgramAnswer = z.infer<typeof programAnswer>["node"];
 export type Status = z.infer<typeof status>;
 export type ManifestRequest = z.infer<typeof manifestRequest>;
 export type Change = z.infer<typeof change>;

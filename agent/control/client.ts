@@ -33,6 +33,8 @@ import {
   type PeerStatus,
   type PlanAnswer,
   planAnswer,
+  type ProgramAnswer,
+  programAnswer,
   proofAnswer,
   type PublicationProof,
   type SamplesAnswer,
@@ -58,6 +60,8 @@ export interface ClientOptions {
 /** The calls of the control API, one method each. All of them may throw `unreachable`. */
 export interface ControlClient {
   status(): Promise<Status>;
+  /** Which program runs there; understood of agents of other versions too. */
+  program(): Promise<ProgramAnswer>;
   /** The manifest in force, or one of before by its version; `null` where there is none. */
   manifest(version?: number): Promise<CurrentManifest | null>;
   plan(request: SignedManifest): Promise<PlanAnswer>;
@@ -137,6 +141,10 @@ class SocketClient implements ControlClient {
 
   async status(): Promise<Status> {
     return await this.#json(status, "/v1/status");
+  }
+
+  async program(): Promise<ProgramAnswer> {
+    return (await this.#json(programAnswer, "/v1/status")).node;
   }
 
   async manifest(version?: number): Promise<CurrentManifest | null> {

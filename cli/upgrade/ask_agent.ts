@@ -18,7 +18,7 @@ export async function askAgent(
 ): Promise<RunningAgent | undefined> {
   const agent = connectControl(path, options);
   try {
-    const { program, startedAtMs, pid } = (await agent.status()).node;
+    const { program, startedAtMs, pid } = await agent.program();
     return { program, startedAtMs, pid };
   } catch (error) {
     if (isNoAgent(error)) return undefined;

@@ -35,6 +35,14 @@ Deno.test("askAgent() gives nothing where nobody listens", NOT_UNIX, async () =>
   }
 });
 
+Deno.test("askAgent() understands an agent of another version", NOT_UNIX, async () => {
+  const node = { program: "9.0.0", startedAtMs: 7, pid: 8 };
+  const status = { node: { ...node, more: true }, rollouts: [{ state: "unheard of" }] };
+  await withAgent(() => Response.json(status), async (path) => {
+    assert.deepEqual(await askAgent(path), node);
+  });
+});
+
 Deno.test("askAgent() takes an agent in trouble for one", NOT_UNIX, async () => {
   await withAgent(() => new Response("no JSON"), async (path) => {
     await assert.rejects(askAgent(path), hasCode("failed"), "of another version");
