@@ -198,13 +198,17 @@ export class Node {
     return this.#placed.replicas;
   }
 
-  /** What another node, by the text of its key, is to run of a component. */
+  /**
+   * What another node, by the text of its key, is to run of a component: the most by what this node
+   * goes by, and by what the realm does where this node refuses that.
+   */
   given(component: string, peer: string): Given | undefined {
     const digests = this.#answer?.rollouts.get(component)?.digests;
     const name = this.init.state.view?.nodes.get(peer)?.name;
     if (digests === undefined || name === undefined) return undefined;
-    const replicas = this.placed().get(component)?.get(name);
-    return replicas === undefined ? undefined : { replicas, digests };
+    const replicas = [this.placed(), this.#answer?.elsewhere]
+      .reduce((most, placed) => Math.max(most, placed?.get(component)?.get(name) ?? 0), 0);
+    return replicas === 0 ? undefined : { replicas, digests };
   }
 
   /** The manifest that the realm goes by: that in force, but for components that went back. */

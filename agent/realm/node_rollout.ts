@@ -111,6 +111,11 @@ export interface NodeAnswer {
   /** The manifest to go by: that in force, but for what failed. */
   readonly release: Release;
   readonly placement: Placement;
+  /**
+   * Of a node that refuses what the realm goes by: where the realm has its replicas, which is where
+   * those are that this node gives away.
+   */
+  readonly elsewhere?: Placement["replicas"];
   /** What of it is on nodes that refuse the manifest. */
   readonly held: Held;
   /**
@@ -186,7 +191,11 @@ function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal
     ...question.own.map(({ served, replica }) => served ?? replica).filter(isKept),
     ...here.desired.filter(isBack),
   ].sort(byReplica);
-  return { ...here, basis: of.basis, desired, report, rollouts };
+  const elsewhere = new Map([
+    ...[...here.placement.replicas].filter(([component]) => !isHeld(component)),
+    ...[...of.placement.replicas].filter(([component]) => isHeld(component)),
+  ]);
+  return { ...here, elsewhere, basis: of.basis, desired, report, rollouts };
 }
 
 /** {@link planNode} by the manifest in force. */
