@@ -91,15 +91,21 @@ function heal(world: AppWorld, scenario: AppScenario): number {
   throw new AppViolation("converge", `peers do not become equal: ${last}`);
 }
 
-/** Peers that are to agree in the end: honest, and members for the creator's, or free to be it. */
+/**
+ * Peers that are to agree in the end: honest, and members for the creator's, or free to be it. Who is
+ * free to be it, and was told only of peers that are no members any more, finds nobody who is one.
+ */
 function members(world: AppWorld): AppPeerNode[] {
   const { topic, view } = world.peers[0]!.run?.log ?? {};
   if (topic === undefined || view === undefined) return [];
   const open = new Set(view.invites.filter(({ isOpen }) => isOpen).map(({ key }) => key));
-  return world.peers.filter(({ isHonest, personKey, person, comer: { invite } }) =>
+  const nodes = new Set(
+    world.peers.filter(({ personKey }) => view.members.has(personKey)).map(({ key }) => key),
+  );
+  return world.peers.filter(({ isHonest, personKey, person, comer: { invite, named = [] } }) =>
     isHonest && (view.members.has(personKey) ||
       invite !== undefined && open.has(formatPublicKey(invite.publicKey)) &&
-        !topic.knows(person.publicKey))
+        !topic.knows(person.publicKey) && named.some((node) => nodes.has(node)))
   );
 }
 
