@@ -182,8 +182,9 @@ function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal
     isHeld(replica.component) && !own.has(keyOf(replica)) &&
     replica.index < (of.shares.replicas.get(replica.component)?.get(node) ?? 0) &&
     manifests.every((manifest) => isNodesOwn(replica.component, node, manifest));
+  const isDrained = overrides.drained.includes(node);
   const isKept = ({ component }: DesiredReplica) =>
-    isHeld(component) && !release.manifest.components.has(component);
+    !isDrained && isHeld(component) && !release.manifest.components.has(component);
   const desired = [
     ...here.desired.filter(({ component }) => !isHeld(component)),
     ...of.desired.filter(({ component }) => isHeld(component)),
