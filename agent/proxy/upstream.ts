@@ -87,7 +87,7 @@ export class Upstream {
   readonly #patienceMs: number;
   /** When there was last a replica for a request, by `performance.now()`. */
   #takenAtMs = performance.now();
-  /** Requests that no node has taken, and that are offered again. */
+  /** Requests that a node refused, until another has answered or they wait for a place here. */
   #offered = 0;
   #slots: LocalSlot[] = [];
   /** In order of arrival. */
@@ -232,25 +232,38 @@ export class Upstream {
   /** A place on another node; where none takes the request after all it waits for one here. */
   #away(elsewhere: Elsewhere): Slot {
     const handle = async (request: HandlerRequest) => {
-      for (;;) {
-        try {
-          const response = await elsewhere.handle(request);
-          this.#takenAtMs = performance.now();
-          return response;
-        } catch (error) {
-          if (!(error instanceof RefusedElsewhere)) throw error;
-          const got = await this.acquire(request.signal, "here");
-          if (typeof got !== "string") {
-            slot.here = got;
-            return await got.replica.handle(request);
+      let isOffered = false;
+      const offer = (isNow: boolean) => {
+        if (isNow !== isOffered) this.#offered += isNow ? 1 : -1;
+        isOffered = isNow;
+      };
+      try {
+        for (;;) {
+          try {
+            const response = await elsewhere.handle(request);
+            this.#takenAtMs = performance.now();
+            return response;
+          } catch (error) {
+            if (!(error instanceof RefusedElsewhere)) throw error;
+            const acquired = this.acquire(request.signal, "here");
+            // From here on it is counted with those that have a place, or are in the queue.
+            if (typeof acquired !== "string") offer(false);
+            const got = await acquired;
+            if (typeof got !== "string") {
+              slot.here = got;
+              return await got.replica.handle(request);
+            }
+            if (got === "overloaded") throw new RefusedElsewhere(got);
+            if (error.outcome === "overloaded" || !this.#isPatient()) throw error;
+            if (!isOffered && this.#offered >= this.#queueMax) {
+              throw new RefusedElsewhere("overloaded");
+            }
+            offer(true);
           }
-          if (got === "overloaded") throw new RefusedElsewhere(got);
-          if (error.outcome === "overloaded" || !this.#isPatient()) throw error;
-          if (this.#offered >= this.#queueMax) throw new RefusedElsewhere("overloaded");
+          await pause(OFFER_MS, request.signal);
         }
-        this.#offered++;
-        await pause(OFFER_MS, request.signal);
-        this.#offered--;
+      } finally {
+        offer(false);
       }
     };
     const slot: Slot = { replica: { handle }, inFlight: 1 };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import type { Exit, Replica } from "../kernel/ports.ts";
-import { type Slot, Upstream } from "./upstream.ts";
+import type { Exit, HandlerRequest, HandlerResponse, Replica } from "../kernel/ports.ts";
+import { RefusedElsewhere, type Slot, Upstream } from "./upstream.ts";
 
 /** A replica of which only `exited` matters. */
 function replicaOf(): Replica & { end: () => void } {
@@ -14,6 +14,16 @@ const take = async (upstream: Upstream) => {
   assert.notEqual(typeof got, "string", `${got}`);
   return got as Slot;
 };
+
+const requestTo = (url: string): HandlerRequest => ({
+  method: "GET",
+  url,
+  headers: [],
+  body: null,
+  signal: never,
+});
+
+const nothing: HandlerResponse = { status: 204, headers: [], body: null };
 
 Deno.test("acquire() takes the least loaded replica, equals in turn", async () => {
   const [a, b] = [replicaOf(), replicaOf()];
@@ -130,4 +140,41 @@ Deno.test("setReplicas() takes a replica back with the load that it still has", 
   upstream.release(slot);
   await drained;
   assert.equal((await take(upstream)).replica, replica);
+});
+
+Deno.test("a request that was refused elsewhere counts as waiting until it is answered", async () => {
+  const asked: string[] = [];
+  const again = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<HandlerResponse>();
+  const upstream = new Upstream({
+    component: "x",
+    maxConcurrency: 1,
+    requestTimeoutMs: 60_000,
+    queueMax: 1,
+    elsewhere: {
+      isAvailable: () => true,
+      isExpected: () => true,
+      handle: ({ url }) => {
+        asked.push(url);
+        if (asked.indexOf(url) === asked.length - 1) throw new RefusedElsewhere("no-replica");
+        again.resolve();
+        return answer.promise;
+      },
+    },
+  }, []);
+  const send = async (url: string) => {
+    const slot = await take(upstream);
+    try {
+      return await slot.replica.handle(requestTo(url));
+    } finally {
+      upstream.release(slot);
+    }
+  };
+  const first = send("1");
+  await again.promise;
+  assert.deepEqual(upstream.load, { inFlight: 0, waiting: 1 }, "while another node is asked");
+  await assert.rejects(send("2"), { outcome: "overloaded" });
+  answer.resolve(nothing);
+  assert.equal((await first).status, 204);
+  assert.deepEqual(upstream.load, { inFlight: 0, waiting: 0 });
 });
