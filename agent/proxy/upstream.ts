@@ -30,7 +30,7 @@ export interface UpstreamOptions {
 
 /**
  * For so long after the last request that was taken, or since there is an upstream, requests that
- * nobody takes wait, but never for more than half of their time-out.
+ * nobody takes wait: each for no longer than that in all, nor than half of its time-out.
  */
 const PATIENCE_MS = 10_000;
 /** A request that nobody took is offered again after so long. */
@@ -218,10 +218,13 @@ export class Upstream {
     return elsewhere?.isAvailable() ? this.#away(elsewhere) : undefined;
   }
 
-  /** Whether there was a replica so lately that there may soon be one on another node. */
-  #isPatient(): boolean {
+  /**
+   * Whether there was a replica so lately that there may soon be one on another node, for a request
+   * that is offered `sinceMs`.
+   */
+  #isPatient(sinceMs = Infinity): boolean {
     return this.#elsewhere?.isExpected() === true &&
-      performance.now() - this.#takenAtMs < this.#patienceMs;
+      performance.now() - Math.min(this.#takenAtMs, sinceMs) < this.#patienceMs;
   }
 
   /** What comes of a request for which no replica is known. */
@@ -231,6 +234,7 @@ export class Upstream {
 
   /** A place on another node; where none takes the request after all it waits for one here. */
   #away(elsewhere: Elsewhere): Slot {
+    const sinceMs = performance.now();
     const handle = async (request: HandlerRequest) => {
       let isOffered = false;
       const offer = (isNow: boolean) => {
@@ -254,7 +258,7 @@ export class Upstream {
               return await got.replica.handle(request);
             }
             if (got === "overloaded") throw new RefusedElsewhere(got);
-            if (error.outcome === "overloaded" || !this.#isPatient()) throw error;
+            if (error.outcome === "overloaded" || !this.#isPatient(sinceMs)) throw error;
             if (!isOffered && this.#offered >= this.#queueMax) {
               throw new RefusedElsewhere("overloaded");
             }

@@ -178,3 +178,26 @@ Deno.test("a request that was refused elsewhere counts as waiting until it is an
   assert.equal((await first).status, 204);
   assert.deepEqual(upstream.load, { inFlight: 0, waiting: 0 });
 });
+
+Deno.test("a request that nobody takes does not wait on because others are taken", async () => {
+  let offers = 0;
+  const upstream: Upstream = new Upstream({
+    component: "x",
+    maxConcurrency: 1,
+    requestTimeoutMs: 200,
+    elsewhere: {
+      isAvailable: () => true,
+      isExpected: () => true,
+      handle: async ({ url }) => {
+        if (url === "taken") return nothing;
+        const other = await take(upstream);
+        await other.replica.handle(requestTo("taken"));
+        upstream.release(other);
+        if (++offers > 100) return nothing;
+        throw new RefusedElsewhere("no-replica");
+      },
+    },
+  }, []);
+  const slot = await take(upstream);
+  await assert.rejects(slot.replica.handle(requestTo("refused")), { outcome: "no-replica" });
+});
