@@ -253,7 +253,10 @@ export class AppLog implements EventLog {
     if (type === "realm/join" && (membership?.joinedBy(author) ?? 0) >= JOINS_MAX) {
       return "its author joined too often";
     }
-    return this.#usage.problemFor({ author, type }, membership?.isCreator(author) ?? false);
+    // Who has had its share can leave: as often as it can join, since it could leave on branches.
+    const isSpared = type === "realm/leave" && (membership?.leftBy(author) ?? 0) < JOINS_MAX;
+    const isCreator = membership?.isCreator(author) ?? false;
+    return this.#usage.problemFor({ author, type }, isCreator, isSpared);
   }
 
   /** Why no more events of the app are taken, of all or of some; empty while they are. */

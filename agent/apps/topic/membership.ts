@@ -145,6 +145,11 @@ export class Membership {
     return this.#joined.get(textOf(author))?.length ?? 0;
   }
 
+  /** How often a key has left, on branches too. */
+  leftBy(author: Uint8Array): number {
+    return this.#leaves.get(textOf(author))?.length ?? 0;
+  }
+
   /** Whether a key takes part no more, which not everyone may know. */
   hasEnded(author: Uint8Array): boolean {
     const key = textOf(author);

@@ -110,8 +110,11 @@ export class TopicUsage {
     };
   }
 
-  /** Why an event may not be taken by itself; undefined where it may. */
-  problemFor(written: Written, isCreator: boolean): string | undefined {
+  /**
+   * Why an event may not be taken by itself; undefined where it may. `isSpared`: it is not counted
+   * against the share of its author.
+   */
+  problemFor(written: Written, isCreator: boolean, isSpared = false): string | undefined {
     if (!this.#isBounded) return undefined;
     const room = this.roomFor(written, isCreator);
     const { events, bytes } = this.quota;
@@ -121,7 +124,7 @@ export class TopicUsage {
     if (room.bytes <= 0) {
       return `its events have ${this.#counted.bytes} bytes, and may have ${bytes} on this machine`;
     }
-    const isShared = !isCreator && levelOf(written.type, isCreator) !== "admin";
+    const isShared = !isSpared && !isCreator && levelOf(written.type, isCreator) !== "admin";
     return isShared ? this.#shareProblem(textOf(written.author), written.author) : undefined;
   }
 

@@ -93,6 +93,33 @@ Deno.test("a member fills its share of a topic, and no more of it", async () => 
   }
 });
 
+Deno.test("who has had its share can leave, and does not fill the topic by leaving on branches", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const here = copyOf(log, { events: 40 });
+  const said = { kind: "leave" } as const;
+  const leave = proposed(log, ben, said);
+  here.offer(chain(log, ben, 20));
+  assert.throws(() => here.append(something(), ben), isFull);
+  here.write(said, ben);
+  assert.equal(here.view!.members.has(ben.key), false);
+
+  const wide = copyOf(log, { events: 400 });
+  wide.offer(chain(log, ben, 200));
+  wide.offer([leave]);
+  // Each on another event of the creator's, so that none has another in its past.
+  const refused = Array.from({ length: JOINS_MAX + 6 }, () => {
+    log.append(something(), ann);
+    for (const event of allOf(log)) wide.offer([event]);
+    return wide.offer([proposed(log, ben, said)]).refused;
+  }).flat();
+  assert.equal(refused.length, 7);
+  for (const { code, problem } of refused) {
+    assert.equal(code, "full");
+    assert.match(problem, /may have 200/);
+  }
+});
+
 Deno.test("what an event rests on is taken though its author has had its share", async () => {
   const log = createTopic();
   await join(log, ben);
