@@ -141,6 +141,7 @@ export class AppLog implements EventLog {
       });
     }
     log.#pending.clear(); // they are where they were read
+    log.#recount(); // what came after a revocation was counted though it is void
     return log;
   }
 
@@ -436,6 +437,11 @@ export class AppLog implements EventLog {
     this.#revision++;
   }
 
+  #recount(): void {
+    const { topic } = this;
+    if (topic !== undefined) this.#usage.recount((event) => topic.isKept(event));
+  }
+
   #rules(open: Open, offer: Offer): IntakeRules {
     return {
       topic: open.topic,
@@ -465,7 +471,7 @@ export class AppLog implements EventLog {
     offer.accepted.push(signed);
     this.#revision++;
     const isJudged = membership.learn(event) && topic.judge((e) => membership.isVoid(e));
-    if (isJudged) this.#usage.recount((e) => topic.isKept(e));
+    if (isJudged) this.#recount();
     if (said.kind === "invite" || said.kind === "epoch") this.keys.learn(said);
     const isForked = topic.isForked(event.author);
     if (said.kind !== "event" || wasForked || isForked) this.#open!.view = undefined;

@@ -120,6 +120,28 @@ Deno.test("who has had its share can leave, and does not fill the topic by leavi
   }
 });
 
+Deno.test("a topic that a revocation freed is as free when it is opened again", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const { topicId: topic } = log;
+  const before = log.topic!.newestOf(ben.publicKey);
+  const store = new MemoryStore();
+  const init = { store, verify, topic, quota: { events: 40, bytes: 1e6 } };
+  const here = AppLog.open(init); // which has nothing yet
+  here.offer(allOf(log));
+  for (let i = 0; i < 17; i++) here.append(something(), ann);
+  here.offer(chain(log, ben, 20));
+  assert.match(here.fullness.join(), /it has 40 events/);
+  revoke(log, ben.key, before); // and nothing rests on what it takes away
+  here.offer(allOf(log));
+  assert.deepEqual(here.fullness, []);
+  here.flush(0);
+  const again = AppLog.open(init);
+  assert.deepEqual(again.fullness, []);
+  again.append(something(), ann);
+  assert.equal(again.topic!.size, here.topic!.size + 1);
+});
+
 Deno.test("what an event rests on is taken though its author has had its share", async () => {
   const log = createTopic();
   await join(log, ben);
