@@ -51,9 +51,17 @@ export class EventIntake {
 
   constructor(readonly verify: VerifySync) {}
 
-  /** Remembers an event for which there is no room: it may be needed. */
-  pass(signed: SignedEvent): void {
-    this.#passed.put(keyOf(signed.id), signed);
+  /**
+   * Remembers an event for which there is no room: it may be needed. False where it is refused, since
+   * it is badly signed or of another topic.
+   */
+  pass(signed: SignedEvent, topic: Topic | undefined, offer: Offer): boolean {
+    const key = keyOf(signed.id);
+    // It was looked at before; what is taken in the end is looked at again.
+    const isGood = this.#passed.has(key) ||
+      this.#isOf(topic, signed, offer) && this.#isSigned(signed, offer);
+    if (isGood) this.#passed.put(key, signed);
+    return isGood;
   }
 
   /** Whether an event is needed by one that may enter, and so is taken. */
@@ -71,12 +79,17 @@ export class EventIntake {
     for (const signed of events) {
       const key = keyOf(signed.id);
       if (topic?.at(key) !== undefined) offer.known++;
-      else if (topic !== undefined && !topicOf(signed).equals(topic.id)) {
-        offer.refuse(signed, "corrupt", `event ${signed.id} is of another topic`);
-      } else if (this.#aside.has(key)) fresh.set(key, signed); // verified before
+      else if (!this.#isOf(topic, signed, offer)) continue;
+      else if (this.#aside.has(key)) fresh.set(key, signed); // verified before
       else if (!fresh.has(key) && this.#isSigned(signed, offer)) fresh.set(key, signed);
     }
     return fresh;
+  }
+
+  #isOf(topic: Topic | undefined, signed: SignedEvent, offer: Offer): boolean {
+    if (topic === undefined || topicOf(signed).equals(topic.id)) return true;
+    offer.refuse(signed, "corrupt", `event ${signed.id} is of another topic`);
+    return false;
   }
 
   #isSigned(signed: SignedEvent, offer: Offer): boolean {
@@ -120,7 +133,7 @@ export class EventIntake {
       offer.refuse(signed, code, `${formatPublicKey(author)} has no say in ${type}`);
     }
     if (rules.roomFor === undefined) this.#aside.trim();
-    else for (const signed of this.#aside.trim()) this.pass(signed);
+    else for (const signed of this.#aside.trim()) this.#passed.put(keyOf(signed.id), signed);
   }
 
   /** Wants what an event rests on of what was passed over, where that lets it enter. */

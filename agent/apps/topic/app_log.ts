@@ -242,8 +242,7 @@ export class AppLog implements EventLog {
       const problem = this.#crowded(signed.event);
       if (problem === undefined || this.topic?.has(signed.id) === true) return true;
       if (this.#intake.isWanted(signed.id)) return true;
-      this.#intake.pass(signed);
-      offer.refuse(signed, "full", problem);
+      if (this.#intake.pass(signed, this.topic, offer)) offer.refuse(signed, "full", problem);
       return false;
     });
   }

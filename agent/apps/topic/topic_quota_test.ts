@@ -213,6 +213,28 @@ Deno.test("a revocation that comes first leaves what others had built on, howeve
   assert.equal(late.topic!.size, early.topic!.size);
 });
 
+Deno.test("of what there is no room for, only what is signed and of the topic is remembered", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  await join(log, cem);
+  const here = copyOf(log, { events: 40 });
+  here.offer(chain(log, ben, 20));
+  const [event] = chain(log, ben, 1);
+  const forged = { ...event!, signature: cem.sign(event!.bytes) };
+  const other = createTopic({}, { random: randomFrom(99) });
+  await join(other, ben);
+  const codes = [forged, other.append(something(), ben), event!]
+    .map((each) => here.offer([each]).refused.map(({ code }) => code).join());
+  assert.deepEqual(codes, ["bad-signature", "corrupt", "full"]);
+  // What was remembered is not taken by a bad signature once it is wanted.
+  log.offer([event!]);
+  assert.equal(here.offer([log.append(something(), cem)]).isAgain, true);
+  assert.equal(here.offer([forged]).refused[0]!.code, "bad-signature");
+  assert.equal(here.topic!.has(event!.id), false);
+  exchange(log, here);
+  assert.equal(here.topic!.has(event!.id), true);
+});
+
 Deno.test("nothing else slips in with what a revocation rests on", async () => {
   const log = createTopic();
   await join(log, ben);
