@@ -139,7 +139,7 @@ async function replays(
     stored: () =>
       timed(count, async () => {
         const opened = new SqliteStore(file);
-        const init = { store: opened, verify, topic: made.topicId, isReplayed: true };
+        const init = { store: opened, verify, topic: made.topicId };
         check(settle(await replayOf(AppLog.open(init))));
         opened.close();
       }),

@@ -55,19 +55,11 @@ export interface AppLogInit {
   readonly verify: VerifySync;
   /** The topic: the CID of its genesis. */
   readonly topic: CID;
-  /**
-   * Whether a replay will ask for each event once, in order: {@link AppLog.open} then keeps those that
-   * it reads, as far as {@link READ_AHEAD_BYTES} go, until they are asked for.
-   */
-  readonly isReplayed?: boolean;
   /** What it may have; `TOPIC_QUOTA` unless given. What is stored already may be more. */
   readonly quota?: TopicQuota | undefined;
   /** Secrets by which payload keys may be found: of the person here, and of the invite it came by. */
   readonly openers?: Iterable<Opener>;
 }
-
-/** Bytes of events that are kept for a replay to come: about 100,000 of a usual size. */
-const READ_AHEAD_BYTES = 64 * 1024 * 1024;
 
 /**
  * Bytes of events that were read or written last and are kept: when one comes late, those after it are
@@ -108,8 +100,6 @@ export class AppLog implements EventLog {
   /** Accepted and not durable yet, parents first. */
   #pending = new Map<EventKey, SignedEvent>();
   readonly #recent = new Recent<EventKey, SignedEvent>(RECENT_BYTES);
-  /** Durable, and not asked for yet. */
-  readonly #ahead = new Map<EventKey, SignedEvent>();
   readonly #followers = new Set<TopicFollower>();
 
   private constructor({ store, verify, topic, openers, quota }: AppLogInit, keys?: KeyRing) {
@@ -129,11 +119,8 @@ export class AppLog implements EventLog {
   static open(init: AppLogInit): AppLog {
     const log = new AppLog(init);
     const offer = new Offer();
-    let room = init.isReplayed === true ? READ_AHEAD_BYTES : 0;
     for (const { signed } of log.#events.all()) {
       log.#put(signed, offer);
-      room -= signed.bytes.length;
-      if (room >= 0) log.#ahead.set(keyOf(signed.id), signed);
       const [refusal] = offer.refused;
       if (refusal === undefined) continue;
       throw new RealmError("corrupt", `Cannot read topic ${init.topic}: ${refusal.problem}`, {
@@ -409,12 +396,6 @@ export class AppLog implements EventLog {
   read(event: TopicEvent): SignedEvent {
     const known = this.#pending.get(event.key) ?? this.#recent.get(event.key);
     if (known !== undefined) return known;
-    const ahead = this.#ahead.get(event.key);
-    if (ahead !== undefined) {
-      // The replay keeps what it has read (`app_replay.ts`).
-      this.#ahead.delete(event.key);
-      return ahead;
-    }
     const signed = this.#events.load(event)?.signed;
     if (signed !== undefined) {
       this.#recent.put(event.key, signed, signed.bytes.length);
