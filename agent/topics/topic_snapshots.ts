@@ -197,7 +197,8 @@ export class TopicSnapshots {
         if (signal.aborted) return;
         if (base !== undefined) {
           this.store.save(base, "base", clock.wallMs());
-          return came();
+          // What was here of it already may be damaged, and gone now: then it is fetched once more.
+          if (this.#hasBase(fork)) return came();
         }
         pauseMs = FETCH_AGAIN_MIN_MS;
       } catch (error) {

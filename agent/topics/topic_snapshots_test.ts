@@ -102,6 +102,12 @@ Deno.test("TopicSnapshots fetches the state of a fork anew that was damaged", as
   // A record that cannot be read is as one that is not there.
   store.write([{ put: keyOf("snapshot/base/"), value: Uint8Array.of(1, 2) }]);
   assert.deepEqual([await start(), await start()], [1, 0]);
+  // And a chunk besides, which nobody misses before there is a record again.
+  store.write([
+    { put: keyOf("snapshot/base/"), value: Uint8Array.of(1, 2) },
+    { put: keyOf("snapshot/chunk/"), value: Uint8Array.of(1, 2) },
+  ]);
+  assert.deepEqual([await start(), await start()], [2, 0]);
 });
 
 /** A clock whose sleeps are over at once, and take their time. */
