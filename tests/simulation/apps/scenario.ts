@@ -149,7 +149,8 @@ export class AppScenario {
   leave(): void {
     const peer = this.random.chance(0.2) ? this.#member() : undefined;
     if (peer === undefined || peer === this.world.peers[0]) return;
-    peer.act(({ core }) => core.writing((log) => log.write({ kind: "leave" }, peer.person)));
+    const leave = (log: AppLog) => log.write({ kind: "leave" }, peer.person);
+    peer.act(({ core }) => this.#unlessFull(() => core.writing(leave)));
   }
 
   checkpoint(): void {
@@ -358,18 +359,23 @@ export class AppScenario {
     const { world, random } = this;
     const isDone = peer.act(({ core }) => {
       const write = (log: AppLog) => log.append(actOf(world.app, log, random), peer.person);
-      try {
-        id = core.writing(write).id.toString();
-      } catch (error) {
-        if (world.flooder === undefined || !isFull(error)) throw error;
-      }
+      this.#unlessFull(() => id = core.writing(write).id.toString());
     });
     if (isDone && id !== undefined) world.judge.acknowledged(peer, id);
   }
 
   #creator(write: (log: AppLog, by: SyncSigner) => void): void {
     const peer = this.world.peers[0]!;
-    peer.act(({ core }) => core.writing((log) => write(log, peer.person)));
+    peer.act(({ core }) => this.#unlessFull(() => core.writing((log) => write(log, peer.person))));
+  }
+
+  /** Writes, where there is room for it: in a topic with a quota there may be none. */
+  #unlessFull(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      if (this.world.quota === undefined || !isFull(error)) throw error;
+    }
   }
 
   /** Invites somebody new, who starts with the ticket. */
@@ -386,11 +392,12 @@ export class AppScenario {
     const host = admins.length > 0 && random.chance(0.4) ? random.pick(admins) : world.peers[0]!;
     let seed: Uint8Array | undefined;
     const isDone = host.act(({ core }) => {
-      core.writing((log) => {
+      const write = (log: AppLog) => {
         const invite = inviteTo(log, role, random);
         log.write(invite.said, host.person);
         seed = invite.seed;
-      });
+      };
+      this.#unlessFull(() => core.writing(write));
     });
     if (!isDone || seed === undefined) return undefined;
     const backend = nodeBackend();

@@ -75,13 +75,13 @@ function heal(world: AppWorld, scenario: AppScenario): number {
     peer.disk.cut = undefined;
     peer.start();
   }
-  scenario.revokeFlooder();
   const startMs = timeline.nowMs;
   let nextMs = 0;
   let last = differences(world);
   timeline.runUntil(startMs + CONVERGE_MS_MAX, () => {
     if (timeline.nowMs < nextMs) return false;
     nextMs = timeline.nowMs + 100;
+    scenario.revokeFlooder(); // as soon as the creator has heard of it
     return (last = differences(world)) === undefined;
   });
   if (last === undefined) return timeline.nowMs - startMs;
