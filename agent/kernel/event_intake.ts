@@ -64,6 +64,11 @@ export class EventIntake {
     return isGood;
   }
 
+  /** Events that did not come in many sessions are wanted no more: who told of them may keep them back. */
+  sessionBegins(): void {
+    this.#passed.sessionBegins();
+  }
+
   /** Whether an event is needed by one that may enter, and so is taken. */
   isWanted(id: CID): boolean {
     return this.#passed.isWanted(keyOf(id));

@@ -22,6 +22,12 @@ import { type EventKey, keyOf, needsOf } from "./topic.ts";
  */
 export const PASSED_KEYS_MAX = 524_288;
 
+/**
+ * Sessions, with whomever, after which what was wanted and did not come is wanted no more. One with the
+ * peer that has it is among the next few.
+ */
+export const WANTED_SESSIONS = 64;
+
 /** Events of which is remembered that there was too little room. */
 const SHORT_MAX = 4_096;
 
@@ -55,7 +61,9 @@ export class PassedOver {
   readonly #missing = new Recent<EventKey, EventKey>(PASSED_KEYS_MAX);
   /** Events that rested on more than there was room for. */
   readonly #short = new Recent<EventKey, Short>(SHORT_MAX);
-  readonly #wanted = new Map<EventKey, number>();
+  /** In the order in which they were wanted. */
+  readonly #wanted = new Map<EventKey, { readonly bytes: number; readonly session: number }>();
+  #session = 0;
   #wantedBytes = 0;
   #taken = 0;
 
@@ -77,8 +85,22 @@ export class PassedOver {
   /** An event is in the log now. */
   taken(key: EventKey): void {
     this.#taken++;
-    this.#wantedBytes -= this.#wanted.get(key) ?? 0;
+    this.#want(key, undefined);
+  }
+
+  /** What is wanted for {@link WANTED_SESSIONS} is so no more; an event may come that wants it again. */
+  sessionBegins(): void {
+    this.#session++;
+    for (const [key, { session }] of this.#wanted) {
+      if (this.#session - session < WANTED_SESSIONS) return;
+      this.#want(key, undefined);
+    }
+  }
+
+  #want(key: EventKey, bytes: number | undefined): void {
+    this.#wantedBytes += (bytes ?? 0) - (this.#wanted.get(key)?.bytes ?? 0);
     this.#wanted.delete(key);
+    if (bytes !== undefined) this.#wanted.set(key, { bytes, session: this.#session });
   }
 
   /**
@@ -151,9 +173,7 @@ export class PassedOver {
   /** These are to be taken when they come. */
   want({ keys }: Wanted, aside: (key: EventKey) => SignedEvent | undefined): void {
     for (const key of keys) {
-      const bytes = this.#events.get(key)?.bytes ?? aside(key)?.bytes.length ?? 0;
-      this.#wanted.set(key, bytes);
-      this.#wantedBytes += bytes;
+      this.#want(key, this.#events.get(key)?.bytes ?? aside(key)?.bytes.length ?? 0);
     }
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { cidOf } from "./canonical.ts";
 import { encodeEvent, type Event, genesisEvent, nextEvent, type SignedEvent } from "./event.ts";
-import { PASSED_KEYS_MAX, PassedOver } from "./passed_over.ts";
+import { PASSED_KEYS_MAX, PassedOver, WANTED_SESSIONS } from "./passed_over.ts";
 import { type EventKey, keyOf } from "./topic.ts";
 
 const author = new Uint8Array(32).fill(1);
@@ -91,6 +91,26 @@ Deno.test("PassedOver walks once through a past for which there is no room", () 
     looks.passed.taken(key(event));
   }
   assert.equal(looks.needed(one)[0], 200);
+});
+
+Deno.test("PassedOver wants what does not come for so many sessions, and it takes up room as long", () => {
+  const { passed, there, room } = new Looks();
+  const events = chain(300);
+  for (const event of events) passed.put(key(event), event);
+  const needed = (signed: SignedEvent) =>
+    passed.needed(signed, (at) => there.has(at), () => undefined, { ...room, events: 400 });
+  const last = events.at(-1)!;
+  passed.want(needed(next(last))!, () => undefined);
+  const others = chain(200);
+  for (const event of others) passed.put(key(event), event);
+  const other = next(others.at(-1)!);
+  for (let i = 1; i < WANTED_SESSIONS; i++) passed.sessionBegins();
+  assert.equal(passed.isWanted(key(last)), true);
+  assert.equal(needed(other), undefined); // there is room for 100 beside it
+  passed.sessionBegins();
+  assert.equal(passed.isWanted(key(last)), false);
+  assert.equal(needed(other)!.keys.size, 200);
+  assert.equal(needed(next(last))!.keys.size, 300); // and it can be wanted again
 });
 
 Deno.test("PassedOver remembers as much less as what it remembers needs more", () => {

@@ -223,6 +223,10 @@ export class AppLog implements EventLog {
     return offer.done();
   }
 
+  sessionBegins(): void {
+    this.#intake.sessionBegins();
+  }
+
   /** Those for which there is room; a call may go a little beyond it. */
   #fitting(events: readonly SignedEvent[], offer: Offer): readonly SignedEvent[] {
     return events.filter((signed) => {

@@ -19,6 +19,8 @@ export interface EventLog {
   readonly revision: number;
   /** Takes events from elsewhere: in any order, any number of times. */
   offer(events: readonly SignedEvent[]): Offered;
+  /** A session with a peer begins: what was wanted for long and did not come is waited for no more. */
+  sessionBegins?(): void;
   /** Makes everything durable that came since, and returns what is kept of it, parents first. */
   flush(wallMs: number): readonly SignedEvent[];
   /** Durable kept events in order. */

@@ -244,6 +244,7 @@ export class LogExchange {
   #session(link: Link, role: "initiator" | "responder"): SyncSession {
     link.strange = [];
     link.isAgainOwed = false;
+    this.#init.log.sessionBegins?.();
     const source = new LogSource({
       log: this.#init.log,
       isGiven: link.trust === "full",
