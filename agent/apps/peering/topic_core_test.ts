@@ -258,6 +258,34 @@ Deno.test("a revocation cuts the link, and what the revoked still writes goes no
   assert.deepEqual(c.heard, []);
 });
 
+Deno.test("a log hears of each session, whoever begins it", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  log.flush(0);
+  const peers = new Peers(log.topicId);
+  const a = peers.add("a", ann, { log });
+  const b = peers.add("b", ben, { log: copyOf(log), named: [a.key] });
+  const begun = [a, b].map(({ log }) => {
+    const begun = { sessions: 0 };
+    const { sessionBegins } = log;
+    log.sessionBegins = () => {
+      begun.sessions++;
+      sessionBegins.call(log);
+    };
+    return begun;
+  });
+  for (let sessions = 1; sessions <= 3; sessions++) {
+    say(a);
+    say(b);
+    peers.connect(b, a);
+    peers.pass(3_000);
+    assertEqualLogs(a, b);
+    assert.deepEqual(begun, [{ sessions }, { sessions }]);
+    peers.disconnect(a.key, b.key);
+    peers.pass(3_000);
+  }
+});
+
 Deno.test("peers that were apart come to one log, and tell how far they are once a second at most", async () => {
   const log = createTopic();
   await join(log, ben);
