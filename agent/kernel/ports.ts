@@ -30,6 +30,14 @@ export type StoreOp =
   | { readonly put: string; readonly value: Uint8Array }
   | { readonly delete: string };
 
+/** A part of what a scan of a {@link Store} gives. */
+export interface ScanPage {
+  /** A key that starts with the prefix, and need not be there: the page begins behind it. */
+  readonly after?: string | undefined;
+  /** It has at most so many pairs, of which there is at least one. */
+  readonly limit: number;
+}
+
 /**
  * Ordered durable map from text keys (`kind/name/…`) to bytes.
  *
@@ -38,8 +46,13 @@ export type StoreOp =
  */
 export interface Store {
   get(key: string): Uint8Array | undefined;
-  /** Every pair whose key starts with `prefix`, in byte order of the keys. */
-  scan(prefix: string): Iterable<readonly [string, Uint8Array]>;
+  /**
+   * Every pair whose key starts with `prefix`, in byte order of the keys, as they are at the time of
+   * the call: all are in memory at once. Of a `page` only so many, for what may be large.
+   */
+  scan(prefix: string, page?: ScanPage): Iterable<readonly [string, Uint8Array]>;
+  /** The keys that {@link scan} gives; no value is loaded. */
+  keys(prefix: string): Iterable<string>;
   write(ops: readonly StoreOp[]): void;
   close(): void;
 }

@@ -19,6 +19,12 @@ import type { TopicEvent } from "./topic.ts";
 /** Hex digits of the greatest lamport. */
 const LAMPORT_DIGITS = 14;
 
+/**
+ * Events that are read at once, of which each may have a megabyte: a topic may be larger than what
+ * there is of memory.
+ */
+const PAGE_EVENTS = 64;
+
 /** An event, and when it was stored: milliseconds since 1970. */
 export interface StoredEvent {
   readonly signed: SignedEvent;
@@ -38,9 +44,12 @@ export class StoredEvents {
     };
   }
 
-  /** Every event, in order. Throws RealmError `corrupt`, also for one that is not the one named. */
+  /**
+   * Every event, in order. Throws RealmError `corrupt`, also for one that is not the one named. What is
+   * stored before the end may be among them.
+   */
   *all(): Generator<StoredEvent, void> {
-    for (const [key, value] of this.store.scan(`${this.prefix}event/`)) {
+    for (const [key, value] of this.#pairs()) {
       const stored = decode(value);
       const { event: { lamport }, id } = stored.signed;
       if (key !== this.#key(lamport, idText(id))) throw corrupt("it is not the one of its name");
@@ -48,9 +57,24 @@ export class StoredEvents {
     }
   }
 
-  /** What `encodeSigned()` gave of every event, in order, as it is there: not looked at. */
-  *encoded(): Generator<Uint8Array, void> {
-    for (const [, value] of this.store.scan(`${this.prefix}event/`)) yield partsOf(value).encoded;
+  /**
+   * What `encodeSigned()` gave of every event, in order, as it is there: not looked at. What is stored
+   * before the end may be among them; those whose ids in text are in `but` are not.
+   */
+  *encoded(but: ReadonlySet<string>): Generator<Uint8Array, void> {
+    for (const [key, value] of this.#pairs()) {
+      if (!but.has(key.slice(key.lastIndexOf("/") + 1))) yield partsOf(value).encoded;
+    }
+  }
+
+  *#pairs(): Generator<readonly [string, Uint8Array], void> {
+    const start = `${this.prefix}event/`;
+    let after: string | undefined;
+    do {
+      const page = [...this.store.scan(start, { after, limit: PAGE_EVENTS })];
+      for (const pair of page) yield pair;
+      after = page.length < PAGE_EVENTS ? undefined : page.at(-1)![0];
+    } while (after !== undefined);
   }
 
   /** One event. Throws RealmError `corrupt`. */

@@ -14,6 +14,9 @@ class Written implements Store {
   scan(prefix: string) {
     return [...this.pairs].filter(([key]) => key.startsWith(prefix));
   }
+  keys(prefix: string) {
+    return this.scan(prefix).map(([key]) => key);
+  }
   write(ops: readonly StoreOp[]) {
     this.writes++;
     for (const op of ops) {

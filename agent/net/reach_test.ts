@@ -9,7 +9,13 @@ import { type ReachOptions, startReach } from "./reach.ts";
 
 const OPEN = { mayConnect: () => true, mayOpen: () => true };
 const key = (n: number) => formatPublicKey(new Uint8Array(32).fill(n));
-const NO_STORE: Store = { get: () => undefined, scan: () => [], write() {}, close() {} };
+const NO_STORE: Store = {
+  get: () => undefined,
+  scan: () => [],
+  keys: () => [],
+  write() {},
+  close() {},
+};
 /** Real sleeps, a hundred times as fast. */
 const clock: Clock = {
   wallMs: Date.now,

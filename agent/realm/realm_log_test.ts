@@ -10,7 +10,7 @@ import {
   type SignedEvent,
   signEventSync,
 } from "../kernel/event.ts";
-import type { Store, StoreOp } from "../kernel/ports.ts";
+import type { ScanPage, Store, StoreOp } from "../kernel/ports.ts";
 import type { TopicEvent } from "../kernel/topic.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 import { ASIDE_MAX } from "../kernel/aside.ts";
@@ -400,7 +400,8 @@ Deno.test("a log is told of a damaged store, of one with a hole, and of one of a
 class MortalStore implements Store {
   constructor(readonly inner: MemoryStore, public left: number, readonly isWritten: boolean) {}
   get = (key: string) => this.inner.get(key);
-  scan = (prefix: string) => this.inner.scan(prefix);
+  scan = (prefix: string, page?: ScanPage) => this.inner.scan(prefix, page);
+  keys = (prefix: string) => this.inner.keys(prefix);
   write(ops: readonly StoreOp[]): void {
     const isLast = this.left-- === 0;
     if (!isLast || this.isWritten) this.inner.write(ops);

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { Store, StoreOp } from "../kernel/ports.ts";
+import type { ScanPage, Store, StoreOp } from "../kernel/ports.ts";
 import { checkKey, compareKeys } from "./store_key.ts";
 
 /** Keeps every pair in a map; a scan sorts what it returns. */
@@ -18,12 +18,22 @@ export class MemoryStore implements Store {
     return this.#pairs.get(checkKey(key))?.slice();
   }
 
-  scan(prefix: string): Iterable<readonly [string, Uint8Array]> {
+  scan(prefix: string, page?: ScanPage): Iterable<readonly [string, Uint8Array]> {
+    const keys = this.#sorted(prefix, page?.after).slice(0, page?.limit);
+    return keys.map((key) => [key, this.#pairs.get(key)!.slice()] as const);
+  }
+
+  keys(prefix: string): Iterable<string> {
+    return this.#sorted(prefix);
+  }
+
+  #sorted(prefix: string, after?: string): string[] {
     this.#checkOpen();
-    return [...this.#pairs]
-      .filter(([key]) => key.startsWith(prefix))
-      .sort(([a], [b]) => compareKeys(a, b))
-      .map(([key, value]) => [key, value.slice()] as const);
+    return [...this.#pairs.keys()]
+      .filter((key) =>
+        key.startsWith(prefix) && (after === undefined || compareKeys(key, after) > 0)
+      )
+      .sort(compareKeys);
   }
 
   write(ops: readonly StoreOp[]): void {

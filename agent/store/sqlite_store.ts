@@ -7,8 +7,8 @@
  *
  * @module
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { Store, StoreOp } from "../kernel/ports.ts";
+import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import type { ScanPage, Store, StoreOp } from "../kernel/ports.ts";
 import { openSqlite, type SqliteFormat, storeError, transact } from "./sqlite_file.ts";
 import { checkKey } from "./store_key.ts";
 
@@ -23,6 +23,13 @@ const encoder = new TextEncoder();
 // A key may begin with U+FEFF; decoding must not drop it as a byte order mark.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
+/** As SQLite says it. */
+const ALL: ScanPage = { limit: -1 };
+
+function textOf(name: SQLOutputValue | undefined): string {
+  return typeof name === "string" ? name : decoder.decode(name as Uint8Array);
+}
+
 /**
  * Keys are stored as their UTF-8 bytes, so that the order is that of bytes and a NUL in a key is
  * an ordinary character.
@@ -31,6 +38,7 @@ export class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #get: StatementSync;
   readonly #scan: StatementSync;
+  readonly #keys: StatementSync;
   readonly #put: StatementSync;
   readonly #delete: StatementSync;
   readonly #path: string;
@@ -47,10 +55,10 @@ export class SqliteStore implements Store {
     try {
       this.#get = database.prepare("SELECT value FROM pairs WHERE key = ?");
       // As text, which is read faster than bytes, unless a NUL in it would end it.
-      this.#scan = database.prepare(
-        `SELECT CASE WHEN instr(key, x'00') THEN key ELSE CAST(key AS TEXT) END AS name, value
-          FROM pairs WHERE key >= ? AND key < ? ORDER BY key`,
-      );
+      const name = "CASE WHEN instr(key, x'00') THEN key ELSE CAST(key AS TEXT) END AS name";
+      const range = "FROM pairs WHERE key >= ? AND key < ? ORDER BY key LIMIT ?";
+      this.#scan = database.prepare(`SELECT ${name}, value ${range}`);
+      this.#keys = database.prepare(`SELECT ${name} ${range}`);
       this.#put = database.prepare("INSERT OR REPLACE INTO pairs (key, value) VALUES (?, ?)");
       this.#delete = database.prepare("DELETE FROM pairs WHERE key = ?");
     } catch (error) {
@@ -69,22 +77,26 @@ export class SqliteStore implements Store {
   }
 
   /** The result is a snapshot: later writes, also those of the loop's body, do not change it. */
-  scan(prefix: string): Iterable<readonly [string, Uint8Array]> {
-    const from = encoder.encode(prefix);
+  scan(prefix: string, page?: ScanPage): Iterable<readonly [string, Uint8Array]> {
+    return this.#rows(this.#scan, prefix, page)
+      .map(({ name, value }) => [textOf(name), value as Uint8Array] as const);
+  }
+
+  keys(prefix: string): Iterable<string> {
+    return this.#rows(this.#keys, prefix).map(({ name }) => textOf(name));
+  }
+
+  #rows(
+    select: StatementSync,
+    prefix: string,
+    { after, limit }: ScanPage = ALL,
+  ): Record<string, SQLOutputValue>[] {
+    const start = encoder.encode(prefix);
     // 0xff is in no UTF-8 text, so this is past every key that starts with the prefix.
-    const to = new Uint8Array(from.length + 1);
-    to.set(from);
-    to[from.length] = 0xff;
-    return this.#guard(
-      "read",
-      () =>
-        this.#scan.all(from, to).map(({ name, value }) =>
-          [
-            typeof name === "string" ? name : decoder.decode(name as Uint8Array),
-            value as Uint8Array,
-          ] as const
-        ),
-    );
+    const to = Uint8Array.of(...start, 0xff);
+    // The first text behind another is that with a NUL.
+    const from = after === undefined ? start : encoder.encode(`${after}\0`);
+    return this.#guard("read", () => select.all(from, to, limit));
   }
 
   write(ops: readonly StoreOp[]): void {

@@ -92,6 +92,34 @@ export function testStore(name: string, subject: () => StoreSubject): void {
     assert.equal(pairs(store).length, keys.length);
   });
 
+  test("scan() gives pages, of which one begins behind the last", (store) => {
+    const keys = ["o/z", "p/", "p/a", "p/a\0", "p/a\0b", "p/ab", "p/\uff5e", "p/\u{1f600}", "q"];
+    store.write(keys.map((key) => ({ put: key, value: bytes(key) })));
+    const page = (after: string | undefined, limit: number) =>
+      [...store.scan("p/", { after, limit })].map(([key, value]) => {
+        assert.deepEqual(value, bytes(key));
+        return key;
+      });
+    const wanted = keys.slice(1, -1);
+    for (let limit = 1; limit <= wanted.length + 1; limit++) {
+      const found: string[] = [];
+      for (let next = page(undefined, limit); next.length > 0; next = page(found.at(-1), limit)) {
+        assert.ok(next.length <= limit);
+        found.push(...next);
+      }
+      assert.deepEqual(found, wanted);
+    }
+    assert.deepEqual(page("p/a\0a", 2), ["p/a\0b", "p/ab"]); // it is not there itself
+  });
+
+  test("keys() gives what scan() does", (store) => {
+    const keys = ["p/", "p/a\0b", "p/a", "p/\uff5e", "p/\u{1f600}", "q/a"];
+    store.write(keys.map((key) => ({ put: key, value: bytes(key) })));
+    for (const prefix of ["", "p/", "p/a", "r"]) {
+      assert.deepEqual([...store.keys(prefix)], pairs(store, prefix).map(([key]) => key));
+    }
+  });
+
   test("scan() is a snapshot", (store) => {
     store.write(["a", "b", "c"].map((key) => ({ put: key, value: bytes("old") })));
     const seen: string[] = [];
@@ -118,6 +146,7 @@ export function testStore(name: string, subject: () => StoreSubject): void {
     store.close();
     assert.throws(() => store.get("a"), /closed/);
     assert.throws(() => store.scan(""), /closed/);
+    assert.throws(() => store.keys(""), /closed/);
     assert.throws(() => store.write([]), /closed/);
   });
 

@@ -1,8 +1,9 @@
 /**
  * Hands the events of a topic to what applies them, in its Worker: first what is stored, then what comes.
  *
- * One message is on its way at a time, and what waits for the next is in the log and not copied. So a
- * topic that gets more events than its app can take costs no memory for that.
+ * One message is on its way at a time, and what waits for the next is in the log and not copied; what is
+ * stored is read as it is handed on. So a topic that gets more events than its app can take, or has more
+ * than fit the memory, costs no memory for that.
  *
  * @module
  */
@@ -28,6 +29,8 @@ export interface AppFeedInit {
 export class AppFeed {
   readonly #init: AppFeedInit;
   #waiting: TopicEvent[] = [];
+  /** Ids in text of what came while what is stored is handed on: by now it may be stored, too. */
+  #since: Set<string> | undefined = new Set();
   #handed = 0;
   /** Of what came since {@link start}: how many were queued, and were taken. */
   #queued = 0;
@@ -63,7 +66,7 @@ export class AppFeed {
   async #handStored(): Promise<void> {
     let batch: Uint8Array[] = [];
     let bytes = 0;
-    for (const encoded of new StoredEvents(this.#init.log.store, "").encoded()) {
+    for (const encoded of new StoredEvents(this.#init.log.store, "").encoded(this.#since!)) {
       if (batch.length === BATCH_EVENTS || bytes + encoded.length > BATCH_BYTES) {
         await this.#send(batch);
         batch = [];
@@ -72,6 +75,7 @@ export class AppFeed {
       batch.push(encoded);
       bytes += encoded.length;
     }
+    this.#since = undefined;
     await this.#send(batch);
   }
 
@@ -79,6 +83,7 @@ export class AppFeed {
   added(event: TopicEvent): void {
     if (this.#isClosed) return;
     this.#waiting.push(event);
+    this.#since?.add(event.id.toString());
     this.#queued++;
     if (this.#isGoing) return;
     this.#isGoing = true;
@@ -94,6 +99,7 @@ export class AppFeed {
   close(): void {
     this.#isClosed = true;
     this.#waiting = [];
+    this.#since = undefined;
     for (const { done } of this.#callers.splice(0)) done();
   }
 

@@ -1,8 +1,17 @@
 import assert from "node:assert/strict";
 import { AppFeed } from "./app_feed.ts";
 import type { AppLog } from "../apps/topic/app_log.ts";
-import { ann, createTopic, something } from "../apps/topic/topic_fake.ts";
+import {
+  ann,
+  ben,
+  createTopic,
+  emptyLog,
+  join,
+  proposed,
+  something,
+} from "../apps/topic/topic_fake.ts";
 import { decodeSigned } from "../kernel/event.ts";
+import { MemoryStore } from "../store/memory_store.ts";
 
 /** Lets everything happen that waits for nothing outside. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -55,6 +64,47 @@ Deno.test("AppFeed hands on everything in order, and no more while one message i
   assert.deepEqual(taken, [...first, ...later, ...more]);
   assert.equal(feed.handed, taken.length);
   await feed.caughtUp();
+});
+
+Deno.test("AppFeed reads what is stored as it hands it on, and nothing twice that is stored meanwhile", async () => {
+  const store = new MemoryStore();
+  const log = createTopic({}, { store });
+  await join(log, ben);
+  const before = [...log.topic!.order()].map(({ id }) => id.toString());
+  // On a branch, so that it comes before others that are there.
+  const late = proposed(log, ben, something());
+  const stored = [...before, ...write(log, 700)];
+  log.flush(0);
+  let pages = 0;
+  const scan = store.scan.bind(store);
+  store.scan = (prefix, page) => {
+    assert.ok(page !== undefined && page.limit <= 64);
+    pages++;
+    return scan(prefix, page);
+  };
+  const taken: string[] = [];
+  const came: string[] = [];
+  const copy = emptyLog(log.topicId);
+  const feed = new AppFeed({
+    log,
+    take: async (events) => {
+      const signed = events.map(decodeSigned);
+      copy.take(signed); // parents first
+      taken.push(...signed.map(({ id }) => id.toString()));
+      if (came.length > 0) return;
+      assert.ok(pages <= 9, "everything was read before the first message went");
+      log.offer([late]);
+      came.push(late.id.toString(), ...write(log, 200));
+      log.flush(0);
+      await settled();
+    },
+    failed: (error) => assert.fail(`${error}`),
+  });
+  log.follow({ added: (event) => feed.added(event), judged() {} });
+  await feed.start();
+  await feed.caughtUp();
+  assert.deepEqual(taken.slice(0, stored.length).sort(), stored.sort());
+  assert.deepEqual(taken.slice(stored.length), came);
 });
 
 Deno.test("AppFeed tells that its taker failed, and keeps nobody waiting", async () => {

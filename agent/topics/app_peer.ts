@@ -116,7 +116,7 @@ export class AppPeer {
       throw new RealmError("usage", `Cannot share topic ${id}: it is shared already`);
     }
     const prefix = `${MET}${id}/`;
-    const met = new Set([...store.scan(prefix)].map(([key]) => key.slice(prefix.length)));
+    const met = new Set([...store.keys(prefix)].map((key) => key.slice(prefix.length)));
     const carrier: TopicCarrier = new TopicCarrier({
       ...rest,
       topic,
@@ -151,7 +151,7 @@ export class AppPeer {
     this.#topics.delete(id);
     carrier.close();
     const { store } = this.#init;
-    store.write([...store.scan(`${MET}${id}/`)].map(([key]) => ({ delete: key })));
+    store.write([...store.keys(`${MET}${id}/`)].map((key) => ({ delete: key })));
   }
 
   /** A topic that is shared. */

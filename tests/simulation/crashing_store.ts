@@ -28,7 +28,8 @@ export class CrashingDisk {
     };
     return {
       get: (key) => (check(), this.#pairs.get(key)),
-      scan: (prefix) => (check(), this.#pairs.scan(prefix)),
+      scan: (prefix, page) => (check(), this.#pairs.scan(prefix, page)),
+      keys: (prefix) => (check(), this.#pairs.keys(prefix)),
       write: (ops) => {
         check();
         const { cut } = this;

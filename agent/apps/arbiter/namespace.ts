@@ -16,10 +16,15 @@ export function namespaced(store: Store, names: readonly string[]): Store {
   const prefix = names.map((name) => `${name}/`).join("");
   return {
     get: (key) => store.get(prefix + key),
-    *scan(start) {
-      for (const [key, value] of store.scan(prefix + start)) {
+    *scan(start, page) {
+      const after = page?.after;
+      const ours = page && { ...page, after: after === undefined ? after : prefix + after };
+      for (const [key, value] of store.scan(prefix + start, ours)) {
         yield [key.slice(prefix.length), value];
       }
+    },
+    *keys(start) {
+      for (const key of store.keys(prefix + start)) yield key.slice(prefix.length);
     },
     write: (ops) =>
       store.write(
@@ -35,11 +40,12 @@ export function namespaced(store: Store, names: readonly string[]): Store {
 export const NOWHERE: Store = {
   get: () => undefined,
   scan: () => [],
+  keys: () => [],
   write() {},
   close() {},
 };
 
 /** Deletes everything of a namespace. */
 export function clear(namespace: Store): void {
-  namespace.write([...namespace.scan("")].map(([key]) => ({ delete: key })));
+  namespace.write([...namespace.keys("")].map((key) => ({ delete: key })));
 }

@@ -83,7 +83,13 @@ interface Open {
 }
 
 /** Where nothing is stored: events stay in memory. */
-const NOWHERE: Store = { get: () => undefined, scan: () => [], write() {}, close() {} };
+const NOWHERE: Store = {
+  get: () => undefined,
+  scan: () => [],
+  keys: () => [],
+  write() {},
+  close() {},
+};
 
 /** See the module. */
 export class AppLog implements EventLog {

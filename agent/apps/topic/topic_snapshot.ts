@@ -128,7 +128,7 @@ export class SnapshotStore {
 
   /** Names of all chunks that are here. */
   known(): Set<ChunkName> {
-    return new Set([...this.store.scan(CHUNK)].map(([key]) => key.slice(CHUNK.length)));
+    return new Set([...this.store.keys(CHUNK)].map((key) => key.slice(CHUNK.length)));
   }
 
   /** Keeps a snapshot, and drops what is not needed any more. */
