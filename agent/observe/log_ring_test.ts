@@ -191,13 +191,10 @@ Deno.test("follow() ends when the ring is closed, after the last line", async ()
   assert.deepEqual(await Array.fromAsync(left, textOf), ["a", "b"]);
 });
 
-Deno.test("a flood through the ring costs little and stays in its bounds", () => {
+Deno.test("a flood through the ring stays in its bounds", () => {
   const { ring, out } = setUp();
   const chunk = bytes("a line of a component that has gone mad\n".repeat(1_600)); // 64 kB
-  const startMs = performance.now();
   for (let i = 0; i < 160; i++) out.write(chunk); // 10 MB
-  const tookMs = performance.now() - startMs;
   assert.equal(ring.lines().length, 1_000);
   assert.equal(ring.droppedLines, 160 * 1_600 - 1_000);
-  assert.ok(tookMs < 1_000, `${tookMs} ms for 10 MB`);
 });
