@@ -49,8 +49,10 @@ import { APP_CALLS, type AppCall, type AppsClient } from "./apps_api.ts";
 import { readEvents } from "./sse.ts";
 import { socketTarget } from "./socket.ts";
 
-/** How long the agent may take to answer, in milliseconds. */
+/** Who is asked, and how long an answer may take, in milliseconds. */
 export interface ClientOptions {
+  /** Who answers, and what to do when nobody does: the agent of this machine unless given. */
+  readonly asked?: { readonly name: string; readonly hint: string };
   /** For everything but the next; 10 s. */
   readonly timeoutMs?: number;
   /** For uploads, `plan` and `append`, which may compile components; 5 min. */
@@ -120,15 +122,24 @@ export function connectControl(path: string, options: ClientOptions = {}): Contr
 class SocketClient implements ControlClient {
   readonly apps: AppsClient;
   readonly #path: string;
-  readonly #http: Deno.HttpClient;
+  readonly #asked: { readonly name: string; readonly hint: string };
   readonly #timeoutMs: number;
   readonly #longTimeoutMs: number;
+  /** Where the socket is, which a longer path is a link to. */
+  #target: string;
+  #http: Deno.HttpClient;
+  #closed = false;
 
-  constructor(path: string, { timeoutMs = 10_000, longTimeoutMs = 300_000 }: ClientOptions) {
+  constructor(
+    path: string,
+    { asked, timeoutMs = 10_000, longTimeoutMs = 300_000 }: ClientOptions,
+  ) {
     this.#path = path;
+    this.#asked = asked ?? { name: `the agent at "${path}"`, hint: "Run realm agent" };
     this.#timeoutMs = timeoutMs;
     this.#longTimeoutMs = longTimeoutMs;
-    this.#http = Deno.createHttpClient({ proxy: { transport: "unix", path: socketTarget(path) } });
+    this.#target = socketTarget(path);
+    this.#http = httpAt(this.#target);
     const ask = (name: AppCall) => (request: unknown) => {
       const init = { method: "POST", body: JSON.stringify(request) };
       const { answer } = APP_CALLS[name];
@@ -268,6 +279,15 @@ class SocketClient implements ControlClient {
     yield* this.#events(execEvent, "/v1/exec", { method: "POST", body }, signal);
   }
 
+  /** After nobody was there: an agent that is started again may have its socket elsewhere. */
+  #lookAgain(): void {
+    const target = socketTarget(this.#path);
+    if (this.#closed || target === this.#target) return;
+    this.#http.close();
+    this.#target = target;
+    this.#http = httpAt(target);
+  }
+
   async *#events<S extends z.ZodType>(
     schema: S,
     path: string,
@@ -305,6 +325,7 @@ class SocketClient implements ControlClient {
   }
 
   close(): void {
+    this.#closed = true;
     this.#http.close();
   }
 
@@ -331,7 +352,7 @@ class SocketClient implements ControlClient {
     if (typeof body?.error === "object") throw RealmError.fromJSON(body.error);
     throw new RealmError(
       "failed",
-      `Cannot understand the agent at "${this.#path}": HTTP ${response.status}`,
+      `Cannot understand ${this.#asked.name}: HTTP ${response.status}`,
     );
   }
 
@@ -365,7 +386,7 @@ class SocketClient implements ControlClient {
       if (late.signal.aborted) {
         throw new RealmError(
           "unreachable",
-          `Cannot reach the agent at "${this.#path}": no answer within ${timeoutMs} ms`,
+          `Cannot reach ${this.#asked.name}: no answer within ${timeoutMs} ms`,
           { hint: "Look at the agent's own output; it may be overloaded", cause: error },
         );
       }
@@ -377,19 +398,18 @@ class SocketClient implements ControlClient {
 
   #unreachable(cause: unknown): RealmError {
     const reason = cause instanceof Error ? cause.message : String(cause);
+    if (isGone(reason)) this.#lookAgain();
     if (/os error 13\)/.test(reason)) {
       return new RealmError(
         "unreachable",
-        `Cannot reach the agent at "${this.#path}": permission denied`,
+        `Cannot reach ${this.#asked.name}: permission denied`,
         { hint: "Run this as the user that runs the agent", cause },
       );
     }
     return new RealmError(
       "unreachable",
-      `Cannot reach the agent at "${this.#path}": ${
-        isGone(reason) ? "no agent is running" : reason
-      }`,
-      { hint: "Run realm agent", cause },
+      `Cannot reach ${this.#asked.name}: ${isGone(reason) ? "no agent is running" : reason}`,
+      { hint: this.#asked.hint, cause },
     );
   }
 }
@@ -400,9 +420,13 @@ export function isNoAgent(error: unknown): boolean {
     error.cause instanceof Error && isGone(error.cause.message);
 }
 
-/** There is no socket, or nobody has it open. */
+/** There is no socket, or nobody has it open; a path that is too long for one is no link to one. */
 function isGone(reason: string): boolean {
-  return /os error (2|61|111)\)/.test(reason);
+  return /os error (2|61|111)\)|SUN_LEN/.test(reason);
+}
+
+function httpAt(socket: string): Deno.HttpClient {
+  return Deno.createHttpClient({ proxy: { transport: "unix", path: socket } });
 }
 
 function componentPath(component: string): string {

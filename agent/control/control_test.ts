@@ -388,6 +388,26 @@ Deno.test("serveControl() serves paths that are too long for a socket", () =>
     await second.close();
   }));
 
+Deno.test("connectControl() goes on with an agent whose socket is elsewhere since it was started again", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/${"d".repeat(100)}/control.sock`;
+    const serve = () => serveControl({ path, api: new FakeApi(), closeTimeoutMs: 50 });
+    const first = await serve();
+    const client = connectControl(path);
+    assert.deepEqual(await client.status(), STATUS);
+    await first.close();
+    for (let i = 0; i < 2; i++) {
+      await assert.rejects(client.status(), hasCode("unreachable", /no agent is running/));
+    }
+    const second = await serve();
+    assert.notEqual(second.socketPath, first.socketPath);
+    // The first call finds that nobody is at the old place.
+    await client.status().catch(() => {});
+    assert.deepEqual(await client.status(), STATUS);
+    client.close();
+    await second.close();
+  }));
+
 /** A socket file with nobody behind it, as `kill -9` leaves one. */
 async function leaveStaleSocket(path: string): Promise<void> {
   const listener = Deno.listen({ transport: "unix", path });

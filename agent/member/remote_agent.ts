@@ -49,9 +49,12 @@ export async function connectRemote(
     },
   });
   try {
-    await dialAny(network, name, addresses);
-    const door = await localDoor(network, key);
-    const client = connectControl(door.path);
+    const node = { name, key, addresses };
+    await dialAny(network, node);
+    const door = await openDoor(network, node);
+    const client = connectControl(door.path, {
+      asked: { name: `node ${name}`, hint: "Look with realm nodes ls whether it is live" },
+    });
     return {
       client,
       async close() {
@@ -66,11 +69,7 @@ export async function connectRemote(
   }
 }
 
-async function dialAny(
-  network: Network,
-  name: string,
-  addresses: readonly string[],
-): Promise<void> {
+async function dialAny(network: Network, { name, addresses }: RemoteNode): Promise<void> {
   const problems: string[] = [];
   for (const address of addresses) {
     try {
@@ -89,16 +88,40 @@ async function dialAny(
   );
 }
 
-/** A socket in a private folder, each of whose connections is a stream to the node. */
-async function localDoor(network: Network, peer: string) {
+/** A socket here behind which another node answers. */
+export interface Door {
+  readonly path: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Makes a socket in a private folder, each of whose connections is a stream to a node to which the
+ * network is connected. When that node goes away its connections break; it is dialled anew for each
+ * that comes then, so a node that was started again is asked again.
+ *
+ * Throws as {@link connectRemote} does.
+ */
+export async function openDoor(network: Network, node: RemoteNode): Promise<Door> {
   // The first stream tells whether the node answers this key at all.
-  (await openControl(network, peer)).abort();
+  (await openControl(network, node.key)).abort();
   const folder = await Deno.makeTempDir({ prefix: "realm-node-" }); // 0700 and ours: mkdtemp(3)
   const socket = join(folder, "control.sock");
   const listener = Deno.listen({ transport: "unix", path: socket });
+  let dialling: Promise<void> | undefined;
+  const reach = async () => {
+    try {
+      return await openControl(network, node.key);
+    } catch (error) {
+      if (error instanceof RealmError && error.code === "refused") throw error;
+    }
+    // Whoever asks meanwhile waits for the same.
+    dialling ??= dialAny(network, node).finally(() => dialling = undefined);
+    await dialling;
+    return await openControl(network, node.key);
+  };
   const accept = async () => {
     for await (const connection of listener) {
-      openControl(network, peer).then(
+      reach().then(
         (stream) => pipeStream(stream, connection),
         () => connection.close(),
       );
