@@ -380,9 +380,27 @@ write_extras() {
   done
 }
 
+# Keeps other upgrades of the executable away, as realm upgrade does, until this ends: a lock on
+# $installed.lock, where there is flock(1).
+take_lock() {
+  command -v flock >/dev/null 2>&1 || return 0
+  while :; do
+    (umask 077 && : >>"$installed.lock") 2>/dev/null || fail 1 "Cannot write $installed.lock"
+    exec 9>>"$installed.lock"
+    status=0
+    flock -n 9 || status=$?
+    # Any other status: no such locks on this file system.
+    [ $status -ne 1 ] || fail 1 "Cannot change $installed: another upgrade runs" \
+      "Wait until it is done, then look at realm --version"
+    # One that has just ended removed its file between our opening and locking it.
+    [ -e /dev/fd/9 ] && [ ! "$installed.lock" -ef /dev/fd/9 ] || break
+  done
+  lock=$installed.lock
+}
+
 # One function, called on the last line: a download that breaks off does nothing.
 main() {
-  from= digest= prefix= uninstall= kind= user=realm downgrade=
+  from= digest= prefix= uninstall= kind= user=realm downgrade= lock= work=
   releases=${REALM_RELEASES:-}
   while [ $# -gt 0 ]; do
     case "$1" in
@@ -420,9 +438,13 @@ main() {
   fi
   bin=$prefix/bin
   installed=$bin/realm
+  # The lock's file goes while the lock is held.
+  trap '[ -z "$work" ] || rm -rf "$work"; [ -z "$lock" ] || rm -f "$lock"' EXIT
+  trap 'exit 1' HUP INT TERM
 
   if [ -n "$uninstall" ]; then
     [ -e "$installed" ] || fail 1 "Cannot uninstall $installed: it is not there"
+    [ ! -w "$bin" ] || take_lock
     remove_services
     extras | while IFS='	' read -r file _; do rm -f "$file"; done
     rm -f "$installed" "$installed.old" "$installed.lock"
@@ -433,10 +455,9 @@ main() {
   [ -z "$kind" ] || check_service
   mkdir -p "$bin" 2>/dev/null || fail 1 "Cannot make the folder $bin" "Choose another with --prefix DIR"
   [ -w "$bin" ] || fail 1 "Cannot write to $bin" "Choose another folder with --prefix DIR; root is not needed"
+  take_lock
   # Beside its place, so that the move at the end is atomic and the old one runs on.
   work=$(mktemp -d "$bin/.realm.XXXXXX") || fail 1 "Cannot write to $bin"
-  trap 'rm -rf "$work"' EXIT
-  trap 'exit 1' HUP INT TERM
 
   if [ -n "$from" ]; then
     [ -f "$from" ] || fail 1 "Cannot install $from: there is no such file" "Build it with ./dev build"

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { withUpgradeLock } from "../cli/upgrade/upgrade_lock.ts";
 import { files, onMachine, SCRIPT, sha256, withFake } from "./installer.ts";
 
 Deno.test("install.sh installs a local build and says what PATH lacks", async () => {
@@ -56,6 +57,38 @@ Deno.test("install.sh takes no older version unless told to", async () => {
     }
     assert.deepEqual(files(`${home}/.local/bin`), ["realm", "realm.old"]);
   });
+});
+
+const HAS_FLOCK = new Deno.Command("sh", { args: ["-c", "command -v flock"] }).outputSync().success;
+
+Deno.test({
+  name: "install.sh and realm upgrade keep out of each other's way",
+  ignore: !HAS_FLOCK,
+  fn: () =>
+    onMachine(async ({ home, build, install }) => {
+      const executable = `${home}/.local/bin/realm`;
+      await install(["--from", await build("old", "1.0.0")]);
+      const newer = await build("new", "2.0.0");
+      await withUpgradeLock(executable, async () => {
+        for (const words of [["--from", newer], ["--uninstall"]]) {
+          const { status, stderr } = await install(words);
+          assert.equal(status, 1, stderr);
+          assert.match(stderr, /^error: Cannot change .*realm: another upgrade runs\nhint: Wait /);
+        }
+      });
+      assert.match(await Deno.readTextFile(executable), /1\.0\.0/);
+      assert.deepEqual(files(`${home}/.local/bin`), ["realm"]);
+
+      // What is installed is asked for its version meanwhile, and finds the lock taken.
+      const looks = `#!/bin/sh\nflock -n "${executable}.lock" true && : >"${home}/free"\n` +
+        `: >"${home}/looked"\necho "realm 2.0.0"\n`;
+      await Deno.writeTextFile(newer, looks);
+      const { status, stderr } = await install(["--from", newer, "--sha256", sha256(looks)]);
+      assert.equal(status, 0, stderr);
+      const left = files(home);
+      assert.ok(left.includes("looked") && !left.includes("free"), left.join());
+      assert.deepEqual(files(`${home}/.local/bin`), ["realm", "realm.old"]);
+    }),
 });
 
 Deno.test("install.sh refuses a wrong digest and keeps what was installed", async () => {
