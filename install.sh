@@ -86,12 +86,39 @@ fetch() {
   fi
 }
 
+# Prints a public key as openssl reads it (RFC 8410), in base64: ed25519:… is as realm writes it, in
+# base58; anything else is taken for what openssl reads.
+spki() {
+  case "$1" in
+    ed25519:*) ;;
+    *) echo "$1" && return ;;
+  esac
+  bytes=$(echo "${1#ed25519:}" | LC_ALL=C awk '{
+    for (i = 1; i <= length($0); i++) {
+      digit = substr($0, i, 1)
+      carry = index("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz", digit) - 1
+      if (carry < 0) exit
+      for (at = 32; at > 0; at--) {
+        carry += byte[at] * 58
+        byte[at] = carry % 256
+        carry = int(carry / 256)
+      }
+      if (carry > 0) exit
+    }
+    for (at = 1; i > 1 && at <= 32; at++) printf "\\%03o", byte[at]
+  }')
+  [ -n "$bytes" ] ||
+    fail 2 "Cannot read --release-key: \"$1\" is not a key, wanted ed25519:… as ./dev release prints it"
+  printf "\\060\\052\\060\\005\\006\\003\\053\\145\\160\\003\\041\\000$bytes" | openssl base64 -A
+}
+
 # Checks that release_key has signed the file $work/SHA256SUMS in $work/SHA256SUMS.sig.
 check_signature() {
   command -v openssl >/dev/null 2>&1 && openssl pkeyutl -help 2>&1 | grep -q rawin ||
     fail 1 "Cannot check the signature of the release: there is no openssl 3" \
       "Say what the sha256 must be with --sha256 DIGEST"
-  printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$release_key" >"$work/key"
+  public=$(spki "$release_key") || exit
+  printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$public" >"$work/key"
   { printf 'realm/release/1\000' && cat "$work/SHA256SUMS"; } >"$work/message"
   while read -r _ signature; do
     printf %s "$signature" | openssl base64 -d -A >"$work/signature" 2>/dev/null || continue

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { formatPublicKey } from "../agent/kernel/key.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf, signerOf } from "../agent/kernel/verify.ts";
 import { signSums } from "../cli/upgrade/release_sums.ts";
@@ -219,7 +220,7 @@ async function release({ home, build }: Machine) {
   await Deno.writeTextFile(`${home}/SHA256SUMS.sig`, `a comment\n${line}`);
   // RFC 8410, section 4.
   const der = [...Uint8Array.fromHex("302a300506032b6570032100"), ...keys.publicKey];
-  return new Uint8Array(der).toBase64();
+  return { spki: new Uint8Array(der).toBase64(), key: formatPublicKey(keys.publicKey) };
 }
 
 /** As OpenSSL 3 has it, and the installer needs. */
@@ -238,14 +239,25 @@ Deno.test("install.sh checks who signed a release", {
 }, async () => {
   await onMachine(async (machine) => {
     const { home, install } = machine;
-    const key = await release(machine);
+    const { spki, key } = await release(machine);
     const { env } = await services(home);
     const args = ["--releases", `file://${home}`, "--release-key"];
-    const done = await install([...args, key], env);
-    assert.equal(done.status, 0, done.stderr);
+    for (const form of [key, spki]) {
+      const done = await install([...args, form], env);
+      assert.equal(done.status, 0, done.stderr);
+    }
 
-    const other = key.slice(0, -4) + "AAAA";
-    assert.equal((await install([...args, other], env)).status, 3);
+    const others = [spki.slice(0, -4) + "AAAA", key.replace(/....$/, "1111"), "ed25519:2"];
+    for (const other of others) {
+      const { status, stderr } = await install([...args, other], env);
+      assert.equal(status, 3);
+      assert.match(stderr, /SHA256SUMS is not signed by/);
+    }
+    for (const none of ["ed25519:", "ed25519:0", `${key}${key.slice(8)}`]) {
+      const { status, stderr } = await install([...args, none], env);
+      assert.equal(status, 2);
+      assert.match(stderr, /^error: Cannot read --release-key: "ed25519:.*" is not a key, wanted/);
+    }
     await Deno.writeTextFile(`${home}/SHA256SUMS`, `${"0".repeat(64)}  x\n`, { append: true });
     const changed = await install([...args, key], env);
     assert.equal(changed.status, 3);

@@ -11,7 +11,12 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import { carryOut, isPrinted, stepsOf } from "./document.ts";
-import { ROOT, type Sandbox, withSandbox } from "./executable.ts";
+import { formatPublicKey } from "../../agent/kernel/key.ts";
+import { sha256Hex } from "../../agent/kernel/sha256.ts";
+import { webCryptoBackend } from "../../agent/kernel/signature_backends.ts";
+import { keyPairOf, signerOf } from "../../agent/kernel/verify.ts";
+import { formatSums, signSums } from "../../cli/upgrade/release_sums.ts";
+import { EXECUTABLE, ROOT, type Sandbox, withSandbox } from "./executable.ts";
 
 const REAL = Deno.env.get("DOCS_TOOLCHAINS") === "1";
 const page = (name: string) => Deno.readTextFileSync(path.join(ROOT, "docs", `${name}.md`));
@@ -86,10 +91,10 @@ Deno.test("isPrinted() takes … for anything in a line, and for any lines", () 
 });
 
 Deno.test("what is left to the reader's hands in all pages is little", () => {
-  const pages = ["quick-start", "troubleshooting", "operations", "components/c"];
+  const pages = ["quick-start", "installing", "troubleshooting", "operations", "components/c"];
   const left = pages.flatMap((name) => stepsOf(page(name)))
     .filter(({ kind }) => kind === "by-hand");
-  assert.ok(left.length <= 2, `${left.length}`);
+  assert.ok(left.length <= 3, `${left.length}`);
 });
 
 Deno.test("the component of the quick start is the fixture", () => {
@@ -152,6 +157,79 @@ Deno.test("who follows the page about apps shares one with somebody else", () =>
     await carryOut(page("writing-apps"), sandbox, setting);
   }));
 
+/** Stands in for systemd: one service of the user, as its unit says. */
+const SYSTEMCTL = `
+unit=$HOME/.config/systemd/user/realm.service pid=$HOME/service.pid
+stop() {
+  [ -f "$pid" ] || return 0
+  kill "$(cat "$pid")"
+  for _ in $(seq 600); do [ ! -S "$HOME/.realm/control.sock" ] || sleep 0.1; done
+  rm -f "$pid"
+}
+begin() {
+  eval "set -- $(sed -n 's/^ExecStart=//p' "$unit")"
+  "$@" </dev/null >>"$HOME/service.log" 2>&1 &
+  echo $! >"$pid"
+}
+case "$*" in
+"--user show "*) cat "$pid" ;;
+"--user restart "*) stop && begin ;;
+"--user try-restart "*) [ ! -f "$pid" ] || { stop && begin; } ;;
+"--user disable --now "*) stop ;;
+esac
+`;
+
+/** A release with another executable of the same version for this machine, and its key. */
+async function release(): Promise<
+  { files: ReadonlyMap<string, Uint8Array<ArrayBuffer>>; key: string }
+> {
+  const backend = webCryptoBackend();
+  const keys = await keyPairOf(new Uint8Array(32).fill(7), backend);
+  const name = `realm-${Deno.build.target}`;
+  const executable = await Deno.readFile(EXECUTABLE);
+  executable[15] = 1; // the last byte of e_ident (elf(5)): unused
+  const sums = new TextEncoder().encode(
+    formatSums(new Map([[name, await sha256Hex(executable)]])),
+  );
+  const signature = new TextEncoder().encode(await signSums(sums, signerOf(keys, backend)));
+  const files = new Map([[name, executable], ["SHA256SUMS", sums], ["SHA256SUMS.sig", signature]]);
+  return { files, key: formatPublicKey(keys.publicKey) };
+}
+
+Deno.test({
+  name: "who follows the page about installing has a service, upgrades it and takes it away",
+  // Signatures are checked by openssl 3; what is released is an ELF file here.
+  ignore: Deno.build.os !== "linux" || !succeeds("openssl pkeyutl -help 2>&1 | grep -q rawin") ||
+    !(isHere("curl") || isHere("wget")),
+  fn: () =>
+    withSandbox(async (sandbox) => {
+      await clone(sandbox);
+      const { files, key } = await release();
+      const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, ({ url }) => {
+        const file = files.get(new URL(url).pathname.slice(1));
+        return new Response(file ?? null, { status: file ? 200 : 404 });
+      });
+      const home = path.join(sandbox.folder, "home");
+      try {
+        await carryOut(page("installing").replaceAll("/ip4/0.0.0.0/", "/ip4/127.0.0.1/"), sandbox, {
+          folder: "clone",
+          programs: { systemctl: SYSTEMCTL },
+          env: { REALM_RELEASES: `http://127.0.0.1:${server.addr.port}`, RELEASE_KEY: key },
+        });
+        assert.deepEqual(Array.from(Deno.readDirSync(`${home}/.local/bin`)), []);
+        const log = await Deno.readTextFile(`${home}/service.log`);
+        assert.equal(log.match(/^ready$/gm)?.length, 3, `installed, upgraded, put back: ${log}`);
+      } catch (error) {
+        const log = await Deno.readTextFile(`${home}/service.log`).catch(() => "none");
+        throw new Error(`the log of the service: ${log}`, { cause: error });
+      } finally {
+        await server.shutdown();
+        const pid = await Deno.readTextFile(`${home}/service.pid`).catch(() => undefined);
+        if (pid !== undefined) succeeds(`kill -9 ${pid}`);
+      }
+    }),
+});
+
 const LANGUAGES: Readonly<Record<string, string>> = {
   rust: "cargo",
   go: "go",
@@ -174,7 +252,9 @@ for (const [language, program] of Object.entries(LANGUAGES)) {
 }
 
 function isHere(program: string): boolean {
-  const { success } = new Deno.Command("sh", { args: ["-c", `command -v ${program}`] })
-    .outputSync();
-  return success;
+  return succeeds(`command -v ${program}`);
+}
+
+function succeeds(line: string): boolean {
+  return new Deno.Command("sh", { args: ["-c", line] }).outputSync().success;
 }
