@@ -83,7 +83,10 @@ export const agent = command({
         `node     ${node.name} (${node.key})`,
         ...(agent.addresses.length > 0 ? [`print    ${self!.fingerprint}, ${self!.state}`] : []),
         ...agent.addresses.map((address) => `peers    ${address}`),
-        `owner    ${node.owner ?? "none: unclaimed, obeys nothing. Start with --owner KEY"}`,
+        `owner    ${
+          node.owner ??
+            "none: unclaimed, obeys nothing. Start with --ticket TICKET, of realm invite"
+        }`,
         `manifest ${manifest ? `version ${manifest.version}` : "none yet"}`,
         `proxy    ${agent.proxyUrl}`,
         ...(agent.metricsUrl ? [`metrics  ${agent.metricsUrl}`] : []),

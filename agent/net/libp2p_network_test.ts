@@ -43,15 +43,24 @@ Deno.test(
   },
 );
 
-Deno.test("a network that cannot listen says where", options, async () => {
+Deno.test("a network that cannot listen says where, and why, in a line", options, async () => {
   const gate = { mayConnect: () => true, mayOpen: () => true };
   const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const listen = [`/ip4/127.0.0.1/tcp/${taken.addr.port}`];
-  await assert.rejects(() => startLibp2p({ secretKey: seed(), listen, gate }), (error: Error) => {
-    assert.equal((error as Error & { code: string }).code, "failed");
-    assert.ok(error.message.includes(listen[0]!), error.message);
-    return true;
-  });
+  const busy = `/ip4/127.0.0.1/tcp/${taken.addr.port}`;
+  const cases: readonly (readonly [string, RegExp])[] = [
+    [busy, /^Cannot listen for peers on (\S+): Address already in use \(os error \d+\)$/],
+    ["/unix/x", /^Cannot listen for peers on (\S+): not supported, wanted \/ip4\/ADDRESS\/tcp\//],
+  ];
+  for (const [address, wanted] of cases) {
+    await assert.rejects(
+      () => startLibp2p({ secretKey: seed(), listen: [address], gate }),
+      (error: Error & { code?: string }) => {
+        assert.equal(error.code, "failed");
+        assert.equal(wanted.exec(error.message)?.[1], address, error.message);
+        return true;
+      },
+    );
+  }
   taken.close();
 });
 

@@ -144,10 +144,13 @@ export async function startNode(
     });
     return { node, asked };
   } catch (cause) {
+    const refused = refusedAddresses(cause);
     throw new RealmError(
       "failed",
-      `Cannot start the network at ${listen.join(", ") || "no address"}: ${reason(cause)}`,
-      { hint: "Choose other addresses with --listen", cause },
+      refused.length > 0
+        ? `Cannot listen for peers on ${refused.join("; ")}`
+        : `Cannot start the network at ${listen.join(", ") || "no address"}: ${reason(cause)}`,
+      { hint: "Choose other addresses with --listen; port 0 is any that is free", cause },
     );
   }
 }
@@ -190,6 +193,20 @@ export function* errorsIn(error: unknown): Iterable<Error> {
     yield error;
     if (error.cause !== undefined) yield* errorsIn(error.cause);
   }
+}
+
+/**
+ * `ADDRESS: WHY` of each address that cannot be listened on. libp2p has it in its message alone,
+ * between lines of advice to programmers and of stack traces.
+ */
+function refusedAddresses(error: unknown): string[] {
+  if (!(error instanceof Error) || error.name !== "UnsupportedListenAddressesError") return [];
+  return [...error.message.matchAll(/^ {2}(\/\S+): (?:[A-Z]\w*: )?(.*)$/gm)]
+    .map(([, address, why]) =>
+      `${address}: ${
+        /^No transport/.test(why!) ? "not supported, wanted /ip4/ADDRESS/tcp/PORT or the like" : why
+      }`
+    );
 }
 
 /** The innermost message. */
