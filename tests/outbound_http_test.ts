@@ -574,19 +574,17 @@ onEachEngine(
 );
 
 onEachEngine(
-  "100 requests that each wait 200 ms upstream wait together on one replica",
+  "100 requests that each wait upstream wait together on one replica",
   (withEngine) =>
     withProxy(100, async (fetch, client, { connections }) => {
-      const from = performance.now();
       const answers = await Promise.all(
-        Array.from({ length: 100 }, async () => await (await fetch("/wait?200")).text()),
+        Array.from({ length: 100 }, async () => await (await fetch("/wait?2000")).text()),
       );
-      const ms = performance.now() - from;
       assert.ok(answers.every((text) => text === "waited\n"), answers.join());
       assert.ok(client.connections <= 32, "only so many are kept");
       assert.ok(connections.accepted <= 100);
-      // One after another they take 20 s. The machine may do much else.
-      assert.ok(connections.peak >= 60 && ms < 5_000, `${connections.peak} at once, ${ms} ms`);
+      // The machine may do much else, so not all of them have to meet.
+      assert.ok(connections.peak >= 60, `${connections.peak} at once`);
     }, withEngine),
 );
 

@@ -112,7 +112,7 @@ Deno.test("serveProxy() hands over method, path, query, headers and body", async
     await eventually(() => records.length === 1, "a record");
     const { route, component, status, outcome, durationMs } = records[0]!;
     assert.deepEqual([route, component, status, outcome], ["/...", "shop", 200, "ok"]);
-    assert.ok(durationMs > 0 && durationMs < 5000);
+    assert.ok(durationMs > 0 && durationMs < 60_000);
   });
 });
 

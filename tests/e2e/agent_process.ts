@@ -59,7 +59,7 @@ export async function statusOf(sandbox: Sandbox): Promise<Status> {
 export async function until<T>(
   what: string,
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  { everyMs = 100, atMostMs = 30_000 } = {},
+  { everyMs = 100, atMostMs = 60_000 } = {},
 ): Promise<T> {
   const late = performance.now() + atMostMs;
   while (true) {
