@@ -15,7 +15,7 @@
 import * as path from "node:path";
 import { sha256Hex } from "../agent/kernel/sha256.ts";
 import { VERSION } from "../cli/version.ts";
-import { BUNDLE, bundle, WORKERS } from "./bundle.ts";
+import { BUNDLE, bundle, PACKAGE, WORKERS } from "./bundle.ts";
 import { deno, fail, ignoreNotFound, note, ROOT } from "./task.ts";
 
 /** What the commands of realm need; nobody is ever asked for more. `realm agent` revokes most. */
@@ -81,7 +81,9 @@ function readArguments(args: string[]): Asked {
  */
 export async function compile(target: string, output: string, base?: string): Promise<boolean> {
   const names = Array.from(Deno.readDirSync(BUNDLE), (entry) => entry.name).sort();
-  const included = names.filter((name) => name.endsWith(".bin") || WORKERS.includes(name));
+  const included = names.filter((name) =>
+    name.endsWith(".bin") || WORKERS.includes(name) || name === PACKAGE
+  );
   const args = [
     "compile",
     "--quiet",

@@ -33,6 +33,9 @@ const ENTRIES = [
 /** The script of the web page, one file for browsers; in the bundle it is no module of the program. */
 const PAGE = { entry: "web/page/page.ts", name: "page.bin" };
 
+/** Says of what kind the files of the bundle are; embedded with them. */
+export const PACKAGE = "package.json";
+
 /** When the files of the bundle say that they were written. */
 const WRITTEN_AT = new Date("1980-01-01T00:00:00Z");
 
@@ -65,6 +68,9 @@ export async function bundle(releaseKeys: readonly string[] = []): Promise<Set<s
     path.join(BUNDLE, "deno.json"),
     JSON.stringify({ nodeModulesDir: "none", lock: false, unstable: ["net", "worker-options"] }),
   );
+  // Else Deno looks for one in every folder above, up to those that anybody may write to, before it
+  // takes each file for a module.
+  await Deno.writeTextFile(path.join(BUNDLE, PACKAGE), '{"type":"module"}');
   // `deno compile` embeds when each was written; two builds are to be the same to the byte.
   for (const { name } of Deno.readDirSync(BUNDLE)) {
     await Deno.utime(path.join(BUNDLE, name), WRITTEN_AT, WRITTEN_AT);

@@ -28,6 +28,23 @@ Deno.test("the executable needs nothing and leaves nothing behind", async () => 
   });
 });
 
+Deno.test("the executable does not look at what others put into the temporary folder", async () => {
+  await withSandbox(async ({ folder, realm, fixtures }) => {
+    await fixtures("hello");
+    await Deno.writeTextFile(path.join(folder, "tmp", "package.json"), "not JSON");
+    assert.deepEqual(await realm("--version"), {
+      status: 0,
+      stdout: `realm ${VERSION}\n`,
+      stderr: "",
+    });
+    assert.deepEqual(await realm("run", "hello.wasm"), {
+      status: 0,
+      stdout: "hello, world\n",
+      stderr: "",
+    });
+  });
+});
+
 Deno.test("the executable says what is wrong, with the exit status of the contract", async () => {
   await withSandbox(async ({ realm }) => {
     const unknown = await realm("inti");
