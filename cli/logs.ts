@@ -43,7 +43,7 @@ export const logs = command({
   brief: "Print what a component wrote",
   description: "Prints the lines that the agent still has, oldest first: time, replica, stream " +
     "(out, err; the level of what it logged; realm for what realm says about it), text. With --json each line is one document. With --all-nodes every node is asked that the " +
-    "component is placed on: lines in order of their time, with --follow as they come.",
+    "component is placed on: lines in order of their time, with --follow as they come, and --tail of each node.",
   flags: {
     follow: toggle("Go on with new lines until interrupted"),
     since: optional("Only lines from then on: 10m, or a date", "TIME", parseSince),
@@ -106,8 +106,8 @@ async function logsOfAll(
   options: Parameters<ControlClient["logs"]>[0],
   keyFile: string | undefined,
 ): Promise<void> {
-  const { mergeLogs } = await import("./node_logs.ts");
-  const { component } = options;
+  const { lastLines, mergeLogs } = await import("./node_logs.ts");
+  const { component, follow, tail } = options;
   const { node: self, components } = await agent.status();
   const placed = components.find(({ name }) => name === component)?.placed ?? [];
   const signal = context.shell.interrupted();
@@ -131,7 +131,10 @@ async function logsOfAll(
       }
     }
     const colour = context.colour("stdout");
-    for await (const event of mergeLogs(logs, { inOrder: !options.follow, failed })) {
+    const merged = mergeLogs(logs, { inOrder: !follow, failed });
+    // Each node gives its last lines; where they come to an end, the last of all are among them.
+    const shown = tail === undefined || follow ? merged : lastLines(merged, tail);
+    for await (const event of shown) {
       context.printLine(event, () => formatLogEvent(event, `${event.node}:${component}`, colour));
     }
   } finally {

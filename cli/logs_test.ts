@@ -93,6 +93,17 @@ Deno.test("logs of all nodes names the node of each line, and says which it cann
     assert.match(partly.stderr, /^nothing more of bm-99: Cannot /);
   }));
 
+Deno.test("the last lines of all nodes are so many in all, when followed of each", () =>
+  withFakeAgent(async ({ agent, realm }) => {
+    // As an agent that has more than it was asked for.
+    agent.lines = [line, { ...line, text: "world" }];
+    const last = await realm("logs", "auth", "--all-nodes", "--tail", "1");
+    assert.match(last.stdout, /^\S+ \S+ out world\n$/);
+    assert.equal((agent.askedLogs as LogOptions).tail, 1);
+    const followed = await realm("logs", "auth", "--all-nodes", "--tail", "1", "--follow");
+    assert.equal(followed.stdout.trimEnd().split("\n").length, 2);
+  }));
+
 Deno.test("logs of a component that runs elsewhere says where", () =>
   withFakeAgent(async ({ agent, realm }) => {
     agent.lines = [];

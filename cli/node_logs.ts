@@ -60,7 +60,26 @@ export async function* mergeLogs<T extends object>(
   }
 }
 
+/** The last lines of a log that ends, and what was missed between them. */
+export async function* lastLines<T extends object>(
+  log: AsyncIterable<T>,
+  count: number,
+): AsyncGenerator<T, void, undefined> {
+  const kept: T[] = [];
+  let lines = 0;
+  for await (const event of log) {
+    kept.push(event);
+    if (isLine(event)) lines++;
+    while (lines > count) if (isLine(kept.shift()!)) lines--;
+  }
+  if (count > 0) yield* kept;
+}
+
+function isLine(event: object): boolean {
+  return "wallMs" in event;
+}
+
 /** Of a line; what is none comes at once. */
 function timeOf(event: object): number {
-  return "wallMs" in event ? Number(event.wallMs) : -Infinity;
+  return isLine(event) ? Number((event as { wallMs: number }).wallMs) : -Infinity;
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mergeLogs } from "./node_logs.ts";
+import { lastLines, mergeLogs } from "./node_logs.ts";
 
 interface Line {
   readonly wallMs?: number;
@@ -90,4 +90,23 @@ Deno.test("mergeLogs() goes on when the log of a node breaks", async () => {
   b.end();
   assert.equal((await last).done, true);
   assert.deepEqual(failures, ["a: it is gone"]);
+});
+
+Deno.test("lastLines() gives the last of all, and what was missed among them", async () => {
+  const all = [
+    { text: "missed" },
+    { text: "1", wallMs: 1 },
+    { text: "2", wallMs: 2 },
+    { text: "missed more" },
+    { text: "3", wallMs: 3 },
+  ];
+  const last = async (count: number) => {
+    const found: string[] = [];
+    for await (const { text } of lastLines(lines(...all), count)) found.push(text);
+    return found;
+  };
+  assert.deepEqual(await last(0), []);
+  assert.deepEqual(await last(1), ["missed more", "3"]);
+  assert.deepEqual(await last(2), ["2", "missed more", "3"]);
+  assert.deepEqual(await last(9), all.map(({ text }) => text));
 });

@@ -89,7 +89,7 @@ export interface UiServer {
 const LINK_MS = 10 * 60_000;
 const LINKS_MAX = 8;
 const SESSIONS_MAX = 16;
-/** A session that asked for nothing is over after so long. */
+/** A session that asked for nothing, and has no stream open, is over after so long. */
 const SESSION_IDLE_MS = 12 * 3600_000;
 /** Answers that are on their way may take so long when the page is no longer served. */
 const CLOSE_MS = 5_000;
@@ -133,6 +133,14 @@ export function serveUi(options: UiOptions): UiServer {
   };
 }
 
+/** Of somebody who has logged in. */
+interface Session {
+  /** When it asked for something last, or its last stream ended. */
+  usedMs: number;
+  /** That are open: somebody has the page open, and it is used. */
+  streams: number;
+}
+
 class Ui {
   readonly #realm: UiRealm;
   readonly #clock: Clock;
@@ -140,8 +148,8 @@ class Ui {
   readonly #closed = new AbortController();
   /** Tokens that were not used yet, and until when they are good. */
   readonly #tokens = new Map<string, number>();
-  /** Sessions, and when each was used last; the one that was used longest ago comes first. */
-  readonly #sessions = new Map<string, number>();
+  /** The one that asked for something longest ago comes first. */
+  readonly #sessions = new Map<string, Session>();
   #streams = 0;
   /** Aborted, and made anew, when something was ordered: live streams look at once. */
   #wake = new AbortController();
@@ -190,7 +198,7 @@ class Ui {
     if (name === "POST /api/login") {
       return Response.json({ session: this.#login(readToken(await readBody(request))) });
     }
-    this.#requireSession(request);
+    const session = this.#requireSession(request);
     const query = (key: string) => url.searchParams.get(key) ?? undefined;
     const agent = () => this.#realm.agent(query("node"));
     switch (name) {
@@ -198,7 +206,7 @@ class Ui {
         return Response.json(await this.#about());
       case "GET /api/live": {
         const asked = await agent();
-        return this.#stream(request, (signal) => this.#live(asked, signal));
+        return this.#stream(request, session, (signal) => this.#live(asked, signal));
       }
       case "GET /api/samples":
         return Response.json(
@@ -208,7 +216,7 @@ class Ui {
         const asked = await agent();
         const tail = wholeNumber(query("tail")) ?? 500;
         const wanted = { component: query("component") ?? "", follow: true, tail };
-        return this.#stream(request, (signal) => asked.logs(wanted, signal));
+        return this.#stream(request, session, (signal) => asked.logs(wanted, signal));
       }
       case "GET /api/history":
         return Response.json({ versions: await (await agent()).history() });
@@ -243,18 +251,25 @@ class Ui {
       });
     }
     const session = randomToken();
-    this.#sessions.set(session, this.#clock.monotonicMs());
+    this.#sessions.set(session, { usedMs: this.#clock.monotonicMs(), streams: 0 });
+    for (const [each, { streams }] of this.#sessions) {
+      if (this.#sessions.size > SESSIONS_MAX && streams === 0) this.#sessions.delete(each);
+    }
     dropOldest(this.#sessions, SESSIONS_MAX);
     return session;
   }
 
-  #requireSession(request: Request): void {
-    const [scheme, session = ""] = (request.headers.get("authorization") ?? "").split(" ");
+  #requireSession(request: Request): Session {
+    const [scheme, token = ""] = (request.headers.get("authorization") ?? "").split(" ");
     const nowMs = this.#clock.monotonicMs();
-    const usedMs = scheme === "Bearer" ? this.#sessions.get(session) : undefined;
-    if (usedMs !== undefined) {
-      this.#sessions.delete(session); // to come last
-      if (nowMs - usedMs <= SESSION_IDLE_MS) return void this.#sessions.set(session, nowMs);
+    const session = scheme === "Bearer" ? this.#sessions.get(token) : undefined;
+    if (session !== undefined) {
+      this.#sessions.delete(token); // to come last
+      if (session.streams > 0 || nowMs - session.usedMs <= SESSION_IDLE_MS) {
+        session.usedMs = nowMs;
+        this.#sessions.set(token, session);
+        return session;
+      }
     }
     throw new Refusal(401, "refused", "Cannot answer: this page is not logged in", {
       hint: "Open the link that realm ui printed, or press Enter there for another",
@@ -297,6 +312,7 @@ class Ui {
 
   #stream<T extends { readonly kind: string }>(
     request: Request,
+    session: Session,
     open: (signal: AbortSignal) => AsyncIterable<T>,
   ): Response {
     if (this.#streams >= STREAMS_MAX) {
@@ -305,6 +321,7 @@ class Ui {
       });
     }
     this.#streams++;
+    session.streams++;
     const reader = new AbortController();
     const signal = AbortSignal.any([reader.signal, request.signal, this.#closed.signal]);
     const body = sendEvents(open(signal), {
@@ -313,6 +330,8 @@ class Ui {
         (error instanceof RealmError ? error : new RealmError("failed", describe(error))).toJSON(),
       stop: () => {
         this.#streams--;
+        session.streams--;
+        session.usedMs = this.#clock.monotonicMs();
         reader.abort();
       },
       keepAliveMs: KEEP_ALIVE_MS,

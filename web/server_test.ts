@@ -156,6 +156,33 @@ Deno.test(
   },
 );
 
+Deno.test("a session whose page is open goes on, and is used until it is closed", async () => {
+  let nowMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => nowMs };
+  const idleMs = 12 * 3600_000;
+  await served(async ({ server, ask }) => {
+    const live = await ask("api/live");
+    const reader = live.body!.getReader();
+    await reader.read();
+    nowMs += 2 * idleMs;
+    assert.equal(await statusOnly(ask("api/about")), 200, "it is open");
+    // Nor does it make way for others that came later.
+    for (let i = 0; i < 20; i++) await statusOnly(logIn(server, tokenOf(server.link())));
+    assert.equal(await statusOnly(ask("api/about")), 200, "it is open, and others came");
+    nowMs += 2 * idleMs;
+    await reader.cancel();
+    // The server hears of it a moment later.
+    const lateMs = Date.now() + 30_000;
+    let status = 200;
+    while (status === 200 && Date.now() < lateMs) {
+      nowMs += idleMs + 1;
+      status = await statusOnly(ask("api/about"));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assert.equal(status, 401, "it was closed 12 hours ago");
+  }, { clock })();
+});
+
 Deno.test("the session that was used longest ago makes way for a seventeenth", async () => {
   await served(async ({ server, ask }) => {
     for (let i = 0; i < 20; i++) {
