@@ -596,3 +596,57 @@ Deno.test("a Worker that fails is one line in status, and the neighbour loses no
     globalThis.Worker = Worker;
   }
 });
+
+/** A handler that says by its export how it is, and remembers that in its one instance. */
+const checked = (owner: string, isolation: string) =>
+  `[owner]
+pubkey = "${owner}"
+[nodes.here]
+[components.web]
+source = "file:health.wasm"
+world = "wasi:http/proxy"
+isolation = "${isolation}"
+max_concurrency = 1
+health = { export = true, interval_ms = 100, timeout_ms = 10_000, healthy_after = 1, unhealthy_after = 20, grace_ms = 0 }
+[routing]
+here = [{ path = "/...", component = "web" }]
+`;
+
+const becomesUnwell = (isolation: string) =>
+  withRealm(async ({ hand, start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "health");
+    await hand.apply(control, await sign(checked(owner, isolation), 1));
+    await until("it well", allRun(agent, 1));
+    const ask = async (path: string) => {
+      const response = await fetch(agent.proxyUrl + path);
+      return [response.status, await response.text()];
+    };
+    assert.deepEqual(await ask("/"), [200, "hello\n"]);
+    assert.deepEqual(await ask("/be?rude"), [200, "it is so\n"]);
+    const web = () => agent.status().replicas[0]!;
+    await until("it unhealthy", () => web().state === "unhealthy");
+    // Asked while it is out of the route and not yet stopped.
+    const [[status], { health, restarts }] = [await ask("/"), web()];
+    assert.deepEqual([status, restarts], [503, 0]);
+    assert.match(health!, /^realm:health\/check@0\.1\.0: "\[31mred and long long /);
+    const shown = await control.status();
+    assert.equal(shown.replicas[0]!.health, health);
+    const alarm = shown.alarms.find(({ code }) => code === "replica-unhealthy")!;
+    assert.equal(alarm.subject, "web/0");
+    for (const said of [health!, alarm.value!, alarm.message]) {
+      assert.doesNotMatch(said, /\p{C}/u);
+      assert.ok(said.length < 400);
+    }
+    await until("it run again", () => web().restarts === 1 && web().state === "running");
+    const { lastExit, health: now } = web();
+    assert.match(JSON.stringify(lastExit), /web#0 is unhealthy: realm:health.*red and long/);
+    assert.equal(now, undefined);
+    assert.deepEqual(await ask("/"), [200, "hello\n"]);
+  });
+
+Deno.test("a component that says it is not well leaves the route, then is restarted", () =>
+  becomesUnwell("worker"));
+
+Deno.test("a component in a process that says it is not well is restarted there", () =>
+  becomesUnwell("process"));

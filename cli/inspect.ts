@@ -7,6 +7,7 @@
 import { command } from "./command.ts";
 import type { Context } from "./context.ts";
 import { readComponent } from "./guest_flags.ts";
+import { HEALTH_EXPORT } from "../agent/kernel/health_check.ts";
 import type { InspectedProfile } from "../agent/runtime/inspect.ts";
 import { formatTable } from "./output.ts";
 import { argument, optional, parseText, toggle } from "./parameters.ts";
@@ -38,7 +39,8 @@ export const inspect = command({
     const { inspect } = await import("../agent/runtime/inspect.ts");
     const inspection = await inspect(bytes);
     context.print({ file, ...inspection }, () => {
-      const { kind, worlds, digest, bytes, imports, exports, wasi03, profiles } = inspection;
+      const { kind, worlds, digest, bytes, imports, exports, health, wasi03, profiles } =
+        inspection;
       const what = kind === "component" ? "component" : "core module of WASI 0.1";
       return [
         `${file}: ${what}, ${bytes} bytes`,
@@ -49,6 +51,7 @@ export const inspect = command({
         ...(profiles ?? []).map(describeProfile),
         ...(wasi03 ? [`wasi    0.3${wasi03.isAsync ? ", asynchronous ABI" : ""}`] : []),
         `exports ${exports.join(", ") || "nothing"}`,
+        ...(health ? [`health  by ${HEALTH_EXPORT}, for health = { export = true }`] : []),
         "",
         formatTable(imports, [
           { title: "IMPORT", text: (i) => i.version ? `${i.interface}@${i.version}` : i.interface },

@@ -54,7 +54,7 @@ export const push = command({
           `Cannot push ${component}: not in the manifest in force, wanted a component: ${known}`,
         );
       }
-      const digest = await checkComponent(component, bytes, spec.world);
+      const digest = await checkComponent(component, bytes, spec);
       if (spec.sha256 !== undefined && spec.sha256 !== digest) {
         throw new RealmError(
           "digest-mismatch",

@@ -54,7 +54,6 @@ export interface SignedRelease extends Release {
  */
 export async function readRelease(context: Context, file: string): Promise<Release> {
   const { parseManifest } = await import("../agent/realm/manifest.ts");
-  const { requireSupported } = await import("../agent/realm/manifest_features.ts");
   const { fetchComponent } = await import("../agent/node/component_source.ts");
   const full = context.resolve(file);
   const bytes = await readManifest(full);
@@ -62,7 +61,6 @@ export async function readRelease(context: Context, file: string): Promise<Relea
   for (const { line, path, message } of manifest.warnings) {
     context.note(`warning: ${file}:${line}: ${path} ${message}`);
   }
-  requireSupported(manifest, file);
   const progress = new ProgressLine(context);
   const machine = machineOf(context.shell);
   let fetched;

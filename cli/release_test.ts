@@ -221,7 +221,7 @@ Deno.test("apply refuses a manifest before anything is asked of the agent", () =
       [
         HANDLER + "\nhealth = { export = true }",
         1,
-        /unsupported[^]*line 7: .*health.* not supported yet/,
+        /unsupported\]: Cannot use component "hello"[^]*exports wasi:http[^]*wants realm:health\/check@0\.1\.0/,
       ],
       [
         HANDLER + `\nsha256 = "${"0".repeat(64)}"`,

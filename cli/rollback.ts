@@ -20,7 +20,6 @@ export const rollback = command({
   async run(context, { yes, wait, timeout }, version) {
     const release = await import("./release.ts");
     const { parseManifest } = await import("../agent/realm/manifest.ts");
-    const { requireSupported } = await import("../agent/realm/manifest_features.ts");
     const { parseManifestSignature } = await import("../agent/realm/manifest_signature.ts");
     const { Author } = await import("./author.ts");
     const author = await Author.open(context);
@@ -35,7 +34,6 @@ export const rollback = command({
       }
       const name = `version ${version}`;
       const manifest = parseManifest(release.decodeText(past.manifest, name), name);
-      requireSupported(manifest, name);
       const signed = await release.signRelease(author, {
         name,
         bytes: past.manifest,

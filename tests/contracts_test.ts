@@ -22,6 +22,7 @@ import {
   VERSION,
 } from "../agent/apps/contracts.ts";
 import { checkProfile, profilesOf } from "../agent/apps/profile.ts";
+import { HEALTH_EXPORT, HEALTH_FUNCTION } from "../agent/kernel/health_check.ts";
 import { readBorder } from "../agent/wasm/border.ts";
 
 const WIT = new URL("../wit/", import.meta.url);
@@ -82,6 +83,17 @@ Deno.test("contracts that were published never change, and new ones are recorded
     "record what is new with UPDATE=1",
   );
   assert.ok(frozen.size >= 20);
+});
+
+Deno.test("the health export is what its WIT says", async () => {
+  const witSource = source("realm-health-0.1.0");
+  const bytes = await componentNew(
+    await componentEmbed({ witSource, dummy: true, world: "checked" }),
+  );
+  const [exported, ...others] = readBorder(bytes).exports;
+  assert.deepEqual([exported!.name, others.length], [HEALTH_EXPORT, 0]);
+  assert.deepEqual([...exported!.functions], [["check", "() -> result<_, string>"]]);
+  assert.ok(witSource.includes(`${HEALTH_FUNCTION};`));
 });
 
 Deno.test("digests() sees every change but comments and spacing", () => {

@@ -143,6 +143,8 @@ export const replicaStatus = z.object({
   process: replicaProcess.nullable(),
   /** How the instance before this one ended. */
   lastExit: z.object({ atMs, exit }).nullable(),
+  /** What its last bad health check said, while it is not healthy. */
+  health: z.string().optional(),
 });
 
 /** Why the agent did not take a manifest that it was given. */

@@ -379,6 +379,7 @@ export interface StartOptions {
  * signal takes longer than the rest of the proxy.
  */
 export interface HandlerRequest {
+  /** Empty (`CHECK` of `health_check.ts`) where it asks the component how it is, by its export. */
   readonly method: string;
   /** Absolute; its host is the one the client asked for. */
   readonly url: string;

@@ -7,10 +7,9 @@ import { fetchArtifact } from "../artifact/fetch_artifact.ts";
 import type { PeerBlob } from "../artifact/p2p_source.ts";
 import type { Machine, Progress } from "../artifact/source.ts";
 import { RealmError } from "../kernel/error.ts";
-import type { World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import type { ComponentSpec } from "../realm/manifest.ts";
-import { inspect, requireWorld } from "../runtime/inspect.ts";
+import { inspect, requireHealth, requireWorld } from "../runtime/inspect.ts";
 
 export type { Machine } from "../artifact/source.ts";
 
@@ -36,14 +35,14 @@ export interface FetchOptions {
 
 /**
  * Fetches the source of a component. Checks the digest that the manifest pins, if it does, and that
- * the bytes fit its world.
+ * the bytes fit its world and have the exports that it is to use.
  *
  * Throws RealmError that names the component: `digest-mismatch`, `not-found`, and what
  * {@link checkComponent} throws.
  */
 export async function fetchComponent(
   name: string,
-  spec: Pick<ComponentSpec, "source" | "sha256" | "world">,
+  spec: Pick<ComponentSpec, "source" | "sha256" | "world" | "health">,
   { folder, machine, peerBlob, progress, stored }: FetchOptions,
 ): Promise<FetchedComponent> {
   const { bytes, sha256 } = await about(name, async () => {
@@ -63,23 +62,25 @@ export async function fetchComponent(
       return { bytes, sha256: await sha256Hex(bytes) };
     }
   });
-  await checkComponent(name, bytes, spec.world);
+  await checkComponent(name, bytes, spec);
   return { bytes, digest: sha256 };
 }
 
 /**
- * The digest of a component that fits `world` and imports nothing that realm does not provide.
+ * The digest of a component that fits its world, exports what its `health` calls, and imports
+ * nothing that realm does not provide.
  *
  * Throws RealmError `invalid-module`, `unsupported` or `unknown-import`.
  */
 export async function checkComponent(
   name: string,
   bytes: Uint8Array,
-  world: World,
+  { world, health }: Pick<ComponentSpec, "world" | "health">,
 ): Promise<string> {
   const inspection = await about(name, async () => {
     const inspection = await inspect(bytes);
     requireWorld(inspection, world);
+    if (health?.export) requireHealth(inspection);
     return inspection;
   });
   const missing = inspection.imports.filter(({ provided }) => !provided);

@@ -35,7 +35,6 @@ import { secretReader } from "./secret_reader.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, proxiedPortOf } from "../realm/desired.ts";
 import type { Manifest } from "../realm/manifest.ts";
-import { requireSupported } from "../realm/manifest_features.ts";
 import type { NodeAnswer, OwnRefusal } from "../realm/node_rollout.ts";
 import {
   type HealthRecord,
@@ -323,7 +322,6 @@ export class Node {
   /** What keeps a manifest from being in force on this machine. */
   async problemOf(manifest: Manifest): Promise<RealmError | undefined> {
     try {
-      requireSupported(manifest);
       const violations = checkPolicy(manifest, this.name, await this.policy())
         .map(({ line, path, message }) => `\n  line ${line}: ${path} ${message}`);
       if (violations.length === 0) return undefined;

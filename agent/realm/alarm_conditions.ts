@@ -26,6 +26,7 @@ export interface SeenReplica {
   readonly limits: Pick<EnforcedLimits, "memoryBytesMax"> | null;
   readonly usage: Pick<Usage, "memoryBytes" | "throttledMs"> | null;
   readonly lastExit: { readonly atMs: number; readonly exit: Exit } | null;
+  readonly health?: string | undefined;
 }
 
 /** What is needed of a machine. */
@@ -38,13 +39,22 @@ export interface SeenMachine {
 
 /** Of the replicas of a node: those that ended, and those that need nearly all of their memory. */
 export function replicaConditions(node: string, replicas: readonly SeenReplica[]): Condition[] {
-  return replicas.flatMap(({ component, index, state, limits, usage, lastExit }): Condition[] => {
+  return replicas.flatMap((replica): Condition[] => {
+    const { component, index, state, limits, usage, lastExit, health } = replica;
     const subject = `${component}/${index}`;
     const found: Condition[] = [];
     if (lastExit !== null && (state === "failed" || state === "backoff")) {
       const code = state === "failed" ? "replica-failed" : "replica-restarting";
       const value = describeExit(lastExit.exit);
       found.push({ code, node, subject, value, sinceAtMs: lastExit.atMs });
+    }
+    if (state === "unhealthy") {
+      found.push({
+        code: "replica-unhealthy",
+        node,
+        subject,
+        value: health ?? "it does not answer",
+      });
     }
     const share = limits === null ? 0 : (usage?.memoryBytes ?? 0) / limits.memoryBytesMax;
     if (share > FULL) found.push({ code: "memory", node, subject, value: percent(share) });

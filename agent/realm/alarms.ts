@@ -121,6 +121,14 @@ const KINDS = {
       `Read realm logs ${componentOf(subject)} --node ${node}; it is started again`,
     isTold: true,
   },
+  "replica-unhealthy": {
+    severity: "warning",
+    say: ({ node, subject, value }) =>
+      `${subject} on ${node} is unhealthy and gets no requests: ${value}`,
+    hint: ({ node, subject }) =>
+      `Read realm logs ${componentOf(subject)} --node ${node}; it is restarted if that lasts`,
+    isTold: true,
+  },
   "no-majority": {
     severity: "warning",
     say: () => "cut off from most nodes of the realm: what runs is kept, nothing new is started",

@@ -160,6 +160,9 @@ Deno.test("replicas that ended, or need nearly all of their memory, are told of"
   const full = { ...about, code: "memory", value: "91 %" };
   assert.deepEqual(of({ usage: { memoryBytes: 910, throttledMs: 0 } }), [full]);
   assert.deepEqual(of({ limits: null, usage: null }), []);
+  const unhealthy = { ...about, code: "replica-unhealthy", value: 'GET /healthz: 503 "ill"' };
+  assert.deepEqual(of({ state: "unhealthy", health: unhealthy.value }), [unhealthy]);
+  assert.deepEqual(of({ state: "starting", health: unhealthy.value }), [], "it has just started");
 });
 
 Deno.test("a machine whose disk or memory is full to nine tenths is told of", () => {

@@ -224,7 +224,12 @@ function checkComponent(
   checkMounts(component.mounts, path, say);
   const { health, placement } = component;
   const isRouted = [...file.routing.values()].flat().some((route) => route?.component === name);
-  if (health !== undefined && !isHandler && !isRouted) {
+  if (health?.export === true && !isHandler) {
+    say(
+      `${path}.health.export`,
+      "is for wasi:http/proxy, wanted http: the one instance of a command is in its run, which no other call may interrupt",
+    );
+  } else if (health !== undefined && !isHandler && !isRouted) {
     say(`${path}.health`, "is for what takes requests, wanted a route to it");
   }
   if (health?.http === undefined && health?.export === false) {

@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { RealmError } from "../kernel/error.ts";
 import { formatPublicKey, formatSecretKey } from "../kernel/key.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
-import { requireSupported, unsupportedFeatures } from "./manifest_features.ts";
 
 const numRuns = Deno.env.get("SLOW") ? 20_000 : 400;
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
@@ -275,6 +274,11 @@ Deno.test("parseManifest() refuses each value that is wrong, alone", () => {
       '\n[components.job]\nsource = "file:j"\nworld = "wasi:cli/command"\nhealth = { http = "/x" }\n',
       /health is for what takes requests, wanted a route/,
     ],
+    [
+      MINIMAL +
+      '\n[components.job]\nsource = "file:j"\nworld = "wasi:cli/command"\nlisten = ["tcp://:5000"]\nhealth = { export = true }\n',
+      /health.export is for wasi:http\/proxy, wanted http: /,
+    ],
     [hello("health = { export = false }"), /health.export is false, wanted true/],
     [hello('health = { http = "/x", export = true }'), /wanted exactly one of http and export/],
     [hello('isolation = "vm"'), /wanted "worker" or "process"/],
@@ -446,7 +450,7 @@ Deno.test("parseManifest() gives back what was written", () => {
 
 function manifestOrRealmError(text: string): void {
   try {
-    unsupportedFeatures(parseManifest(text));
+    parseManifest(text);
   } catch (error) {
     assert.ok(error instanceof RealmError && error.code === "invalid-config", String(error));
   }
@@ -474,26 +478,5 @@ Deno.test("parseManifest() answers a changed manifest with a manifest or RealmEr
       manifestOrRealmError(EVERY_KEY.slice(0, at) + put + EVERY_KEY.slice(at + length));
     }),
     { numRuns },
-  );
-});
-
-Deno.test("unsupportedFeatures() reports what is used, with its line, and nothing else", () => {
-  assert.deepEqual(unsupportedFeatures(parseManifest(MINIMAL)), []);
-  const found = unsupportedFeatures(parseManifest(EVERY_KEY));
-  assert.deepEqual(found.map(({ path }) => path), [
-    'components."orders@green".health',
-  ]);
-  const lines = EVERY_KEY.split("\n");
-  for (const { path, line } of found) {
-    const key = path.split(".").at(-1)!.replace(/\[\d+\]$/, "");
-    assert.ok(lines[line - 1]!.includes(key), `${path} at ${line}`);
-  }
-  assert.throws(
-    () => requireSupported(parseManifest(EVERY_KEY)),
-    (error) =>
-      error instanceof RealmError && error.code === "unsupported" &&
-      error.message.includes(
-        'components."orders@green".health: health by an export not supported yet',
-      ),
   );
 });

@@ -13,6 +13,7 @@
 import { RealmError } from "../kernel/error.ts";
 import { Captured } from "./captured.ts";
 import { pruneGlue, shareGlue } from "./glue_prune.ts";
+import { reduceHealthExport } from "./health_export.ts";
 
 /** The end (exclusive) of the bracketed text that opens at `open`, skipping string literals. */
 function closing(source: string, open: number): number {
@@ -139,7 +140,7 @@ export function reduceGlue(source: string): string {
     from = end;
   }
   parts.push(body.slice(from));
-  js = reduceExports(lowerIntrinsics(head + parts.join("")));
+  js = reduceHealthExport(reduceExports(lowerIntrinsics(head + parts.join(""))));
   if (/manuallyAsync \?|: _lowerImportBackwardsCompat\.bind/.test(js)) {
     throw changed("an import is lowered in another form");
   }

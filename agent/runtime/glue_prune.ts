@@ -92,7 +92,7 @@ function withoutTraces(text: string): string {
       .replace(/_guardMayLeave\(\d+, (trampoline\d+)\)/g, "$1");
   }
   return out.replace(
-    /^ *try \{\s*(realloc\d+Async) = WebAssembly\.promising\([^)]*\);\s*\} catch ?\(err\) \{\s*\1 = [^;]*;\s*\}$/gm,
+    /^ *try \{\s*((?:realloc|postReturn)\d+Async) = WebAssembly\.promising\([^)]*\);\s*\} catch ?\(err\) \{\s*\1 = [^;]*;\s*\}$/gm,
     (whole, name: string) => out.split(new RegExp(`\\b${name}\\b`)).length === 4 ? "" : whole,
   );
 }

@@ -12,6 +12,7 @@ import {
 } from "../apps/contracts.ts";
 import { checkProfile, profilesOf } from "../apps/profile.ts";
 import { RealmError } from "../kernel/error.ts";
+import { HEALTH_EXPORT } from "../kernel/health_check.ts";
 import type { World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import {
@@ -57,6 +58,8 @@ export interface Inspection {
   readonly worlds: readonly World[];
   readonly imports: readonly InspectedImport[];
   readonly exports: readonly string[];
+  /** Whether it says how it is by the export of `health = { export = true }`. */
+  readonly health?: true;
   /** What it has of WASI 0.3. */
   readonly wasi03?: Wasi03;
   /** What it is to apps, where it is something (`docs/apps.md`). */
@@ -124,9 +127,24 @@ export async function inspect(bytes: Uint8Array): Promise<Inspection> {
       ...kind === "module" ? inspectFunctions(bytes) : [],
     ],
     exports: exports.map(written),
+    ...(worlds.includes("wasi:http/proxy") &&
+      exports.some((name) => written(name) === HEALTH_EXPORT) &&
+      { health: true }),
     ...(wasi03 && { wasi03 }),
     ...(profiles.length > 0 && { profiles }),
   };
+}
+
+/** Throws RealmError `unsupported` unless the file has the export of `health = { export = true }`. */
+export function requireHealth({ exports, health }: Pick<Inspection, "exports" | "health">): void {
+  if (health) return;
+  throw new RealmError(
+    "unsupported",
+    `Cannot ask the component how it is: it exports ${
+      exports.join(", ") || "nothing"
+    }, health.export wants ${HEALTH_EXPORT}`,
+    { hint: `Export ${HEALTH_EXPORT} (wit/realm-health-0.1.0), or give health a path with http` },
+  );
 }
 
 /** Throws RealmError `unsupported` unless the file fits `world`. */

@@ -9,9 +9,11 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { HEALTH_EXPORT, REASON_BYTES_MAX } from "../kernel/health_check.ts";
 import { type Export, linkPlan, type Prepared, preparePlan } from "./abi/link.ts";
 import { Cores } from "./cores.ts";
 import { compileGlue, type ComponentExports, type Instantiate } from "./glue.ts";
+import { healthCall, otherType, readHealth } from "./health_export.ts";
 import type { Limiter } from "./limiter.ts";
 import { isAgain, lift, type Owner, prepareWasi } from "./lowering.ts";
 import { jspi } from "./pause.ts";
@@ -160,6 +162,29 @@ export class Instance {
     );
   }
 
+  /**
+   * Asks the component how it is, by its health export: why it is not well, as far as that is told,
+   * or undefined. Throws RealmError `unsupported` where it has no such export.
+   */
+  async check(): Promise<string | undefined> {
+    const iface = HEALTH_EXPORT.slice(0, HEALTH_EXPORT.indexOf("@"));
+    let reason: string | undefined;
+    if ("plan" in this.exports) {
+      if (!this.exports.plan.has(`${HEALTH_EXPORT}#check`)) throw notExported(HEALTH_EXPORT);
+      await this.#call(iface, "check", [], (result) => reason = reasonOf(result));
+      return reason;
+    }
+    await this.#enter(iface, "check", [], async (core, rest) => {
+      const { memory, postReturn } = healthCall(rest);
+      const result = await jspi.promising(core as () => number)();
+      const { limiter } = this.init;
+      limiter.enter();
+      reason = readHealth(memory, result);
+      postReturn?.(result);
+    });
+    return reason;
+  }
+
   /** Lets go of its stack; there are no calls afterwards. */
   close(): void {
     this.cores.close();
@@ -205,7 +230,9 @@ export class Instance {
   ): Promise<unknown> {
     const { glue } = this.exports as Extract<Exports, { glue: unknown }>;
     const key = Object.keys(glue).find((k) => k.startsWith(`${iface}@`));
-    if (key === undefined) throw notExported(iface);
+    if (key === undefined) {
+      throw notExported(HEALTH_EXPORT.startsWith(iface) ? HEALTH_EXPORT : iface);
+    }
     const { limiter } = this.init;
     limiter.newSlice();
     glue[key]![name]!(...args);
@@ -221,6 +248,14 @@ export class Instance {
       limiter.leave();
     }
   }
+}
+
+/** The reason in the result of a health export of a plan; undefined for ok. */
+function reasonOf(result: unknown): string | undefined {
+  const { tag, val } = (result ?? {}) as { readonly tag?: unknown; readonly val?: unknown };
+  if (tag === "ok" && val === undefined) return;
+  if (tag !== "err" || typeof val !== "string") throw otherType();
+  return val.slice(0, REASON_BYTES_MAX);
 }
 
 function notExported(iface: string): RealmError {

@@ -5,6 +5,7 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
+import { CHECK } from "../kernel/health_check.ts";
 import { placeOf } from "../kernel/slots.ts";
 import { concat } from "./bytes.ts";
 import type { Ledger } from "./ledger.ts";
@@ -199,11 +200,15 @@ export class Requests {
       flight.limiter = live.limiter;
       if (!flight.cancelled) {
         live.flight = flight;
-        await live.instance.handle(
-          new LazyHead(flight.head),
-          this.#bodyOf(flight),
-          (response) => flight.response = response,
-        );
+        const head = new LazyHead(flight.head);
+        if (head.method === CHECK) flight.response = healthResponse(await live.instance.check());
+        else {
+          await live.instance.handle(
+            head,
+            this.#bodyOf(flight),
+            (response) => flight.response = response,
+          );
+        }
         delete live.flight;
         if (!flight.response) throw new RealmError("trap", "it returned without a response");
         this.#respond(flight);
@@ -358,4 +363,21 @@ export class Requests {
     } else this.#host.outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
     this.#land(flight);
   }
+}
+
+/** What a health export said, as a response. */
+function healthResponse(reason: string | undefined): ResponseResult {
+  let rest = reason === undefined ? null : new TextEncoder().encode(reason);
+  const take = () => {
+    const taken = rest;
+    rest = null;
+    return taken;
+  };
+  const body: BodyReader = {
+    take,
+    read: () => Promise.resolve(take()),
+    trailers: () => undefined,
+    cancel: () => {},
+  };
+  return { status: reason === undefined ? 200 : 503, headers: [], body };
 }

@@ -1,32 +1,36 @@
 /**
- * Asks a replica how it is: one request to a path of its own, as the proxy would send it.
+ * Asks a replica how it is: one request to a path of its own, as the proxy would send it, or a call
+ * of its health export. What it says is shown to operators: bounded, one line, and no control
+ * characters.
  *
  * @module
  */
+import { CHECK, HEALTH_EXPORT, REASON_BYTES_MAX } from "../kernel/health_check.ts";
 import type { Clock, HandlerResponse, Replica } from "../kernel/ports.ts";
+import type { HealthSpec } from "../realm/manifest.ts";
 
 /** What came of one probe. */
 export interface Probe {
-  /** Whether the status was 200 to 399, in time. */
+  /** Whether the status was 200 to 399, or the component said that it is well, in time. */
   readonly isGood: boolean;
-  readonly path: string;
-  /** `null` where there was no answer. */
+  /** `GET /healthz`, or the name of the export. */
+  readonly what: string;
+  /** Of an HTTP answer; `null` where there was none. */
   readonly status: number | null;
-  /** The beginning of the body, or why there is no answer. */
+  /** Whether it answered. */
+  readonly isAnswer: boolean;
+  /** The beginning of the answer, or why there is none. */
   readonly text: string;
 }
-
-/** Of a body that is bad news so much is kept. */
-const TEXT_BYTES_MAX = 300;
 
 /** Probes once. Never rejects; ends with the signal. */
 export async function probe(
   replica: Pick<Replica, "handle">,
-  path: string,
-  timeoutMs: number,
+  { http, timeoutMs }: Pick<HealthSpec, "http" | "timeoutMs">,
   clock: Clock,
   signal: AbortSignal,
 ): Promise<Probe> {
+  const what = http === undefined ? HEALTH_EXPORT : `GET ${http}`;
   const over = new AbortController();
   const ended = AbortSignal.any([over.signal, signal]);
   const late = clock.sleep(timeoutMs, ended).then(() => {
@@ -35,8 +39,8 @@ export async function probe(
   late.catch(() => {}); // whoever waits is told
   try {
     const answer = replica.handle({
-      method: "GET",
-      url: `http://localhost${path}`,
+      method: http === undefined ? CHECK : "GET",
+      url: `http://localhost${http ?? "/"}`,
       headers: [["host", "localhost"], ["user-agent", "realm-health"]],
       body: null,
       signal: ended,
@@ -45,20 +49,20 @@ export async function probe(
     const response = await Promise.race([answer, late]);
     const isGood = response.status >= 200 && response.status < 400;
     const text = await Promise.race([beginningOf(response), late]);
-    return { isGood, path, status: response.status, text };
+    const status = http === undefined ? null : response.status;
+    return { isGood, what, status, isAnswer: true, text };
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    return { isGood: false, path, status: null, text };
+    const text = plain(error instanceof Error ? error.message : String(error));
+    return { isGood: false, what, status: null, isAnswer: false, text };
   } finally {
     over.abort();
   }
 }
 
-/** `GET /healthz: 503 "no database"` */
-export function formatProbe({ path, status, text }: Probe): string {
-  return status === null
-    ? `GET ${path}: ${text}`
-    : `GET ${path}: ${status} ${JSON.stringify(text)}`;
+/** `GET /healthz: 503 "no database"`, `realm:health/check@0.1.0: "no database"` */
+export function formatProbe({ what, status, isAnswer, text }: Probe): string {
+  if (!isAnswer) return `${what}: ${text}`;
+  return `${what}: ${status === null ? "" : `${status} `}${JSON.stringify(text)}`;
 }
 
 async function beginningOf({ body }: HandlerResponse): Promise<string> {
@@ -66,15 +70,22 @@ async function beginningOf({ body }: HandlerResponse): Promise<string> {
   if (body instanceof Uint8Array) return textOf(body);
   const chunks: number[] = [];
   const reader = body.getReader();
-  while (chunks.length < TEXT_BYTES_MAX) {
+  while (chunks.length < REASON_BYTES_MAX) {
     const { value, done } = await reader.read();
     if (done) return textOf(Uint8Array.from(chunks));
-    chunks.push(...value.subarray(0, TEXT_BYTES_MAX));
+    chunks.push(...value.subarray(0, REASON_BYTES_MAX));
   }
   reader.cancel().catch(() => {});
   return textOf(Uint8Array.from(chunks));
 }
 
 function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes.subarray(0, TEXT_BYTES_MAX)).trim();
+  const isCut = bytes.length >= REASON_BYTES_MAX;
+  return plain(new TextDecoder().decode(bytes.subarray(0, REASON_BYTES_MAX), { stream: isCut }));
+}
+
+/** One line without what moves, colours or hides text on a terminal or page, and not too long. */
+function plain(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ").slice(0, REASON_BYTES_MAX).toWellFormed()
+    .trim();
 }

@@ -82,6 +82,8 @@ export interface ReplicaView {
   /** The one it runs in, where that is not the agent's. */
   readonly process: ReplicaProcess | null;
   readonly lastExit: { readonly atMs: number; readonly exit: Exit } | null;
+  /** What its last bad probe said, while it is not healthy: as {@link Trouble.what}. */
+  readonly health?: string;
 }
 
 /** What a slot has that cannot be made ready. */
@@ -222,6 +224,8 @@ export class Supervisor {
         isolation: replica.spec.isolation,
         process: live?.process?.() ?? null,
         lastExit: entry.lastExit,
+        ...running && entry.probe !== undefined && entry.health?.state !== "healthy" &&
+          { health: formatProbe(entry.probe) },
       } satisfies ReplicaView;
     }).sort((a, b) =>
       a.component < b.component ? -1 : a.component > b.component ? 1 : a.index - b.index
@@ -350,7 +354,7 @@ export class Supervisor {
       }
       entry.live = live;
       entry.state = { kind: "running" };
-      entry.health = replica.spec.health?.http === undefined || !takesRequests(replica)
+      entry.health = replica.spec.health === undefined || !takesRequests(replica)
         ? undefined
         : freshHealth(clock.monotonicMs());
       if (entry.health !== undefined) this.#leave(this.#watch(entry, live));
@@ -402,8 +406,8 @@ export class Supervisor {
     const { signal } = entry.start;
     while (entry.live === live && entry.health !== undefined && entry.health.state !== "failed") {
       const { health } = entry.replica.spec;
-      if (health?.http === undefined) return this.#ready(entry); // the manifest has none any more
-      const result = await probe(live, health.http, health.timeoutMs, clock, signal);
+      if (health === undefined) return this.#ready(entry); // the manifest has none any more
+      const result = await probe(live, health, clock, signal);
       if (signal.aborted || entry.live !== live) return;
       if (!result.isGood) entry.probe = result;
       this.#noteHealth(entry, noteProbe(entry.health, result.isGood, health, clock.monotonicMs()));

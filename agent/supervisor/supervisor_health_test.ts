@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import {
   type Clock,
   type Exit,
+  type HandlerRequest,
   type HandlerResponse,
   NO_USAGE,
   type Replica,
 } from "../kernel/ports.ts";
+import { CHECK } from "../kernel/health_check.ts";
 import type { DesiredReplica } from "../realm/desired.ts";
 import { Supervisor } from "./supervisor.ts";
 
@@ -46,6 +48,7 @@ const settle = () => new Promise((resolve) => setTimeout(resolve, 0));
 /** A handler that answers probes with the status that the test sets. */
 class Handler implements Replica {
   status = 200;
+  text = "no database";
   readonly #exit = Promise.withResolvers<Exit>();
   readonly exited = this.#exit.promise;
   isStopped = false;
@@ -61,8 +64,12 @@ class Handler implements Replica {
 
   constructor(readonly revision: string) {}
 
-  handle(): Promise<HandlerResponse> {
-    const body = new TextEncoder().encode("no database");
+  /** How it was asked. */
+  readonly asked: string[] = [];
+
+  handle({ method, url }: HandlerRequest): Promise<HandlerResponse> {
+    this.asked.push(`${method} ${url}`);
+    const body = new TextEncoder().encode(this.text);
     return Promise.resolve({ status: this.status, headers: [], body });
   }
 
@@ -181,6 +188,32 @@ Deno.test("Supervisor takes an unhealthy replica out of the route first, and res
   assert.match(JSON.stringify(lastExit), /web#0 is unhealthy: GET \/healthz: 500/);
   await clock.pass(1_500);
   assert.deepEqual([serving.at(-1), started.length], ["v1", 2]);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor asks a component by its export as it asks by HTTP, and shows its reason", async () => {
+  const { supervisor, clock, started, serving } = setUp();
+  const spec = { ...web("v1").spec, health: { ...HEALTH, http: undefined, export: true } };
+  supervisor.set([web("v1", { spec })]);
+  await clock.pass(200);
+  assert.equal(serving.at(-1), "v1");
+  assert.deepEqual(new Set(started[0]!.asked), new Set([`${CHECK} http://localhost/`]));
+  assert.equal(supervisor.replicas()[0]!.health, undefined);
+  started[0]!.status = 503;
+  started[0]!.text = `\x1b[31mno\r\ndatabase\u202e \u2028${"long ".repeat(100)}`;
+  await clock.pass(300);
+  assert.deepEqual([serving.at(-1), started[0]!.isStopped], ["", false]);
+  const { state, health } = supervisor.replicas()[0]!;
+  assert.equal(state, "unhealthy");
+  assert.match(health!, /^realm:health\/check@0\.1\.0: " ?\[31mno database +(long )+l?o?n?g?"$/);
+  assert.doesNotMatch(health!, /[\p{Cc}\p{Cf}\p{Zl}]/u);
+  assert.ok(health!.length < 340, "it is bounded");
+  await clock.pass(500);
+  assert.deepEqual([serving.at(-1), started[0]!.isStopped], ["", true]);
+  assert.match(JSON.stringify(supervisor.replicas()[0]!.lastExit), /check@0\.1\.0: .*no database/);
+  await clock.pass(1_500);
+  assert.deepEqual([serving.at(-1), started.length], ["v1", 2]);
+  assert.equal(supervisor.replicas()[0]!.health, undefined, "the new one is healthy");
   await supervisor.close();
 });
 

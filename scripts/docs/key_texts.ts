@@ -69,7 +69,7 @@ export const MANIFEST_TEXTS: Readonly<Record<string, Readonly<Record<string, str
   },
   health: {
     http: "path of a GET; 200 to 399 in time is good",
-    export: "the component's own health interface, in place of `http`; not supported yet",
+    export: "asks the component by its export `realm:health/check`, in place of `http`",
     interval_ms: "time between two probes",
     timeout_ms: "how long an answer may take",
     healthy_after: "good probes in a row that make a replica healthy",
