@@ -161,6 +161,16 @@ export class Replay {
     return this.#applied === this.#log.length ? this.#log : this.#log.slice(0, this.#applied);
   }
 
+  /** How many events {@link log} has. */
+  get length(): number {
+    return this.#applied;
+  }
+
+  /** The last `count` of {@link log}. */
+  last(count: number): readonly TopicEvent[] {
+    return this.#log.slice(Math.max(0, this.#applied - count), this.#applied);
+  }
+
   /** What the next event is not applied without, and that event; undefined while nothing lacks. */
   get needs(): (Needed["needed"] & { readonly event: TopicEvent }) | undefined {
     return this.#needs && { ...this.#needs, event: this.#log[this.#applied]! };

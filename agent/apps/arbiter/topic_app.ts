@@ -71,6 +71,8 @@ const RECALL_PAUSE_MS = 20;
 const RECALL_AFTER_MS = 2_000;
 /** How long events are applied before anything else may happen. */
 const SLICE_MS = 50;
+/** How long it tells nothing while it goes on applying. */
+const TELL_PAUSE_MS = 250;
 /** How long an answer about an event waits for it to be applied. */
 const OUTCOME_WAIT_MS = 10_000;
 /** No event came for so long: those of the ticket's state are waited for no more. */
@@ -108,10 +110,13 @@ export class TopicApp {
   #bundleBefore: BundleCode | undefined;
   #behaviorProblem: string | undefined;
   #received = 0;
-  /** Events that came since the last update. */
-  #fresh: TopicEvent[] = [];
+  /** Events of the app that came and were not applied yet. */
+  readonly #fresh = new Set<TopicEvent>();
+  /** Of those that were, the ones that were accepted since the last update. */
+  #news: TopicEvent[] = [];
   #cancelUpdate: (() => void) | undefined;
   #updateAtMs = Infinity;
+  #toldAtMs = -Infinity;
   /** Events wait because those before took too long. */
   #isSlowed = false;
   /** Who waits for the next update. */
@@ -174,7 +179,9 @@ export class TopicApp {
     const accepted = this.#log.take(events.map(signedEventIn));
     this.#received += events.length;
     const { topic } = this.#log;
-    for (const { id } of accepted) this.#fresh.push(topic!.get(id)!);
+    for (const { id, event } of accepted) {
+      if (!isKernelType(event.type)) this.#fresh.add(topic!.get(id)!);
+    }
     if (this.#joining !== undefined) this.#wait();
     if (this.#replay === undefined) void this.changed();
     else this.#soon(0);
@@ -277,8 +284,7 @@ export class TopicApp {
     this.#apply(replay);
     if (replay.skipped === 0) return;
     // Nobody waits for what becomes of these.
-    const skipped = new Set(replay.log.slice(0, replay.skipped));
-    this.#fresh = this.#fresh.filter((event) => !skipped.has(event));
+    for (const event of replay.log.slice(0, replay.skipped)) this.#fresh.delete(event);
     this.#recall(replay, parts);
   }
 
@@ -417,8 +423,15 @@ export class TopicApp {
     this.#cancelUpdate = this.#platform.later(ms, () => {
       this.#cancelUpdate = undefined;
       this.#update();
-      this.#tell();
+      if (!this.#isMidway()) this.#tell();
     });
+  }
+
+  /** Whether it goes on at once, and has told not long ago: a digest costs as much as many events. */
+  #isMidway(): boolean {
+    const passedMs = this.#platform.nowMs() - this.#toldAtMs;
+    return this.#replay?.isBehind === true && !this.#isSlowed && passedMs >= 0 &&
+      passedMs < TELL_PAUSE_MS;
   }
 
   #update(): void {
@@ -432,14 +445,9 @@ export class TopicApp {
       this.#views.clear();
       if (this.#init.behavior !== undefined) void this.changed();
     }
-    const fresh = this.#fresh;
-    this.#fresh = fresh.filter((event) =>
-      !isKernelType(event.type) && replay.outcomeOf(event) === undefined
-    );
-    for (const event of fresh) {
-      if (replay.outcomeOf(event)?.verdict.kind !== "accepted") continue;
-      const applied = this.#reader.read(event);
-      if (applied !== undefined) this.#behavior?.event(applied);
+    for (const event of this.#news.splice(0)) {
+      const applied = this.#behavior && this.#reader.read(event);
+      if (applied !== undefined) this.#behavior!.event(applied);
     }
     for (const resume of this.#updated.splice(0)) resume();
   }
@@ -451,7 +459,13 @@ export class TopicApp {
     const isDue = replay.isBehind || (replay.dueMs(startMs) ?? Infinity) <= startMs;
     this.#isSlowed = waitMs > 0 && isDue;
     if (waitMs > 0) return this.#soon(waitMs);
-    replay.update(startMs, () => this.#platform.nowMs() - startMs >= SLICE_MS);
+    const isOver = () => this.#platform.nowMs() - startMs >= SLICE_MS;
+    const { applied } = replay.update(startMs, isOver);
+    for (const event of replay.last(applied)) {
+      const isNews = this.#fresh.delete(event) &&
+        replay.outcomeOf(event)?.verdict.kind === "accepted";
+      if (isNews) this.#news.push(event);
+    }
     const nowMs = this.#platform.nowMs();
     this.#budget.pay(nowMs - startMs, nowMs);
     const dueMs = replay.dueMs(nowMs);
@@ -465,7 +479,7 @@ export class TopicApp {
     const { view } = this.#log;
     const illness = replay?.illness;
     return {
-      applied: replay?.log.length ?? 0,
+      applied: replay?.length ?? 0,
       received: this.#received,
       settled: replay?.isSettled ?? false,
       digest: (replay ?? this.#joining)?.state.digest(ABI),
@@ -496,7 +510,9 @@ export class TopicApp {
   }
 
   #tell(): void {
-    if (!this.#isClosed) this.#host.progress(this.#progress());
+    if (this.#isClosed) return;
+    this.#toldAtMs = this.#platform.nowMs();
+    this.#host.progress(this.#progress());
   }
 
   /** The events that an intent of the person makes, or why it makes none. */

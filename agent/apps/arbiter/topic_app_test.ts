@@ -345,6 +345,23 @@ Deno.test("events are applied for a moment at a time, and questions answered in 
   assert.equal(total(desk), 300n);
 });
 
+Deno.test("how far it is with many events is told now and then, and at the end", async () => {
+  const log = createTopic();
+  const desk = await Desk.open(log, counter);
+  desk.tickMs = 1;
+  await desk.hand(adds(log, 2_000)); // forty moments of fifty
+  desk.progress.length = 0;
+  const fromMs = desk.nowMs;
+  for (let i = 0; !desk.progress.at(-1)?.settled; i++) {
+    assert.ok(i < 100, "its end is not told");
+    await desk.pass(100);
+  }
+  const told = desk.progress.map(({ applied }) => applied);
+  const most = (desk.nowMs - fromMs) / 250 + 1;
+  assert.ok(told.length > 2 && told.length <= most, `${told} in ${desk.nowMs - fromMs} ms`);
+  assert.equal(total(desk), 2_000n);
+});
+
 Deno.test("events that take long are applied in a part of all time, and that is told", async () => {
   const log = createTopic();
   const desk = await Desk.open(log, counter, { cpu: { burstMs: 100, share: 0.01 } });
