@@ -25,7 +25,7 @@ import { NodeAlarms } from "./node_alarms.ts";
 import { NodeApi } from "./node_api.ts";
 import { NodeMetrics } from "./node_metrics.ts";
 import { OtlpExporter, type OtlpInit } from "./observe/otlp_exporter.ts";
-import { SpanRecorder } from "./observe/tracer.ts";
+import { SpanRecorder, type TracerInit } from "./observe/tracer.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
 import { Samples } from "./observe/samples.ts";
 import { ownKey } from "./node/own_keys.ts";
@@ -58,8 +58,8 @@ export interface AgentOptions {
   readonly http: { readonly hostname: string; readonly port: number };
   /** Where Prometheus reads; nowhere but the control socket unless given. */
   readonly metrics?: { readonly hostname: string; readonly port: number };
-  /** Where traces go by OTLP, and which part of those that begin here; nowhere unless given. */
-  readonly traces?: { readonly url: string; readonly ratio: number };
+  /** Where traces go by OTLP, and which: see `TracerInit`. Nowhere unless given. */
+  readonly traces?: Pick<TracerInit, "ratio" | "callersPerSecond"> & { readonly url: string };
   /** Version of the program. */
   readonly program: string;
   readonly clock?: Clock;
@@ -331,13 +331,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
 /** Records spans and sends them. */
 function startTraces(
-  { url, ratio }: { readonly url: string; readonly ratio: number },
+  { url, ...which }: NonNullable<AgentOptions["traces"]>,
   { clock, ...about }: Pick<OtlpInit, "node" | "program" | "counted"> & { readonly clock: Clock },
 ) {
   const exporter = new OtlpExporter({ url, ...about });
   const tracer = new SpanRecorder({
     clock,
-    ratio,
+    ...which,
     ended: (span) => exporter.add(span),
     random: (bytes) => void crypto.getRandomValues(bytes),
   });

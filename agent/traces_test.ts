@@ -26,6 +26,7 @@ async function withTraces(
     readonly spans: readonly (Exported & { readonly service: string })[];
     readonly traceparents: readonly (string | null)[];
   }) => Promise<void>,
+  callersPerSecond = 100,
 ): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "realm-traces-" });
   const cache = new URL("../.cache/engine", import.meta.url).pathname;
@@ -55,7 +56,7 @@ async function withTraces(
     http: { hostname: "127.0.0.1", port: 0 },
     program: "test",
     claim: { owner: owner.key },
-    traces: { url: `http://127.0.0.1:${collector.addr.port}/v1/traces`, ratio },
+    traces: { url: `http://127.0.0.1:${collector.addr.port}/v1/traces`, ratio, callersPerSecond },
   };
   const agent = await startAgent(options);
   const control = connectControl(agent.controlPath);
@@ -124,3 +125,11 @@ Deno.test("of traces that begin at the proxy a part is recorded", () =>
     assert.equal(spans.filter(({ parentSpanId }) => parentSpanId === undefined).length, 1);
     assert.ok(traceparents[0]!.includes(spans[0]!.traceId));
   }));
+
+Deno.test("a caller whose trace is not recorded is passed on as one who does not want it", () =>
+  withTraces(0, async (ask, { traceparents }) => {
+    await ask({ traceparent: `00-${TRACE}-${CALLER}-01` });
+    const [passed] = traceparents;
+    assert.match(passed!, new RegExp(`^00-${TRACE}-[0-9a-f]{16}-00$`));
+    assert.ok(!passed!.includes(CALLER));
+  }, 0));

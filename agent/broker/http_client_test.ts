@@ -298,6 +298,7 @@ Deno.test("HttpClient goes on with the trace of the guest, else of the request t
   const started: (string | undefined)[] = [];
   const ended: [Readonly<Record<string, unknown>> | undefined, string | undefined][] = [];
   const tracer: Tracer = {
+    unrecorded: (parent) => parent,
     start: (name, { parent, service, kind }) => {
       started.push(`${kind} ${service} ${name} ${parent}`);
       return parent === undefined ? undefined : {

@@ -340,6 +340,11 @@ export interface SpanOptions {
 export interface Tracer {
   /** Begins a span; `undefined` where its trace is not recorded. */
   start(name: string, options: SpanOptions): Span | undefined;
+  /**
+   * The `traceparent` with which a request goes on that is not recorded though its caller may want
+   * it: who answers it need not do so either.
+   */
+  unrecorded(parent: string | undefined): string | undefined;
 }
 
 /** What the agent does for one replica; its Worker, which may do little itself, calls by message. */

@@ -3,8 +3,10 @@
  * requests that it makes. Context comes and goes by W3C `traceparent`
  * (https://www.w3.org/TR/trace-context/); finished spans go to `otlp_exporter.ts`.
  *
- * Whether a trace is recorded is decided once, where it begins, by its id; who calls with a context
- * of its own has decided already. What is not recorded costs next to nothing.
+ * Whether a trace is recorded is decided once, where it begins, by its id. Who calls the proxy with a
+ * context of its own has decided already, but anybody may write one: that a trace is wanted counts
+ * for so many a second, and for the others their ids decide as for those that begin here. What is
+ * not recorded costs next to nothing.
  *
  * @module
  */
@@ -29,6 +31,8 @@ export interface TracerInit {
   readonly clock: Pick<Clock, "wallMs" | "monotonicMs">;
   /** The part of the traces that begin here that is recorded, 0 to 1. */
   readonly ratio: number;
+  /** Requests a second, at most, that are recorded because their caller wants it. */
+  readonly callersPerSecond: number;
   readonly ended: (span: FinishedSpan) => void;
   /** Fills bytes that nobody can guess. */
   readonly random: (bytes: Uint8Array<ArrayBuffer>) => void;
@@ -54,9 +58,14 @@ function parse(traceparent: string | undefined): Context | undefined {
 export class SpanRecorder implements Tracer {
   /** Traces whose first 32 bits are below it are recorded. */
   readonly #below: number;
+  /** Requests that may be recorded because their caller wants it, and when they were counted. */
+  #wishes: number;
+  #countedMs: number;
 
   constructor(readonly init: TracerInit) {
     this.#below = Math.round(init.ratio * 2 ** 32);
+    this.#wishes = init.callersPerSecond;
+    this.#countedMs = init.clock.monotonicMs();
   }
 
   start(name: string, { kind, service, parent: given }: SpanOptions): Span | undefined {
@@ -64,7 +73,9 @@ export class SpanRecorder implements Tracer {
     const parent = parse(given);
     if (parent === undefined && kind !== "server" || parent?.isSampled === false) return undefined;
     const traceId = parent?.traceId ?? this.#id(16);
-    if (parent === undefined && parseInt(traceId.slice(0, 8), 16) >= this.#below) return undefined;
+    if (kind === "server" && parseInt(traceId.slice(0, 8), 16) >= this.#below) {
+      if (parent === undefined || !this.#grantWish()) return undefined;
+    }
     const spanId = this.#id(8);
     const [startAtMs, startMs] = [clock.wallMs(), clock.monotonicMs()];
     let isOver = false;
@@ -87,6 +98,23 @@ export class SpanRecorder implements Tracer {
         });
       },
     };
+  }
+
+  unrecorded(given: string | undefined): string | undefined {
+    const parent = parse(given);
+    // Whoever changes the flag is a part of its own: section 3.4 of the specification.
+    return parent?.isSampled ? `00-${parent.traceId}-${this.#id(8)}-00` : given;
+  }
+
+  #grantWish(): boolean {
+    const { clock, callersPerSecond } = this.init;
+    const nowMs = clock.monotonicMs();
+    const more = callersPerSecond * (nowMs - this.#countedMs) / 1_000;
+    this.#wishes = Math.min(callersPerSecond, this.#wishes + more);
+    this.#countedMs = nowMs;
+    if (this.#wishes < 1) return false;
+    this.#wishes--;
+    return true;
   }
 
   #id(length: number): string {

@@ -6,13 +6,14 @@ const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT = `00-${TRACE}-00f067aa0ba902b7-01`;
 const AT_MS = 1_764_000_000_000;
 
-function recorder(ratio = 1) {
+function recorder(ratio = 1, callersPerSecond = 100) {
   const ended: FinishedSpan[] = [];
   const clock = { nowMs: 0, wallMs: () => AT_MS, monotonicMs: () => clock.nowMs };
   let next = 0;
   const tracer = new SpanRecorder({
     clock,
     ratio,
+    callersPerSecond,
     ended: (span) => ended.push(span),
     random: (bytes) => bytes.fill(++next),
   });
@@ -53,11 +54,40 @@ Deno.test("SpanRecorder records what who calls wants recorded, and of its own tr
   const quarter = new SpanRecorder({
     clock: { wallMs: () => 0, monotonicMs: () => 0 },
     ratio: 0.25,
+    callersPerSecond: 0,
     ended: () => {},
     random: (bytes) => new DataView(bytes.buffer).setUint32(0, (id++ % 1_000) * 4_294_967),
   });
   const taken = Array.from({ length: 1_000 }, () => quarter.start("x", server)).filter(Boolean);
   assert.ok(Math.abs(taken.length - 250) < 60, `${taken.length}`);
+});
+
+Deno.test("SpanRecorder records for callers so many a second, and of more its part", () => {
+  const low = `00-0${TRACE.slice(1)}-00f067aa0ba902b7-01`;
+  const { tracer, clock } = recorder(0.1, 3);
+  const taken = (parent: string, count: number) =>
+    Array.from({ length: count }, () => tracer.start("x", { ...server, parent }))
+      .filter(Boolean).length;
+  assert.equal(taken(low, 10), 10, "these are of the part");
+  assert.equal(taken(PARENT, 10), 3);
+  clock.nowMs += 500;
+  assert.equal(taken(PARENT, 10), 1);
+  clock.nowMs += 60_000;
+  assert.equal(taken(PARENT, 10), 3, "what was not used does not add up");
+  assert.equal(taken(low, 10), 10);
+  assert.equal(taken(low.replace(/01$/, "00"), 10), 0, "nobody wants these");
+  // What is recorded goes on, however much is asked.
+  const inside = { kind: "internal", service: "x", parent: PARENT } as const;
+  assert.ok(Array.from({ length: 10 }, () => tracer.start("x", inside)).every(Boolean));
+  assert.equal(recorder(0, 0).tracer.start("x", { ...server, parent: PARENT }), undefined);
+});
+
+Deno.test("SpanRecorder passes on that a wanted trace is not recorded, and nothing else", () => {
+  const { tracer } = recorder(0, 0);
+  assert.equal(tracer.unrecorded(PARENT), `00-${TRACE}-${"01".repeat(8)}-00`);
+  for (const parent of [undefined, "x", PARENT.replace(/01$/, "00")]) {
+    assert.equal(tracer.unrecorded(parent), parent);
+  }
 });
 
 Deno.test("SpanRecorder takes no context that is none", () => {

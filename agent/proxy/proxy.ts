@@ -231,11 +231,16 @@ async function forward(
   const { route, upstream, path = address.path } = decision;
   const { component, requestTimeoutMs } = upstream;
   const controller = new AbortController();
+  const parent = traceparentOf(head.kept);
   const span = options.tracer?.start(`${request.method} ${route}`, {
     kind: "server",
     service: PROXY_SERVICE,
-    parent: traceparentOf(head.kept),
+    parent,
   });
+  if (span === undefined) {
+    const passed = options.tracer?.unrecorded(parent);
+    if (passed !== parent && passed !== undefined) setTraceparent(head.kept, passed);
+  }
 
   let failure: Failure | undefined;
   let error: unknown;
