@@ -408,7 +408,13 @@ class SocketClient implements ControlClient {
     }
     return new RealmError(
       "unreachable",
-      `Cannot reach ${this.#asked.name}: ${isGone(reason) ? "no agent is running" : reason}`,
+      `Cannot reach ${this.#asked.name}: ${
+        isGone(reason)
+          ? "no agent is running"
+          : isBroken(reason)
+          ? "the connection broke off"
+          : reason
+      }`,
       { hint: this.#asked.hint, cause },
     );
   }
@@ -423,6 +429,11 @@ export function isNoAgent(error: unknown): boolean {
 /** There is no socket, or nobody has it open; a path that is too long for one is no link to one. */
 function isGone(reason: string): boolean {
   return /os error (2|61|111)\)|SUN_LEN/.test(reason);
+}
+
+/** Somebody was there, and left before the answer was whole. */
+function isBroken(reason: string): boolean {
+  return /client error \(SendRequest\)/.test(reason);
 }
 
 function httpAt(socket: string): Deno.HttpClient {

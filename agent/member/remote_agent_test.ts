@@ -2,10 +2,13 @@ import assert from "node:assert/strict";
 import { connectControl } from "../control/client.ts";
 import { FakeApi } from "../control/fake_api.ts";
 import { RealmError } from "../kernel/error.ts";
-import { formatPublicKey } from "../kernel/key.ts";
+import { formatPublicKey, type KeyPair } from "../kernel/key.ts";
 import type { Network } from "../kernel/ports.ts";
+import { webCryptoBackend } from "../kernel/signature_backends.ts";
+import { keyPairOf } from "../kernel/verify.ts";
+import { startLibp2p } from "../net/libp2p_network.ts";
 import { MemoryHub } from "../net/memory_network.ts";
-import { openDoor } from "./remote_agent.ts";
+import { connectRemote, openDoor } from "./remote_agent.ts";
 import { serveRemoteControl } from "./remote_control.ts";
 
 const [NODE, OWNER] = [1, 2].map((byte) => formatPublicKey(new Uint8Array(32).fill(byte))) as [
@@ -67,7 +70,7 @@ Deno.test("openDoor() leads to a node that was started again", async () => {
         client.status(),
         (error) =>
           error instanceof RealmError && error.code === "unreachable" && error.hint === "Look" &&
-          error.message.startsWith("Cannot reach node two: "),
+          error.message === "Cannot reach node two: the connection broke off",
       );
     }
     const again = startNode(hub, folder);
@@ -103,3 +106,57 @@ Deno.test("openDoor() opens to nobody whom the node does not answer", async () =
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+// Timers of libp2p end some time after it was stopped.
+const REAL = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test(
+  "connectRemote() goes on with a node that was started again, over real sockets",
+  REAL,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const backend = webCryptoBackend();
+    const [own, theirs] = await Promise.all(
+      [3, 4].map((byte) => keyPairOf(new Uint8Array(32).fill(byte), backend)),
+    ) as [KeyPair, KeyPair];
+    const start = async () => {
+      const network = await startLibp2p({
+        secretKey: theirs.secretKey,
+        listen: ["/ip4/127.0.0.1/tcp/0"],
+        gate: ANYBODY,
+      });
+      const roleOf = (peer: string) =>
+        peer === formatPublicKey(own.publicKey) ? "owner" as const : undefined;
+      const served = serveRemoteControl({
+        network,
+        api: new FakeApi(),
+        dataFolder: folder,
+        roleOf,
+      });
+      return {
+        address: network.addresses()[0]!,
+        async stop() {
+          await served.close();
+          await network.close();
+        },
+      };
+    };
+    const first = await start();
+    // Another port, which nobody can have taken meanwhile.
+    const addresses = [first.address];
+    const node = { name: "two", key: formatPublicKey(theirs.publicKey), addresses };
+    const remote = await connectRemote(own, node);
+    try {
+      const before = await remote.client.status();
+      await first.stop();
+      await assert.rejects(remote.client.status(), /^RealmError: Cannot reach node two: /);
+      const second = await start();
+      addresses[0] = second.address;
+      assert.deepEqual(await remote.client.status(), before);
+      await second.stop();
+    } finally {
+      await remote.close();
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
