@@ -19,7 +19,6 @@ import type {
   PeerStatus,
   PlanAnswer,
   PublicationProof,
-  Rollout,
   SamplesAnswer,
   SealedSecret,
   SignedManifest,
@@ -47,12 +46,11 @@ import { decodeManifest, formatTarget, type Manifest, parseManifest } from "./re
 import { formatManifestSignature, parseManifestSignature } from "./realm/manifest_signature.ts";
 import { type NodePlan, planNodes, planWorld } from "./realm/node_plan.ts";
 import { planChanges } from "./realm/plan.ts";
-import type { RolloutStatus } from "./realm/node_rollout.ts";
-import type { Refusal } from "./realm/peering/health_record.ts";
 import { type TreeHead, treeProblem } from "./realm/published.ts";
 import { checkPolicy } from "./realm/policy.ts";
 import type { RealmMember } from "./member/realm_member.ts";
 import type { InForce, RealmState } from "./node/realm_state.ts";
+import { rolloutStatus } from "./rollout_status.ts";
 
 const MANIFEST_TYPE = "control/manifest";
 /** What operators may do. */
@@ -327,7 +325,7 @@ export class NodeApi implements ControlApi {
         replicas: node.wanted(name),
         placed: [...placed.get(name) ?? []].sort()
           .map(([node, replicas]) => ({ node, replicas, running: running(node, name) })),
-        rollout: rolloutStatus(node.rollouts.get(name), refusalOf),
+        rollout: rolloutStatus(node.rollouts.get(name), refusalOf, inForce!.signature.version),
         unplaced: node.unplaced.filter(({ component }) => component === name)
           .map(({ replicas, why }) => ({ replicas, why })),
         scaledTo:
@@ -479,29 +477,6 @@ export class NodeApi implements ControlApi {
       { hint: "Run realm status" },
     );
   }
-}
-
-function rolloutStatus(
-  rollout: RolloutStatus | undefined,
-  refusalOf: (node: string) => Refusal | null | undefined,
-): Rollout | null {
-  if (rollout === undefined) return null;
-  const { version, wanted, settled, refused, waitsFor, failure } = rollout;
-  const refusedBy = rollout.refusedBy.flatMap((node) => {
-    const refusal = refusalOf(node);
-    return refusal ? [{ node, ...refusal }] : [];
-  });
-  const isDone = settled >= wanted - refused;
-  const state = isDone && rollout.refusedBy.length > 0
-    ? "refused" as const
-    : failure === undefined
-    ? isDone ? "complete" as const : "rolling" as const
-    : isDone
-    ? "returned" as const
-    : "returning" as const;
-  const why = failure &&
-    { version: failure.version, node: failure.node, evidence: failure.evidence };
-  return { state, version, wanted, settled, waitsFor, refusedBy, failure: why ?? null };
 }
 
 /** Digests for a plan that nobody signed: what the manifest pins, else what runs. */

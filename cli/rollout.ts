@@ -86,6 +86,8 @@ export async function awaitRollouts(
 export function formatRefusals(
   refusedBy: readonly { readonly node: string; readonly version: number; readonly why: string }[],
 ): string {
+  // An agent of a build of before may name none.
+  if (refusedBy.length === 0) return "refused by a node that the agent does not name";
   return refusedBy.map(({ node, version, why }) => `refused by ${node}, version ${version}: ${why}`)
     .join("; ");
 }

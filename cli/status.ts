@@ -133,7 +133,9 @@ function formatRollouts({ components }: Status): string {
   return components.flatMap(({ name, rollout }) => {
     if (rollout === null || rollout.state === "complete") return [];
     const { state, version, settled, wanted, waitsFor, refusedBy, failure } = rollout;
-    const refused = refusedBy.length === 0 ? "" : `\n  ${formatRefusals(refusedBy)}`;
+    const refused = refusedBy.length === 0 && state !== "refused"
+      ? ""
+      : `\n  ${formatRefusals(refusedBy)}`;
     const waits = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
     const why = failure === null
       ? ""

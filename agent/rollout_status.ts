@@ -1,0 +1,48 @@
+/**
+ * How far a component is on its way to a release, as the control API tells it. Pure.
+ *
+ * @module
+ */
+import type { Rollout } from "./control/api.ts";
+import type { RolloutStatus } from "./realm/node_rollout.ts";
+import type { Refusal } from "./realm/peering/health_record.ts";
+
+/** What a node that refuses is said to give as its reason, where it has not been heard. */
+const UNKNOWN = "why is not heard yet";
+
+/**
+ * Tells of a rollout. `refusalOf` is what a node says of itself at this moment: it may already, or
+ * not yet, be another thing than what the rollout was told from; who refuses is named all the same,
+ * with the manifest in force, `version`.
+ */
+export function rolloutStatus(
+  rollout: RolloutStatus | undefined,
+  refusalOf: (node: string) => Refusal | null | undefined,
+  version: number,
+): Rollout | null {
+  if (rollout === undefined) return null;
+  const { wanted, settled, refused, waitsFor, failure } = rollout;
+  const refusedBy = rollout.refusedBy.map((node) => ({
+    node,
+    ...refusalOf(node) ?? { version, why: UNKNOWN },
+  }));
+  const isDone = settled >= wanted - refused;
+  const state = isDone && refusedBy.length > 0
+    ? "refused" as const
+    : failure === undefined
+    ? isDone ? "complete" as const : "rolling" as const
+    : isDone
+    ? "returned" as const
+    : "returning" as const;
+  const why = failure &&
+    { version: failure.version, node: failure.node, evidence: failure.evidence };
+  return {
+    state,
+    version: rollout.version,
+    wanted,
+    settled,
+    waitsFor,
+    refusedBy,
+    failure: why ?? null,
+  };
+}
