@@ -78,7 +78,7 @@ export interface Agent {
 
 const SAMPLE_MS = 5_000;
 const WARM_WORKERS = 2;
-/** Requests have this long to end when the agent is stopped. */
+/** Requests of clients and of other nodes have this long to end when the agent is stopped. */
 const CLOSE_GRACE_MS = 3_000;
 
 /** Starts an agent. Throws RealmError when its folder, address or owner cannot be had. */
@@ -304,7 +304,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           samples.request(component, status >= 500 && !isLeft, durationMs);
         },
       }));
-    opened.push(() => listening.close(CLOSE_GRACE_MS));
+    opened.push(() => Promise.all([listening.close(CLOSE_GRACE_MS), peers.finish(CLOSE_GRACE_MS)]));
     const metricsServer = options.metrics && serveMetrics(options.metrics, metrics);
     if (metricsServer) opened.push(() => metricsServer.shutdown());
 

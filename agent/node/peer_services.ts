@@ -116,9 +116,14 @@ export class PeerServices implements NodePeers {
     return this.#upstreams.of(component);
   }
 
+  /** Takes no more requests of other nodes; those under way have so long to end. */
+  finish(graceMs: number): Promise<void> {
+    return this.#requests.close(graceMs);
+  }
+
   /** Ends what is under way. */
   async close(): Promise<void> {
-    this.#requests.close();
+    await this.#requests.close();
     this.#upstreams.close();
     this.#blobServer.close();
     await this.#blobs.close();

@@ -61,6 +61,11 @@ export class PeerRequests {
   readonly #deadlines = new Deadlines();
   readonly #streams = new Map<FrameChannel, AbortController>();
   readonly #perPeer = new Map<string, number>();
+  /** Streams with a request that was taken and whose answer has not come to the other node. */
+  readonly #busy = new Set<FrameChannel>();
+  #isClosing = false;
+  /** Resolves when none of them is left and no more come. */
+  readonly #calm = Promise.withResolvers<void>();
   readonly #unhandle: () => void;
 
   constructor(readonly init: PeerRequestsInit) {
@@ -75,17 +80,38 @@ export class PeerRequests {
     return this.#streams.size;
   }
 
-  /** Ends every stream and answers no more. */
-  close(): void {
-    this.#unhandle();
-    for (const channel of this.#streams.keys()) channel.abort();
+  /**
+   * Takes no more requests: who sends one on a stream that is kept is told to ask elsewhere. Those
+   * that were taken have so long to end; then every stream ends. Called again, it waits no longer
+   * than it is told then.
+   */
+  async close(graceMs = 0): Promise<void> {
+    if (!this.#isClosing) this.#unhandle();
+    this.#isClosing = true;
+    this.#calmMaybe();
+    if (graceMs > 0 && this.#busy.size > 0) {
+      const late = Promise.withResolvers<void>();
+      const timer = setTimeout(late.resolve, graceMs);
+      await Promise.race([this.#calm.promise, late.promise]);
+      clearTimeout(timer);
+    }
+    for (const [channel, gone] of this.#streams) {
+      channel.abort(); // which tells nobody here
+      gone.abort(new DOMException("This node stops", "AbortError"));
+    }
     this.#deadlines.close();
+  }
+
+  #calmMaybe(): void {
+    if (this.#isClosing && this.#busy.size === 0) this.#calm.resolve();
   }
 
   async #answer(stream: PeerStream): Promise<void> {
     const { peer } = stream;
     const count = this.#perPeer.get(peer) ?? 0;
-    if (count >= this.#peerStreamsMax || this.#streams.size >= this.#streamsMax) {
+    if (
+      this.#isClosing || count >= this.#peerStreamsMax || this.#streams.size >= this.#streamsMax
+    ) {
       return stream.abort();
     }
     this.#perPeer.set(peer, count + 1);
@@ -94,13 +120,20 @@ export class PeerRequests {
     this.#streams.set(channel, gone);
     channel.ended = () => gone.abort(new DOMException("The other node left", "AbortError"));
     try {
-      while (await this.#next(channel, gone.signal));
+      while (await this.#next(channel, gone.signal)) {
+        if (this.#isClosing && this.#busy.has(channel)) break;
+        this.#busy.delete(channel);
+      }
       await stream.end();
+      // What was sent last has come when the other node ends its side, too.
+      if (this.#busy.has(channel)) await channel.within(channel.take());
     } catch { // the other node left, broke the protocol, or the component its response
       channel.abort();
     } finally {
       gone.abort();
       this.#streams.delete(channel);
+      this.#busy.delete(channel);
+      this.#calmMaybe();
       const left = this.#perPeer.get(peer)! - 1;
       if (left > 0) this.#perPeer.set(peer, left);
       else this.#perPeer.delete(peer);
@@ -137,8 +170,9 @@ export class PeerRequests {
       await channel.write(jsonFrame(REFUSED, { outcome }));
       return false;
     };
-    const upstream = this.init.upstreamOf(head.component);
+    const upstream = this.#isClosing ? undefined : this.init.upstreamOf(head.component);
     if (!upstream) return await refuse("no-replica");
+    this.#busy.add(channel);
     const late = () => controller.abort(new DOMException("No response in time", "TimeoutError"));
     const deadline = this.#deadlines.set(upstream.requestTimeoutMs, performance.now(), late);
     let slot: Slot | undefined;

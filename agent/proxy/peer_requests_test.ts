@@ -288,6 +288,63 @@ testOn(
   },
 );
 
+testOn(
+  KINDS,
+  "who stops lets requests of other nodes end, and sends those that come to others",
+  async (realm) => {
+    const came = Promise.withResolvers<void>();
+    const release = Promise.withResolvers<void>();
+    const b = await realm.machine("b", {
+      here: [async ({ method, body }) => {
+        if (method === "GET") return { status: 200, headers: [], body: encode("b") };
+        const bytes = new Uint8Array(await new Response(body as never).arrayBuffer());
+        came.resolve();
+        await release.promise;
+        return { status: 200, headers: [], body: new Blob([bytes, bytes]).stream() };
+      }],
+    });
+    const a = await realm.machine("a");
+    const sent = new Uint8Array(300_000).fill(7);
+    const write = fetch(a.base, { method: "POST", body: sent });
+    await came.promise;
+    // A stream beside it, which is kept.
+    assert.equal(await (await fetch(a.base)).text(), "b");
+    await eventually(() => a.peers.idle === 1, "it is kept");
+    let isClosed = false;
+    const closing = b.requests.close(600_000).then(() => isClosed = true);
+    await realm.machine("c", { here: [saying("c")] });
+    for (let i = 0; i < 3; i++) assert.equal(await (await fetch(a.base)).text(), "c");
+    assert.deepEqual([b.upstream.load.inFlight, isClosed], [1, false]);
+    release.resolve();
+    const answer = await write;
+    assert.equal(answer.status, 200);
+    assert.equal((await answer.arrayBuffer()).byteLength, 2 * sent.length);
+    await closing;
+    await eventually(() => b.requests.streams === 0, "no stream is left");
+  },
+);
+
+testOn(["memory"], "who stops waits for no request longer than it is to", async (realm) => {
+  const aborted = Promise.withResolvers<void>();
+  const b = await realm.machine("b", {
+    here: [({ signal }) =>
+      new Promise((_, reject) =>
+        signal.addEventListener("abort", () => {
+          aborted.resolve();
+          reject(signal.reason);
+        })
+      )],
+  });
+  const a = await realm.machine("a");
+  const write = fetch(a.base, { method: "POST", body: "x" });
+  await eventually(() => b.upstream.load.inFlight === 1, "it is under way");
+  await b.requests.close(50);
+  await aborted.promise;
+  const answer = await write;
+  assert.equal(answer.status, 502);
+  await answer.body?.cancel();
+});
+
 testOn(["memory"], "load is shared by the replicas that nodes report", async (realm) => {
   const counts: Record<string, number> = { b: 0, c: 0 };
   const release = Promise.withResolvers<void>();

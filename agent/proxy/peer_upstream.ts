@@ -203,7 +203,8 @@ export class PeerUpstreams {
   }
 
   #keep(use: PeerUse, channel: FrameChannel): void {
-    if (this.#isClosed || use.idle.length >= IDLE_MAX) return channel.abort();
+    const isOf = !this.#isClosed && !channel.isOver;
+    if (!isOf || use.idle.length >= IDLE_MAX) return channel.abort();
     const free = { channel, sinceMs: performance.now() };
     use.idle.push(free);
     channel.ended = () => {
