@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "../tests/wasm_tools.ts";
 import { meter } from "../agent/wasm/meter/meter.ts";
 import { meteringImports } from "./metering_probe.ts";
 

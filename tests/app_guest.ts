@@ -4,11 +4,12 @@
  *
  * @module
  */
-import { $init, generate } from "@bytecodealliance/jco-transpile/component";
+import { generate } from "./wasm_glue.ts";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import type { Role } from "../agent/apps/bundle.ts";
 import { buildBundle } from "../agent/topics/bundle_builder.ts";
+import "./wasm_tools.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf, signerOf } from "../agent/kernel/verify.ts";
 
@@ -73,7 +74,6 @@ export async function guest(
   state: State,
   context: Context,
 ): Promise<Guest> {
-  await $init;
   const { files } = await generate(component, {
     name: "guest",
     instantiation: { tag: "sync" },

@@ -105,18 +105,20 @@ function violations(imports: readonly Import[]): string[] {
 
 /** The files of the program, relative to the repository. */
 function programFiles(): string[] {
-  const found: string[] = [];
-  const walk = (folder: string) => {
-    for (const { name, isDirectory } of Deno.readDirSync(path.join(ROOT, folder))) {
-      const file = `${folder}/${name}`;
-      if (isDirectory) walk(file);
-      else if (/\.tsx?$/.test(name) && !FOR_TESTS.test(name)) found.push(file);
-    }
-  };
-  for (const { name } of Deno.readDirSync(ROOT)) {
-    if (["agent", "cli", "tui", "web"].includes(name)) walk(name);
-  }
-  return ["main.ts", ...found.sort()];
+  return ["main.ts", ...filesIn(["agent", "cli", "tui", "web"], (name) => !FOR_TESTS.test(name))];
+}
+
+/** The files of code in these folders whose names are taken, sorted. */
+function filesIn(folders: readonly string[], takes: (name: string) => boolean): string[] {
+  const walk = (folder: string): string[] =>
+    [...Deno.readDirSync(path.join(ROOT, folder))].flatMap(({ name, isDirectory }) =>
+      isDirectory
+        ? walk(`${folder}/${name}`)
+        : /\.tsx?$/.test(name) && takes(name)
+        ? [`${folder}/${name}`]
+        : []
+    );
+  return folders.flatMap(walk).sort();
 }
 
 /** Every import, dynamic and type-only ones too, of the files. */
@@ -261,4 +263,15 @@ Deno.test("every module says what it is for, under a name that says it too", () 
     assert.match(path.basename(file), /^[a-z0-9_]+\.tsx?$/, `${file} is not in snake_case`);
     assert.doesNotMatch(path.basename(file), /util|helper|manager|misc|common/, file);
   }
+});
+
+Deno.test("tests take jco's tools from where they are ready before a test begins", () => {
+  const tests = [
+    ...filesIn(["agent", "cli", "tui", "web", "bench"], (name) => FOR_TESTS.test(name)),
+    ...filesIn(["tests"], () => true),
+  ];
+  const takers = tests.filter((file) =>
+    /from "@bytecodealliance\/jco-transpile/.test(Deno.readTextFileSync(path.join(ROOT, file)))
+  );
+  assert.deepEqual(takers, ["tests/wasm_glue.ts", "tests/wasm_tools.ts"]);
 });

@@ -11,7 +11,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "./wasm_tools.ts";
 import fc from "fast-check";
 import { fixtureApp } from "../agent/apps/app_fixture_fake.ts";
 import { componentOf, HEAP, moduleText } from "../agent/apps/guest/component_fake.ts";

@@ -7,7 +7,7 @@
  */
 import assert from "node:assert/strict";
 import { meter } from "../agent/wasm/meter/meter.ts";
-import { assemble } from "../agent/wasm/meter/test_host.ts";
+import { assemble } from "../agent/wasm/meter/host_fake.ts";
 import { IMMEDIATE, NAME } from "../agent/wasm/meter/opcodes.ts";
 import { mark, opcodesOf, withMarks } from "./fuel_oracle.ts";
 import { judge, type Verdict } from "./meter_judge.ts";

@@ -4,10 +4,7 @@
  *
  * @module
  */
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
-
-// The tools load with their first use: not in the middle of a test.
-await parse("(component)");
+import { parse } from "./wasm_tools.ts";
 
 /** Functions of the canonical ABI by the names that {@link abiGuest} gives them. */
 const CANON = {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "./wasm_tools.ts";
 import assert from "node:assert/strict";
 import { checkComponent } from "../agent/node/component_source.ts";
 import type { Engine, NetworkGrants } from "../agent/kernel/ports.ts";
@@ -27,9 +27,6 @@ import { datagramEcho, echoServer, freePort, networkOf } from "./peers.ts";
 import { ROUTES, startUpstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
 import { WASI_3 } from "./wit.ts";
-
-// The tools load with their first use: not in the middle of a test.
-await parse("(component)");
 
 const path = (name: string) => new URL(`../fixtures/${name}.wasm`, import.meta.url).pathname;
 /** What wasmtime 48 printed: by the arguments of `command-p3`, and of the other fixtures. */

@@ -1,12 +1,9 @@
 import assert from "node:assert/strict";
-import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { componentEmbed, componentNew, parse } from "../../tests/wasm_tools.ts";
 import { RealmError } from "../kernel/error.ts";
 import { checkAsked } from "./asked.ts";
 import type { Bundle, Role } from "./bundle.ts";
 import { rawCidOf } from "./car.ts";
-
-// The tools load themselves in the background; a test during which that ends would be blamed for it.
-await parse("(module)");
 
 const WIT = ["state", "context", "exports"].map((name) =>
   Deno.readTextFileSync(new URL(`../../wit/realm-app-0.1.0/${name}.wit`, import.meta.url))

@@ -1,11 +1,8 @@
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "../../tests/wasm_tools.ts";
 import assert from "node:assert/strict";
 import type { RealmError } from "../kernel/error.ts";
 import { type Capability, GRANTED, IMPORT, type Profile, PROFILES } from "./contracts.ts";
 import { checkProfile, parseCapabilities, profilesOf } from "./profile.ts";
-
-// The tools load themselves in the background; a test during which that ends would be blamed for it.
-await parse("(module)");
 
 const BYTES = "(list u8)";
 const NODE =

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Session } from "node:inspector";
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "../../tests/wasm_tools.ts";
 import { RealmError } from "../kernel/error.ts";
 import { sizeOf } from "../wasm/meter/instance_size.ts";
 import { meter } from "../wasm/meter/meter.ts";
@@ -11,8 +11,6 @@ import { Limiter } from "./limiter.ts";
 import { INSTANCE_BYTES_FREE } from "./wasi/bounds.ts";
 
 // It reads its own modules when it is first used; no test should see that end.
-await parse("(module)");
-
 Deno.test("Cores charge for a module as often as it is instantiated", async () => {
   const wat = `(module (memory 2) (table 10 funcref) (global i32 (i32.const 0))
     ${"(func)".repeat(100_000)} (elem func 1 2 3) (export "f" (func 0)))`;

@@ -3,6 +3,7 @@ import { Captured } from "./captured.ts";
 import { compileGlue } from "./glue.ts";
 import { pruneGlue, shareGlue } from "./glue_prune.ts";
 import { transpile } from "./transpile.ts";
+import "../../tests/wasm_glue.ts";
 
 /** In the form of what jco writes and `glue.ts` reduces: a counter of calls, in and out. */
 const GLUE = `

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "../../tests/wasm_tools.ts";
 import { bypassShims } from "./glue_shims.ts";
 import { transpile } from "./transpile.ts";
+import "../../tests/wasm_glue.ts";
 
 const GLUE = `function State() {
 this.exports0 = undefined;

@@ -7,6 +7,7 @@
 import { AppSharing } from "./app_sharing.ts";
 import { AppsHost } from "./apps_host.ts";
 import { buildBundle, type BuiltBundle } from "./bundle_builder.ts";
+import "../../tests/wasm_tools.ts";
 import type { AppAnswer, AppParams, CallAnswer, TopicStatus } from "../control/apps_api.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
 import { asksOf } from "./installed_apps.ts";

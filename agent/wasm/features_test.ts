@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Writer } from "./meter/binary.ts";
 import { IMM, IMMEDIATE, NAME, OP } from "./meter/opcodes.ts";
-import { assemble } from "./meter/test_host.ts";
+import { assemble } from "./meter/host_fake.ts";
 import { generate } from "../../tests/wasm_generator.ts";
 import { type Feature, featureOf, functionName, scanFeatures, type Use } from "./features.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "../../tests/wasm_tools.ts";
 import { readFixup, readShim } from "./shim.ts";
 
 const SHIM = `(module

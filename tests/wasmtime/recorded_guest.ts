@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { print } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { print } from "../wasm_tools.ts";
 
 /** A call of `cabi_realloc` by the host. */
 interface Realloc {

@@ -4,11 +4,7 @@
  *
  * @module
  */
-import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
-
-// The tools load themselves in the background from the moment they are imported; a test during
-// which that ends would be blamed for it.
-await parse("(module)");
+import { componentEmbed, componentNew, parse } from "../../../tests/wasm_tools.ts";
 
 /** Where the guest puts what it is given first. */
 export const HEAP = 4096;

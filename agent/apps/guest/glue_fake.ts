@@ -4,7 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { $init, generate } from "@bytecodealliance/jco-transpile/component";
+import { generate } from "../../../tests/wasm_glue.ts";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { decodeCanonical } from "../../kernel/canonical.ts";
 import type { VerifySync } from "../../kernel/verify.ts";
@@ -20,8 +20,6 @@ export async function applyByGlue(
   { creator, params }: AppSetting,
   verify: VerifySync,
 ): Promise<{ verdict: Verdict; state: State }> {
-  // The glue maker is itself wasm, compiled on the side: on a busy machine it may not be ready yet.
-  await $init;
   const { files } = await generate(component, {
     name: "guest",
     instantiation: { tag: "sync" },

@@ -4,13 +4,11 @@
  *
  * @module
  */
-import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { componentEmbed, componentNew, parse } from "../../../tests/wasm_tools.ts";
 import { compose } from "../../wasm/composition.ts";
 import { EXPORT, type Profile } from "../contracts.ts";
 
 // See `component_fake.ts`.
-await parse("(module)");
-
 const FOLDER = new URL("../../../wit/realm-app-0.1.0/", import.meta.url);
 
 /** Parameters and result of each function, as a core module has them. */

@@ -1,4 +1,4 @@
-import { parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse } from "../../../tests/wasm_tools.ts";
 import fc from "fast-check";
 import assert from "node:assert/strict";
 import { RealmError } from "../../kernel/error.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { CEILING } from "../artifact.ts";
-import { assemble, run, TestHost } from "../../wasm/meter/test_host.ts";
+import { assemble, run, TestHost } from "../../wasm/meter/host_fake.ts";
 import { backtrace } from "../trap.ts";
 import { findOrigins, symbolize } from "./symbolize.ts";
 

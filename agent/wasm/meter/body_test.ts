@@ -3,7 +3,7 @@ import { RealmError } from "../../kernel/error.ts";
 import { Writer } from "./binary.ts";
 import { LOCALS_MAX } from "./body.ts";
 import { meter } from "./meter.ts";
-import { OPTIONS, run, TestHost } from "./test_host.ts";
+import { OPTIONS, run, TestHost } from "./host_fake.ts";
 
 /** A module of functions `() -> ()` with these locals and codes; the first is exported as "f". */
 function moduleOf(functions: readonly { locals?: number[]; code: Uint8Array | number[] }[]) {

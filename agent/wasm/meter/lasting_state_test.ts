@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { RENEWABLE } from "./lasting_names.ts";
 import { meter } from "./meter.ts";
-import { assemble, OPTIONS } from "./test_host.ts";
+import { assemble, OPTIONS } from "./host_fake.ts";
 
 /** The exports that the rewriter added to a module, or undefined when it does not say that it is renewable. */
 async function lasting(wat: string): Promise<string[] | undefined> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../../kernel/error.ts";
 import { meter, STACK_EXHAUSTED } from "./meter.ts";
-import { assemble, OPTIONS, print, run, TestHost } from "./test_host.ts";
+import { assemble, OPTIONS, print, run, TestHost } from "./host_fake.ts";
 
 /** Runs `act`, and gives the units it used. */
 function unitsOf(host: TestHost, act: () => unknown): number {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Writer } from "./binary.ts";
 import { IMM, IMMEDIATE, NAME, POPS, PUSHES } from "./opcodes.ts";
-import { print } from "./test_host.ts";
+import { print } from "./host_fake.ts";
 
 /** Opcodes whose whole meaning for the rewriter is in the table. */
 const PLAIN = NAME.flatMap((_, op) =>

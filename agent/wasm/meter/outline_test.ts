@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { meter } from "./meter.ts";
-import { assemble, OPTIONS, run, TestHost } from "./test_host.ts";
+import { assemble, OPTIONS, run, TestHost } from "./host_fake.ts";
 
 /** Where in the module the frames of WebAssembly are at this moment, innermost first. */
 function frames(): string[] {

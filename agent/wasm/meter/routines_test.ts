@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { assemble, run, TestHost } from "./test_host.ts";
+import { assemble, run, TestHost } from "./host_fake.ts";
 import { Dice } from "../../../tests/wasm_generator.ts";
 
 const PAGE = 65536;

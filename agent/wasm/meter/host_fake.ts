@@ -4,12 +4,8 @@
  *
  * @module
  */
-import { parse, print } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { parse, print } from "../../../tests/wasm_tools.ts";
 import { meter, type Metered, type MeterOptions } from "./meter.ts";
-
-// The tools load themselves in the background from the moment they are imported; a test during
-// which that ends would be blamed for it.
-await parse("(module)");
 
 /** The text format of a module. */
 export { print };
