@@ -50,7 +50,7 @@ import { type TreeHead, treeProblem } from "./realm/published.ts";
 import { checkPolicy } from "./realm/policy.ts";
 import type { RealmMember } from "./member/realm_member.ts";
 import type { InForce, RealmState } from "./node/realm_state.ts";
-import { rolloutStatus } from "./rollout_status.ts";
+import { refusingNodes, rolloutStatus } from "./rollout_status.ts";
 
 const MANIFEST_TYPE = "control/manifest";
 /** What operators may do. */
@@ -131,6 +131,11 @@ export class NodeApi implements ControlApi {
       ...plan,
       world,
       violations: await this.#violations(manifest),
+      refusing: refusingNodes(
+        manifest.nodes.keys(),
+        this.init.node.name,
+        this.init.realm.records(),
+      ),
       missing,
     };
   }

@@ -46,3 +46,18 @@ export function rolloutStatus(
     failure: why ?? null,
   };
 }
+
+/**
+ * Nodes but `self` that say that they refuse a manifest, sorted: what can be known of others before
+ * they are asked to go by another one, since their policies do not leave them.
+ */
+export function refusingNodes(
+  nodes: Iterable<string>,
+  self: string,
+  records: ReadonlyMap<string, { readonly refusal: Refusal | null }>,
+): (Refusal & { readonly node: string })[] {
+  return [...nodes].sort().flatMap((node) => {
+    const refusal = node === self ? null : records.get(node)?.refusal ?? null;
+    return refusal === null ? [] : [{ node, version: refusal.version, why: refusal.why }];
+  });
+}

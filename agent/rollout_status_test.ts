@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { RolloutStatus } from "./realm/node_rollout.ts";
-import { rolloutStatus } from "./rollout_status.ts";
+import { refusingNodes, rolloutStatus } from "./rollout_status.ts";
 
 const rollout = (but: Partial<RolloutStatus> = {}) =>
   ({
@@ -40,4 +40,19 @@ Deno.test("rolloutStatus() tells how far a rollout is, and where it goes", () =>
   );
   assert.deepEqual(told({ failure }).failure, { version: 5, node: "bm-01", evidence: "503" });
   assert.equal(told({}).version, 4, "that of the release");
+});
+
+Deno.test("refusingNodes() tells which other nodes of a manifest refuse one now", () => {
+  const refusal = { version: 5, why: "64 MiB are too much" };
+  const records = new Map([
+    ["b", { refusal }],
+    ["a", { refusal: { ...refusal, version: 4 } }],
+    ["fine", { refusal: null }],
+    ["self", { refusal }],
+    ["gone", { refusal }],
+  ]);
+  assert.deepEqual(refusingNodes(["self", "unheard", "b", "fine", "a"], "self", records), [
+    { node: "a", ...refusal, version: 4 },
+    { node: "b", ...refusal },
+  ]);
 });

@@ -69,6 +69,7 @@ export class FakeAgent implements ControlApi {
   readonly blobs = new MemoryBlobs();
   readonly calls: string[] = [];
   violations: string[] = [];
+  refusing: NonNullable<PlanAnswer["refusing"]> = [];
   forked = false;
   /** A node that the manifest in force does not name. */
   unwritten = "";
@@ -121,6 +122,7 @@ export class FakeAgent implements ControlApi {
       unplaced: [],
       world: this.world,
       violations: this.violations,
+      refusing: this.refusing,
       missing: [...after.digests.values()],
     };
     this.afterPlan();

@@ -336,7 +336,7 @@ function overtaken(name: string): RealmError {
 
 /** The plan as people read it: what changes, and what each node does about it. */
 export async function formatPlan(
-  plan: Pick<PlanAnswer, "changes" | "steps" | "unplaced">,
+  plan: Pick<PlanAnswer, "changes" | "steps" | "unplaced" | "refusing">,
   { approves, joins }: Partial<Beginning> = {},
   colour = false,
 ): Promise<string> {
@@ -353,7 +353,13 @@ export async function formatPlan(
     plan,
     (action, line) => paint(STEP_COLOURS[action], printable(line)),
   );
-  return steps === "" ? changes : `${changes}\n${steps}\n`;
+  const refusing = (plan.refusing ?? []).map(({ node, version, why }) => {
+    // On one line, whatever the node says.
+    const reason = why.replaceAll(/\s+/g, " ");
+    const line = `! ${node} refuses version ${version} and may refuse this: ${reason}`;
+    return `${paint(SIGN_COLOURS["!"]!, printable(line))}\n`;
+  }).join("");
+  return (steps === "" ? changes : `${changes}\n${steps}\n`) + (refusing && `\n${refusing}`);
 }
 
 const SIGN_COLOURS: Readonly<Record<string, number>> = { "+": 32, "~": 33, "!": 35, "-": 31 };

@@ -210,6 +210,20 @@ Deno.test("plan and apply stop at what the policy of the node does not allow", (
     assert.equal(agent.current, null);
   }));
 
+Deno.test("plan tells which nodes refuse a manifest now, and goes on", () =>
+  withRelease(async ({ agent, realm }) => {
+    agent.refusing = [{ node: "bm-02", version: 3, why: "64 MiB\n  are \x1b[31mtoo much" }];
+    const { status, stdout } = await realm("plan", "realm.toml");
+    assert.equal(status, 0);
+    assert.match(
+      stdout,
+      /\n\n! bm-02 refuses version 3 and may refuse this: 64 MiB are .*too much\n/,
+    );
+    assert.ok(!stdout.includes("\x1b"));
+    const json = JSON.parse((await realm("plan", "realm.toml", "--json")).stdout);
+    assert.deepEqual(json.refusing, agent.refusing);
+  }));
+
 Deno.test("apply refuses a manifest before anything is asked of the agent", () =>
   withRelease(async ({ agent, folder, realm, write }) => {
     const refusals: [keys: string, status: number, message: RegExp][] = [

@@ -370,6 +370,13 @@ export const planAnswer = z.object({
   world: digest,
   /** What this node's policy does not allow; not empty: apply will be refused. */
   violations: z.array(z.string()).readonly(),
+  /**
+   * Other nodes of the manifest that refuse one now, by what they say themselves: they may refuse
+   * this one, too. Policies are on their nodes alone, so more is known once it is applied. Agents of
+   * builds before do not say it.
+   */
+  refusing: z.array(z.object({ node: z.string(), version: count, why: z.string() })).readonly()
+    .exactOptional(),
   /** Digests of components that the agent has not got and that must be uploaded first. */
   missing: z.array(digest).readonly(),
 });
