@@ -1,4 +1,4 @@
-import { parse } from "../tests/wasm_tools.ts";
+import "../tests/wasm_tools.ts";
 import assert from "node:assert/strict";
 import { cidOf } from "../agent/kernel/canonical.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { componentEmbed, componentNew, parse } from "./wasm_tools.ts";
+import { componentEmbed, componentNew } from "./wasm_tools.ts";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import {
