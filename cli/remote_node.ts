@@ -32,7 +32,7 @@ export async function remoteNode(
   const full = addresses.map((each) =>
     splitAddress(each).key === undefined ? joinAddress(each, key) : each
   );
-  return { name, key, addresses: full };
+  return { name, key, addresses: full, find: () => remoteNode(key, nodes) };
 }
 
 function atAddress(address: string): RemoteNode {

@@ -21,6 +21,8 @@ export interface RemoteNode {
   readonly key: string;
   /** Multiaddrs with its peer id. */
   readonly addresses: readonly string[];
+  /** Looks again where it is, when it went away; may throw. */
+  readonly find?: () => Promise<RemoteNode>;
 }
 
 /** How long one address may take. */
@@ -38,8 +40,9 @@ export interface RemoteAgent {
  */
 export async function connectRemote(
   keys: KeyPair,
-  { name, key, addresses }: RemoteNode,
+  node: RemoteNode,
 ): Promise<RemoteAgent> {
+  const { name, key } = node;
   const network = await startLibp2p({
     secretKey: keys.secretKey,
     listen: [],
@@ -49,7 +52,6 @@ export async function connectRemote(
     },
   });
   try {
-    const node = { name, key, addresses };
     await dialAny(network, node);
     const door = await openDoor(network, node);
     const client = connectControl(door.path, {
@@ -67,6 +69,12 @@ export async function connectRemote(
     await network.close();
     throw error;
   }
+}
+
+/** Dials a node that went away, where it is now, as far as that can be found out. */
+async function dialAgain(network: Network, node: RemoteNode): Promise<void> {
+  const found = await node.find?.().catch(() => undefined);
+  await dialAny(network, found?.key === node.key ? found : node);
 }
 
 async function dialAny(network: Network, { name, addresses }: RemoteNode): Promise<void> {
@@ -115,7 +123,7 @@ export async function openDoor(network: Network, node: RemoteNode): Promise<Door
       if (error instanceof RealmError && error.code === "refused") throw error;
     }
     // Whoever asks meanwhile waits for the same.
-    dialling ??= dialAny(network, node).finally(() => dialling = undefined);
+    dialling ??= dialAgain(network, node).finally(() => dialling = undefined);
     await dialling;
     return await openControl(network, node.key);
   };
