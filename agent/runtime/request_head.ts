@@ -4,6 +4,7 @@
  * @module
  */
 import { textOf } from "../kernel/byte_string.ts";
+import { CHECK } from "../kernel/health_check.ts";
 import type { HandlerRequest } from "../kernel/ports.ts";
 import type { FieldList, RequestHead } from "./wasi/host.ts";
 
@@ -54,6 +55,11 @@ export class LazyHead implements RequestHead {
       this.#ends.push(end);
       at = end + 1;
     }
+  }
+
+  /** Whether it asks the component how it is (`CHECK`), and is no request. */
+  get isCheck(): boolean {
+    return this.#ends[0] === CHECK.length;
   }
 
   get method(): string {

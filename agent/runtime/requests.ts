@@ -5,7 +5,6 @@
  * @module
  */
 import { RealmError } from "../kernel/error.ts";
-import { CHECK } from "../kernel/health_check.ts";
 import { placeOf } from "../kernel/slots.ts";
 import { concat } from "./bytes.ts";
 import type { Ledger } from "./ledger.ts";
@@ -201,7 +200,7 @@ export class Requests {
       if (!flight.cancelled) {
         live.flight = flight;
         const head = new LazyHead(flight.head);
-        if (head.method === CHECK) flight.response = healthResponse(await live.instance.check());
+        if (head.isCheck) flight.response = healthResponse(await live.instance.check());
         else {
           await live.instance.handle(
             head,
