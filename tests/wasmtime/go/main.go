@@ -141,8 +141,7 @@ func main() {
 			fmt.Printf("[%s]\n", lines.Text())
 		}
 	case "select":
-		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Millisecond)
-		defer cancel()
+		ctx := context.Background()
 		values := make(chan int)
 		go func() {
 			for i := range 3 {
@@ -154,6 +153,11 @@ func main() {
 			select {
 			case value := <-values:
 				fmt.Println(value)
+				if value == 2 { // From here on: a busy machine may take long for the values.
+					late, cancel := context.WithTimeout(ctx, 60*time.Millisecond)
+					defer cancel()
+					ctx = late
+				}
 				continue
 			case <-ctx.Done():
 				fmt.Println(ctx.Err())
