@@ -11,9 +11,12 @@
 /** Values under numbers from 1. */
 export class Captured {
   /** A value, or the number of the next place that is free; place 0 is in no use. */
-  readonly #values: (object | number)[] = [0];
-  /** The first place that is free; 0 for none. */
-  #free = 0;
+  readonly #values: (object | number)[] = [0, 2, 3, 0];
+  /**
+   * The first place that is free; 0 for none. Few guests need many at once: an array that grows
+   * gets room for 16 more than it has, in each kind of each idle instance.
+   */
+  #free = 1;
 
   /** Keeps a value under a number that no other has. */
   add(value: object): number {

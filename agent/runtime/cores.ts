@@ -13,7 +13,7 @@
 import { RealmError } from "../kernel/error.ts";
 import { HandlerLoop } from "./handler_loop.ts";
 import { type MeterGlobals, PAGE_BYTES, TABLE_ELEMENT_BYTES } from "./limiter.ts";
-import { lowered, type Owner, type Site } from "./lowering.ts";
+import { type Bind, lowered, type Owner, type Site } from "./lowering.ts";
 import { LastingState, type MemoryImage } from "./memory_image.ts";
 import { RENEWABLE } from "../wasm/meter/lasting_names.ts";
 import { type InstanceSize, sizeOf } from "../wasm/meter/instance_size.ts";
@@ -29,10 +29,12 @@ const RENEWED_BYTES_MAX = 8 * 2 ** 20;
 /** The image that instances of a component start from; null: they are not renewable. */
 const images = new WeakMap<Modules, MemoryImage | null>();
 
-interface NamedSite extends Site {
+/** A host function that is bound again for the next instance. */
+interface NamedSite {
   readonly name: string;
   /** What the core modules call. */
-  import: object | undefined;
+  readonly import: object;
+  readonly bind: Bind;
 }
 
 /** See the module. */
@@ -41,7 +43,9 @@ export class Cores {
   readonly #sites: NamedSite[] = [];
   readonly #linked: { readonly module: WebAssembly.Module; readonly exports: Exports }[] = [];
   /** What core modules may import and stay renewable: host functions, and exports of others. */
-  readonly #known = new Set<unknown>();
+  #known: Set<unknown> | undefined;
+  /** Whether they may be handed on. */
+  #renews = false;
   /** What every core module imports to be metered. */
   #realm: MeterGlobals & Record<string, unknown> | undefined;
   #owner: Owner | undefined;
@@ -67,11 +71,13 @@ export class Cores {
     return this.#state !== undefined;
   }
 
-  /** The glue of `owner` is about to run. */
-  open(owner: Owner): void {
+  /** The glue of `owner` is about to run. `renews`: whether they are to be handed on. */
+  open(owner: Owner, renews: boolean): void {
     this.#owner = owner;
+    this.#renews = renews;
     this.#hostBytes = 0;
     if (this.#again) this.#again = { sites: 0, linked: 0 };
+    else if (renews) this.#known = new Set();
     this.#realm ??= {
       fuel: owner.limiter.fuel,
       stack: owner.limiter.stack,
@@ -91,16 +97,14 @@ export class Cores {
     if (this.#again) {
       const site = this.#sites[this.#again.sites++];
       if (site?.name !== name) throw changed(name);
-      site.owner = owner;
-      site.call = call;
-      site.state = state;
-      return site.import!;
+      site.bind({ owner, call, state });
+      return site.import;
     }
-    // All members at once: what is added to an object later takes memory of its own.
-    const site: NamedSite = { owner, call, state, name, import: undefined };
-    const made = site.import = lowered(name, site);
-    this.#sites.push(site);
-    this.#known.add(made);
+    if (!this.#renews) return lowered(name, { owner, call, state });
+    let bind: Bind | undefined;
+    const made = lowered(name, { owner, call, state }, (given) => bind = given);
+    this.#sites.push({ name, import: made, bind: bind! });
+    this.#known!.add(made);
     return made;
   }
 
@@ -115,13 +119,15 @@ export class Cores {
       if (linked?.module !== module) throw changed("a core module");
       return linked.exports;
     }
+    if (!this.#renews) return this.#instantiate(module, imports).exports;
+    const known = this.#known!;
     for (const from in imports) {
       for (const name in imports[from]) {
-        if (!this.#known.has(imports[from][name])) this.#isForeign = true;
+        if (!known.has(imports[from][name])) this.#isForeign = true;
       }
     }
-    const { exports } = this.#instantiate(module, { ...imports, realm: this.#realm! });
-    for (const name in exports) this.#known.add(exports[name]);
+    const { exports } = this.#instantiate(module, imports);
+    for (const name in exports) known.add(exports[name]);
     this.#linked.push({ module, exports });
     return exports;
   }
@@ -148,7 +154,8 @@ export class Cores {
     const { limiter } = this.#owner!;
     limiter.enter(); // for the module's start function
     try {
-      return new WebAssembly.Instance(module, imports as WebAssembly.Imports);
+      const all = { ...imports, realm: this.#realm! };
+      return new WebAssembly.Instance(module, all as WebAssembly.Imports);
     } catch (error) {
       if (!(error instanceof WebAssembly.LinkError)) throw error;
       const [, what = error.message] = /: (Import #.*)$/.exec(error.message) ?? [];
@@ -161,18 +168,15 @@ export class Cores {
     }
   }
 
-  /** The glue has run. `renews`: whether they are to be handed on. */
-  linked(renews: boolean): void {
+  /** The glue has run. */
+  linked(): void {
     if (this.#again) {
       const { sites, linked } = this.#again;
       if (sites === this.#sites.length && linked === this.#linked.length) return;
       throw changed("less than before");
     }
-    this.#known.clear();
-    if (!renews) {
-      this.#sites.length = this.#linked.length = 0;
-      return;
-    }
+    this.#known = undefined;
+    if (!this.#renews) return;
     let image = images.get(this.#modules);
     if (image === null) return;
     const state = new LastingState(this.#linked.map(({ exports }) => exports));

@@ -27,7 +27,7 @@ Deno.test("Cores charge for a module as often as it is instantiated", async () =
   const limiter = new Limiter({ limits, ledger, bucket: undefined, now: () => 0, shared: true });
   const cores = new Cores({});
   const owner = { limiter, onWait() {}, wasi: { atWork() {} } };
-  cores.open(owner);
+  cores.open(owner, true);
   const itself = 2 * 65_536 + 10 * 32;
   cores.link(module, {});
   assert.equal(ledger.get("memoryBytes"), itself + size.hostBytes - INSTANCE_BYTES_FREE);
@@ -54,9 +54,9 @@ function changeOwner(cores: Cores): { before: WeakRef<Limiter>; now: Limiter } {
   };
   const rest = { onWait() {}, wasi: { atWork() {} } };
   const before = new Limiter(init);
-  cores.open({ limiter: before, ...rest });
+  cores.open({ limiter: before, ...rest }, true);
   const now = new Limiter({ ...init, globals: cores.globals });
-  cores.open({ limiter: now, ...rest });
+  cores.open({ limiter: now, ...rest }, true);
   return { before: new WeakRef(before), now };
 }
 

@@ -21,6 +21,9 @@ const WAITING_MAX = 64;
 /** They, the one that waits for longest first. */
 const waiting = new Set<HandlerLoop>();
 
+/** What ends a loop. One for all: each would keep the stack that it was made with. */
+const CLOSED = new Error("Cannot handle a request: the instance is closed");
+
 const text = (s: string) => [s.length, ...new TextEncoder().encode(s)];
 const section = (id: number, bytes: number[]) => [id, bytes.length, ...bytes];
 const hostFunction = (name: string, type: number) => [...text("host"), ...text(name), 0x00, type];
@@ -100,6 +103,6 @@ export class HandlerLoop {
   close(): void {
     this.#isOpen = false;
     waiting.delete(this);
-    this.#next?.reject(new Error("Cannot handle a request: the instance is closed"));
+    this.#next?.reject(CLOSED);
   }
 }

@@ -80,8 +80,9 @@ export class Instance {
    */
   static async create(init: InstanceInit, cores = new Cores(init.modules)): Promise<Instance> {
     try {
-      cores.open(init);
       const { linkage, modules } = init;
+      // What is linked by a plan is not put back.
+      cores.open(init, typeof linkage === "function" && (init.once ?? false));
       if (typeof linkage !== "function") {
         const plan = linkPlan(
           linkage,
@@ -89,7 +90,7 @@ export class Instance {
           init,
           (index, imports) => cores.link(modules[`component.core${index}.wasm`]!, imports),
         );
-        cores.linked(false);
+        cores.linked();
         return new Instance(init, { plan }, cores);
       }
       const glue = await linkage(
@@ -98,7 +99,7 @@ export class Instance {
         (module, imports) => ({ exports: cores.link(module, imports) }),
         (name, call, state) => cores.lower(name, call, state),
       );
-      cores.linked(init.once ?? false);
+      cores.linked();
       return new Instance(init, { glue }, cores);
     } catch (error) {
       cores.close();

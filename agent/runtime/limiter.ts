@@ -170,7 +170,8 @@ export class Limiter {
   #hostMsMax = 0;
   /** Whether the last check found the bucket empty. */
   #throttled = false;
-  readonly #waiting = new Set<() => void>();
+  /** Only while there are any, as an instance is idle most of the time. */
+  #waiting: Set<() => void> | undefined;
 
   constructor(readonly init: LimiterInit) {
     const { fuel, stack, outline } = init.globals ??
@@ -194,8 +195,11 @@ export class Limiter {
     if (this.#ended) return Promise.resolve(undefined);
     return new Promise((resolve, reject) => {
       const wake = () => resolve(undefined);
-      this.#waiting.add(wake);
-      promise.then(resolve, reject).finally(() => this.#waiting.delete(wake));
+      (this.#waiting ??= new Set()).add(wake);
+      promise.then(resolve, reject).finally(() => {
+        this.#waiting?.delete(wake);
+        if (this.#waiting?.size === 0) this.#waiting = undefined;
+      });
     });
   }
 
@@ -218,8 +222,8 @@ export class Limiter {
     this.#settle();
     this.#ended = reason;
     this.fuel.value = this.#granted = -1;
-    for (const wake of this.#waiting) wake();
-    this.#waiting.clear();
+    for (const wake of this.#waiting ?? []) wake();
+    this.#waiting = undefined;
   }
 
   /** The guest starts to run: a call into it, or it is resumed. */

@@ -27,15 +27,15 @@ export interface Owner {
   readonly wasi: Pick<WasiHost, "atWork">;
 }
 
-/**
- * Where a core module calls the host: `call(state, ...args)` of the glue, for its owner. All three
- * are those of another instance after the module was handed on to it.
- */
+/** Where a core module calls the host: `call(state, ...args)` of the glue, for its owner. */
 export interface Site {
-  owner: Owner;
-  call: (state: unknown, ...args: unknown[]) => unknown;
-  state: unknown;
+  readonly owner: Owner;
+  readonly call: (state: unknown, ...args: unknown[]) => unknown;
+  readonly state: unknown;
 }
+
+/** Lets what a core module was given call for another site, after it was handed on. */
+export type Bind = (site: Site) => void;
 
 /** A host function's promise on its way to the border of the core module. */
 export class WouldWait {
@@ -160,7 +160,8 @@ export function ending(error: unknown, limiter: Limiter): unknown {
 }
 
 /** A lowered function whose host side may wait. */
-function lowerWaiting(site: Site, isBounded: boolean): object {
+function lowerWaiting(site: Site, isBounded: boolean, bound?: (bind: Bind) => void): object {
+  bound?.((next) => site = next);
   const attempt = (owner: Owner, args: unknown[], result: Settled | undefined): unknown => {
     settled = result;
     liftedBytes = 0;
@@ -208,7 +209,7 @@ export function resume({ limiter }: Owner): void {
  * A function of WASI 0.1 that may wait: nothing is lifted and lowered there, so what its promise
  * gives is the result.
  */
-function awaiting(site: Site, call: (...args: unknown[]) => unknown): object {
+function awaiting(ownerNow: () => Owner, call: Call): object {
   const wait = async (owner: Owner, promise: Promise<unknown>): Promise<unknown> => {
     let result: unknown;
     try {
@@ -220,7 +221,7 @@ function awaiting(site: Site, call: (...args: unknown[]) => unknown): object {
     return result;
   };
   return new jspi.Suspending((...args: unknown[]) => {
-    const { owner } = site;
+    const owner = ownerNow();
     const result = call(...args);
     return result instanceof Promise ? wait(owner, result) : result;
   });
@@ -291,25 +292,71 @@ function findWay(key: string): Way {
 /**
  * What a core module is given for the host function of that name, as in {@link wayOf}. Throws
  * RealmError `unknown-import` for what is no function of an interface.
+ *
+ * `bound` gets what binds it to another site; without it there is no such function. An idle instance
+ * keeps one of these for each import, so they hold what they need of the site, and not the site.
  */
-export function lowered(name: string, site: Site): object {
+export function lowered(name: string, site: Site, bound?: (bind: Bind) => void): object {
   const way = wayOf(name);
-  if (way === "waiting" || way === "poll") return lowerWaiting(site, way === "poll");
-  const isTimed = way === "timed" || way === "timed and awaiting";
-  const call = (...args: unknown[]) => {
-    const { limiter, wasi } = site.owner;
-    if (isTimed) limiter.leave();
+  switch (way) {
+    case "waiting":
+    case "poll":
+      return lowerWaiting(site, way === "poll", bound);
+    case "plain":
+      return lowerPlain(site, bound);
+    case "timed":
+      return lowerTimed(site, bound);
+    case "awaiting":
+    case "timed and awaiting": {
+      let { owner } = site;
+      const call = (way === "awaiting" ? lowerPlain : lowerTimed)(
+        site,
+        bound && ((bind) =>
+          bound((next) => {
+            ({ owner } = next);
+            bind(next);
+          })),
+      );
+      return awaiting(() => owner, call);
+    }
+  }
+}
+
+type Call = (...args: unknown[]) => unknown;
+
+function lowerPlain({ owner, call, state }: Site, bound?: (bind: Bind) => void): Call {
+  bound?.((next) => ({ owner, call, state } = next));
+  return (...args) => {
+    const { limiter, wasi } = owner;
     liftedBytes = 0;
     wasi.atWork();
     try {
-      return site.call(site.state, ...args);
+      return call(state, ...args);
     } catch (error) {
       throw ending(error, limiter);
     } finally {
-      if (isTimed) limiter.enter();
       limiter.hostTakes(liftedBytes);
       limiter.hostCalled();
     }
   };
-  return way === "plain" || way === "timed" ? call : awaiting(site, call);
+}
+
+/** As {@link lowerPlain}, where the time of the call is not the guest's. */
+function lowerTimed({ owner, call, state }: Site, bound?: (bind: Bind) => void): Call {
+  bound?.((next) => ({ owner, call, state } = next));
+  return (...args) => {
+    const { limiter, wasi } = owner;
+    limiter.leave();
+    liftedBytes = 0;
+    wasi.atWork();
+    try {
+      return call(state, ...args);
+    } catch (error) {
+      throw ending(error, limiter);
+    } finally {
+      limiter.enter();
+      limiter.hostTakes(liftedBytes);
+      limiter.hostCalled();
+    }
+  };
 }

@@ -63,8 +63,9 @@ export class WasiInstance {
   #end: { error: unknown } | undefined;
   #closed = false;
   #handles = new Map<string, number>();
-  #noticed = new Set<string>();
-  #closing = new Set<() => void>();
+  /** Both only where there is something in them: an instance is idle most of the time. */
+  #noticed: Set<string> | undefined;
+  #closing: Set<() => void> | undefined;
   /** The grant that the call in progress lacks; `resource.ts` reads and clears it for the trace. */
   lacks: GrantName | undefined;
   /** Whether the trace will tell of the call in progress. */
@@ -149,23 +150,26 @@ export class WasiInstance {
   deny(call: string, grant: GrantName): void {
     this.lacks = grant;
     const key = `${grant} ${call.split("#")[0]}`;
-    if (this.#noticed.has(key)) return;
-    this.#noticed.add(key);
+    if (this.#noticed?.has(key)) return;
+    (this.#noticed ??= new Set()).add(key);
     this.ctx.denied(call, GRANTS[grant].allowedBy);
   }
 
   /** Runs `act` when the instance is closed; the answer takes it back. */
   onClose(act: () => void): () => void {
-    this.#closing.add(act);
-    return () => this.#closing.delete(act);
+    (this.#closing ??= new Set()).add(act);
+    return () => {
+      this.#closing?.delete(act);
+      if (this.#closing?.size === 0) this.#closing = undefined;
+    };
   }
 
   /** Gives back what the instance still holds: files, timers, waits. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const act of this.#closing) act();
-    this.#closing.clear();
+    for (const act of this.#closing ?? []) act();
+    this.#closing = undefined;
     this.memory.close();
   }
 }
