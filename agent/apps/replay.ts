@@ -6,7 +6,8 @@
  * verdicts, in whichever order they learnt of them. An event that sorts before others that were applied
  * makes them be undone and applied again: the state goes back to a snapshot (`snapshots.ts`). Events
  * that come together are taken together, and late ones wait where their authors have made enough work
- * (`rewind_budget.ts`).
+ * (`rewind_budget.ts`). Of events that were accepted lately is known what they read and wrote (`Trace` in
+ * `state.ts`): where they would read the same again, what they wrote is written, and no guest is asked.
  *
  * An upgrade is an event, too: from its place on another guest applies events, once it has migrated the
  * state. One whose migration is not accepted changes nothing. Where a peer lacks the bundle, or the key
@@ -25,7 +26,8 @@ import type { Outcome } from "./guest/state_apply.ts";
 import { compareEvents, orderDigest, replayOrder } from "./replay_order.ts";
 import { RewindBudget, type RewindLimits } from "./rewind_budget.ts";
 import { Snapshots } from "./snapshots.ts";
-import { type Journal, State } from "./state.ts";
+import { Recent } from "../kernel/recent.ts";
+import { type Journal, State, type Trace } from "./state.ts";
 
 /** The type of events by which the creator of a topic fixes the order of what is in their past. */
 export const CHECKPOINT_TYPE = "realm/checkpoint";
@@ -95,6 +97,17 @@ interface Stage {
   readonly bundle: string;
 }
 
+/** How an event was applied, which was accepted. */
+interface Applied {
+  readonly guest: Guest;
+  readonly outcome: Outcome;
+  readonly trace: Trace;
+}
+
+/** Bytes of what is remembered of how events were applied, with what it costs to keep each. */
+const APPLIED_BYTES_MAX = 16 * 1024 * 1024;
+const APPLIED_OVERHEAD_BYTES = 512;
+
 /** What an update did, in events. */
 export interface Progress {
   /** Undone, to be applied again. */
@@ -112,6 +125,8 @@ export class Replay {
   readonly #log: TopicEvent[] = [];
   #applied = 0;
   readonly #outcomes = new Map<TopicEvent, Outcome>();
+  /** Of events that were applied lately: one that comes late mostly changes nothing for them. */
+  readonly #known = new Recent<TopicEvent, Applied>(APPLIED_BYTES_MAX);
   #stage: Stage;
   #needs: Needed["needed"] | undefined;
   #final = 0;
@@ -415,6 +430,13 @@ export class Replay {
     event: TopicEvent,
     stage: Stage,
   ): { readonly outcome: Outcome | undefined; readonly stage: Stage } | Needed {
+    const known = this.#known.get(event);
+    if (known?.guest === stage.guest) {
+      const journal = stage.state.journal();
+      if (journal.repeat(known.trace)) {
+        return { outcome: known.outcome, stage: { ...stage, state: journal.commit() } };
+      }
+    }
     const content = this.#parts.read(event);
     if (content === undefined) return { outcome: undefined, stage };
     if ("needed" in content) return content;
@@ -424,8 +446,19 @@ export class Replay {
       : stage.guest.apply(content, journal);
     if (outcome.verdict.kind !== "accepted") return { outcome, stage };
     const state = journal.commit();
-    if (!("upgrade" in content)) return { outcome, stage: { ...stage, state } };
+    if (!("upgrade" in content)) {
+      this.#remember(event, stage.guest, outcome, journal.trace());
+      return { outcome, stage: { ...stage, state } };
+    }
     return { outcome, stage: { state, guest: content.guest, bundle: content.bundle } };
+  }
+
+  #remember(event: TopicEvent, guest: Guest, outcome: Outcome, trace: Trace | undefined): void {
+    if (trace === undefined) return;
+    let bytes = APPLIED_OVERHEAD_BYTES;
+    for (const [key, value] of trace.reads) bytes += key.length + (value?.length ?? 0);
+    for (const [key, , leaf] of trace.writes) bytes += key.length + (leaf?.value.length ?? 0);
+    this.#known.put(event, { guest, outcome, trace }, bytes);
   }
 
   #stageAfter(length: number): Stage {

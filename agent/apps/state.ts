@@ -11,6 +11,7 @@
  */
 import { bytesOf, textOf } from "../kernel/byte_string.ts";
 import { RealmError } from "../kernel/error.ts";
+import { bytesEqual } from "../kernel/key.ts";
 import {
   entriesFrom,
   mapOf,
@@ -121,6 +122,22 @@ function beyond(what: string): RealmError {
   return new RealmError("corrupt", `Cannot read state: ${what} is larger than any can be`);
 }
 
+/**
+ * What an event read and wrote. On a state where it would read the same it would write the same, since a
+ * guest knows nothing else: it need not be applied again.
+ */
+export interface Trace {
+  /** What there was under keys before the event wrote there. */
+  readonly reads: readonly (readonly [key: string, value: Uint8Array | undefined])[];
+  /** In the end, and the paths of keys; without a leaf it was removed. */
+  readonly writes: readonly (readonly [key: string, path: string, leaf: Leaf | undefined])[];
+  /** Bytes that a state grows by at most while it writes, as {@link STATE_BYTES_MAX} counts. */
+  readonly growth: number;
+}
+
+/** Reads and writes of an event that are traced. */
+const TRACED_MAX = 64;
+
 type Commit = (
   entries: OrderedMap<Leaf>,
   changed: ReadonlyMap<string, string>,
@@ -136,6 +153,9 @@ export class Journal {
   #size: number;
   #bytes: number;
   readonly #commit: Commit;
+  readonly #reads: [string, Uint8Array | undefined][] = [];
+  #growth = 0;
+  #hasScanned = false;
 
   constructor(entries: OrderedMap<Leaf>, size: number, bytes: number, commit: Commit) {
     this.#entries = entries;
@@ -146,7 +166,14 @@ export class Journal {
 
   /** The value of a key, which the caller must not change. */
   get(key: Uint8Array): Uint8Array | undefined {
-    return valueOf(this.#entries, textOf(key))?.value;
+    const text = textOf(key);
+    const value = valueOf(this.#entries, text)?.value;
+    this.#read(text, value);
+    return value;
+  }
+
+  #read(key: string, value: Uint8Array | undefined): void {
+    if (this.#reads.length <= TRACED_MAX && !this.#changed.has(key)) this.#reads.push([key, value]);
   }
 
   /** Sets a key; keeps `value` itself. Throws {@link BeyondBounds}, and nothing is changed. */
@@ -156,6 +183,7 @@ export class Journal {
       throw new BeyondBounds(`a value of ${value.length} bytes`);
     }
     const text = textOf(key);
+    this.#growth += STATE_ENTRY_BYTES + key.length + value.length;
     const before = valueOf(this.#entries, text);
     const bytes = this.#bytes + value.length -
       (before === undefined ? -(STATE_ENTRY_BYTES + key.length) : before.value.length);
@@ -176,7 +204,8 @@ export class Journal {
   delete(key: Uint8Array): void {
     const text = textOf(key);
     const before = valueOf(this.#entries, text);
-    if (before === undefined) return;
+    // Where it is there, it would be removed: that is as good as a read.
+    if (before === undefined) return this.#read(text, undefined);
     this.#entries = withoutEntry(this.#entries, text);
     this.#changed.set(text, before.path);
     this.#size--;
@@ -188,13 +217,51 @@ export class Journal {
    * most `limit`, and not more than fit {@link SCAN_BYTES_MAX} unless it is one.
    */
   scan(start: Uint8Array, end: Uint8Array, limit: number): Entry[] {
+    this.#hasScanned = true;
     return scan(this.#entries, start, end, limit);
+  }
+
+  /** What was read and written so far; undefined where that is much, or a scan. */
+  trace(): Trace | undefined {
+    if (this.#hasScanned || this.#reads.length + this.#changed.size > TRACED_MAX) return undefined;
+    const writes: [string, string, Leaf | undefined][] = [];
+    for (const [key, path] of this.#changed) writes.push([key, path, valueOf(this.#entries, key)]);
+    return { reads: this.#reads, writes, growth: this.#growth };
+  }
+
+  /**
+   * Writes what an event wrote before, to begin with; returns false, and does nothing, where the event
+   * would read something else here, or could come to a bound.
+   */
+  repeat({ reads, writes, growth }: Trace): boolean {
+    if (this.#bytes + growth > STATE_BYTES_MAX) return false;
+    for (const [key, value] of reads) {
+      if (!isSame(valueOf(this.#entries, key)?.value, value)) return false;
+    }
+    for (const [key, path, leaf] of writes) {
+      const before = valueOf(this.#entries, key);
+      if (leaf !== undefined) this.#entries = withEntry(this.#entries, leaf.key, leaf);
+      else if (before !== undefined) this.#entries = withoutEntry(this.#entries, key);
+      this.#changed.set(key, path);
+      this.#size += (leaf === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
+      this.#bytes += bytesOfEntry(leaf) - bytesOfEntry(before);
+    }
+    return true;
   }
 
   /** The state with everything that was written so far. */
   commit(): State {
     return this.#commit(this.#entries, this.#changed, this.#size, this.#bytes);
   }
+}
+
+function isSame(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a === b || a !== undefined && b !== undefined && bytesEqual(a, b);
+}
+
+/** What an entry counts of {@link STATE_BYTES_MAX}. */
+function bytesOfEntry(leaf: Leaf | undefined): number {
+  return leaf === undefined ? 0 : STATE_ENTRY_BYTES + leaf.key.length + leaf.value.length;
 }
 
 function scan(

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import {
   BeyondBounds,
+  type Journal,
   SCAN_BYTES_MAX,
   State,
   STATE_ENTRY_BYTES,
@@ -57,6 +58,84 @@ Deno.test("a journal reads what it wrote, and commits all of it or none", () => 
     }),
     { numRuns: 60 },
   );
+});
+
+/** What an event does: what it reads decides what it writes. */
+const ACTS = fc.array(
+  fc.record({ act: fc.nat(3), key: KEY, value: fc.uint8Array({ maxLength: 4 }) }),
+  {
+    maxLength: 6,
+  },
+);
+type Acts = typeof ACTS extends fc.Arbitrary<infer A> ? A : never;
+
+function run(acts: Acts, journal: Journal): (Uint8Array | undefined)[] {
+  const read: (Uint8Array | undefined)[] = [];
+  for (const { act, key, value } of acts) {
+    if (act === 0) read.push(journal.get(key));
+    else if (act === 1) journal.delete(key);
+    else journal.put(key, Uint8Array.of(...value, ...read.at(-1) ?? []));
+  }
+  return read;
+}
+
+Deno.test("what was traced on one state and is repeated on another is what would be done there", () => {
+  let repeated = 0;
+  let refused = 0;
+  const build = (acts: Acts) => {
+    const journal = State.EMPTY.journal();
+    run(acts, journal);
+    return journal.commit();
+  };
+  fc.assert(
+    fc.property(ACTS, ACTS, ACTS, (one, other, event) => {
+      const first = build(one).journal();
+      const read = run(event, first);
+      const trace = first.trace()!;
+      const same = build(one);
+      for (const state of [same, build(other)]) {
+        const wanted = state.journal();
+        const isSame = JSON.stringify(run(event, wanted)) === JSON.stringify(read);
+        const journal = state.journal();
+        if (journal.repeat(trace)) {
+          repeated++;
+          assert.ok(isSame);
+          const [done, should] = [journal.commit(), wanted.commit()];
+          assert.deepEqual(done.digest(1), should.digest(1));
+          assert.deepEqual([done.size, done.bytes], [should.size, should.bytes]);
+          assert.deepEqual(
+            done.scan(bytes(""), bytes(""), 99),
+            should.scan(bytes(""), bytes(""), 99),
+          );
+        } else {
+          refused++;
+          assert.notEqual(state, same);
+          assert.deepEqual(journal.commit(), state);
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+  assert.ok(repeated > 500 && refused > 20, `${repeated} repeated, ${refused} refused`);
+});
+
+Deno.test("a journal traces no scan, nor much, and repeats nothing that could come to a bound", () => {
+  const scanned = State.EMPTY.journal();
+  scanned.scan(bytes(""), bytes(""), 1);
+  assert.equal(scanned.trace(), undefined);
+  const much = State.EMPTY.journal();
+  for (let i = 0; i < 100; i++) much.get(bytes("a"));
+  assert.equal(much.trace(), undefined);
+
+  const value = new Uint8Array(STATE_VALUE_BYTES_MAX);
+  const event = State.EMPTY.journal();
+  for (let i = 0; i < 3; i++) event.put(bytes("a"), value);
+  event.delete(bytes("a"));
+  const full = State.EMPTY.journal();
+  for (let i = 0; i < 2044; i++) full.put(bytes(`${i}`), value);
+  const state = full.commit();
+  assert.equal(state.journal().repeat(event.trace()!), false);
+  assert.equal(State.EMPTY.journal().repeat(event.trace()!), true);
 });
 
 Deno.test("put() refuses keys, values and states beyond their bounds, and changes nothing", () => {

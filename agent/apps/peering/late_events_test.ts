@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { encodeSigned, eventAt, type SignedEvent, signEventSync } from "../../kernel/event.ts";
-import { Replay } from "../replay.ts";
+import { type Guest, Replay } from "../replay.ts";
 import { REWIND_LIMITS } from "../rewind_budget.ts";
 import type { AppLog } from "../topic/app_log.ts";
 import { replayParts } from "../topic/app_replay.ts";
@@ -62,8 +62,12 @@ async function attacked(authors: readonly Person[]) {
   const count = { applied: 0, read: 0 };
   const load = log.read.bind(log);
   log.read = (event) => (count.read++, load(event));
-  const guest = {
-    apply: () => (count.applied++, { verdict: { kind: "accepted" }, fuel: 1 } as const),
+  const guest: Guest = {
+    apply: (_, writes) => {
+      count.applied++;
+      writes.scan(new Uint8Array(), new Uint8Array(), 1); // what scans is always applied anew
+      return { verdict: { kind: "accepted" }, fuel: 1 };
+    },
   };
   const replay = new Replay({
     ...replayParts(log, { guestOf: () => guest })!,
