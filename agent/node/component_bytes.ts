@@ -27,13 +27,16 @@ export class ComponentBytes {
   }
 
   /**
-   * As {@link get}, but waits until a node has them; `notice` is told of that. Throws the signal's
-   * reason.
+   * As {@link get}, but waits until a node has them; `notice` is told why, `waits` each time that
+   * none had them. Throws the signal's reason.
    */
   async whenever(
     digest: string,
     signal: AbortSignal,
-    notice: (text: string) => void,
+    { notice, waits }: {
+      readonly notice: (text: string) => void;
+      readonly waits?: () => void;
+    },
   ): Promise<Uint8Array> {
     const here = await this.#here(digest);
     if (here || !this.peers) return here ?? await this.get(digest);
@@ -43,6 +46,7 @@ export class ComponentBytes {
       waiting: ({ message }) => {
         if (message !== said) notice(`waits for its bytes: ${message}`);
         said = message;
+        waits?.();
       },
     });
     return await this.get(digest, signal);

@@ -45,7 +45,7 @@ Deno.test("ComponentBytes asks other nodes for what is not here, or damaged, and
   const { blobs, peers, bytes } = setUp(true);
   assert.deepEqual(await bytes.get(ABC), abc);
   assert.deepEqual(await bytes.get(ABC), abc);
-  assert.deepEqual(await bytes.whenever(ABC, never, () => {}), abc);
+  assert.deepEqual(await bytes.whenever(ABC, never, { notice: () => {} }), abc);
   assert.deepEqual(peers.asked, [ABC]);
   blobs.damage(ABC, new Uint8Array(3));
   assert.deepEqual(await bytes.get(ABC), abc);
@@ -58,16 +58,20 @@ Deno.test("ComponentBytes without other nodes says what is missing, and what is 
   const blobs = new MemoryBlobs();
   const bytes = new ComponentBytes(blobs, undefined);
   await assert.rejects(bytes.get(ABC), hasCode("not-found"));
-  await assert.rejects(bytes.whenever(ABC, never, () => {}), hasCode("not-found"));
+  await assert.rejects(bytes.whenever(ABC, never, { notice: () => {} }), hasCode("not-found"));
   await blobs.put(abc);
   blobs.damage(ABC, new Uint8Array(3));
-  await assert.rejects(bytes.whenever(ABC, never, () => {}), hasCode("corrupt"));
+  await assert.rejects(bytes.whenever(ABC, never, { notice: () => {} }), hasCode("corrupt"));
 });
 
-Deno.test("ComponentBytes waits until a node has them, and says so once", async () => {
+Deno.test("ComponentBytes waits until a node has them, says so once, and each time that none has them", async () => {
   const { blobs, peers, bytes } = setUp(false);
   const notices: string[] = [];
-  const got = bytes.whenever(ABC, never, (text) => notices.push(text));
+  let waits = 0;
+  const got = bytes.whenever(ABC, never, {
+    notice: (text) => notices.push(text),
+    waits: () => waits++,
+  });
   await new Promise((resolve) => setTimeout(resolve));
   await blobs.put(abc);
   peers.came.resolve();
@@ -75,12 +79,16 @@ Deno.test("ComponentBytes waits until a node has them, and says so once", async 
   assert.deepEqual(notices, [
     "waits for its bytes: Cannot fetch blob: none is connected",
   ]);
+  assert.equal(waits, 3);
 });
 
 Deno.test("ComponentBytes waits no longer for what is not wanted any more", async () => {
   const { bytes } = setUp(false);
   const wanted = new AbortController();
-  const got = assert.rejects(bytes.whenever(ABC, wanted.signal, () => {}), /not wanted any more/);
+  const got = assert.rejects(
+    bytes.whenever(ABC, wanted.signal, { notice: () => {} }),
+    /not wanted any more/,
+  );
   await new Promise((resolve) => setTimeout(resolve));
   wanted.abort(new Error("not wanted any more"));
   await got;

@@ -16,7 +16,6 @@ import {
   type Mount,
   type Replica,
   type Service,
-  type StartOptions,
   type Tracer,
 } from "../kernel/ports.ts";
 import { ProxiedListener } from "../broker/proxied_listener.ts";
@@ -120,6 +119,8 @@ export class Node {
   /** What is in force in the realm and not here. */
   #refusal: (Omit<OwnRefusal, "overrides"> & Refusal) | undefined;
   #lookAgain = new AbortController();
+  /** Ends the wait for a slot to be tried again. */
+  #rested = new AbortController();
   #takingOver: Promise<void> = Promise.resolve();
   /** The last placement, and what it was made of. */
   #placed: Pick<Placement, "replicas"> & { readonly of: readonly unknown[] } = {
@@ -252,6 +253,7 @@ export class Node {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#lookAgain.abort();
+    this.#rested.abort();
     await this.supervisor.close();
     this.#keyValues.close();
     for (const ring of this.#logs.values()) ring.close();
@@ -436,8 +438,19 @@ export class Node {
       if (upstream.expectsFirst && !wanted.has(name)) upstream.setReplicas([]); // none will come
     }
     this.supervisor.set(answer.desired, { mayStart: this.mayStart });
+    this.#followAt(this.#rollouts.dueAt());
     this.init.followed?.();
     this.#tellOfChange();
+  }
+
+  /** Follows when a slot that was given up is to be tried again. */
+  #followAt(dueMs: number | undefined): void {
+    this.#rested.abort();
+    if (dueMs === undefined || this.#isClosed) return;
+    const { clock } = this.init;
+    const { signal } = this.#rested = new AbortController();
+    clock.sleep(Math.max(0, dueMs - clock.monotonicMs()), signal)
+      .then(() => this.#followSoon(), () => {});
   }
 
   /** Of components that are gone nobody can ask for the log any more. */
@@ -464,12 +477,12 @@ export class Node {
 
   async #start(
     replica: DesiredReplica,
-    io: Pick<StartOptions, "stdio" | "notice" | "log">,
+    { waits, ...io }: Parameters<SupervisorInit["start"]>[1],
     signal: AbortSignal,
   ): Promise<Replica> {
     const engine = this.init.engines[replica.spec.isolation];
     this.init.state.requirePublished(replica.component, replica.digest);
-    const bytes = await this.bytes.whenever(replica.digest, signal, io.notice);
+    const bytes = await this.bytes.whenever(replica.digest, signal, { notice: io.notice, waits });
     signal.throwIfAborted();
     const prepared = await engine.prepare(bytes);
     signal.throwIfAborted();

@@ -18,6 +18,7 @@ import type { DesiredReplica, Overrides } from "../realm/desired.ts";
 import { GivenSlots } from "../realm/given_slots.ts";
 import { decodeManifest, parseManifest } from "../realm/manifest.ts";
 import {
+  goalsOf,
   isOnTrial,
   type NodeAnswer,
   type NodeReport,
@@ -31,6 +32,7 @@ import {
   releaseOf as nameOf,
   type VersionedRelease,
 } from "../realm/rollout.ts";
+import { SlotTries } from "../realm/slot_tries.ts";
 import { FAILURES_MAX, type HealthRecord } from "../realm/peering/health_record.ts";
 import { possibleNodes } from "../realm/placement.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
@@ -62,6 +64,7 @@ export class Rollouts {
   /** Component and release, of each component the newest last. */
   #complete: readonly (readonly [component: string, release: string])[];
   readonly #given = new GivenSlots();
+  readonly #tries = new SlotTries();
   #self: string | undefined;
   /** Manifests of before, by their events. */
   readonly #releases = new Map<string, VersionedRelease>();
@@ -75,6 +78,11 @@ export class Rollouts {
   /** This node's own, for its record; the newest last. */
   get failures(): readonly Failure[] {
     return this.#failures.filter(({ node }) => node === this.#self).slice(-FAILURES_MAX);
+  }
+
+  /** When a slot that was given up is to be tried again: what it runs is another then. */
+  dueAt(): number | undefined {
+    return this.#tries.dueAt(this.init.clock.monotonicMs());
   }
 
   /** What this node is to run now. */
@@ -117,10 +125,13 @@ export class Rollouts {
         live,
         reported: (name) => isAlone ? null : reportOf(records.get(name)),
         own,
+        tries: this.#tries,
+        nowMs,
         givenLately: (component, name) => this.#given.most(component, name, nowMs),
       });
     let answer = ask();
     if (this.#judge(answer, node, troubles)) answer = ask();
+    if (this.#tries.note(goalsOf(answer), own, nowMs)) answer = ask();
     this.#noteComplete(answer);
     this.#given.note(answer.placement, live, nowMs);
     return answer;

@@ -48,7 +48,7 @@ async function setUp(versions: number) {
   const records = new Map<string, HealthRecord>();
   const failed: Failure[] = [];
   const nodes = new Map(["a", "b", "idle"].map((name) => [`key of ${name}`, { name }]));
-  const nowMs = 0;
+  const clock = { nowMs: 0 };
   const basisSaid = { now: "" };
   const open = () =>
     new Rollouts({
@@ -57,7 +57,7 @@ async function setUp(versions: number) {
         log: { load: (id: CID) => events.get(id.toString()) },
         view: { nodes, history },
       } as unknown as RealmState,
-      clock: { monotonicMs: () => nowMs },
+      clock: { monotonicMs: () => clock.nowMs },
       records: () => records,
       lastLines: () => ["one", "two"],
       failed: (failure) => failed.push(failure),
@@ -86,6 +86,8 @@ async function setUp(versions: number) {
     isServed: true,
     isAlone: isReady,
     isBroken: !isReady,
+    isInVain: !isReady,
+    isLate: false,
   });
   /** What `a` does that goes by one version and refuses the newest. */
   const refuse = (rollouts: Rollouts, own: readonly RunningSlot[], inForce: number) =>
@@ -120,6 +122,7 @@ async function setUp(versions: number) {
         doubled: 0,
         isComplete,
         isHeld,
+        tries: 0,
       }],
       failures,
     } as unknown as HealthRecord);
@@ -129,7 +132,20 @@ async function setUp(versions: number) {
     const release = releaseOf("web", { manifest, digests })!;
     return { component: "web", version, release, node: "b", evidence: "", ...more };
   };
-  return { open, plan, refuse, basisSaid, slot, say, failure, failed, store, nodes, records };
+  return {
+    open,
+    clock,
+    plan,
+    refuse,
+    basisSaid,
+    slot,
+    say,
+    failure,
+    failed,
+    store,
+    nodes,
+    records,
+  };
 }
 
 const digestsOf = ({ desired }: ReturnType<Rollouts["plan"]>) =>
@@ -161,6 +177,26 @@ Deno.test("Rollouts gives no verdict where there is nothing to go back to, nor o
   assert.equal(plan(rollouts, [slot(2)]).rollouts.get("web")!.isComplete, true);
   assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2])), [2]);
   assert.deepEqual([first.failed, failed], [[], []]);
+});
+
+Deno.test("Rollouts lets what served go on where a release that was complete cannot run, and tries again", async () => {
+  const { open, plan, slot, say, clock } = await setUp(3);
+  say(2, 1, [], { inForce: 2 });
+  const rollouts = open();
+  plan(rollouts, [slot(2)], [], "", 2); // complete everywhere
+  say(3, 0);
+  plan(rollouts, [slot(3)]);
+  const failed = plan(rollouts, [slot(3, false)], [3]);
+  assert.deepEqual(digestsOf(failed), [2], "back to what was complete");
+  const broken = { ...slot(2, false), served: slot(3).replica };
+  const answer = plan(rollouts, [broken]);
+  assert.deepEqual(digestsOf(answer), [3], "it is given up");
+  assert.equal(answer.report.get("web")!.tries, 1);
+  assert.equal(rollouts.dueAt(), 10_000);
+  say(2, 1);
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(3)])), [3]);
+  clock.nowMs = 10_000;
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(3)])), [2], "it is tried again");
 });
 
 Deno.test("Rollouts remembers verdicts and what was complete over a restart", async () => {

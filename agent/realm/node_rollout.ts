@@ -32,13 +32,19 @@ import {
   type SlotReport,
   type VersionedRelease,
 } from "./rollout.ts";
+import type { SlotTries, TriedGoal } from "./slot_tries.ts";
 
 /** What there is in a slot of this node. */
-export interface RunningSlot extends Omit<OwnSlot, "index" | "revision"> {
+export interface RunningSlot
+  extends Omit<OwnSlot, "index" | "revision" | "isResting" | "hasBefore"> {
   /** The newest instance in it. */
   readonly replica: DesiredReplica;
   /** The one that takes the requests, where that is another. */
   readonly served?: DesiredReplica | undefined;
+  /** Whether it was tried long enough, and is not ready. */
+  readonly isInVain: boolean;
+  /** Whether that is because its bytes cannot be had. */
+  readonly isLate: boolean;
 }
 
 /** What a node says of its slots. */
@@ -80,6 +86,9 @@ export interface NodeQuestion {
    */
   readonly reported: (node: string) => NodeReport | undefined | null;
   readonly own: readonly RunningSlot[];
+  readonly tries: SlotTries;
+  /** Of the clock of {@link NodeQuestion.tries}. */
+  readonly nowMs: number;
   /** The most slots that another node is believed to have beyond those that it is given: see `given_slots.ts`. */
   readonly givenLately: (component: string, node: string) => number;
 }
@@ -211,10 +220,15 @@ function planBy(
   /** The placement if nobody refused. */
   readonly shares: Placement;
 } {
-  const { node, inForce, failures, overrides, live, own, isRefusing = false } = question;
+  const { node, inForce, failures, overrides, live, nowMs, isRefusing = false } = question;
   const before = { [Symbol.iterator]: () => question.before(inForce.version)[Symbol.iterator]() };
   const { release, goals } = effectiveRelease(inForce, before, failures);
   const { manifest, digests } = release;
+  // A node that is held gives away what it cannot run, where another node could have it.
+  const isLost = ({ replica: { component }, isInVain, isServed }: RunningSlot) =>
+    isInVain && !isServed &&
+    !(manifest.components.has(component) && isNodesOwn(component, node, manifest));
+  const own = isRefusing ? question.own.filter((slot) => !isLost(slot)) : question.own;
   const alive = new Set(live);
   const names = [...manifest.nodes.keys()].filter((name) => alive.has(name));
   const reports = new Map(names.map((name) => [name, question.reported(name)]));
@@ -245,14 +259,17 @@ function planBy(
   const rollouts = new Map<string, RolloutStatus>();
   for (const [component, goal] of [...goals].sort(([a], [b]) => a < b ? -1 : 1)) {
     const slots = own.filter(({ replica }) => replica.component === component);
-    const ownSlots = slots.map(({ replica: { index, revision }, served: _, ...slot }): OwnSlot => ({
-      ...slot,
-      index,
-      revision,
-    }));
     const placed = placement.replicas.get(component);
     const wantedOn = (name: string) => placed?.get(name) ?? 0;
     const here = replicaOf(component, { manifest, digests, node, overrides })!;
+    const tried = (replica: DesiredReplica) => question.tries.of(replica, here.revision, nowMs);
+    const ownSlots = slots.map(({ replica, isReady, isServed, isAlone, isBroken }): OwnSlot => {
+      const { index, revision } = replica;
+      const { isResting, before } = tried(replica);
+      const hasBefore = before !== undefined && before.revision !== here.revision;
+      return { index, revision, isReady, isServed, isAlone, isBroken, isResting, hasBefore };
+    });
+    const tries = question.tries.triesOf(component, here.revision);
     // Nodes differ by the restarts that only some were asked for.
     const isAlike = overrides.restarts.every((r) => r.component !== component);
     const revisionOn = (name: string) =>
@@ -268,7 +285,8 @@ function planBy(
     // What a component returns to has had its trial, if others came after it too.
     const isKnownComplete = question.complete.get(component) === goal.release ||
       goal.version < inForce.version && question.wasComplete(component, goal.release);
-    const ownReport = { ...reportOf(self, ownSlots, isKnownComplete), isHeld: isRefusing };
+    const said = reportOf(self, ownSlots, isKnownComplete, tries);
+    const ownReport = { ...said, isHeld: isRefusing };
     const itself: Member = { ...self, report: ownReport, isBehind: false };
     const group: Member[] = alive.has(node) ? [] : [itself];
     for (const name of names) {
@@ -312,15 +330,22 @@ function planBy(
       self: node,
       members: group,
       own: ownSlots,
+      tries,
       budget,
       homeless: Math.max(0, totalOf(shares.replicas.get(component)) - totalOf(placed)),
       isProven: base === undefined,
     });
     for (const { index, run } of choices) {
       const there = slots.find(({ replica }) => replica.index === index);
-      if (run === "kept") desired.push(there!.served ?? there!.replica);
-      else if (run === "goal") {
-        desired.push({ ...here, index, ...(budget.isBeside ? {} : { stopsFirst: true }) });
+      const stopping = budget.isBeside ? {} : { stopsFirst: true };
+      if (run === "kept") {
+        const { replica, served } = there!;
+        const { isResting, before } = tried(replica);
+        if (served !== undefined || !isResting || before === undefined) {
+          desired.push(served ?? replica);
+        } else desired.push({ ...before, index, ...stopping });
+      } else if (run === "goal") {
+        desired.push({ ...here, index, ...stopping });
       } else {
         const spec = base!.of.manifest.components.get(component)!;
         const old = replicaOf(component, {
@@ -385,6 +410,15 @@ export function isOnTrial(replica: DesiredReplica, { rollouts }: NodeAnswer): bo
     replica.revision === rollout.revision;
 }
 
+/** What the slots of each component are to run, and whether a verdict on it is this node's to give. */
+export function goalsOf({ rollouts }: NodeAnswer): ReadonlyMap<string, TriedGoal> {
+  return new Map(
+    [...rollouts].map(([component, { revision, isComplete, base }]) =>
+      [component, { revision, isOnTrial: !isComplete && base !== undefined }] as const
+    ),
+  );
+}
+
 function currentReport(
   component: string,
   isCurrent: boolean,
@@ -394,7 +428,7 @@ function currentReport(
   const there = said.slots.get(component);
   if (there === undefined) {
     const none = { slots: 0, ready: 0, settled: 0, doubled: 0, isComplete: false, isHeld: false };
-    return { ...none, revision: "" };
+    return { ...none, revision: "", tries: 0 };
   }
   return isCurrent ? there : { ...there, revision: "" };
 }

@@ -4,6 +4,7 @@ import { type DesiredReplica, NO_OVERRIDES, type Overrides, replicaOf } from "./
 import { parseManifest } from "./manifest.ts";
 import { type NodeReport, planNode, type RunningSlot } from "./node_rollout.ts";
 import type { VersionedRelease } from "./rollout.ts";
+import { SlotTries } from "./slot_tries.ts";
 
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
 
@@ -34,6 +35,8 @@ function desiredOf(
     isServed: true,
     isAlone: true,
     isBroken: false,
+    isInVain: false,
+    isLate: false,
   }));
   const said: NodeReport = { version: 2, basis: "", slots: new Map() };
   return planNode({
@@ -49,6 +52,8 @@ function desiredOf(
     reported: () => said,
     own: slots,
     givenLately: () => 0,
+    tries: new SlotTries(),
+    nowMs: 0,
   }).desired;
 }
 

@@ -3,7 +3,7 @@
  * nobody who leads. Pure: what a node knows goes in, what it may do now comes out.
  *
  * *How nodes agree who goes next.* The replicas of a component are slots. Every node puts them into
- * the same order: nodes by rendezvous rank, the slots of a node by index. A slot is *settled* once it
+ * the same order: nodes by rendezvous rank (and tries, see below), the slots of a node by index. A slot is *settled* once it
  * runs the release that is wanted, is ready, and nothing of what it ran before is left. Each node
  * says in its health record how many of its slots are settled. The slots that are not make a queue,
  * and only its first `max_surge` may be in progress. Nobody has to be asked:
@@ -31,6 +31,14 @@
  * What a node says it has is counted as far as placement gave it slots (`given_slots.ts`): one that
  * lies can hold up a rollout, but not what is started in the place of what is missing.
  *
+ * *Slots in which a release cannot run.* A slot that was tried in vain, and of which no verdict is
+ * given, is given up for a while (`slot_tries.ts`): what served in it goes on, or what ran in it
+ * before is started again, and it holds nothing of the budget. Each time counts as one more try of
+ * its node, which says so, and the queue is in the order of these tries first and of the nodes
+ * second. So slots that have not been tried come first, and of those that were each has its turn.
+ * Tries only grow, so what is known of others can only put them too far in front: who is wrong
+ * waits. A node that is held gives away what it cannot run, where another node may have it.
+ *
  * Reports count for the manifest version and the revision that they name, which never come back
  * once they were left: an old report cannot be taken for one of now.
  *
@@ -53,7 +61,8 @@
  * Each is told by the node that gave it, in all its health records, and by nobody else; so all come to
  * the same set, in whatever order they hear of them. A component whose release failed goes on with the newest release before
  * it that has not ({@link effectiveRelease}), in the same way, slot by slot. Of that one no verdict
- * is given: it pauses where it is. So every rollout ends in the release that is wanted or in the
+ * is given, nor of one whose bytes cannot be had: slots in which it does not run are given up, and
+ * the others go on. So every rollout ends in the release that is wanted or in the
  * last healthy one.
  *
  * @module
@@ -87,6 +96,8 @@ export interface SlotReport {
   readonly isComplete: boolean;
   /** Whether it starts and replaces nothing, because it refuses the manifest: see the module. */
   readonly isHeld: boolean;
+  /** How often it gave up to get a slot of the revision ready: see the module. */
+  readonly tries: number;
 }
 
 /** A live node, as it is known to the one that decides. */
@@ -114,8 +125,12 @@ export interface OwnSlot {
   readonly isServed: boolean;
   /** Whether nothing of an instance before that is left. */
   readonly isAlone: boolean;
-  /** It ended and waits for its next start, or is unhealthy. */
+  /** It ended and waits for its next start, or is unhealthy, or its bytes cannot be had. */
   readonly isBroken: boolean;
+  /** The wanted release was given up in it, and is not tried again yet: see `slot_tries.ts`. */
+  readonly isResting?: boolean;
+  /** Whether something ran in it before that can come back. */
+  readonly hasBefore?: boolean;
 }
 
 /** What one node decides about, for one component. */
@@ -125,6 +140,8 @@ export interface SlotQuestion {
   /** Live nodes, this one among them, in any order. */
   readonly members: readonly Member[];
   readonly own: readonly OwnSlot[];
+  /** How often this node gave up to get a slot ready. */
+  readonly tries?: number;
   readonly budget: Budget;
   /** Replicas that have no place because of nodes that refuse: nobody gives these away. */
   readonly homeless?: number;
@@ -204,7 +221,11 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
       continue;
     }
     const mayGo = isNext(index);
-    if (slot.revision === revision || slot.isBroken || !slot.isAlone && !slot.isReady) {
+    const isOther = slot.revision !== revision;
+    const isLeft = isOther || !slot.isReady && (slot.isServed || slot.hasBefore);
+    if (slot.isResting && isLeft) choices.push({ index, run: "kept" });
+    else if (slot.isResting && !slot.isReady && !isProven) choices.push({ index, run: "base" });
+    else if (!isOther || slot.isBroken || !slot.isAlone && !slot.isReady) {
       choices.push({ index, run: "goal" });
     } else choices.push({ index, run: mayGo && slot.isAlone ? "goal" : "kept" }); // never three in it
   }
@@ -255,6 +276,7 @@ export function reportOf(
   { wanted, revision }: Pick<Member, "wanted" | "revision">,
   own: readonly OwnSlot[],
   isComplete: boolean,
+  tries = 0,
 ): SlotReport {
   return {
     revision,
@@ -264,6 +286,7 @@ export function reportOf(
     doubled: own.filter(({ isAlone }) => !isAlone).length,
     isComplete,
     isHeld: false,
+    tries,
   };
 }
 
@@ -289,7 +312,7 @@ class Group {
   /** Whether every other node that has slots goes by the same revision. */
   readonly isAgreed: boolean;
   /**
-   * Slots of nodes before this one in the order that are in the queue. Where the old one stops first
+   * Slots of nodes before this one in the queue. Where the old one stops first
    * these are all that run and are not to stay; what is empty is no matter of order then.
    */
   readonly unsettledBefore: number;
@@ -304,14 +327,16 @@ class Group {
   /** Slots that this node keeps for others until theirs are ready. */
   readonly owed: number;
 
-  constructor({ component, self, members, own, budget, homeless = 0 }: SlotQuestion) {
+  constructor({ component, self, members, own, budget, homeless = 0, tries }: SlotQuestion) {
     const byName = new Map(members.map((member) => [member.node, member]));
     const here = byName.get(self) ?? { node: self, wanted: 0, revision: "", isBehind: false };
-    this.self = { ...here, report: reportOf(here, own, false) };
+    this.self = { ...here, report: reportOf(here, own, false, tries) };
     byName.set(self, this.self);
     const ordered = rank(component, byName.keys()).map((node) => byName.get(node)!);
     const place = ordered.indexOf(this.self);
     const before = ordered.slice(0, place);
+    const queue = ordered.toSorted((a, b) => triesOf(a) - triesOf(b));
+    const turn = queue.indexOf(this.self);
     const sum = (of: readonly Member[], value: (member: Member) => number) =>
       of.reduce((total, member) => total + value(member), 0);
     this.wanted = sum(ordered, ({ wanted }) => wanted) + homeless;
@@ -324,7 +349,7 @@ class Group {
           : isHeld || wanted + report.slots === 0 || report.revision === revision
       );
     const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
-    this.unsettledBefore = sum(before, (member) => {
+    this.unsettledBefore = sum(queue.slice(0, turn), (member) => {
       const { wanted, report } = member;
       const settled = settledOf(member);
       if (!budget.isBeside) {
@@ -335,7 +360,7 @@ class Group {
       return wanted - settled + Math.min(surplusOf(member), report?.doubled ?? 0);
     });
     this.missingBefore = sum(before, (member) => Math.max(0, member.wanted - slotsOf(member)));
-    const after = ordered.slice(place + 1);
+    const after = queue.slice(turn + 1);
     this.heldAside = budget.isBeside
       ? sum(after, ({ report }) => report?.doubled ?? 0) + Math.max(0, this.slots - this.wanted)
       : sum(after, (member) => slotsOf(member) - Math.min(slotsOf(member), readyOf(member))) +
@@ -343,6 +368,10 @@ class Group {
     const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
     this.owed = isSteady ? Math.max(0, unready + homeless - sum(before, surplusOf)) : Infinity;
   }
+}
+
+function triesOf({ revision, report }: Member): number {
+  return report?.revision === revision ? report.tries : 0;
 }
 
 function readyOf({ report }: Member): number {

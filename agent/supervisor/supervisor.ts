@@ -31,11 +31,12 @@ export interface SupervisorInit {
   readonly clock: Clock;
   /**
    * Prepares and starts one replica; rejects with a RealmError when that cannot be done, and soon
-   * once `signal` is aborted: it is not wanted any more.
+   * once `signal` is aborted: it is not wanted any more. `waits` is told again and again while its
+   * bytes cannot be had.
    */
   start(
     replica: DesiredReplica,
-    io: Pick<StartOptions, "stdio" | "notice" | "log">,
+    io: Pick<StartOptions, "stdio" | "notice" | "log"> & { readonly waits: () => void },
     signal: AbortSignal,
   ): Promise<Replica>;
   /** Where the output of one instance goes; closed when it ended. */
@@ -102,6 +103,8 @@ const DRAIN_MS = 10_000;
 const SETTLED_MS = 2_000;
 /** Starts in vain, one after the other, that are trouble. */
 const STARTS_IN_VAIN = 3;
+/** A replica that waits so long for its bytes keeps nobody else waiting. */
+const LATE_MS = 30_000;
 
 /** One replica and its current instance. */
 interface Entry {
@@ -113,6 +116,9 @@ interface Entry {
   live: Replica | undefined;
   /** Whether it takes requests, or runs well if it takes none. */
   isReady: boolean;
+  /** Since when its bytes cannot be had, and whether that is for long. */
+  waitsSinceMs: number | undefined;
+  isLate: boolean;
   health: Health | undefined;
   /** The last that was bad. */
   probe: Probe | undefined;
@@ -162,7 +168,7 @@ export class Supervisor {
   /** What there is in each slot, for rollouts. */
   slots(): RunningSlot[] {
     return [...this.#entries.values()].map((entry) => {
-      const { replica, state, health, before } = entry;
+      const { replica, state, before, isLate } = entry;
       const served = servingOf(entry);
       const isDone = state.kind === "exited" && state.success;
       return {
@@ -171,28 +177,23 @@ export class Supervisor {
         isReady: entry.isReady || isDone,
         isServed: served !== undefined || entry.isReady || isDone,
         isAlone: before === undefined && !this.#going.has(keyOf(replica)),
-        isBroken: state.kind === "exited" && !isDone || health?.state === "unhealthy" ||
-          health?.state === "failed",
+        isBroken: state.kind === "exited" && !isDone || isSick(entry) || isLate,
+        isInVain: isInVain(entry) || isLate,
+        isLate,
       };
     });
   }
 
   /** Slots that cannot be made ready. */
   troubles(): Trouble[] {
-    return [...this.#entries.values()].flatMap(
-      ({ replica, state, attempt, health, probe, verdict, lastExit }) => {
-        const isInVain = state.kind === "exited" && !state.success &&
-          (attempt + 1 >= STARTS_IN_VAIN || verdict !== undefined);
-        const isSick = health?.state === "unhealthy" || health?.state === "failed";
-        if (!isInVain && !isSick) return [];
-        const what = probe !== undefined
-          ? formatProbe(probe)
-          : lastExit === null
-          ? "it did not start"
-          : formatExit(lastExit.exit);
-        return [{ replica, what }];
-      },
-    );
+    return [...this.#entries.values()].filter(isInVain).map(({ replica, probe, lastExit }) => {
+      const what = probe !== undefined
+        ? formatProbe(probe)
+        : lastExit === null
+        ? "it did not start"
+        : formatExit(lastExit.exit);
+      return { replica, what };
+    });
   }
 
   /** Every replica, sorted as desired ones are. */
@@ -297,6 +298,8 @@ export class Supervisor {
       start: new AbortController(),
       live: undefined,
       isReady: false,
+      waitsSinceMs: undefined,
+      isLate: false,
       health: undefined,
       probe: undefined,
       verdict: undefined,
@@ -339,6 +342,7 @@ export class Supervisor {
       const live = await this.init.start(replica, {
         notice: (text) => log.notice(text),
         log: (level, text) => log.log(level, text),
+        waits: () => this.#noteWait(entry),
         stdio: {
           terminal: { stdin: false, stdout: false, stderr: false },
           read: () => Promise.resolve(null),
@@ -353,6 +357,7 @@ export class Supervisor {
         return log.close();
       }
       entry.live = live;
+      entry.isLate = false;
       entry.state = { kind: "running" };
       entry.health = replica.spec.health === undefined || !takesRequests(replica)
         ? undefined
@@ -375,6 +380,7 @@ export class Supervisor {
     }
     const now = clock.monotonicMs();
     abandon(entry);
+    entry.isLate = false;
     entry.lastExit = { atMs: clock.wallMs(), exit };
     entry.state = {
       kind: "exited",
@@ -389,6 +395,15 @@ export class Supervisor {
     log.close();
     this.#publish(replica.component, []);
     this.#reconcile();
+  }
+
+  /** Its bytes cannot be had at this moment. */
+  #noteWait(entry: Entry): void {
+    const now = this.init.clock.monotonicMs();
+    entry.waitsSinceMs ??= now;
+    if (entry.isLate || now - entry.waitsSinceMs < LATE_MS) return;
+    entry.isLate = true;
+    if (this.#entries.get(keyOf(entry.replica)) === entry) this.init.changed?.();
   }
 
   /** It takes requests from now on; what served until now may go. */
@@ -528,6 +543,17 @@ function servingOf(entry: Entry): Entry | undefined {
     if (each.live !== undefined && each.isReady) return each;
   }
   return undefined;
+}
+
+function isSick({ health }: Entry): boolean {
+  return health?.state === "unhealthy" || health?.state === "failed";
+}
+
+/** Whether it was tried as often as says something of its release. */
+function isInVain(entry: Entry): boolean {
+  const { state, attempt, verdict } = entry;
+  return isSick(entry) || state.kind === "exited" && !state.success &&
+      (attempt + 1 >= STARTS_IN_VAIN || verdict !== undefined);
 }
 
 /** Whether it has given nobody a reason to think that its replica cannot serve. */

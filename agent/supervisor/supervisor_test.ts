@@ -8,6 +8,7 @@ import {
   type StartOptions,
 } from "../kernel/ports.ts";
 import type { DesiredReplica } from "../realm/desired.ts";
+import type { RunningSlot } from "../realm/node_rollout.ts";
 import { Supervisor } from "./supervisor.ts";
 
 /** Time that passes when the test says so. */
@@ -84,12 +85,21 @@ function setUp() {
   let write: StartOptions["stdio"]["write"] | undefined;
   const drained = { promise: Promise.resolve() };
   const ended: string[] = [];
+  /** Of starts whose bytes cannot be had. */
+  const lacking = { digest: "", waits: () => {}, changes: 0 };
   const supervisor = new Supervisor({
     clock,
     ended: ({ component, restarts, usage }) =>
       ended.push(`${component} ${restarts} ${usage.fuelUsed}`),
-    start: (replica, { stdio }) => {
+    changed: () => lacking.changes++,
+    start: (replica, { stdio, waits }, signal) => {
       if (refuse) return Promise.reject(refuse);
+      if (replica.digest === lacking.digest) {
+        lacking.waits = waits;
+        const { promise, reject } = Promise.withResolvers<Replica>();
+        signal.addEventListener("abort", () => reject(signal.reason));
+        return promise;
+      }
       write = stdio.write;
       const fake = new FakeReplica();
       started.push({ replica, fake });
@@ -108,7 +118,18 @@ function setUp() {
   });
   const setRefuse = (error: Error | undefined) => refuse = error;
   const output = (bytes: number) => write!("stdout", new Uint8Array(bytes));
-  return { output, clock, started, ended, notices, serving, drained, supervisor, setRefuse };
+  return {
+    lacking,
+    output,
+    clock,
+    started,
+    ended,
+    notices,
+    serving,
+    drained,
+    supervisor,
+    setRefuse,
+  };
 }
 
 const state = (s: Supervisor) => s.replicas().map((r) => `${r.component}#${r.index} ${r.state}`);
@@ -123,6 +144,39 @@ Deno.test("Supervisor starts what is desired and stops what no longer is", async
   await settle();
   assert.deepEqual(state(supervisor), ["b#0 running"]);
   assert.equal(started.length, 3);
+  await supervisor.close();
+});
+
+Deno.test("Supervisor says that a replica is late whose bytes cannot be had, and that what was before serves", async () => {
+  const { supervisor, clock, lacking, started } = setUp();
+  const web = (digest: string) =>
+    desired("web", {
+      digest,
+      revision: digest,
+      world: "wasi:http/proxy",
+      spec: { world: "wasi:http/proxy" } as DesiredReplica["spec"],
+    });
+  lacking.digest = "d2";
+  supervisor.set([web("d1")]);
+  await settle();
+  supervisor.set([web("d2")]);
+  const slot = () => {
+    const [{ replica, served, isLate, isBroken, isInVain }] = supervisor.slots() as [RunningSlot];
+    return [replica.digest, served?.digest, isLate, isBroken, isInVain];
+  };
+  lacking.waits();
+  await clock.pass(29_999);
+  const { changes } = lacking;
+  lacking.waits();
+  assert.deepEqual([slot(), lacking.changes], [["d2", "d1", false, false, false], changes]);
+  await clock.pass(1);
+  lacking.waits();
+  lacking.waits();
+  assert.deepEqual([slot(), lacking.changes], [["d2", "d1", true, true, true], changes + 1]);
+  assert.deepEqual(supervisor.troubles(), [], "it says nothing of the release");
+  supervisor.set([web("d1")]);
+  assert.deepEqual(slot(), ["d1", "d1", false, false, false]);
+  assert.equal(started.length, 1, "nothing has to be started for that");
   await supervisor.close();
 });
 

@@ -38,7 +38,7 @@ import { SUBJECT_LENGTH_MAX, TOLD_MAX, type ToldAlarm, VALUE_LENGTH_MAX } from "
 import { EVIDENCE_LENGTH_MAX, type Failure, type SlotReport } from "../rollout.ts";
 
 /** Bytes of a record with its signature. */
-export const RECORD_BYTES_MAX = 128 * 1024;
+export const RECORD_BYTES_MAX = 132 * 1024;
 /** Components of one node, peers that are heard, nodes that wait for approval, in one record. */
 export const COMPONENTS_MAX = 512;
 export const HEARD_MAX = 64;
@@ -182,6 +182,7 @@ function encodeRecord(record: HealthRecord): Uint8Array {
       r.doubled,
       r.isComplete ? 1 : 0,
       r.isHeld ? 1 : 0,
+      r.tries,
     ]),
     failures: record.failures.slice(-FAILURES_MAX)
       .map((f) => [f.component, f.version, f.release, f.node, f.evidence]),
@@ -256,7 +257,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
     memoryBytes: count(value.memory),
     addresses: list(value.addresses, ADDRESSES_MAX, (item) => text(item, ADDRESS_LENGTH_MAX)),
     replicas: list(value.replicas, COMPONENTS_MAX, (item) => {
-      const [component, digest, wanted, running, revision, ...slots] = tuple(item, 10);
+      const [component, digest, wanted, running, revision, ...slots] = tuple(item, 11);
       return {
         component: text(component, NAME_LENGTH_MAX * 2),
         digest: keyOf(digest).toHex(),
@@ -268,6 +269,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
         doubled: count(slots[2]),
         isComplete: count(slots[3]) > 0,
         isHeld: count(slots[4]) > 0,
+        tries: count(slots[5]),
       };
     }),
     failures: list(value.failures, FAILURES_MAX, (item) => {

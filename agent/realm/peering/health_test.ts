@@ -48,6 +48,7 @@ const RECORD: HealthRecord = {
     doubled: 1,
     isComplete: true,
     isHeld: true,
+    tries: 2,
   }],
   failures: [{
     component: "orders@green",
@@ -85,6 +86,9 @@ Deno.test("signHealth() leaves out the oldest evidence until others take the rec
     wanted: 1_000,
     running: 1_000,
     slots: 1_000,
+    settled: 1_000,
+    doubled: 1_000,
+    tries: 65_535,
   }));
   const { bytes, record } = sign({ ...RECORD, failures, replicas });
   assert.ok(bytes.length <= RECORD_BYTES_MAX);
@@ -112,6 +116,7 @@ Deno.test("a record that is full to every bound is taken by others, whole but fo
       slots: 1_000,
       settled: 1_000,
       doubled: 1_000,
+      tries: 65_535,
     })),
     refusal: { version: 2 ** 32, why: "\u20ac".repeat(REFUSAL_LENGTH_MAX) },
     failures: full(FAILURES_MAX, (version) => ({

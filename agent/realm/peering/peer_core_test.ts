@@ -604,6 +604,7 @@ Deno.test("PeerCore tells when a node runs something else or found a release to 
     doubled: 0,
     isComplete: false,
     isHeld: false,
+    tries: 0,
   };
   const failure = {
     component: "web",
