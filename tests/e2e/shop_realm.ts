@@ -20,10 +20,14 @@ export interface Machine {
   readonly running: Running;
 }
 
-/** A label of the shop: `release` is in its environment, `code` what its health check gets. */
+/**
+ * A label of the shop: `release` is in its environment, `code` what its health check gets, and
+ * `memoryMb` what it may take.
+ */
 export interface Label {
   readonly release: string;
   readonly code?: number;
+  readonly memoryMb?: number;
   readonly weight?: number;
 }
 
@@ -100,8 +104,14 @@ export class ShopRealm {
 
   /** Applies a manifest with these labels; its version. */
   async apply(labels: Readonly<Record<string, Label>>, ...more: string[]): Promise<number> {
-    const components = Object.entries(labels).map(([label, { release, code = 200 }]) =>
+    return succeeded(await this.tryApply(labels, ...more)).version;
+  }
+
+  /** Applies a manifest with these labels, and says what the command said. */
+  async tryApply(labels: Readonly<Record<string, Label>>, ...more: string[]): Promise<Result> {
+    const components = Object.entries(labels).map(([label, { release, code = 200, memoryMb }]) =>
       `[components."shop@${label}"]\nsource = "file:./http-counter.wasm"\n` +
+      (memoryMb === undefined ? "" : `memory_max_mb = ${memoryMb}\n`) +
       `world = "wasi:http/proxy"\nenv = { RELEASE = "${release}" }\n` +
       `health = { http = "/status?code=${code}", interval_ms = 200, timeout_ms = 5_000, ` +
       `grace_ms = 1_000 }\n`
@@ -116,7 +126,7 @@ export class ShopRealm {
         this.names.map((name) => `[nodes.${name}]\ntags = ["t"]\n`).join("") +
         `${components.join("")}[routing]\n"tag:t" = [${routes.join(", ")}]\n`,
     );
-    return succeeded(await this.realm("apply", "realm.toml", "--yes", ...more)).version;
+    return await this.realm("apply", "realm.toml", "--yes", ...more);
   }
 
   /** Kills the agent of a machine, and waits until those that are left run all of it. */
