@@ -9,6 +9,7 @@ import type { Engine, Prepared, Replica, StartOptions, World } from "../kernel/p
 import { sha256Hex } from "../kernel/sha256.ts";
 import { type Artifact, decodeArtifact } from "./artifact.ts";
 import { type ArtifactCache, Artifacts } from "./artifacts.ts";
+import { Held } from "./held.ts";
 import { LockWords } from "./mount_lock.ts";
 import { kindOf, ReadyReplicas } from "./ready_replicas.ts";
 import { type GuestWorker, permissionsOf, spawn, WORKER } from "./spawn.ts";
@@ -136,7 +137,7 @@ export class WorkerEngine implements Engine {
     const replica = new WorkerReplica(
       this.#pool.take(mounts),
       options,
-      { locks, hold, glue: artifact.glue, modules },
+      { locks, ...hold && { held: new Held() }, glue: artifact.glue, modules },
       (frames) =>
         this.#symbolizer.name({
           digest: prepared.digest,

@@ -29,8 +29,8 @@ export interface Start {
   };
   readonly maxConcurrency: number;
   readonly instancePerRequest: boolean;
-  /** Makes everything ready, and waits for `go` before the guest runs. */
-  readonly hold: boolean;
+  /** Makes everything ready, and waits until it may run; of `Held`. */
+  readonly held?: SharedArrayBuffer;
   readonly glue: string;
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
   /** Two words for {@link FromWorker} `symlink`: 0 pending, else an index of SYMLINK_RESULTS. */
@@ -119,7 +119,6 @@ export type ToWorker =
   | ServiceMessage
   | Start
   /** The guest that was held may run. */
-  | { readonly type: "go" }
   | { readonly type: "stdin"; readonly bytes: Uint8Array | null }
   /** Bytes of standard output that were taken. */
   | { readonly type: "taken"; readonly bytes: number }

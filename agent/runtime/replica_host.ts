@@ -10,6 +10,7 @@ import { AgentCalls } from "./agent_calls.ts";
 import type { Cores } from "./cores.ts";
 import { clock, now, random } from "./host_clock.ts";
 import { compileLinkage, Instance, type Linkage } from "./instance.ts";
+import { Held } from "./held.ts";
 import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import { LineRate } from "./line_rate.ts";
@@ -59,8 +60,8 @@ export class ReplicaHost implements RequestsHost {
   readonly #logRate: LineRate;
   readonly #noticeRate: LineRate;
   readonly #calls = new AgentCalls((message) => this.outbox.add(message));
-  /** Resolves when a guest that is held may run. */
-  readonly #go = Promise.withResolvers<void>();
+  /** Where the guest waits until it may run. */
+  readonly #held: Held | undefined;
   #over = false;
   #isStopping = false;
   #stdin: PromiseWithResolvers<Uint8Array | null> | undefined;
@@ -78,6 +79,7 @@ export class ReplicaHost implements RequestsHost {
       if (!this.#over) post(messages);
     }, now);
     this.ledger = new Ledger(start.ledger);
+    this.#held = start.held && new Held(start.held);
     const isCommand = start.world === "wasi:cli/command";
     this.ledger.setLimits(enforced(start.limits, isCommand ? 1 : start.maxConcurrency));
     const dropped = () => this.ledger.add("droppedLogLines", 1);
@@ -107,8 +109,6 @@ export class ReplicaHost implements RequestsHost {
 
   receive(message: Exclude<ToWorker, Start>): void {
     switch (message.type) {
-      case "go":
-        return this.#go.resolve();
       case "stdin":
         this.#stdin?.resolve(message.bytes);
         this.#stdin = undefined;
@@ -133,7 +133,7 @@ export class ReplicaHost implements RequestsHost {
       case "end":
         this.live.forEach(({ limiter }) => limiter.tick());
         this.#bucket?.release();
-        this.#go.resolve();
+        this.#held?.go();
         this.#stopHandler();
         return;
     }
@@ -151,10 +151,9 @@ export class ReplicaHost implements RequestsHost {
     try {
       const live = await this.create((l) => limiter = l);
       try {
-        if (this.start.hold) await this.#held();
+        await this.#released();
         if (!live.limiter.ended) {
-          this.outbox.add({ type: "started" });
-          this.outbox.flush();
+          this.#started();
           exit = { kind: "exit", status: await live.instance.run() };
         }
         if (live.limiter.ended) exit = exitOf(undefined, live.limiter);
@@ -174,17 +173,25 @@ export class ReplicaHost implements RequestsHost {
     let limiter: Limiter | undefined;
     try {
       this.#requests.addIdle(await this.create((l) => limiter = l));
-      if (this.start.hold) await this.#held();
-      this.outbox.add({ type: "started" });
+      await this.#released();
+      this.#started();
     } catch (error) {
       this.#exit(limiter ? exitOf(error, limiter) : hostFault(error), error);
     }
   }
 
-  #held(): Promise<void> {
+  /** Resolves when the guest may run: at once, where it is not held. */
+  async #released(): Promise<void> {
+    if (!this.#held) return;
     this.outbox.add({ type: "ready" });
     this.outbox.flush();
-    return this.#go.promise;
+    await this.#held.gone();
+  }
+
+  #started(): void {
+    if (this.#held) return this.#held.runs();
+    this.outbox.add({ type: "started" });
+    this.outbox.flush();
   }
 
   #exit(exit: RawExit, failure?: unknown): void {

@@ -18,6 +18,7 @@ import type {
 import { bytesOf } from "../kernel/byte_string.ts";
 import { createRings, ResponseReader, writeRequest } from "./exchange.ts";
 import { Slots } from "../kernel/slots.ts";
+import type { Held } from "./held.ts";
 import { END, Ledger } from "./ledger.ts";
 import { type FromWorker, type Start, SYMLINK_RESULTS, type ToWorker } from "./protocol.ts";
 import { packHead, unpackHeaders } from "./request_head.ts";
@@ -56,6 +57,7 @@ export class WorkerReplica implements Replica {
   readonly #responses: ResponseReader | undefined;
   /** Calls of `postMessage` in the Worker whose messages were received. */
   #received = 0;
+  readonly #held: Held | undefined;
   #isReady = false;
   /** The Worker said how the guest ended. */
   #hasEnded = false;
@@ -69,10 +71,8 @@ export class WorkerReplica implements Replica {
   constructor(
     readonly worker: GuestWorker,
     public options: StartOptions,
-    artifact: Pick<
-      Start,
-      "locks" | "hold" | "glue" | "modules"
-    >,
+    /** `held`: it is made ready, and waits until {@link go}. */
+    artifact: Pick<Start, "locks" | "glue" | "modules"> & { readonly held?: Held },
     /** Names of frames; never rejects. */
     readonly name: (frames: readonly RawFrame[]) => Promise<readonly Frame[]>,
     /** Called with the Worker when nothing of the guest remains in it; else it was terminated. */
@@ -89,6 +89,8 @@ export class WorkerReplica implements Replica {
       this.#takeResponses();
     };
     onFailure(worker, (why) => this.#fail(why));
+    const { held, ...shared } = artifact;
+    this.#held = held;
     const { world, grants, limits, stdio } = options;
     const rings = world === "wasi:http/proxy" ? createRings() : undefined;
     if (rings) {
@@ -108,17 +110,19 @@ export class WorkerReplica implements Replica {
       answer: this.#answer.buffer,
       ...options.trace && { traced: this.#traced.buffer },
       ...(rings ? { rings } : {}),
-      ...artifact,
+      ...shared,
+      ...held ? { held: held.buffer } : {},
     });
-    if (!artifact.hold) this.#begin(options);
+    if (!held) this.#begin(options);
   }
 
   /** Lets a guest run that was held; `options` are those that it was made for, but for who hears. */
   go(options: StartOptions): void {
     this.#begin(options);
-    this.#send({ type: "go" });
+    this.#held!.go();
     // The first instance of a handler is there: nobody has to say so.
     if (this.#isReady && options.world === "wasi:http/proxy") this.#started.resolve();
+    else this.#held!.running().then(() => this.#started.resolve());
   }
 
   #begin(options: StartOptions): void {
@@ -359,6 +363,7 @@ export class WorkerReplica implements Replica {
     if (this.#over) return;
     this.#over = exit;
     clearTimeout(this.#timeout);
+    this.#held?.runs(); // nobody waits any more
     this.#responses?.ring.close();
     if (reusable) this.release(this.worker);
     else this.worker.terminate();

@@ -36,7 +36,7 @@ function fake() {
       },
       notice: (text) => void text.length,
     },
-    { locks: [], hold: false, glue: "", modules: {} },
+    { locks: [], glue: "", modules: {} },
     (frames) => Promise.resolve(frames.map((f) => ({ ...f, name: undefined }) as never)),
     () => assert.fail("a Worker that failed is used again"),
   );
