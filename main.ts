@@ -3,17 +3,13 @@
  *
  * @module
  */
-import { startAhead } from "./cli/head_start.ts";
+import { startAhead, wantsFirstWorker } from "./cli/head_start.ts";
 
 if (import.meta.main) {
-  const first = startAhead(Deno.args);
+  startAhead(Deno.args);
   // Loaded only now, while what was started ahead loads itself.
-  if (first) {
-    const { main, systemShell } = await import("./cli/run_only.ts");
-    Deno.exit(await main(Deno.args, systemShell(), first));
-  }
   const [{ main }, { systemShell }] = await Promise.all([
-    import("./cli/app.ts"),
+    wantsFirstWorker(Deno.args) ? import("./cli/run_only.ts") : import("./cli/app.ts"),
     import("./cli/context.ts"),
   ]);
   Deno.exit(await main(Deno.args, systemShell()));

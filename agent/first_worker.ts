@@ -8,26 +8,15 @@
  */
 import { type GuestWorker, NOTHING, spawn, WORKER } from "./runtime/spawn.ts";
 
-/** Hosts a guest, once the engine has it. */
-export type FirstWorker = GuestWorker;
-
 let worker: GuestWorker | undefined;
 
-/** Starts a Worker without any permission. */
-export function startFirstWorker(): FirstWorker {
-  return spawn(WORKER, NOTHING);
+/** Starts a Worker without any permission; {@link takeFirstWorker} gives it. */
+export function startFirstWorker(): void {
+  worker ??= spawn(WORKER, NOTHING);
 }
 
-/**
- * Hands over the Worker that was started: in the executable what starts it and what takes it are
- * bundled each on its own, and share no module.
- */
-export function handOverFirstWorker(started: FirstWorker): void {
-  worker = started;
-}
-
-/** The Worker that was handed over, once; for a guest without mounts. */
-export function takeFirstWorker(): FirstWorker | undefined {
+/** The Worker that was started, once; for a guest without mounts. */
+export function takeFirstWorker(): GuestWorker | undefined {
   const taken = worker;
   worker = undefined;
   return taken;

@@ -16,13 +16,9 @@ import { deno, fail, ignoreNotFound, ROOT, WORK } from "./task.ts";
 /** The folder of the bundle. */
 export const BUNDLE = path.join(ROOT, "out", "bundle");
 
-/**
- * The program, its part that only runs a guest, then the scripts of its Workers; in the bundle each
- * has its own base name.
- */
+/** The program, then the scripts of its Workers; in the bundle each has its own base name. */
 const ENTRIES = [
   "main.ts",
-  "cli/run_only.ts",
   "agent/runtime/worker.ts",
   "agent/runtime/spawner_worker.ts",
   "agent/runtime/transpile_worker.ts",
@@ -40,7 +36,7 @@ export const PACKAGE = "package.json";
 const WRITTEN_AT = new Date("1980-01-01T00:00:00Z");
 
 /** Names in the bundle of the scripts of Workers, which nothing imports. */
-export const WORKERS = ENTRIES.slice(2).map((entry) => scriptName(path.basename(entry)));
+export const WORKERS = ENTRIES.slice(1).map((entry) => scriptName(path.basename(entry)));
 
 function scriptName(name: string): string {
   return name.replace(/\.ts$/, ".js");
@@ -114,7 +110,7 @@ async function bundleEntry(
         "let realmRequired; const require = (name) =>" +
         " (realmRequired ??= realmRequire(import.meta.url))(name);",
     },
-    plugins: [otherEntries, replacements, sources],
+    plugins: [replacements, sources],
     metafile: true,
     logLevel: "warning",
   });
@@ -137,18 +133,6 @@ async function installPackages(): Promise<void> {
   await Deno.copyFile(path.join(ROOT, "deno.lock"), path.join(WORK, "deno.lock"));
   await deno(["install", "--quiet", ...(Deno.env.get("CI") ? ["--frozen"] : [])], { cwd: WORK });
 }
-
-/** An entry that another one loads stays a file of its own. */
-const otherEntries: esbuild.Plugin = {
-  name: "other entries",
-  setup(build) {
-    build.onResolve({ filter: /^\.{1,2}\// }, ({ kind, resolveDir, path: asked }) => {
-      const file = path.relative(ROOT, path.resolve(resolveDir, asked));
-      if (kind !== "dynamic-import" || !ENTRIES.includes(file)) return undefined;
-      return { path: `./${scriptName(path.basename(file))}`, external: true };
-    });
-  },
-};
 
 /** Modules in place of which the bundle has others. */
 const replacements: esbuild.Plugin = {
