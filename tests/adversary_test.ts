@@ -10,7 +10,6 @@ import type { Exit, Limits, Usage } from "../agent/kernel/ports.ts";
 import { WorkerEngine } from "../agent/runtime/engine.ts";
 import { endOf, NO_GRANTS } from "./guest.ts";
 
-// It reads its own modules from its import on; no test should see that end.
 const MIB = 1024 * 1024;
 /** A disk that is full: nothing may depend on what is kept. */
 const CACHE = {

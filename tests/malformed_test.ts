@@ -10,7 +10,6 @@ import { parse } from "./wasm_tools.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { endOf, fixture, runGuest, withEngine } from "./guest.ts";
 
-// It reads its own modules from its import on; no test should see that end.
 const MIB = 1024 * 1024;
 /** Other values are refused, whatever file is given. */
 const REFUSALS = ["invalid-module", "unsupported", "unknown-import", "memory-limit"];

@@ -251,11 +251,11 @@ class Ui {
       });
     }
     const session = randomToken();
-    this.#sessions.set(session, { usedMs: this.#clock.monotonicMs(), streams: 0 });
     for (const [each, { streams }] of this.#sessions) {
-      if (this.#sessions.size > SESSIONS_MAX && streams === 0) this.#sessions.delete(each);
+      if (this.#sessions.size >= SESSIONS_MAX && streams === 0) this.#sessions.delete(each);
     }
-    dropOldest(this.#sessions, SESSIONS_MAX);
+    dropOldest(this.#sessions, SESSIONS_MAX - 1);
+    this.#sessions.set(session, { usedMs: this.#clock.monotonicMs(), streams: 0 });
     return session;
   }
 

@@ -194,6 +194,21 @@ Deno.test("the session that was used longest ago makes way for a seventeenth", a
   })();
 });
 
+Deno.test("who logs in is in, also where all others have their page open", async () => {
+  await served(async ({ server, ask }) => {
+    const readers: ReadableStreamDefaultReader[] = [];
+    for (let i = 0; i < 17; i++) {
+      const { session } = await (await logIn(server, tokenOf(server.link()))).json();
+      const headers = { authorization: `Bearer ${session}` };
+      const live = await ask("api/live", { headers });
+      assert.equal(live.status, 200, `${i} have it open`);
+      readers.push(live.body!.getReader());
+      await readers.at(-1)!.read();
+    }
+    for (const reader of readers) await reader.cancel();
+  })();
+});
+
 Deno.test("a server closes though an answer does not come to an end", async () => {
   const asked = Promise.withResolvers<void>();
   const never = Promise.withResolvers<string>();

@@ -10,7 +10,6 @@ import { Ledger } from "./ledger.ts";
 import { Limiter } from "./limiter.ts";
 import { INSTANCE_BYTES_FREE } from "./wasi/bounds.ts";
 
-// It reads its own modules when it is first used; no test should see that end.
 Deno.test("Cores charge for a module as often as it is instantiated", async () => {
   const wat = `(module (memory 2) (table 10 funcref) (global i32 (i32.const 0))
     ${"(func)".repeat(100_000)} (elem func 1 2 3) (export "f" (func 0)))`;

@@ -2,8 +2,9 @@
  * Hands the events of a topic to what applies them, in its Worker: first what is stored, then what comes.
  *
  * One message is on its way at a time, and what waits for the next is in the log and not copied; what is
- * stored is read as it is handed on. So a topic that gets more events than its app can take, or has more
- * than fit the memory, costs no memory for that.
+ * stored is read as it is handed on. So a topic that gets more events than its app can take costs no memory
+ * for that here, and the start of one that has many takes none for all of them; the Worker keeps those of
+ * its app.
  *
  * @module
  */

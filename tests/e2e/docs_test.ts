@@ -157,13 +157,15 @@ Deno.test("who follows the page about apps shares one with somebody else", () =>
     await carryOut(page("writing-apps"), sandbox, setting);
   }));
 
-/** Stands in for systemd: one service of the user, as its unit says. */
+/** Stands in for systemd: one service of the user, as its unit says; to stop it waits for its end. */
 const SYSTEMCTL = `
 unit=$HOME/.config/systemd/user/realm.service pid=$HOME/service.pid
 stop() {
   [ -f "$pid" ] || return 0
-  kill "$(cat "$pid")"
-  for _ in $(seq 600); do [ ! -S "$HOME/.realm/control.sock" ] || sleep 0.1; done
+  old=$(cat "$pid")
+  kill "$old"
+  # Until it is gone, or waits only to be collected: then nothing can be read of it.
+  for _ in $(seq 600); do readlink "/proc/$old/exe" >/dev/null || break; sleep 0.1; done
   rm -f "$pid"
 }
 begin() {

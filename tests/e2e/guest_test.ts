@@ -104,9 +104,11 @@ Deno.test("run ends at once when it is interrupted", async () => {
     await fixtures("spin");
     const spinning = start("run", "spin.wasm");
     assert.equal(await spinning.line(), "spinning");
+    const from = performance.now();
     spinning.kill("SIGINT");
     const { status, stderr } = await spinning.ended;
     assert.deepEqual([status, stderr], [1, "error[failed]: Stopped: SIGINT\n"]);
+    assert.ok(performance.now() - from < 30_000, "it would spin for ever");
   });
 });
 

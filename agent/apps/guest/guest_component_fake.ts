@@ -8,7 +8,6 @@ import { componentEmbed, componentNew, parse } from "../../../tests/wasm_tools.t
 import { compose } from "../../wasm/composition.ts";
 import { EXPORT, type Profile } from "../contracts.ts";
 
-// See `component_fake.ts`.
 const FOLDER = new URL("../../../wit/realm-app-0.1.0/", import.meta.url);
 
 /** Parameters and result of each function, as a core module has them. */

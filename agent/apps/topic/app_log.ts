@@ -128,12 +128,15 @@ export class AppLog implements EventLog {
     for (const { signed } of log.#events.all()) {
       log.#put(signed, offer);
       const [refusal] = offer.refused;
-      if (refusal === undefined) continue;
-      throw new RealmError("corrupt", `Cannot read topic ${init.topic}: ${refusal.problem}`, {
-        hint: "Move the data folder away and join the topic again",
-      });
+      if (refusal !== undefined) {
+        throw new RealmError("corrupt", `Cannot read topic ${init.topic}: ${refusal.problem}`, {
+          hint: "Move the data folder away and join the topic again",
+        });
+      }
+      // They are where they were read, and all of them may be more than fits the memory.
+      log.#pending.clear();
+      offer.accepted.length = 0;
     }
-    log.#pending.clear(); // they are where they were read
     log.#recount(); // what came after a revocation was counted though it is void
     return log;
   }
