@@ -304,7 +304,9 @@ function planBy(
       const most = Math.max(wanted, share, question.givenLately(component, name));
       const isBehind = said?.basis !== basis;
       const report = all && boundReport(all, most);
-      if (wanted === 0 && report !== undefined && report.slots === 0) continue; // nothing to it
+      // Nothing to it, unless it may just be starting what it was given before.
+      const mayStart = isBehind && most > 0 && (said?.version ?? 0) > 0;
+      if (wanted === 0 && report?.slots === 0 && !mayStart) continue;
       group.push({
         node: name,
         wanted,

@@ -65,3 +65,29 @@ Deno.test("planNode() lets a node that refuses keep what the realm has no more, 
   assert.deepEqual(names({ ...NO_OVERRIDES, drained: ["b"] }), ["old"], "another node is");
   assert.deepEqual(names({ ...NO_OVERRIDES, drained: ["a"] }), []);
 });
+
+Deno.test("planNode() starts nothing in the place of what another node may be starting that goes by earlier drains", () => {
+  const release = releaseWith(1, ["web"]);
+  const started = (basis: string, given: number) => {
+    const none = { slots: 0, ready: 0, settled: 0, doubled: 0, isComplete: false, isHeld: false };
+    const slots = new Map([["web", { ...none, revision: "", tries: 0 }]]);
+    return planNode({
+      node: "a",
+      inForce: release,
+      before: () => [],
+      failures: [],
+      complete: new Map(),
+      wasComplete: () => false,
+      overrides: { ...NO_OVERRIDES, drained: ["b"], basis: "2" },
+      live: ["a", "b"],
+      reported: () => ({ version: 1, basis, slots }),
+      own: [],
+      givenLately: () => given,
+      tries: new SlotTries(),
+      nowMs: 0,
+    }).desired.map(({ component }) => component);
+  };
+  assert.deepEqual(started("1", 1), []);
+  assert.deepEqual(started("2", 1), ["web"], "it goes by the same");
+  assert.deepEqual(started("1", 0), ["web"], "it was not given any");
+});
