@@ -229,7 +229,12 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
       choices.push({ index, run: "goal" });
     } else choices.push({ index, run: mayGo && slot.isAlone ? "goal" : "kept" }); // never three in it
   }
-  if (group.self.isHeld) choices.push(...sorted.slice(0, wanted).map(keep));
+  if (group.self.isHeld) {
+    const stays = sorted.slice(0, wanted);
+    choices.push(...stays.map(keep));
+    // They wait for nothing in the queue, and those that do not serve are missing all the same.
+    queued += stays.filter(({ isServed }) => !isServed).length;
+  }
   const surplus = group.self.isHeld
     ? sorted.slice(wanted)
     : sorted.filter(({ index }) => index >= wanted);

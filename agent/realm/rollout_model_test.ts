@@ -758,12 +758,15 @@ const budgets = [
   { surge: 0, unavailable: 2 },
 ];
 
+/** Histories of these broke a rule once. */
+const ONCE_BROKEN = [1084, 1213, 1287, 1474, 1478];
+
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
   let surged = 0;
   const only = Deno.env.get("SEED");
   const broken: Error[] = [];
-  for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
-    if (only !== undefined && seed !== Number(only)) continue;
+  const seeds = new Set([...Array.from({ length: SEEDS }, (_, i) => FIRST + i), ...ONCE_BROKEN]);
+  for (const seed of only === undefined ? seeds : [Number(only)]) {
     try {
       const world = play({ seed, faults, ...more, ...budgets[seed % budgets.length]! });
       surged = Math.max(surged, world.surged);
