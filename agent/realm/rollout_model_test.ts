@@ -657,7 +657,7 @@ class World {
   #isOver({ answer }: ModelNode): boolean {
     const digest = answer!.release.digests.get("web")!;
     return answer!.rollouts.get("web")!.isComplete ||
-      this.nodes.some((node) => !this.canRun(node, digest)) ||
+      this.nodes.some((node) => !this.#has(node, digest)) ||
       this.takers().every(({ slots }) => slots.size === 0);
   }
 
