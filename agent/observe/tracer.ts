@@ -3,10 +3,11 @@
  * requests that it makes. Context comes and goes by W3C `traceparent`
  * (https://www.w3.org/TR/trace-context/); finished spans go to `otlp_exporter.ts`.
  *
- * Whether a trace is recorded is decided once, where it begins, by its id. Who calls the proxy with a
- * context of its own has decided already, but anybody may write one: that a trace is wanted counts
- * for so many a second, and for the others their ids decide as for those that begin here. What is
- * not recorded costs next to nothing.
+ * Whether a trace is recorded is decided once, where it begins, by the id that is drawn for it. Who
+ * calls the proxy with a context of its own has decided already, but anybody may write one: that a
+ * trace is wanted counts for so many a second, and for the others an id is drawn and decides as for
+ * those that begin here, since theirs were chosen by who calls. The flag passes on what was decided,
+ * so traces stay whole. What is not recorded costs next to nothing.
  *
  * @module
  */
@@ -56,7 +57,7 @@ function parse(traceparent: string | undefined): Context | undefined {
 
 /** See the module. */
 export class SpanRecorder implements Tracer {
-  /** Traces whose first 32 bits are below it are recorded. */
+  /** A trace is recorded where the first 32 bits of an id that is drawn for it are below it. */
   readonly #below: number;
   /** Requests that may be recorded because their caller wants it, and when they were counted. */
   #wishes: number;
@@ -72,10 +73,11 @@ export class SpanRecorder implements Tracer {
     const { clock, ended } = this.init;
     const parent = parse(given);
     if (parent === undefined && kind !== "server" || parent?.isSampled === false) return undefined;
-    const traceId = parent?.traceId ?? this.#id(16);
-    if (kind === "server" && parseInt(traceId.slice(0, 8), 16) >= this.#below) {
-      if (parent === undefined || !this.#grantWish()) return undefined;
-    }
+    const isGranted = parent !== undefined && (kind !== "server" || this.#grantWish());
+    // Who calls chose the id of its trace; one that it did not choose decides.
+    const drawn = isGranted ? parent.traceId : this.#id(16);
+    if (!isGranted && parseInt(drawn.slice(0, 8), 16) >= this.#below) return undefined;
+    const traceId = parent?.traceId ?? drawn;
     const spanId = this.#id(8);
     const [startAtMs, startMs] = [clock.wallMs(), clock.monotonicMs()];
     let isOver = false;

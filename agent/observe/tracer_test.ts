@@ -62,24 +62,51 @@ Deno.test("SpanRecorder records what who calls wants recorded, and of its own tr
   assert.ok(Math.abs(taken.length - 250) < 60, `${taken.length}`);
 });
 
-Deno.test("SpanRecorder records for callers so many a second, and of more its part", () => {
-  const low = `00-0${TRACE.slice(1)}-00f067aa0ba902b7-01`;
-  const { tracer, clock } = recorder(0.1, 3);
+Deno.test("SpanRecorder records for callers so many a second, and of more a part that they do not choose", () => {
+  let draw = 0xff;
+  const clock = { nowMs: 0, wallMs: () => AT_MS, monotonicMs: () => clock.nowMs };
+  const tracer = new SpanRecorder({
+    clock,
+    ratio: 0.1,
+    callersPerSecond: 3,
+    ended: () => {},
+    random: (bytes) => bytes.fill(draw),
+  });
   const taken = (parent: string, count: number) =>
     Array.from({ length: count }, () => tracer.start("x", { ...server, parent }))
       .filter(Boolean).length;
-  assert.equal(taken(low, 10), 10, "these are of the part");
-  assert.equal(taken(PARENT, 10), 3);
+  const low = `00-${"0".repeat(31)}1-00f067aa0ba902b7-01`;
+  assert.equal(taken(low, 10), 3, "the lowest id there is does no more than any other");
+  assert.equal(taken(PARENT, 10), 0, "they share what there is");
+  draw = 0x01;
+  assert.equal(taken(PARENT, 10), 10, "these are of the part");
+  assert.ok(tracer.start("x", { ...server, parent: PARENT })!.traceparent.includes(TRACE));
+  draw = 0xff;
   clock.nowMs += 500;
   assert.equal(taken(PARENT, 10), 1);
   clock.nowMs += 60_000;
+  assert.equal(taken(PARENT.replace(/01$/, "00"), 10), 0, "nobody wants these");
   assert.equal(taken(PARENT, 10), 3, "what was not used does not add up");
-  assert.equal(taken(low, 10), 10);
-  assert.equal(taken(low.replace(/01$/, "00"), 10), 0, "nobody wants these");
   // What is recorded goes on, however much is asked.
   const inside = { kind: "internal", service: "x", parent: PARENT } as const;
   assert.ok(Array.from({ length: 10 }, () => tracer.start("x", inside)).every(Boolean));
-  assert.equal(recorder(0, 0).tracer.start("x", { ...server, parent: PARENT }), undefined);
+  assert.equal(recorder(0, 0).tracer.start("x", { ...server, parent: low }), undefined);
+});
+
+Deno.test("SpanRecorder records of callers whose wish counts for none the part of all", () => {
+  let id = 0;
+  const quarter = new SpanRecorder({
+    clock: { wallMs: () => 0, monotonicMs: () => 0 },
+    ratio: 0.25,
+    callersPerSecond: 0,
+    ended: () => {},
+    random: (bytes) => bytes.fill(bytes.length === 16 ? id++ : 1),
+  });
+  for (const first of ["0", "f"]) {
+    const parent = PARENT.replace(TRACE, first + TRACE.slice(1));
+    const taken = Array.from({ length: 256 }, () => quarter.start("x", { ...server, parent }));
+    assert.equal(taken.filter(Boolean).length, 64, first);
+  }
 });
 
 Deno.test("SpanRecorder passes on that a wanted trace is not recorded, and nothing else", () => {
