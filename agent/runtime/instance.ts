@@ -168,14 +168,13 @@ export class Instance {
    * or undefined. Throws RealmError `unsupported` where it has no such export.
    */
   async check(): Promise<string | undefined> {
-    const iface = HEALTH_EXPORT.slice(0, HEALTH_EXPORT.indexOf("@"));
+    this.init.wasi.leaveTrace();
     let reason: string | undefined;
     if ("plan" in this.exports) {
-      if (!this.exports.plan.has(`${HEALTH_EXPORT}#check`)) throw notExported(HEALTH_EXPORT);
-      await this.#call(iface, "check", [], (result) => reason = reasonOf(result));
+      await this.#call(HEALTH_EXPORT, "check", [], (result) => reason = reasonOf(result));
       return reason;
     }
-    await this.#enter(iface, "check", [], async (core, rest) => {
+    await this.#enter(HEALTH_EXPORT, "check", [], async (core, rest) => {
       const { memory, postReturn } = healthCall(rest);
       const result = await jspi.promising(core as () => number)();
       const { limiter } = this.init;
@@ -207,7 +206,7 @@ export class Instance {
     this.cores.close();
   }
 
-  /** Calls an export of a plan. */
+  /** Calls an export of a plan; `iface` as of {@link isOf}. */
   async #call(
     iface: string,
     name: string,
@@ -216,9 +215,7 @@ export class Instance {
   ): Promise<void> {
     const { plan } = this.exports as Extract<Exports, { plan: unknown }>;
     for (const [key, call] of plan) {
-      if (key.startsWith(`${iface}@`) && key.endsWith(`#${name}`)) {
-        return await call(args, returned);
-      }
+      if (isOf(key, iface) && key.endsWith(`#${name}`)) return await call(args, returned);
     }
     throw notExported(iface);
   }
@@ -230,10 +227,8 @@ export class Instance {
     start: (core: unknown, args: readonly number[]) => Promise<unknown>,
   ): Promise<unknown> {
     const { glue } = this.exports as Extract<Exports, { glue: unknown }>;
-    const key = Object.keys(glue).find((k) => k.startsWith(`${iface}@`));
-    if (key === undefined) {
-      throw notExported(HEALTH_EXPORT.startsWith(iface) ? HEALTH_EXPORT : iface);
-    }
+    const key = Object.keys(glue).find((key) => isOf(key, iface));
+    if (key === undefined) throw notExported(iface);
     const { limiter } = this.init;
     limiter.newSlice();
     glue[key]![name]!(...args);
@@ -249,6 +244,12 @@ export class Instance {
       limiter.leave();
     }
   }
+}
+
+/** Whether an export is `iface`, which has a version where no other will do. */
+function isOf(key: string, iface: string): boolean {
+  if (!iface.includes("@")) return key.startsWith(`${iface}@`);
+  return key === iface || key.startsWith(`${iface}#`);
 }
 
 /** The reason in the result of a health export of a plan; undefined for ok. */

@@ -118,6 +118,8 @@ export interface WasiHost {
   readonly http: HttpHost;
   /** As {@link http}, of WASI 0.3. */
   readonly http3: ReturnType<typeof createHandlerHost3>;
+  /** What the guest does next answers no request: it is not of the trace of the one before. */
+  leaveTrace(): void;
   /** What the host holds for the instance. */
   readonly memory: HostMemory;
   /** Gives back files, timers and waits; a wait that is pending rejects. */
@@ -384,6 +386,10 @@ class HostOfInstance implements WasiHost {
 
   get http3(): WasiHost["http3"] {
     return createHandlerHost3(this.#instance);
+  }
+
+  leaveTrace(): void {
+    this.#instance.traceparent = undefined;
   }
 
   get memory(): HostMemory {
