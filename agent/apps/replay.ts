@@ -107,6 +107,8 @@ interface Applied {
 /** Bytes of what is remembered of how events were applied, with what it costs to keep each. */
 const APPLIED_BYTES_MAX = 16 * 1024 * 1024;
 const APPLIED_OVERHEAD_BYTES = 512;
+/** Of each key that was read or written: a pair, a string, and mostly an array that is kept by nobody else. */
+const TRACED_OVERHEAD_BYTES = 300;
 
 /** What an update did, in events. */
 export interface Progress {
@@ -455,7 +457,8 @@ export class Replay {
 
   #remember(event: TopicEvent, guest: Guest, outcome: Outcome, trace: Trace | undefined): void {
     if (trace === undefined) return;
-    let bytes = APPLIED_OVERHEAD_BYTES;
+    let bytes = APPLIED_OVERHEAD_BYTES +
+      TRACED_OVERHEAD_BYTES * (trace.reads.length + trace.writes.length);
     for (const [key, value] of trace.reads) bytes += key.length + (value?.length ?? 0);
     for (const [key, , leaf] of trace.writes) bytes += key.length + (leaf?.value.length ?? 0);
     this.#known.put(event, { guest, outcome, trace }, bytes);

@@ -7,22 +7,27 @@
  * @module
  */
 
+interface Kept<Value> {
+  readonly value: Value;
+  readonly bytes: number;
+}
+
 /** See the module. */
 export class Recent<Key, Value> {
-  #newer = new Map<Key, Value>();
-  #older = new Map<Key, Value>();
+  #newer = new Map<Key, Kept<Value>>();
+  #older = new Map<Key, Kept<Value>>();
   #bytes = 0;
 
   constructor(readonly bytesMax: number) {}
 
   get(key: Key): Value | undefined {
-    return this.#newer.get(key) ?? this.#older.get(key);
+    return (this.#newer.get(key) ?? this.#older.get(key))?.value;
   }
 
   /** Keeps a value of so many bytes for a while. */
   put(key: Key, value: Value, bytes: number): void {
-    if (!this.#newer.has(key)) this.#bytes += bytes;
-    this.#newer.set(key, value);
+    this.#bytes += bytes - (this.#newer.get(key)?.bytes ?? 0);
+    this.#newer.set(key, { value, bytes });
     if (this.#bytes <= this.bytesMax / 2) return;
     this.#older = this.#newer;
     this.#newer = new Map();

@@ -20,4 +20,9 @@ Deno.test("Recent keeps what came last: at most its bytes, and at least half of 
   for (let i = 0; i < 1_000; i++) recent.put(999, "again", 5);
   assert.equal(recent.get(999), "again");
   assert.ok(there(1_000).length > 10);
+  // Unless there is more of it than before.
+  recent.put(999, "much more", 51);
+  assert.equal(recent.get(999), "much more");
+  for (let i = 1_000; i < 1_011; i++) recent.put(i, `${i}`, 5);
+  assert.equal(recent.get(999), undefined);
 });

@@ -449,7 +449,7 @@ export class Node {
     if (dueMs === undefined || this.#isClosed) return;
     const { clock } = this.init;
     const { signal } = this.#rested = new AbortController();
-    clock.sleep(Math.max(0, dueMs - clock.monotonicMs()), signal)
+    clock.sleep(Math.max(0, Math.ceil(dueMs - clock.monotonicMs())), signal)
       .then(() => this.#followSoon(), () => {});
   }
 

@@ -66,6 +66,8 @@ export class Rollouts {
   readonly #given = new GivenSlots();
   readonly #tries = new SlotTries();
   #self: string | undefined;
+  /** When {@link plan} decided last. */
+  #plannedMs = -Infinity;
   /** Manifests of before, by their events. */
   readonly #releases = new Map<string, VersionedRelease>();
 
@@ -80,9 +82,12 @@ export class Rollouts {
     return this.#failures.filter(({ node }) => node === this.#self).slice(-FAILURES_MAX);
   }
 
-  /** When a slot that was given up is to be tried again: what it runs is another then. */
+  /**
+   * When a slot that was given up is to be tried again: what it runs is another then. It may have
+   * passed: what the last plan took for resting is due, however late it is by now.
+   */
   dueAt(): number | undefined {
-    return this.#tries.dueAt(this.init.clock.monotonicMs());
+    return this.#tries.dueAt(this.#plannedMs);
   }
 
   /** What this node is to run now. */
@@ -101,7 +106,7 @@ export class Rollouts {
     const { state } = this.init;
     const records = this.init.records();
     const isAlone = state.view === undefined || state.view.nodes.size === 0;
-    const nowMs = this.init.clock.monotonicMs();
+    const nowMs = this.#plannedMs = this.init.clock.monotonicMs();
     this.#self = node;
     if (!isAlone) {
       this.#dropOf(new Set([node, ...[...state.view.nodes.values()].map((n) => n.name)]));

@@ -195,8 +195,12 @@ Deno.test("Rollouts lets what served go on where a release that was complete can
   assert.equal(rollouts.dueAt(), 10_000);
   say(2, 1);
   assert.deepEqual(digestsOf(plan(rollouts, [slot(3)])), [3]);
+  clock.nowMs = 9_999.5; // a timer that is early
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(3)])), [3]);
   clock.nowMs = 10_000;
+  assert.equal(rollouts.dueAt(), 10_000, "what was planned as resting is due");
   assert.deepEqual(digestsOf(plan(rollouts, [slot(3)])), [2], "it is tried again");
+  assert.equal(rollouts.dueAt(), undefined);
 });
 
 Deno.test("Rollouts remembers verdicts and what was complete over a restart", async () => {

@@ -37,7 +37,8 @@
  * its node, which says so, and the queue is in the order of these tries first and of the nodes
  * second. So slots that have not been tried come first, and of those that were each has its turn.
  * Tries only grow, so what is known of others can only put them too far in front: who is wrong
- * waits. A node that is held gives away what it cannot run, where another node may have it.
+ * waits. (An agent that starts has forgotten its own; until its record is heard two may think that
+ * they are first.) A slot that rests keeps its place in the queue. A node that is held gives away what it cannot run, where another node may have it.
  *
  * Reports count for the manifest version and the revision that they name, which never come back
  * once they were left: an old report cannot be taken for one of now.

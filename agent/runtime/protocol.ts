@@ -118,7 +118,6 @@ export type ServiceMessage =
 export type ToWorker =
   | ServiceMessage
   | Start
-  /** The guest that was held may run. */
   | { readonly type: "stdin"; readonly bytes: Uint8Array | null }
   /** Bytes of standard output that were taken. */
   | { readonly type: "taken"; readonly bytes: number }
