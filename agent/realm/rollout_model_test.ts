@@ -656,8 +656,11 @@ class World {
   /** The rollout is over, but for what some node cannot run. */
   #isOver({ answer }: ModelNode): boolean {
     const digest = answer!.release.digests.get("web")!;
-    return answer!.rollouts.get("web")!.isComplete ||
+    const { isComplete, base } = answer!.rollouts.get("web")!;
+    return isComplete ||
       this.nodes.some((node) => !this.#has(node, digest)) ||
+      // Else a verdict is still to come.
+      base === undefined && this.nodes.some((node) => !this.canRun(node, digest)) ||
       this.takers().every(({ slots }) => slots.size === 0);
   }
 
