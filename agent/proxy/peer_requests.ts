@@ -61,10 +61,10 @@ export class PeerRequests {
   readonly #deadlines = new Deadlines();
   readonly #streams = new Map<FrameChannel, AbortController>();
   readonly #perPeer = new Map<string, number>();
-  /** Streams with a request that was taken and whose answer has not come to the other node. */
+  /** Streams with a request that was taken and whose answer is not all on its way. */
   readonly #busy = new Set<FrameChannel>();
   #isClosing = false;
-  /** Resolves when none of them is left and no more come. */
+  /** Resolves when no stream is left and no more come. */
   readonly #calm = Promise.withResolvers<void>();
   readonly #unhandle: () => void;
 
@@ -81,15 +81,20 @@ export class PeerRequests {
   }
 
   /**
-   * Takes no more requests: who sends one on a stream that is kept is told to ask elsewhere. Those
-   * that were taken have so long to end; then every stream ends. Called again, it waits no longer
-   * than it is told then.
+   * Takes no more requests: streams end, those with a request that was taken after its answer. Who
+   * sends one on a stream that is kept sees that end in place of an answer, and asks elsewhere. All
+   * of it has so long, also for what was sent last to come; what is left then is cut. Called again,
+   * it waits no longer than it is told then.
    */
   async close(graceMs = 0): Promise<void> {
     if (!this.#isClosing) this.#unhandle();
     this.#isClosing = true;
     this.#calmMaybe();
-    if (graceMs > 0 && this.#busy.size > 0) {
+    if (graceMs > 0 && this.#streams.size > 0) {
+      for (const channel of this.#streams.keys()) {
+        // Where the other node is gone, whoever reads its stream notices.
+        if (!this.#busy.has(channel)) channel.stream.end().catch(() => {});
+      }
       const late = Promise.withResolvers<void>();
       const timer = setTimeout(late.resolve, graceMs);
       await Promise.race([this.#calm.promise, late.promise]);
@@ -103,15 +108,14 @@ export class PeerRequests {
   }
 
   #calmMaybe(): void {
-    if (this.#isClosing && this.#busy.size === 0) this.#calm.resolve();
+    if (this.#isClosing && this.#streams.size === 0) this.#calm.resolve();
   }
 
   async #answer(stream: PeerStream): Promise<void> {
     const { peer } = stream;
+    if (this.#isClosing) return await stream.end().catch(() => stream.abort());
     const count = this.#perPeer.get(peer) ?? 0;
-    if (
-      this.#isClosing || count >= this.#peerStreamsMax || this.#streams.size >= this.#streamsMax
-    ) {
+    if (count >= this.#peerStreamsMax || this.#streams.size >= this.#streamsMax) {
       return stream.abort();
     }
     this.#perPeer.set(peer, count + 1);
@@ -125,8 +129,9 @@ export class PeerRequests {
         this.#busy.delete(channel);
       }
       await stream.end();
-      // What was sent last has come when the other node ends its side, too.
-      if (this.#busy.has(channel)) await channel.within(channel.take());
+      // What was sent last has come when the other node ends its side, too. A request that it sends
+      // until then is not taken: to break the stream now might overtake our end, which says so.
+      while (await channel.within(channel.take()) !== null);
     } catch { // the other node left, broke the protocol, or the component its response
       channel.abort();
     } finally {
@@ -140,10 +145,10 @@ export class PeerRequests {
     }
   }
 
-  /** Answers one request; false at the end of the stream. */
+  /** Answers one request; false at the end of the stream, and when no more are taken. */
   async #next(channel: TimedChannel, gone: AbortSignal): Promise<boolean> {
     const frame = await channel.within(channel.take());
-    if (frame === null) return false;
+    if (frame === null || this.#isClosing) return false;
     const head = frame.kind === REQUEST ? readRequestHead(frame.bytes) : undefined;
     if (head === undefined) throw new RealmError("corrupt", "Cannot read a request: it is none");
     const body = new RequestBody(channel, head.hasBody);
@@ -170,7 +175,7 @@ export class PeerRequests {
       await channel.write(jsonFrame(REFUSED, { outcome }));
       return false;
     };
-    const upstream = this.#isClosing ? undefined : this.init.upstreamOf(head.component);
+    const upstream = this.init.upstreamOf(head.component);
     if (!upstream) return await refuse("no-replica");
     this.#busy.add(channel);
     const late = () => controller.abort(new DOMException("No response in time", "TimeoutError"));

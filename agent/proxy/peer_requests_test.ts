@@ -294,8 +294,10 @@ testOn(
   async (realm) => {
     const came = Promise.withResolvers<void>();
     const release = Promise.withResolvers<void>();
+    const taken: string[] = [];
     const b = await realm.machine("b", {
       here: [async ({ method, body }) => {
+        taken.push(method);
         if (method === "GET") return { status: 200, headers: [], body: encode("b") };
         const bytes = new Uint8Array(await new Response(body as never).arrayBuffer());
         came.resolve();
@@ -303,6 +305,9 @@ testOn(
         return { status: 200, headers: [], body: new Blob([bytes, bytes]).stream() };
       }],
     });
+    await realm.machine("c", { here: [saying("c")] });
+    // B is asked first, for as long as it can be.
+    realm.reports = [{ peer: "b", running: 1 }, { peer: "c", running: 1, choice: 1 }];
     const a = await realm.machine("a");
     const sent = new Uint8Array(300_000).fill(7);
     const write = fetch(a.base, { method: "POST", body: sent });
@@ -312,9 +317,18 @@ testOn(
     await eventually(() => a.peers.idle === 1, "it is kept");
     let isClosed = false;
     const closing = b.requests.close(600_000).then(() => isClosed = true);
-    await realm.machine("c", { here: [saying("c")] });
+    // Sent on the stream that is kept, whose end has not come: B does not take it.
+    const crossing = await a.peers.of("shop").handle({
+      method: "PUT",
+      url: "http://shop/",
+      headers: [],
+      body: null,
+      signal: new AbortController().signal,
+    });
+    assert.equal(decode(crossing.body as Uint8Array), "c");
     for (let i = 0; i < 3; i++) assert.equal(await (await fetch(a.base)).text(), "c");
     assert.deepEqual([b.upstream.load.inFlight, isClosed], [1, false]);
+    assert.deepEqual(taken, ["POST", "GET"]);
     release.resolve();
     const answer = await write;
     assert.equal(answer.status, 200);
@@ -323,6 +337,49 @@ testOn(
     await eventually(() => b.requests.streams === 0, "no stream is left");
   },
 );
+
+testOn(KINDS, "an answer that was sent around a stop comes whole", async (realm) => {
+  const may = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const b = await realm.machine("b", {
+    here: [async ({ url }) => {
+      await may[url.endsWith("/0") ? 0 : 1]!.promise;
+      return { status: 200, headers: [], body: encode("b") };
+    }],
+  });
+  const streams = [await rawStream(realm), await rawStream(realm)];
+  for (const [i, stream] of streams.entries()) {
+    const head = { component: "shop", method: "POST", url: `http://h/${i}`, headers: [] };
+    await stream.write(jsonFrame(REQUEST, { ...head, hasBody: false }));
+  }
+  await eventually(() => b.upstream.load.inFlight === 2, "both are taken");
+  may[0]!.resolve();
+  await eventually(() => b.upstream.load.inFlight === 1, "one is answered");
+  await sleep(20); // its answer has been handed to the network, and nobody has read it
+  let isClosed = false;
+  const closing = b.requests.close(600_000).then(() => isClosed = true);
+  may[1]!.resolve();
+  await eventually(() => b.upstream.load.inFlight === 0, "the other is answered");
+  for (const stream of streams) {
+    await sleep(20); // what would cut it has cut it
+    assert.equal(isClosed, false);
+    const channel = new FrameChannel(stream);
+    assert.equal((await channel.take())?.kind, RESPONSE);
+    assert.equal(decode((await channel.take())!.bytes), "b");
+    assert.equal(await channel.take(), null);
+    await stream.end();
+  }
+  await closing;
+  assert.equal(b.requests.streams, 0);
+});
+
+testOn(["memory"], "who stops waits for no stream longer than it is to", async (realm) => {
+  const b = await realm.machine("b", { here: [saying("b")] });
+  const stream = await rawStream(realm); // whose other end never ends it
+  await eventually(() => b.requests.streams === 1, "it has come");
+  await b.requests.close(50);
+  await eventually(() => b.requests.streams === 0, "it is cut");
+  stream.abort();
+});
 
 testOn(["memory"], "who stops waits for no request longer than it is to", async (realm) => {
   const aborted = Promise.withResolvers<void>();
@@ -718,7 +775,7 @@ testOn(
     for (const [name, one] of Object.entries(lies)) {
       lie = one;
       const response = await fetch(a.base);
-      // Who says nothing at all is gone, and so are all that could be asked.
+      // Who says nothing at all refuses or is gone, and so are all that could be asked.
       const status = name === "nothing" || name === "a break" ? 503 : 502;
       assert.equal(response.status, status, name);
       await response.body?.cancel();

@@ -3,10 +3,11 @@
  *
  * A request goes to the node with the fewest requests of ours for each replica that it reports.
  * One that refuses it, or that cannot be reached, is not asked again for this request, and the next
- * one is. Once a node has taken it there is a second try only where the node is gone without a word
- * and the request is safe and has no body (RFC 9110, section 9.2.2), and never a third: what it asks
- * for may be what ended that node. A node answers from its own replicas
- * only, so a request makes one hop at most. Streams are kept open for the next request.
+ * one is; so it is with one that ends the stream in place of an answer, as nodes that stop do. Once a
+ * node has taken it there is a second try only where the node is gone without a word and the request
+ * is safe and has no body (RFC 9110, section 9.2.2), and never a third: what it asks for may be what
+ * ended that node. A node answers from its own replicas only, so a request makes one hop at most.
+ * Streams are kept open for the next request.
  *
  * @module
  */
@@ -260,7 +261,16 @@ class Exchange {
         hasBody: body !== null,
       };
       await this.#channel.write(jsonFrame(REQUEST, head));
-      let frame = await this.#take();
+      const first = await this.#channel.take();
+      if (first === null) {
+        // Its side ends so only where it did not take the request (see `peer_wire.ts`); one that
+        // fell, was cut off or gave up breaks the stream, for which the above throws. A node that
+        // lies may have taken it, as it may say that it refuses, or answer what it likes.
+        this.#end(false);
+        return "no-replica";
+      }
+      this.isAnswered = true;
+      let frame = first;
       if (frame.kind === GO && body !== null) {
         this.#send(body);
         frame = await this.#take();
@@ -329,12 +339,10 @@ class Exchange {
     }
   }
 
+  /** What follows the first frame. */
   async #take(): Promise<Frame> {
     const frame = await this.#channel.take();
-    if (frame !== null) {
-      this.isAnswered = true;
-      return frame;
-    }
+    if (frame !== null) return frame;
     const { peer } = this.#channel.stream;
     throw new RealmError("unreachable", `Cannot get a response from ${peer}: it ended the stream`);
   }

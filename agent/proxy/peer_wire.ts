@@ -8,7 +8,9 @@
  * {@link REFUSED} when no component has seen the request, so that another node may be asked;
  * {@link FAILED} when one has and gave no response; else {@link RESPONSE} and, as that says, nothing,
  * one frame of {@link DATA}, or any number and one {@link END}. After that the stream is free for
- * the next request. To break the stream is to cancel, in both directions.
+ * the next request. To break the stream is to cancel, in both directions. A node that stops ends its
+ * side of a stream that is free: it has not taken, and will not take, a request that it gives no
+ * word to before that end.
  *
  * Header values and URLs are strings as in `HandlerRequest`.
  *
