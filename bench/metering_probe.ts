@@ -1,6 +1,7 @@
 /**
- * Runs one kernel in this process and prints what it took, as {@link KernelRun} in JSON:
- * `metering_probe.ts FILE.wasm KERNEL ROUNDS one|many`.
+ * Runs one kernel in this process and prints what it took in JSON: `metering_probe.ts once FILE.wasm
+ * KERNEL ROUNDS` all rounds in one call, as {@link KernelRun}; `metering_probe.ts turns FILE.wasm
+ * OTHER.wasm KERNEL ROUNDS` so many rounds of the one and of the other in turn, as {@link Turns}.
  *
  * @module
  */
@@ -9,16 +10,20 @@ import { Ledger } from "../agent/runtime/ledger.ts";
 import { Limiter } from "../agent/runtime/limiter.ts";
 import { refuelFunction } from "../agent/runtime/pause.ts";
 
-/** All rounds in one call, or a call each. */
-export type Calls = "one" | "many";
+/** Turns that are measured, and the milliseconds for which each kernel is called before. */
+const TURNS = 300;
+const WARM_UP_MS = 1000;
 
 /** Times in milliseconds; processor time is that of all threads. */
 export interface KernelRun {
   readonly wallMs: number;
   readonly cpuMs: number;
-  /** The checksum of the (last) call. */
+  /** The checksum of the call. */
   readonly result: number;
 }
+
+/** Milliseconds of each turn of both. */
+export type Turns = readonly [number[], number[]];
 
 /** As an instance of a component is linked, with all of its fuel at once and no bucket. */
 export function meteringImports(): WebAssembly.Imports {
@@ -40,22 +45,46 @@ export function meteringImports(): WebAssembly.Imports {
   return { realm: { fuel, stack, outline, grow, refuel } };
 }
 
-if (import.meta.main) {
-  const [file, kernel, rounds, calls] = Deno.args as [string, string, string, Calls];
+async function kernelOf(file: string, kernel: string): Promise<(rounds: number) => number> {
   const module = new WebAssembly.Module(await Deno.readFile(file));
   const isMetered = WebAssembly.Module.imports(module).length > 0;
   const { exports } = new WebAssembly.Instance(module, isMetered ? meteringImports() : {});
-  const call = exports[kernel] as (rounds: number) => number;
-  const count = Number(rounds);
-  if (calls === "many") { for (let i = 0; i < count / 4; i++) call(1); }
+  return exports[kernel] as (rounds: number) => number;
+}
+
+async function once(file: string, kernel: string, rounds: number): Promise<KernelRun> {
+  const call = await kernelOf(file, kernel);
   const cpuFrom = process.cpuUsage();
   const from = performance.now();
-  let result = 0;
-  if (calls === "one") result = call(count);
-  else for (let i = 0; i < count; i++) result = call(1);
+  const result = call(rounds);
   const wallMs = performance.now() - from;
   const { user, system } = process.cpuUsage(cpuFrom);
-  console.log(
-    JSON.stringify({ wallMs, cpuMs: (user + system) / 1000, result } satisfies KernelRun),
-  );
+  return { wallMs, cpuMs: (user + system) / 1000, result };
+}
+
+async function turns(files: readonly string[], kernel: string, rounds: number): Promise<Turns> {
+  const calls = await Promise.all(files.map((file) => kernelOf(file, kernel)));
+  // Called again and again, since code that is running is not replaced.
+  for (const call of calls) {
+    for (const end = performance.now() + WARM_UP_MS; performance.now() < end;) call(1);
+  }
+  const samples: Turns = [[], []];
+  for (let turn = 0; turn < TURNS; turn++) {
+    for (const [i, call] of calls.entries()) {
+      const from = performance.now();
+      call(rounds);
+      samples[i]!.push(performance.now() - from);
+    }
+  }
+  return samples;
+}
+
+if (import.meta.main) {
+  const [what, ...args] = Deno.args;
+  const rounds = Number(args.pop());
+  const kernel = args.pop()!;
+  const found = what === "turns"
+    ? await turns(args, kernel, rounds)
+    : await once(args[0]!, kernel, rounds);
+  console.log(JSON.stringify(found));
 }

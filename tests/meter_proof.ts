@@ -4,7 +4,9 @@
  * Function by function, over all ways that control can take:
  *
  * - *Checks.* Every cycle has a check: a branch to the host's "refuel" when the fuel is below zero.
- * - *Charges.* Every cycle has a charge of at least one unit.
+ * - *Charges.* Every cycle charges at least one unit more than it gives back.
+ * - *Ahead.* A check looks past no more than what its own charge took ahead; and as much, no more and
+ *   no less, is left out of what the host sees there.
  * - *Truth.* The fuel is never lost: at each charge, call and return the place that is read, be it
  *   the global "fuel" or the function's local, is the one that holds what is left.
  * - *Calls.* Without the calls that a check of fuel is in front of, no function reaches itself; and
@@ -18,6 +20,7 @@
  */
 import {
   cycleWithout,
+  freeCycle,
   isCall,
   isTailCall,
   throws,
@@ -62,7 +65,8 @@ interface Realm {
 /** What a function shows. */
 interface Shape {
   readonly checks: Set<number>;
-  readonly charges: Set<number>;
+  /** Units that an instruction takes from the fuel; below zero, that it gives back. */
+  readonly charges: Map<number, number>;
   readonly stackChecks: Set<number>;
   /** What an instruction does to the truth: what it needs and what it leaves. */
   readonly moves: Map<number, { needs: number; leaves: number }>;
@@ -133,7 +137,9 @@ function realmOf(wasm: Wasm): Realm {
 function fuelLocalOf(code: readonly Instruction[], { fuel }: Realm): number {
   const found = new Set<number>();
   for (let i = 0; i < code.length; i++) {
-    if (matches(code, i, [LOCAL_GET, [GLOBAL_SET, fuel]])) found.add(code[i]!.a);
+    for (const amount of [[], [CONST, ADD]]) {
+      if (matches(code, i, [LOCAL_GET, ...amount, [GLOBAL_SET, fuel]])) found.add(code[i]!.a);
+    }
     if (!matches(code, i, [[GLOBAL_GET, fuel]])) continue;
     if (matches(code, i + 1, [LOCAL_SET])) found.add(code[i + 1]!.a);
     for (const op of [LOCAL_SET, LOCAL_TEE]) {
@@ -155,7 +161,8 @@ const AMOUNTS = [
 function shapeOf(code: readonly Instruction[], reached: Uint8Array, realm: Realm): Shape {
   const { fuel, stack, asking } = realm;
   const local = fuelLocalOf(code, realm);
-  const checks = new Set<number>(), charges = new Set<number>(), stackChecks = new Set<number>();
+  const checks = new Set<number>(), stackChecks = new Set<number>();
+  const charges: Shape["charges"] = new Map();
   const moves: Shape["moves"] = new Map();
   const known = new Set<number>();
   const move = (at: number, length: number, needs: number, leaves: number) => {
@@ -181,13 +188,10 @@ function shapeOf(code: readonly Instruction[], reached: Uint8Array, realm: Realm
       );
       if (amount) {
         const at = i + amount.length + 2;
-        const isConstant = amount[0] === CONST;
-        if (isConstant && code[i + 1]!.a < 0) throw new Error(`charge of ${code[i + 1]!.a}`);
         const to = code[at]!;
         if (to.op === GLOBAL_SET ? to.a === fuel : to.a === local) {
           move(i, amount.length + 3, needs, to.op === GLOBAL_SET ? GLOBAL : LOCAL);
-          // The entry of a function that begins with a loop costs nothing.
-          if (isConstant && code[i + 1]!.a > 0) charges.add(i);
+          if (amount[0] === CONST) charges.set(i, code[i + 1]!.a);
         }
       } else if (fromGlobal && matches(code, i + 1, [[LOCAL_SET, local]])) {
         move(i, 2, GLOBAL, BOTH);
@@ -197,13 +201,22 @@ function shapeOf(code: readonly Instruction[], reached: Uint8Array, realm: Realm
         let head = 4;
         while (code[head]?.op === BLOCK) head++;
         const paid = code[1]!.a;
+        const taken = [LOOP, [LOCAL_GET, local], CONST, SUB, [LOCAL_TEE, local]] as const;
         if (
-          paid < 0 || !matches(code, head, [LOOP, [LOCAL_GET, local], [CONST, paid], SUB]) ||
-          ![LOCAL_SET, LOCAL_TEE].includes(code[head + 4]!.op) || code[head + 4]!.a !== local
+          paid < 0 || !matches(code, head, taken) ||
+          paid !== code[head + 2]!.a - aheadOf(code, head + 4)
         ) throw new Error(`fuel of ${paid} is added that is not taken at once`);
         move(i, 4, GLOBAL, LOCAL);
       } else if (fromLocal && matches(code, i + 1, [[GLOBAL_SET, fuel]])) {
         move(i, 2, LOCAL, BOTH);
+      } else if (fromLocal && matches(code, i + 1, [CONST, ADD, [GLOBAL_SET, fuel]])) {
+        // What a check looked past is left out of what the host sees.
+        const ahead = code[i + 1]!.a;
+        if (!matches(code, i - 3, [[CONST, -ahead], LT_S, IF])) {
+          throw new Error(`fuel of ${ahead} is added at instruction ${i}`);
+        }
+        move(i, 4, LOCAL, GLOBAL);
+        charges.set(i, -ahead);
       } else if (matches(code, i + 1, [CALL, [LOCAL_SET, local]])) {
         move(i, 3, needs, LOCAL);
       } else if (fromGlobal && matches(code, i + 1, [CALL, [GLOBAL_SET, fuel]])) {
@@ -224,15 +237,22 @@ function shapeOf(code: readonly Instruction[], reached: Uint8Array, realm: Realm
       }
     }
     if (op !== IF) continue;
-    // tee L; (get X; or;) const 0; lt_s; if; get L; set fuel; (const 0; set mark;) call …
-    if (!matches(code, i - 2, [[CONST, 0], LT_S])) continue;
+    // tee L; (get X; or;) const -n; lt_s; if; get L; (const n; add;) set fuel; (const 0; set mark;)
+    // call …, where n is part of what was charged
+    if (!matches(code, i - 2, [CONST, LT_S])) continue;
+    const ahead = -code[i - 2]!.a;
     const before = matches(code, i - 4, [LOCAL_GET, OR]) ? i - 5 : i - 3;
     const other = before === i - 5 ? code[i - 4]!.a : -1;
     const isOfFuel = local >= 0 && matches(code, before, [[LOCAL_TEE, local]]);
     const isOfStack = matches(code, i - 3, [LOCAL_GET]) && stackLocals.has(code[i - 3]!.a) ||
       stackLocals.has(other);
+    if (ahead < 0 || ahead > 0 && (!isOfFuel || isOfStack || before !== i - 3)) continue;
+    if (ahead > 0 && !(matches(code, before - 2, [CONST, SUB]) && code[before - 2]!.a >= ahead)) {
+      throw new Error(`the check at instruction ${i} looks past ${ahead}, which were not charged`);
+    }
     let at = i + 1;
-    if (matches(code, at, [[LOCAL_GET, local], [GLOBAL_SET, fuel]])) at += 2;
+    if (ahead > 0 && matches(code, at, [[LOCAL_GET, local], [CONST, ahead], ADD])) at += 4;
+    else if (matches(code, at, [[LOCAL_GET, local], [GLOBAL_SET, fuel]])) at += 2;
     if (matches(code, at, [[CONST, 0], LOCAL_SET])) at += 2;
     if (matches(code, at, [CONST, CALL])) at++;
     const asked = matches(code, at, [CALL]) && asking.has(code[at]!.a);
@@ -247,6 +267,12 @@ function shapeOf(code: readonly Instruction[], reached: Uint8Array, realm: Realm
     if (isFuel) throw new Error(`fuel is used in an unknown way at instruction ${i}`);
   }
   return { checks, charges, stackChecks, moves, fuelLocal: local };
+}
+
+/** How much a check behind the `local.tee` at `at` looks past. */
+function aheadOf(code: readonly Instruction[], at: number): number {
+  if (matches(code, at + 1, [LOCAL_GET, OR])) at += 2;
+  return matches(code, at + 1, [CONST, LT_S, IF]) ? -code[at + 1]!.a : 0;
 }
 
 /** Follows the truth through the function. */
@@ -407,7 +433,7 @@ export function prove(bytes: Uint8Array): Proof {
       cycles += cycleWithout(code, ways, new Set()).backEdges;
       const unchecked = cycleWithout(code, ways, shape.checks).at;
       if (unchecked >= 0) throw new Error(`instruction ${unchecked} is on a cycle without a check`);
-      const free = cycleWithout(code, ways, shape.charges).at;
+      const free = freeCycle(code, ways, shape.charges);
       if (free >= 0) throw new Error(`instruction ${free} is on a cycle without a charge`);
       const { params } = wasm.types[wasm.functions[index]!]!;
       proveTruth(code, ways, shape, params.length);
@@ -417,7 +443,7 @@ export function prove(bytes: Uint8Array): Proof {
       // A tail call takes no more of the stack than there is.
       stackCalls.push(unguardedCalls(code, ways, shape.stackChecks, isCall));
       checks += shape.checks.size;
-      charges += shape.charges.size;
+      charges += [...shape.charges.values()].filter((units) => units > 0).length;
     } catch (error) {
       throw new Error(`function ${index}: ${error instanceof Error ? error.message : error}`);
     }

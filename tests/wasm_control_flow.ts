@@ -154,3 +154,38 @@ export function cycleWithout(
   }
   return { at: found, backEdges };
 }
+
+/**
+ * An instruction on a cycle of which the charges do not add up to one unit at least; -1 if there is
+ * none. (Bellman and Ford: with every step a little cheaper than it is, such a cycle has no cheapest way.)
+ */
+export function freeCycle(
+  code: readonly Instruction[],
+  ways: Ways,
+  charges: ReadonlyMap<number, number>,
+): number {
+  const paying = new Set<number>();
+  for (const [i, units] of charges) if (units > 0) paying.add(i);
+  const unpaid = cycleWithout(code, ways, paying).at;
+  if (unpaid >= 0 || paying.size === charges.size) return unpaid;
+  const { next, handlers, reached } = ways;
+  const steps = code.length + 1;
+  const cheapest = new Float64Array(code.length);
+  for (let round = 0; round < steps; round++) {
+    let changed = -1;
+    for (let i = 0; i < code.length; i++) {
+      if (!reached[i]) continue;
+      const price = cheapest[i]! + (charges.get(i) ?? 0) * steps - 1;
+      const arrive = (to: number) => {
+        if (price >= cheapest[to]!) return;
+        cheapest[to] = price;
+        changed = to;
+      };
+      next[i]!.forEach(arrive);
+      if (throws(code[i]!.op)) handlers[i]!.forEach(arrive);
+    }
+    if (changed < 0) return -1;
+    if (round === steps - 1) return changed;
+  }
+  return -1;
+}

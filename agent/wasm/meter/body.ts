@@ -58,6 +58,8 @@ export const FLAG = {
   UNROLL: 32,
   /** The end of a loop that is branched to. */
   LOOP_END: 64,
+  /** A branch that takes operands along. */
+  VALUES: 128,
 } as const;
 
 /** Growing columns, one row per event; reused from function to function. */
@@ -70,7 +72,8 @@ export class Body {
   end = new Int32Array(256);
   /**
    * First index of the instruction; for branches to one label how far up it is; for `else` the event
-   * of its `if`, for `return` and `br_table` their depth, for a loop and its end the depth of its label.
+   * of its `if`, for `return` and `br_table` their depth, for a loop, an `if` and an `end` the depth of
+   * the label.
    */
   a = new Int32Array(256);
   /**
@@ -315,6 +318,13 @@ export class BodyDecoder {
   /** Code behind this event is charged there. */
   #openPlace(event: number): void {
     this.#place = event;
+  }
+
+  /** Whether branches to the label `depth` levels up take operands along. */
+  #takesValues(depth: number): boolean {
+    const { kind, params, results } = this.#frames;
+    const target = this.#depth - depth;
+    return (kind[target] === OP.LOOP ? params : results)[target]! > 0;
   }
 
   /** Notes a branch to the label `depth` levels up. */
@@ -614,7 +624,7 @@ export class BodyDecoder {
         this.#blockType();
         this.#spend(start);
         this.#pop(1);
-        const e = this.#event(op, start, 0, 0);
+        const e = this.#event(op, start, this.#depth + 1, 0);
         this.#open(op, this.#blockParams, this.#blockResults, e);
         if (!this.#dead) this.#openPlace(e);
         return;
@@ -658,6 +668,7 @@ export class BodyDecoder {
         this.#spend(start);
         if (op === OP.BR_IF) this.#pop(1);
         const e = this.#event(op, start, depth, this.#depth - depth);
+        if (this.#takesValues(depth)) body.flags[e]! |= FLAG.VALUES;
         this.#branch(depth);
         if (op === OP.BR) this.#die();
         else if (!this.#dead) this.#openPlace(e);
@@ -826,7 +837,7 @@ export class BodyDecoder {
     if (joins) {
       const flags = (otherWays ? FLAG.JOIN : 0) | (fallsThrough ? 0 : FLAG.DEAD) |
         (bits & BIT_CAUGHT ? FLAG.CAUGHT : 0);
-      e = body.push(op, start, r.at, 0, 0, flags);
+      e = body.push(op, start, r.at, i, 0, flags);
     }
     if (this.#dead) return;
     const before = f.place[i]!;

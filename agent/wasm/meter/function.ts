@@ -8,20 +8,23 @@
  * anything that leaves the function (call, throw, return) the global holds it.
  *
  * *Loops.* In a short loop most of what metering costs is the check. So short innermost loops are
- * unrolled: every copy of the body charges for itself, only the first one checks. In all but the
- * last, the branch back becomes a way out where its condition does not hold; one without a
- * condition is left out:
+ * unrolled: only the first copy of the body checks. In all but the last, the branch back becomes a
+ * way out where its condition does not hold; one without a condition is left out:
  *
  * ```wat
  * block $exit
  *   loop $head
- *     (charge and check) body condition i32.eqz br_if $exit
- *     (charge) body condition i32.eqz br_if $exit
+ *     (charge and check) body condition i32.eqz if (give back) br $exit end
+ *     body condition i32.eqz if (give back) br $exit end
  *     ...
- *     (charge) body condition br_if $head
+ *     body condition br_if $head
  *   end
  * end
  * ```
+ *
+ * All copies are charged at once at the head ({@link Prepayment}); the check compares with what is
+ * left of the fuel without what is paid ahead, and the host sees the fuel without it. So checks find
+ * the slice used up in the same round, and programs cost the same, as if each place charged for itself.
  *
  * *Stack.* A function that calls takes its frame from the global "stack" at its entry, keeps the
  * rest in a local, and gives the frame back at every way out. A handler sets the global from the
@@ -35,6 +38,7 @@ import { has } from "./flow.ts";
 import type { Module } from "./module.ts";
 import { OP } from "./opcodes.ts";
 import { type Outline, type Plan, type Way, writeZero } from "./outline.ts";
+import { Prepayment } from "./prepay.ts";
 import type { Routines } from "./routines.ts";
 
 /** Bytes that every call takes besides its locals and operands. */
@@ -92,6 +96,9 @@ export class FunctionEmitter {
   /** The body is in a block of its own, and every way out leads through that block's end. */
   #wrapped = false;
   #truths = new Uint8Array(256);
+  /** What the copies of a body that is unrolled charge, and the one that is being written. */
+  readonly #copies = Array.from({ length: UNROLLED_COPIES }, () => new Prepayment());
+  #copy: Prepayment | undefined;
   /** Depths of the labels around which one more block is open. */
   readonly #blocks: number[] = [];
   /** Offsets, in the function written last, of the `if`s that are hardly ever taken. */
@@ -238,17 +245,17 @@ export class FunctionEmitter {
 
   /**
    * Behind the charge at the head of a loop that is outlined, with what is left as an operand: at the
-   * end of the slice the loop goes on elsewhere.
+   * end of the slice the loop goes on elsewhere. Of the charge, so much is paid `ahead`.
    */
-  #outlined(outline: Outline): void {
+  #outlined(outline: Outline, ahead: number): void {
     const { loop, ways } = outline;
     const { types, slots, frameBytes } = this.#plan;
     const { routines } = this;
     const { fuel, outline: room } = routines.imports;
     const w = this.#w;
     if (loop.nests) w.op(OP.LOCAL_GET, this.#mark).u8(I32_OR);
-    this.#ifNegative();
-    w.op(OP.LOCAL_GET, this.#fuelLocal).op(OP.GLOBAL_SET, fuel);
+    this.#ifBelow(-ahead);
+    this.#store(ahead);
     const call = (op: number) => {
       for (let local = 0; local < outline.params; local++) {
         if (has(outline.taken, local)) w.op(OP.LOCAL_GET, local);
@@ -287,7 +294,10 @@ export class FunctionEmitter {
       if (!isLast) w.u8(OP.END);
     }
     if (ways.length === 0) w.u8(OP.UNREACHABLE);
-    if (!isFree) w.u8(OP.END).op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal);
+    if (!isFree) {
+      w.u8(OP.END);
+      this.#load(ahead);
+    }
     w.u8(OP.END);
   }
 
@@ -325,22 +335,37 @@ export class FunctionEmitter {
     const w = this.#w;
     const tail = body.b[loop]!;
     const isConditional = body.opcode[tail] === OP.BR_IF;
+    /** What must have been paid when control is at the tail of each copy. */
+    const ahead: number[] = [];
+    let paid = 0;
+    for (let copy = UNROLLED_COPIES - 1; copy >= 0; copy--) {
+      ahead[copy] = paid;
+      paid = this.#copies[copy]!.plan(body, loop, paid);
+    }
+    // In the global, each charge would be written to memory anyway.
+    const prepays = this.#joined === LOCAL;
     this.#agree();
     if (isConditional) {
       w.u8(OP.BLOCK, VOID);
       this.#blocks.push(body.a[loop]!);
     }
     this.#original(loop);
-    for (let copy = 1; copy <= UNROLLED_COPIES; copy++) {
+    for (let copy = 0; copy < UNROLLED_COPIES; copy++) {
       this.#truth = this.#joined;
-      this.#charge(loop, copy === 1);
+      if (copy === 0) this.#charge(loop, true, prepays ? paid - body.cost[loop]! : 0);
+      else if (!prepays) this.#charge(loop, false);
+      if (prepays) this.#copy = this.#copies[copy];
       const copied = this.#events(loop + 1, tail, body.end[loop]!);
       this.#segment(copied, 1);
       w.copy(this.module.bytes, copied, body.start[tail]!);
       this.#segment(body.start[tail]!, 0);
+      this.#copy = undefined;
       this.#agree();
-      if (copy === UNROLLED_COPIES) this.#original(tail);
-      else if (isConditional) w.u8(I32_EQZ, OP.BR_IF, 1);
+      if (copy === UNROLLED_COPIES - 1) this.#original(tail);
+      else if (isConditional) {
+        w.u8(I32_EQZ);
+        this.#branchIf(1, prepays ? -ahead[copy]! : 0);
+      }
     }
     w.u8(OP.END);
     if (!isConditional) return;
@@ -373,14 +398,14 @@ export class FunctionEmitter {
         w.op(OP.GLOBAL_GET, fuel).u8(OP.I32_CONST).s32(this.#body.cost[0]!).u8(I32_SUB);
         w.op(OP.LOCAL_TEE, this.#fuelLocal).op(OP.LOCAL_GET, this.#stackLocal);
         w.u8(I32_OR);
-        this.#ifNegative();
+        this.#ifBelow();
         w.op(OP.LOCAL_GET, this.#fuelLocal).op(OP.GLOBAL_SET, fuel);
         w.op(OP.CALL, this.routines.enter());
         w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, this.#fuelLocal).u8(OP.END);
         this.#truth = LOCAL;
       } else {
         w.op(OP.LOCAL_GET, this.#stackLocal);
-        this.#ifNegative();
+        this.#ifBelow();
         w.op(OP.CALL, this.routines.enter()).u8(OP.END);
         this.#charge(0);
       }
@@ -395,11 +420,11 @@ export class FunctionEmitter {
     }
   }
 
-  /** Charges what belongs to the event, and checks if it asks for it. */
-  #charge(e: number, check = (this.#body.flags[e]! & FLAG.CHECK) !== 0): void {
+  /** Charges what belongs to the event, and so much `ahead`, and checks if it asks for it. */
+  #charge(e: number, check = (this.#body.flags[e]! & FLAG.CHECK) !== 0, ahead = 0): void {
     const w = this.#w;
     const { fuel } = this.routines.imports;
-    const units = this.#body.cost[e]!;
+    const units = this.#copy ? this.#copy.behind[e]! : this.#body.cost[e]! + ahead;
     if (units === 0 && !check) return;
     const local = this.#fuelLocal;
     if (local < 0) {
@@ -408,7 +433,7 @@ export class FunctionEmitter {
     }
     if (this.#truth === GLOBAL) w.op(OP.GLOBAL_GET, fuel);
     else w.op(OP.LOCAL_GET, local);
-    if (units > 0) w.u8(OP.I32_CONST).s32(units).u8(I32_SUB);
+    if (units !== 0) w.u8(OP.I32_CONST).s32(units).u8(I32_SUB);
     this.#truth = LOCAL;
     if (!check) {
       w.op(OP.LOCAL_SET, local);
@@ -416,15 +441,41 @@ export class FunctionEmitter {
     }
     w.op(OP.LOCAL_TEE, local);
     const outline = this.#plan.outlines.get(e);
-    if (outline) return this.#outlined(outline);
-    this.#ifNegative();
-    w.op(OP.LOCAL_GET, local).op(OP.GLOBAL_SET, fuel).op(OP.CALL, this.routines.pause());
-    w.op(OP.GLOBAL_GET, fuel).op(OP.LOCAL_SET, local).u8(OP.END);
+    if (outline) return this.#outlined(outline, ahead);
+    this.#ifBelow(-ahead);
+    this.#store(ahead);
+    w.op(OP.CALL, this.routines.pause());
+    this.#load(ahead);
+    w.u8(OP.END);
   }
 
-  /** Opens an `if` that is taken when the operand is below zero, which is rare. */
-  #ifNegative(): void {
-    this.#w.u8(OP.I32_CONST, 0, I32_LT_S);
+  /** Stores the fuel in the global, without what is paid `ahead`. */
+  #store(ahead: number): void {
+    const w = this.#w.op(OP.LOCAL_GET, this.#fuelLocal);
+    if (ahead > 0) w.u8(OP.I32_CONST).s32(ahead).u8(I32_ADD);
+    w.op(OP.GLOBAL_SET, this.routines.imports.fuel);
+  }
+
+  /** Loads the fuel from the global, and pays `ahead` of it. */
+  #load(ahead: number): void {
+    const w = this.#w.op(OP.GLOBAL_GET, this.routines.imports.fuel);
+    if (ahead > 0) w.u8(OP.I32_CONST).s32(ahead).u8(I32_SUB);
+    w.op(OP.LOCAL_SET, this.#fuelLocal);
+  }
+
+  /** A conditional branch without operands, `units` charged on its way. */
+  #branchIf(label: number, units: number): void {
+    const w = this.#w;
+    if (units === 0) w.op(OP.BR_IF, label);
+    else {
+      w.u8(OP.IF, VOID).op(OP.LOCAL_GET, this.#fuelLocal).u8(OP.I32_CONST).s32(units);
+      w.u8(I32_SUB).op(OP.LOCAL_SET, this.#fuelLocal).op(OP.BR, label + 1).u8(OP.END);
+    }
+  }
+
+  /** Opens an `if` that is taken when the operand is below `least`, which is rare. */
+  #ifBelow(least = 0): void {
+    this.#w.u8(OP.I32_CONST).s32(least).u8(I32_LT_S);
     this.unlikely.push(this.#w.length);
     this.#w.u8(OP.IF, VOID);
   }
@@ -564,7 +615,9 @@ export class FunctionEmitter {
       case OP.BR_ON_NULL:
       case OP.BR_ON_NON_NULL:
         if (live) this.#agree();
-        w.op(op, this.#label(a, body.b[e]!));
+        if (live && op === OP.BR_IF && this.#copy) {
+          this.#branchIf(this.#label(a, body.b[e]!), this.#copy.taken[e]!);
+        } else w.op(op, this.#label(a, body.b[e]!));
         break;
       case OP.BR_TABLE:
         if (live) this.#agree();

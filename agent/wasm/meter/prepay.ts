@@ -1,0 +1,109 @@
+/**
+ * Fewer charges in the body of a loop that is unrolled.
+ *
+ * Charged place by place, a body with branches takes from the fuel behind each of them. Here a
+ * round is paid at its head instead, all copies of the body at once, as if control took the cheapest
+ * way through; a dearer way pays the difference where it parts, and a way out of the loop is given
+ * back what it does not use:
+ *
+ * ```wat
+ * loop $head                        ;; loop $head
+ *   (charge 5)                      ;;   (charge 4 × 12)
+ *   …  br_if $exit                  ;;   …  (if (then (charge -43) (br $exit)))
+ *   (charge 4)                      ;;
+ *   …  if (charge 6) … end          ;;   …  if (charge 6) … end
+ *   (charge 3) …                    ;;   …
+ * ```
+ *
+ * What is paid ahead at a place is a number that is known when the function is written: 0 where the
+ * loop is left, the fuel of the cheapest way to the tail elsewhere, never less than 0. So wherever
+ * fuel can be seen (there are no calls inside), it is what it would be otherwise. (Moving charges
+ * along the edges of a graph by a number for each node: Ball and Larus, "Optimally profiling and
+ * tracing programs", 1994.)
+ *
+ * @module
+ */
+import { type Body, FLAG } from "./body.ts";
+import { OP } from "./opcodes.ts";
+
+/** Stands for what is paid ahead where no way leads to the tail: nothing. */
+const NO_WAY = -1;
+
+const fuel = (ahead: number) => Math.max(ahead, 0);
+
+/** The cheaper of two ways, of which one may be none. */
+function cheapest(a: number, b: number): number {
+  return a === NO_WAY ? b : b === NO_WAY ? a : Math.min(a, b);
+}
+
+/** What the events of one copy of a body charge; reused from loop to loop. */
+export class Prepayment {
+  /** By event: charged behind it in place of its cost; below zero, given back. */
+  readonly behind: number[] = [];
+  /** By event of a conditional branch: charged on its way when it is taken. */
+  readonly taken: number[] = [];
+  /** By depth of a label: what is to be paid ahead in front of its `end`. */
+  readonly #ends: number[] = [];
+  /** By event of an `if`: its `else`, and by that what its arm needs. */
+  readonly #elses: number[] = [];
+  readonly #needs: number[] = [];
+
+  /**
+   * Fills in what the events between a loop that is to be unrolled and its tail charge, when at the
+   * tail `ahead` is to be paid for what follows. Gives what is to be paid at the head, its cost included.
+   */
+  plan(body: Body, loop: number, ahead: number): number {
+    const { opcode, flags, cost, a, b } = body;
+    const depth = a[loop]!;
+    const toLabel = (target: number) => target > depth ? this.#ends[target]! : NO_WAY;
+    let now = ahead;
+    for (let e = b[loop]! - 1; e > loop; e--) {
+      const op = opcode[e]!;
+      // At an `end` and an `else`, what is dead is only what falls through to them.
+      const live = !(flags[e]! & FLAG.DEAD);
+      const units = cost[e]!;
+      const need = now === NO_WAY ? NO_WAY : units + now;
+      let before = need;
+      this.behind[e] = this.taken[e] = 0;
+      if (!live && op !== OP.END && op !== OP.ELSE) continue;
+      switch (op) {
+        case OP.END:
+          this.#ends[a[e]!] = need;
+          break;
+        case OP.ELSE: {
+          const opening = a[e]!;
+          if (flags[opening]! & FLAG.DEAD) continue;
+          this.#elses[opening] = e;
+          this.#needs[e] = need;
+          // What its arm is given is known at the `if`.
+          this.behind[e] = units + fuel(now);
+          now = live ? this.#ends[a[opening]!]! : NO_WAY;
+          continue;
+        }
+        case OP.IF:
+          // Without another arm there is no place on the way around.
+          before = this.#ends[a[e]!]!;
+          if (flags[e]! & FLAG.HAS_ELSE) {
+            const other = this.#elses[e]!;
+            before = cheapest(need, this.#needs[other]!);
+            this.behind[other]! -= fuel(before);
+          }
+          break;
+        case OP.BR:
+        case OP.RETURN:
+          now = op === OP.BR ? toLabel(b[e]!) : NO_WAY;
+          continue;
+        case OP.BR_IF: {
+          const there = toLabel(b[e]!);
+          // Operands that it takes along cannot be put around a charge.
+          before = flags[e]! & FLAG.VALUES ? there : cheapest(there, need);
+          this.taken[e] = fuel(there) - fuel(before);
+          break;
+        }
+      }
+      this.behind[e] = units + fuel(now) - fuel(before);
+      now = live ? before : NO_WAY;
+    }
+    return cost[loop]! + fuel(now);
+  }
+}
