@@ -1,8 +1,10 @@
 /**
- * Topics of an app among nodes of this process, over TCP on loopback.
+ * Topics of an app among nodes over TCP on loopback: processes of their own where one gets a topic from
+ * another (`topic_probe.ts`), and nodes of this process where several write.
  *
  * @module
  */
+import * as path from "node:path";
 import { AppPeer } from "../agent/topics/app_peer.ts";
 import { StateShelf } from "../agent/apps/peering/topic_states.ts";
 import { ABI } from "../agent/apps/guest/prices.ts";
@@ -18,6 +20,8 @@ import { MemoryStore } from "../agent/store/memory_store.ts";
 import { systemClock } from "../agent/node/system_clock.ts";
 import type { TopicCarrier } from "../agent/topics/topic_carrier.ts";
 import { createLog, replayOf, signerFrom, verify, write } from "./apps.ts";
+import { ROOT } from "./programs.ts";
+import type { Given, Taken } from "./topic_probe.ts";
 
 const backend = nodeBackend();
 const random = { bytes: (n: number) => crypto.getRandomValues(new Uint8Array(n)) };
@@ -103,27 +107,46 @@ async function invited(log: AppLog, by: SyncSigner): Promise<SyncSigner> {
 const empty = (log: AppLog) =>
   AppLog.open({ store: new MemoryStore(), verify, topic: log.topicId });
 
-/** Milliseconds from the dial of a newcomer until it has so many events, and has applied them. */
-export async function coldSync(count: number): Promise<number> {
-  const [ann, ben] = await Promise.all([signerFrom(1), signerFrom(2)]);
-  const log = createLog(new MemoryStore(), ann);
-  const invite = await invited(log, ann);
-  log.write(joinBy(log, invite, ben.publicKey), ben);
-  while (log.topic!.size < count) write(log, log.topic!.size, ann);
-  log.flush(0);
-  const giver = await start(ann, log);
-  const taker = await start(ben, empty(log), { nodes: [giver.key] });
-  try {
-    const wanted = await giver.digest();
-    const from = performance.now();
-    await taker.network.dial(giver.network.addresses()[0]!);
-    await until(() => taker.log.topic?.size === log.topic!.size);
-    if (await taker.digest() !== wanted) throw new Error("another digest");
-    return performance.now() - from;
-  } finally {
-    await taker.close();
-    await giver.close();
-  }
+/** A process of `topic_probe.ts`. */
+function startProbe(...args: readonly string[]): Deno.ChildProcess {
+  const probe = [`--config=${ROOT}/deno.json`, `${ROOT}/bench/topic_probe.ts`];
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", ...probe, ...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+}
+
+/** A node that has a topic of so many events, for newcomers, each a process, too. */
+export async function startGiver(folder: string, count: number) {
+  const giver = startProbe("give", folder, String(count));
+  const lines = giver.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const { value } = await lines.read();
+  if (value === undefined) throw new Error("the node that gives ended");
+  const given = JSON.parse(value) as Given;
+  let newcomers = 0;
+  const newcomer = async (what: "take" | "show"): Promise<Taken> => {
+    const own = path.join(folder, `${newcomers++}`);
+    await Deno.mkdir(own);
+    const { success, stdout } = await startProbe(what, own, JSON.stringify(given)).output();
+    if (!success) throw new Error("the newcomer failed");
+    const taken = JSON.parse(new TextDecoder().decode(stdout)) as Taken;
+    const wanted = what === "take" ? given.digest : given.state!.digest;
+    if (taken.digest !== wanted) throw new Error("another digest");
+    return taken;
+  };
+  return {
+    /** It comes with nothing, and has applied all. */
+    take: () => newcomer("take"),
+    /** It comes by a ticket, and shows the state that this names. */
+    show: () => newcomer("show"),
+    close: async () => {
+      await giver.stdin.close();
+      await lines.cancel();
+      await giver.status;
+    },
+  };
 }
 
 /** Milliseconds from the last of 100 events of five writers until all of them have one digest. */

@@ -26,7 +26,8 @@ import { decodeSigned, encodeSigned, eventAt, signEventSync } from "../agent/ker
 import { keyPairOf, signerOf, type SyncSigner, verifierOf } from "../agent/kernel/verify.ts";
 import { MemoryStore } from "../agent/store/memory_store.ts";
 import { SqliteStore } from "../agent/store/sqlite_store.ts";
-import { coldSync, fiveWriters } from "./app_network.ts";
+import { hostileLate } from "./app_hostile.ts";
+import { fiveWriters, startGiver } from "./app_network.ts";
 import { startTopic } from "./app_start.ts";
 import { runPeers, type Sample } from "./app_peers.ts";
 import type { BenchContext, Benchmark } from "./bench.ts";
@@ -266,16 +267,36 @@ export const apps: Benchmark = async ({ quick, note }: BenchContext): Promise<Ta
     const asked = figure(await sample("drift", 1, () => drift(keys)), "");
     const failures: string[] = [];
     /** What needs a network may fail on a machine that others use up. */
-    const networked = async (name: string, take: () => Promise<number>) => {
+    const networked = async <T>(name: string, take: () => Promise<T>) => {
       try {
-        return figure(await sample(name, quick ? 1 : 3, take), "ms");
+        return await sample(name, quick ? 1 : 3, take);
       } catch (error) {
         failures.push(`${name} is left out: ${(error as Error).message}`);
         return undefined;
       }
     };
-    const cold = await networked("cold sync", () => coldSync(10_000));
-    const writers = await networked("five writers", fiveWriters);
+    /** What newcomers take to whom a node gives a topic of so many events; of no event their time. */
+    const given = async (name: string, events: number, what: "take" | "show") => {
+      note(`a topic of ${number(events)} to be given`);
+      let giver: Awaited<ReturnType<typeof startGiver>> | undefined;
+      try {
+        const samples = await networked(name, async () => {
+          giver ??= await startGiver(fresh(), events);
+          return await giver[what]();
+        });
+        return samples && {
+          ms: figure(samples.map(({ ms }) => ms), "ms"),
+          cpu: figure(samples.map(({ cpuMs }) => 1000 * cpuMs / events), "µs"),
+        };
+      } finally {
+        await giver?.close();
+      }
+    };
+    const cold = await given("cold sync", 10_000, "take");
+    const shown = await given("ticket", size, "show");
+    const equal = await networked("five writers", fiveWriters);
+    const writers = equal && figure(equal, "ms");
+    const hostile = await sample("hostile", quick ? 1 : 3, () => hostileLate(10_000));
     note("snapshot");
     const taken = await snapshot(size);
     const made = figure([taken.ms], "ms"), bytes = figure([taken.kB], "kB");
@@ -344,13 +365,13 @@ export const apps: Benchmark = async ({ quick, note }: BenchContext): Promise<Ta
       ],
       [
         "cold sync of 10,000",
-        cold,
-        undefined,
+        cold?.ms,
+        cold?.cpu,
         ms(autobase.sync),
         undefined,
         ms(gossiplog.sync),
         undefined,
-        goal(cold, "at most", 3000),
+        goal(cold?.ms, "at most", 3000),
       ],
       [
         "five writers: equal after the last",
@@ -361,6 +382,26 @@ export const apps: Benchmark = async ({ quick, note }: BenchContext): Promise<Ta
         undefined,
         undefined,
         goal(writers, "at most", 100),
+      ],
+      [
+        "1,000 late ones of who means harm",
+        ms(hostile),
+        cpu(hostile),
+        undefined,
+        undefined,
+        undefined,
+        undefined,
+        goal(ms(hostile), "at most", 2000),
+      ],
+      [
+        `a newcomer to ${number(size)}: its ticket's state`,
+        shown?.ms,
+        undefined,
+        undefined,
+        undefined,
+        undefined,
+        undefined,
+        goal(shown?.ms, "at most", 1000),
       ],
       [
         "snapshot for a newcomer: time",
@@ -403,7 +444,9 @@ export const apps: Benchmark = async ({ quick, note }: BenchContext): Promise<Ta
         "replay: from the file to the digest, names and order of events checked; as the agent starts, which hands each event to the Worker of its app; in one thread: without Worker, each event read again to be applied",
         "as another peer sends them: in one thread, signatures verified too",
         "late: 10,000 events are there; verified, placed, everything after it applied again, with the digest",
-        "cold sync and five writers: nodes of one process over TCP on loopback, applied on both sides; equal: the digests are",
+        "cold sync and newcomer: two processes from source, as an agent has a topic (a file that is synced, the app in its Worker), over TCP on loopback; from the dial until all is applied, or until the state is shown; CPU: of the process that comes",
+        "five writers: nodes of one process over TCP on loopback, applied on all; equal: the digests are",
+        "late ones of who means harm: 10,000 events are there, and each late one comes by itself and is before them all; the app looks at the state each time, so what it came to before is of no use; time and processor time of all that they cost, until all are applied",
         ...failures,
         ...peers.notes,
       ],

@@ -30,7 +30,7 @@ import { plan } from "./plan.ts";
 import { push } from "./push.ts";
 import { rollback } from "./rollback.ts";
 import { restart } from "./restart.ts";
-import { run as runGuest } from "./run.ts";
+import { run } from "./run.ts";
 import { secrets } from "./secrets.ts";
 import { serve } from "./serve.ts";
 import { scale } from "./scale.ts";
@@ -58,7 +58,7 @@ const complete = command({
 
 /** Every command, by name. */
 export const COMMANDS: RouteMap<Invocation> = commands(BRIEF, {
-  run: runGuest,
+  run: command(run),
   serve,
   inspect,
   demo,

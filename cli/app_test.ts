@@ -2,8 +2,6 @@ import assert from "node:assert/strict";
 import { RealmError } from "../agent/kernel/error.ts";
 import { main, normalise } from "./app.ts";
 import { Context } from "./context.ts";
-import { wantsFirstWorker } from "./head_start.ts";
-import { main as runOnly } from "./run_only.ts";
 import { testShell } from "./shell_fake.ts";
 import { VERSION } from "./version.ts";
 
@@ -168,25 +166,4 @@ Deno.test("Context gives colour to terminals alone, and not against NO_COLOR", (
   assert.equal(context({ NO_COLOR: "1" }).colour("stdout"), false);
   assert.equal(context({ NO_COLOR: "" }).colour("stdout"), true);
   assert.equal(context({ TERM: "dumb" }).colour("stdout"), false);
-});
-
-Deno.test("main() of realm run alone answers as that of all commands", async () => {
-  for (
-    const argv of [
-      ["run", "missing.wasm"],
-      ["--json", "run", "missing.wasm", "--env"],
-      ["run", "--nope", "x.wasm"],
-      ["run", "--env", "x.wasm"],
-      ["run", "--memory-max-mb", "many", "x.wasm"],
-    ]
-  ) {
-    assert.ok(wantsFirstWorker(argv), argv.join(" "));
-    const shell = testShell();
-    const status = await runOnly(argv, shell);
-    assert.deepEqual(
-      { status, stdout: shell.text("stdout"), stderr: shell.text("stderr") },
-      await realm(...argv),
-    );
-    assert.notEqual(status, 0);
-  }
 });

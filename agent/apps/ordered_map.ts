@@ -33,10 +33,18 @@ export function withEntry<Value>(
   value: Value,
 ): Branch<Value> {
   if (map === undefined) return branch(key, value, undefined, undefined);
-  if (key === map.key) return { ...map, value };
-  return key < map.key
-    ? balanced(map.key, map.value, withEntry(map.left, key, value), map.right)
-    : balanced(map.key, map.value, map.left, withEntry(map.right, key, value));
+  const { left, right, height } = map;
+  if (key === map.key) return { key: map.key, value, left, right, height };
+  if (key < map.key) {
+    const side = withEntry(left, key, value);
+    return side.height === heightOf(left)
+      ? { key: map.key, value: map.value, left: side, right, height }
+      : balanced(map.key, map.value, side, right);
+  }
+  const side = withEntry(right, key, value);
+  return side.height === heightOf(right)
+    ? { key: map.key, value: map.value, left, right: side, height }
+    : balanced(map.key, map.value, left, side);
 }
 
 /** The map without a key; the same one where the key is not there. */

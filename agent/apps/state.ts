@@ -108,8 +108,7 @@ export class State {
       (next, changed, nextSize, nextBytes) => {
         if (changed.size === 0) return this;
         let nextTree = tree;
-        for (const [key, path] of changed) {
-          const leaf = valueOf(next, key);
+        for (const { path, leaf } of changed.values()) {
           nextTree = leaf === undefined ? withoutLeaf(nextTree, path) : withLeaf(nextTree, leaf);
         }
         return new State(next, nextTree, nextSize, nextBytes);
@@ -138,17 +137,23 @@ export interface Trace {
 /** Reads and writes of an event that are traced. */
 const TRACED_MAX = 64;
 
+/** What was written under a key; without a leaf it was removed. */
+interface Change {
+  readonly path: string;
+  readonly leaf: Leaf | undefined;
+}
+
 type Commit = (
   entries: OrderedMap<Leaf>,
-  changed: ReadonlyMap<string, string>,
+  changed: ReadonlyMap<string, Change>,
   size: number,
   bytes: number,
 ) => State;
 
 /** What one event reads and writes; its reads see its writes. */
 export class Journal {
-  /** Keys that were written, with their paths. */
-  readonly #changed = new Map<string, string>();
+  /** By the keys that were written. */
+  readonly #changed = new Map<string, Change>();
   #entries: OrderedMap<Leaf>;
   #size: number;
   #bytes: number;
@@ -188,14 +193,11 @@ export class Journal {
     const bytes = this.#bytes + value.length -
       (before === undefined ? -(STATE_ENTRY_BYTES + key.length) : before.value.length);
     if (bytes > STATE_BYTES_MAX) throw new BeyondBounds(`a state of ${bytes} bytes`);
-    const path = before?.path ?? this.#changed.get(text) ?? pathOf(text);
+    const path = before?.path ?? this.#changed.get(text)?.path ?? pathOf(text);
     // One string for a key, however often it is written.
-    this.#entries = withEntry(
-      this.#entries,
-      before?.key ?? text,
-      leafOf(path, before?.key ?? text, value),
-    );
-    this.#changed.set(text, path);
+    const leaf = leafOf(path, before?.key ?? text, value);
+    this.#entries = withEntry(this.#entries, leaf.key, leaf);
+    this.#changed.set(text, { path, leaf });
     if (before === undefined) this.#size++;
     this.#bytes = bytes;
   }
@@ -207,7 +209,7 @@ export class Journal {
     // Where it is there, it would be removed: that is as good as a read.
     if (before === undefined) return this.#read(text, undefined);
     this.#entries = withoutEntry(this.#entries, text);
-    this.#changed.set(text, before.path);
+    this.#changed.set(text, { path: before.path, leaf: undefined });
     this.#size--;
     this.#bytes -= STATE_ENTRY_BYTES + key.length + before.value.length;
   }
@@ -225,7 +227,7 @@ export class Journal {
   trace(): Trace | undefined {
     if (this.#hasScanned || this.#reads.length + this.#changed.size > TRACED_MAX) return undefined;
     const writes: [string, string, Leaf | undefined][] = [];
-    for (const [key, path] of this.#changed) writes.push([key, path, valueOf(this.#entries, key)]);
+    for (const [key, { path, leaf }] of this.#changed) writes.push([key, path, leaf]);
     return { reads: this.#reads, writes, growth: this.#growth };
   }
 
@@ -242,7 +244,7 @@ export class Journal {
       const before = valueOf(this.#entries, key);
       if (leaf !== undefined) this.#entries = withEntry(this.#entries, leaf.key, leaf);
       else if (before !== undefined) this.#entries = withoutEntry(this.#entries, key);
-      this.#changed.set(key, path);
+      this.#changed.set(key, { path, leaf });
       this.#size += (leaf === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
       this.#bytes += bytesOfEntry(leaf) - bytesOfEntry(before);
     }

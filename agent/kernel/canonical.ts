@@ -19,12 +19,15 @@ import {
   SHA2_256,
   writeCbor,
 } from "./cbor.ts";
+import { textOf } from "./byte_string.ts";
 import { RealmError } from "./error.ts";
 import { passingSha256, sha256 } from "./sha256_sync.ts";
 
 export { type CborValue, CID, cidOfDigest, DEPTH_MAX };
 
 const encoder = new TextEncoder();
+/** Domains that were met, each with the zero byte after it. */
+const names = new Map<Domain, Uint8Array>();
 
 /**
  * What is signed where. The name goes before the bytes, so that a signature made for one purpose
@@ -89,10 +92,18 @@ export function cidOf(bytes: Uint8Array): CID {
 
 /** https://www.rfc-editor.org/rfc/rfc4648#section-6, in lower case. */
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
+const DIGITS = encoder.encode(BASE32);
+/** What says that a text is of these digits. */
+const MULTIBASE = "b".charCodeAt(0);
+/** Where a text is written: one after another. */
+let written = new Uint8Array(128);
 
 /** The text of a CID of version 1: what its `toString()` gives, several times faster. */
 export function idText({ bytes }: Pick<CID, "bytes">): string {
-  let text = "b";
+  const length = 1 + Math.ceil(bytes.length * 8 / 5);
+  if (written.length < length) written = new Uint8Array(2 * length);
+  written[0] = MULTIBASE;
+  let at = 1;
   let bits = 0;
   let rest = 0;
   for (let i = 0; i < bytes.length; i++) {
@@ -100,11 +111,12 @@ export function idText({ bytes }: Pick<CID, "bytes">): string {
     bits += 8;
     while (bits >= 5) {
       bits -= 5;
-      text += BASE32[rest >> bits & 31];
+      written[at++] = DIGITS[rest >> bits & 31]!;
     }
     rest &= 31;
   }
-  return bits === 0 ? text : text + BASE32[rest << 5 - bits & 31];
+  if (bits > 0) written[at] = DIGITS[rest << 5 - bits & 31]!;
+  return textOf(written.subarray(0, length));
 }
 
 /** A CID of {@link cidOf} of which the digest is filled in. */
@@ -115,6 +127,29 @@ export function digestText(digest: string): string {
   const { bytes } = someId;
   for (let i = 0, at = bytes.length - 32; i < 32; i++) bytes[at + i] = digest.charCodeAt(i);
   return idText(someId);
+}
+
+/** The value of each digit, by its character. */
+const BASE32_VALUES = Uint8Array.from(
+  { length: 128 },
+  (_, char) => BASE32.indexOf(String.fromCharCode(char)),
+);
+const readId = someId.bytes.slice();
+
+/** Inverse of {@link digestText}. Of any other text something else. */
+export function digestIn(text: string): string {
+  const bytes = readId;
+  let bits = 0;
+  let rest = 0;
+  for (let i = 1, at = 0; i < text.length; i++) {
+    rest = rest << 5 | BASE32_VALUES[text.charCodeAt(i)]!;
+    bits += 5;
+    if (bits < 8) continue;
+    bits -= 8;
+    bytes[at++] = rest >> bits;
+    rest &= 0xff >> 8 - bits;
+  }
+  return textOf(bytes.subarray(bytes.length - 32));
 }
 
 /** Whether a CID is one that {@link cidOf} makes. */
@@ -133,9 +168,10 @@ export function sha256HexSync(bytes: Uint8Array): string {
 
 /** What a signature is made over: the domain, a zero byte, the bytes. */
 export function signedBytes(domain: Domain, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const name = encoder.encode(domain);
-  const out = new Uint8Array(name.length + 1 + bytes.length);
+  let name = names.get(domain);
+  if (name === undefined) names.set(domain, name = encoder.encode(`${domain}\0`));
+  const out = new Uint8Array(name.length + bytes.length);
   out.set(name);
-  out.set(bytes, name.length + 1);
+  out.set(bytes, name.length);
   return out;
 }

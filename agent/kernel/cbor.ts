@@ -44,7 +44,7 @@ const NULL = 0xf6;
 const FLOAT64 = 0xfb;
 const LINK_TAG = 42;
 /** What a link in an event is: the start of a CID of version 1, dag-cbor, sha2-256 of 32 bytes. */
-const LINK_HEAD = Uint8Array.of(1, DAG_CBOR, SHA2_256, 32);
+export const LINK_HEAD = Uint8Array.of(1, DAG_CBOR, SHA2_256, 32);
 const DIGEST_BYTES = 32;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -69,8 +69,8 @@ export function cidOfDigest(digest: Uint8Array): CID {
   return linkAt(digest, 0);
 }
 
-/** The CID whose sha256 begins at a byte. */
-function linkAt(from: Uint8Array, at: number): CID {
+/** The CID (version 1, dag-cbor, sha2-256) whose sha256 begins at a byte. */
+export function linkAt(from: Uint8Array, at: number): CID {
   const place = (from[at]! << 8 | from[at + 1]!) % KNOWN_LINKS;
   const known = knownLinks[place];
   if (known !== undefined) {

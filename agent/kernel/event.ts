@@ -24,6 +24,7 @@ import {
   signedBytes,
 } from "./canonical.ts";
 import { RealmError } from "./error.ts";
+import { readEventForm, readPair, writePair } from "./event_form.ts";
 import { formatPublicKey, KEY_BYTES } from "./key.ts";
 import {
   SIGNATURE_BYTES,
@@ -102,6 +103,8 @@ export function decodeEvent(bytes: Uint8Array): Event {
 /** {@link decodeEvent}, of bytes that nobody changes any more. */
 function eventOf(bytes: Uint8Array): Event {
   if (bytes.length > EVENT_BYTES_MAX) throw tooLarge(bytes.length);
+  const usual = readEventForm(bytes, isEventType);
+  if (usual !== undefined) return usual;
   const value = decodeCanonical(bytes, { sharing: true });
   check(value);
   return value;
@@ -136,7 +139,7 @@ export function verifyEventSync(signed: SignedEvent, verify: VerifySync): void {
 
 /** The bytes that are stored and sent: dag-cbor of `[bytes, signature]`. */
 export function encodeSigned({ bytes, signature }: SignedEvent): Uint8Array<ArrayBuffer> {
-  return encodeCanonical([bytes, signature]);
+  return writePair(bytes, signature);
 }
 
 /** Inverts {@link encodeSigned}; throws RealmError `corrupt`. Does not check the signature. */
@@ -144,15 +147,18 @@ export function decodeSigned(encoded: Uint8Array): SignedEvent {
   return signedEventIn(encoded.slice());
 }
 
-/** {@link decodeSigned}, of bytes that nobody changes any more: the event is made of parts of them. */
-export function signedEventIn(encoded: Uint8Array): SignedEvent {
+/**
+ * {@link decodeSigned}, of bytes that nobody changes any more: the event is made of parts of them. With
+ * an id it is the event of that, which was found before.
+ */
+export function signedEventIn(encoded: Uint8Array, id?: CID): SignedEvent {
   if (encoded.length > EVENT_BYTES_MAX + 2 * SIGNATURE_BYTES) throw tooLarge(encoded.length);
-  const value = decodeCanonical(encoded, { sharing: true });
+  const value = readPair(encoded) ?? decodeCanonical(encoded, { sharing: true });
   if (!Array.isArray(value) || value.length !== 2) throw corrupt("not an event and its signature");
   const [bytes, signature] = value as readonly CborValue[];
   if (!(bytes instanceof Uint8Array)) throw corrupt("the event is not bytes");
   if (!isBytes(signature, SIGNATURE_BYTES)) throw corrupt("the signature is not 64 bytes");
-  return { id: cidOf(bytes), event: eventOf(bytes), bytes, signature };
+  return { id: id ?? cidOf(bytes), event: eventOf(bytes), bytes, signature };
 }
 
 /** The first event of a topic. A payload that is not unique gives a topic that is not. */

@@ -15,7 +15,7 @@ import { type SignedEvent, topicOf, verifyEventSync } from "./event.ts";
 import { formatPublicKey } from "./key.ts";
 import type { Offer } from "./offer.ts";
 import { PassedOver } from "./passed_over.ts";
-import { type EventKey, idOf, keyOf, type Topic, type TopicEvent } from "./topic.ts";
+import { type EventKey, idOf, keyOf, needsOf, type Topic, type TopicEvent } from "./topic.ts";
 import type { VerifySync } from "./verify.ts";
 
 /** What a log makes of events. */
@@ -109,19 +109,24 @@ export class EventIntake {
 
   /** Takes what fits of what came, and of what is aside, until nothing more does. */
   take(fresh: ReadonlyMap<EventKey, SignedEvent>, rules: IntakeRules, offer: Offer): void {
-    for (const [key, signed] of fresh) this.#aside.put(key, signed);
-    const lamportOf = (key: EventKey) => this.#aside.get(key)?.event.lamport ?? 0;
+    const lamportOf = (key: EventKey) =>
+      (fresh.get(key) ?? this.#aside.get(key))?.event.lamport ?? 0;
     let arrived = [...fresh.keys()];
     let next = arrived;
     while (next.length > 0) {
       const from = offer.accepted.length;
       next.sort((a, b) => lamportOf(a) - lamportOf(b));
-      for (const key of next) this.#take(key, rules);
+      for (const key of next) {
+        const signed = next === arrived ? fresh.get(key) : undefined;
+        if (signed === undefined || !this.#takeAtOnce(key, signed, rules)) this.#take(key, rules);
+      }
       const entered = offer.accepted.slice(from);
       const isNewSay = entered.some(({ event }) => rules.givesSay(event.type));
       arrived = [...arrived, ...entered.map(({ id }) => keyOf(id))];
       next = isNewSay
         ? [...this.#aside.keys()]
+        : this.#aside.size === 0
+        ? []
         : [...new Set(arrived.flatMap((key) => [...this.#aside.waitingFor(key)]))];
       arrived = [];
     }
@@ -152,6 +157,23 @@ export class EventIntake {
     if (needed === undefined) return false;
     if (!rules.mayEnter(signed, [...needed.after].map((key) => topic.at(key)!))) return false;
     this.#passed.want(needed, aside);
+    return true;
+  }
+
+  /** Takes an event of which nothing lacks; false, and it is aside, where it may have to wait. */
+  #takeAtOnce(key: EventKey, signed: SignedEvent, rules: IntakeRules): boolean {
+    if (this.#aside.has(key)) return false;
+    const after: TopicEvent[] = [];
+    for (const need of needsOf(signed.event)) {
+      const there = rules.topic.at(need);
+      if (there === undefined) return this.#aside.put(key, signed), false;
+      after.push(there);
+    }
+    if (!this.#passed.isWanted(key) && !rules.mayEnter(signed, after)) {
+      return this.#aside.put(key, signed), false;
+    }
+    this.#passed.taken(key);
+    rules.enter(signed);
     return true;
   }
 

@@ -59,7 +59,7 @@ export class Offer {
 
   done(): Offered {
     const { accepted, known, refused, isAgain } = this;
-    for (const { id } of accepted) this.#missing.delete(keyOf(id));
+    if (this.#missing.size > 0) { for (const { id } of accepted) this.#missing.delete(keyOf(id)); }
     return { accepted, known, missing: [...this.#missing.values()], refused, isAgain };
   }
 }

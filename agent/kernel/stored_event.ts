@@ -7,14 +7,16 @@
 import {
   type CborValue,
   decodeCanonical,
+  digestIn,
   digestText,
   encodeCanonical,
   idText,
 } from "./canonical.ts";
 import { RealmError } from "./error.ts";
 import { encodeSigned, type SignedEvent, signedEventIn } from "./event.ts";
+import { readTimed } from "./event_form.ts";
 import type { Store, StoreOp } from "./ports.ts";
-import type { TopicEvent } from "./topic.ts";
+import type { EventKey, TopicEvent } from "./topic.ts";
 
 /** Hex digits of the greatest lamport. */
 const LAMPORT_DIGITS = 14;
@@ -58,12 +60,15 @@ export class StoredEvents {
   }
 
   /**
-   * What `encodeSigned()` gave of every event, in order, as it is there: not looked at. What is stored
-   * before the end may be among them; those whose ids in text are in `but` are not.
+   * What `encodeSigned()` gave of every event, in order and under its key, as it is there: not looked at.
+   * What is stored before the end may be among them; those whose keys are in `but` are not. The key is that
+   * of the name: {@link all} saw that the bytes are of it, or who stored them did, and what was damaged since
+   * is not noticed.
    */
-  *encoded(but: ReadonlySet<string>): Generator<Uint8Array, void> {
-    for (const [key, value] of this.#pairs()) {
-      if (!but.has(key.slice(key.lastIndexOf("/") + 1))) yield partsOf(value).encoded;
+  *encoded(but: ReadonlySet<EventKey>): Generator<readonly [EventKey, Uint8Array], void> {
+    for (const [name, value] of this.#pairs()) {
+      const key = digestIn(name.slice(name.lastIndexOf("/") + 1));
+      if (!but.has(key)) yield [key, partsOf(value).encoded];
     }
   }
 
@@ -105,6 +110,8 @@ function decode(value: Uint8Array): StoredEvent {
 }
 
 function partsOf(value: Uint8Array): { readonly encoded: Uint8Array; readonly atMs: number } {
+  const usual = readTimed(value);
+  if (usual !== undefined) return { encoded: usual[0], atMs: usual[1] };
   const pair = decodeCanonical(value, { sharing: true });
   const [encoded, atMs] = Array.isArray(pair) ? pair as CborValue[] : [];
   if (!(encoded instanceof Uint8Array) || typeof atMs !== "number") {

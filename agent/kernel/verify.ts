@@ -113,8 +113,8 @@ export function verifierOf(backend: SyncSignatureBackend): VerifySync {
 /** What holds before any backend runs, whichever it is. */
 function isAcceptable(publicKey: Uint8Array, signature: Uint8Array): boolean {
   return publicKey.length === KEY_BYTES && signature.length === SIGNATURE_BYTES &&
-    acceptablePoint(publicKey) && acceptablePoint(signature.subarray(0, 32)) &&
-    isBelow(signature.subarray(32), ORDER);
+    acceptablePoint(publicKey) && acceptablePoint(signature) &&
+    isBelow(signature, 32, 0xff, ORDER);
 }
 
 /** Little-endian bytes of a 32-byte number. */
@@ -136,18 +136,31 @@ const Y_ORDER_8 = 0x5fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e
  */
 const SMALL_ORDER_Y = [0n, 1n, P - 1n, Y_ORDER_8, P - Y_ORDER_8].map(littleEndian);
 
-/** Whether the encoding is canonical (y < p) and not of small order. Not: that it is a point. */
+/** The bits of the last byte of a point that are of y; the one above is the sign of x. */
+const Y_MASK = 0x7f;
+
+/**
+ * Whether the encoding that bytes begin with is canonical (y < p) and not of small order. Not: that it
+ * is a point.
+ */
 function acceptablePoint(encoding: Uint8Array): boolean {
-  const y = encoding.slice();
-  y[31]! &= 0x7f;
-  if (!isBelow(y, PRIME)) return false;
-  return !SMALL_ORDER_Y.some((small) => small.every((byte, i) => byte === y[i]));
+  if (!isBelow(encoding, 0, Y_MASK, PRIME)) return false;
+  for (const small of SMALL_ORDER_Y) {
+    let i = 0;
+    while (i < 31 && encoding[i] === small[i]) i++;
+    if (i === 31 && (encoding[31]! & Y_MASK) === small[31]) return false;
+  }
+  return true;
 }
 
-/** Whether `a < b`, both 32 bytes, little-endian. Public values: timing does not matter. */
-function isBelow(a: Uint8Array, b: Uint8Array): boolean {
+/**
+ * Whether the 32 bytes of `a` from `at` on, the last of them under a mask, are below `b`: little-endian.
+ * Public values: timing does not matter.
+ */
+function isBelow(a: Uint8Array, at: number, mask: number, b: Uint8Array): boolean {
   for (let i = 31; i >= 0; i--) {
-    if (a[i]! !== b[i]!) return a[i]! < b[i]!;
+    const byte = i === 31 ? a[at + i]! & mask : a[at + i]!;
+    if (byte !== b[i]!) return byte < b[i]!;
   }
   return false;
 }

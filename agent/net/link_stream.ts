@@ -6,12 +6,15 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 import type { PeerStream } from "../kernel/ports.ts";
 import { FRAME_BYTES_MAX, HELLO_BYTES_MAX } from "../kernel/peering/fields.ts";
 
 /** Bytes that wait to be sent; with more than these there is no room. */
 const LINK_QUEUE_BYTES = 1024 * 1024;
 const LENGTH_BYTES = 4;
+/** How long frames are told one after another before everything else has its turn. */
+const SLICE_MS = 10;
 
 /** What a {@link LinkStream} tells. */
 export interface LinkEvents {
@@ -94,12 +97,20 @@ export class LinkStream {
 
   async #read(): Promise<void> {
     const parser = new FrameParser(this.firstBytesMax);
+    let busyMs = 0;
     while (!this.#isClosed) {
       const chunk = await this.#stream.read();
       if (chunk === null) return;
       for (const frame of parser.take(chunk)) {
         if (this.#isClosed) return;
+        const fromMs = performance.now();
         this.#events.frame(frame);
+        busyMs += performance.now() - fromMs;
+        if (busyMs < SLICE_MS) continue;
+        busyMs = 0;
+        // Where more is here already, `read` answers without a turn of the event loop: as long as a peer
+        // sends faster than this takes, no timer, no Worker and no other peer would be heard.
+        await new Promise((resolve) => setImmediate(resolve));
       }
     }
   }

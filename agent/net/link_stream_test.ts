@@ -139,3 +139,25 @@ Deno.test("LinkStream tells nothing once it is closed from here", async () => {
   await settled();
   assert.deepEqual(seen, []);
 });
+
+Deno.test("LinkStream gives everything else its turn, however much there is to tell at once", async () => {
+  const stream = new FakeStream();
+  let told = 0, toldBefore = Infinity;
+  const ended = Promise.withResolvers<void>();
+  const link = new LinkStream(stream, {
+    frame: () => {
+      told++;
+      for (const from = performance.now(); performance.now() - from < 1;);
+    },
+    room: () => {},
+    closed: () => ended.resolve(),
+  });
+  stream.give(framed(...new Array(300).fill(1)));
+  for (let i = 0; i < 300; i++) stream.give(framed(1));
+  stream.give(null);
+  setTimeout(() => toldBefore = told, 0);
+  await ended.promise;
+  assert.equal(told, 600);
+  assert.ok(toldBefore < 300, "the timer came after all frames of a chunk");
+  link.close();
+});

@@ -112,6 +112,20 @@ export function testStore(name: string, subject: () => StoreSubject): void {
     assert.deepEqual(page("p/a\0a", 2), ["p/a\0b", "p/ab"]); // it is not there itself
   });
 
+  test("scan() gives pages of any bytes, which are the caller's", (store) => {
+    const values = [[], [0], [0xff, 0, 0xfe], [0xc3], [], [0x41, 0], [0xef, 0xbb, 0xbf, 0x2c]]
+      .map((value) => Uint8Array.from(value));
+    store.write(values.map((value, i) => ({ put: `v/${i}`, value })));
+    const page = [...store.scan("v/", { limit: 10 })];
+    assert.deepEqual(page, values.map((value, i) => [`v/${i}`, value]));
+    for (const [, value] of page) value.fill(1);
+    assert.deepEqual(
+      [...store.scan("v/", { limit: 2 })].map(([, value]) => value),
+      values.slice(0, 2),
+    );
+    assert.deepEqual([...store.scan("v/", { after: "v/6", limit: 10 })], []);
+  });
+
   test("keys() gives what scan() does", (store) => {
     const keys = ["p/", "p/a\0b", "p/a", "p/\uff5e", "p/\u{1f600}", "q/a"];
     store.write(keys.map((key) => ({ put: key, value: bytes(key) })));

@@ -1,6 +1,9 @@
 /**
  * Hands the events of a topic to what applies them, in its Worker: first what is stored, then what comes.
  *
+ * Nothing goes before it is durable: what a behavior did of an event, such as a request, would be done again
+ * when the event came again after a power cut.
+ *
  * One message is on its way at a time, and what waits for the next is in the log and not copied; what is
  * stored is read as it is handed on. So a topic that gets more events than its app can take costs no memory
  * for that here, and the start of one that has many takes none for all of them; the Worker keeps those of
@@ -10,8 +13,9 @@
  */
 import type { AppLog } from "../apps/topic/app_log.ts";
 import { encodeSigned } from "../kernel/event.ts";
+import { type EventBatch, EventBatchWriter } from "../kernel/event_batch.ts";
 import { StoredEvents } from "../kernel/stored_event.ts";
-import type { TopicEvent } from "../kernel/topic.ts";
+import type { EventKey, TopicEvent } from "../kernel/topic.ts";
 
 /** What of one message there may be; one event is always sent. */
 const BATCH_EVENTS = 512;
@@ -20,8 +24,8 @@ const BATCH_BYTES = 2 * 1024 * 1024;
 /** What an {@link AppFeed} is made of. */
 export interface AppFeedInit {
   readonly log: AppLog;
-  /** Takes encoded events, parents first; resolves when it can take more. */
-  readonly take: (events: readonly Uint8Array[]) => Promise<unknown>;
+  /** Takes events, parents first; resolves when it can take more. */
+  readonly take: (events: EventBatch) => Promise<unknown>;
   /** Nothing more is handed on. */
   readonly failed: (error: unknown) => void;
 }
@@ -30,8 +34,8 @@ export interface AppFeedInit {
 export class AppFeed {
   readonly #init: AppFeedInit;
   #waiting: TopicEvent[] = [];
-  /** Ids in text of what came while what is stored is handed on: by now it may be stored, too. */
-  #since: Set<string> | undefined = new Set();
+  /** What came while what is stored is handed on: by now it may be stored, too. */
+  #since: Set<EventKey> | undefined = new Set();
   #handed = 0;
   /** Of what came since {@link start}: how many were queued, and were taken. */
   #queued = 0;
@@ -65,28 +69,27 @@ export class AppFeed {
   }
 
   async #handStored(): Promise<void> {
-    let batch: Uint8Array[] = [];
-    let bytes = 0;
-    for (const encoded of new StoredEvents(this.#init.log.store, "").encoded(this.#since!)) {
-      if (batch.length === BATCH_EVENTS || bytes + encoded.length > BATCH_BYTES) {
-        await this.#send(batch);
-        batch = [];
-        bytes = 0;
-      }
-      batch.push(encoded);
-      bytes += encoded.length;
+    const batch = new EventBatchWriter();
+    for (const [key, encoded] of new StoredEvents(this.#init.log.store, "").encoded(this.#since!)) {
+      const isFull = batch.count === BATCH_EVENTS || batch.bytes + encoded.length > BATCH_BYTES;
+      if (isFull) await this.#send(batch.take());
+      batch.add(key, encoded);
     }
     this.#since = undefined;
-    await this.#send(batch);
+    await this.#send(batch.take());
   }
 
-  /** An event is in the log now, perhaps in the middle of something: it is handed on afterwards. */
+  /** An event is in the log now: it is handed on when it is durable. */
   added(event: TopicEvent): void {
     if (this.#isClosed) return;
     this.#waiting.push(event);
-    this.#since?.add(event.id.toString());
+    this.#since?.add(event.key);
     this.#queued++;
-    if (this.#isGoing) return;
+  }
+
+  /** What was added is durable, perhaps in the middle of something: it is handed on afterwards. */
+  stored(): void {
+    if (this.#isGoing || this.#waiting.length === 0) return;
     this.#isGoing = true;
     queueMicrotask(() => void this.#go());
   }
@@ -107,16 +110,19 @@ export class AppFeed {
   async #go(): Promise<void> {
     this.#isGoing = true;
     try {
-      for (let at = 0; at < this.#waiting.length;) {
-        const batch: Uint8Array[] = [];
-        let bytes = 0;
-        while (at < this.#waiting.length && batch.length < BATCH_EVENTS && bytes < BATCH_BYTES) {
-          const encoded = encodeSigned(this.#init.log.read(this.#waiting[at++]!));
-          batch.push(encoded);
-          bytes += encoded.length;
+      let at = 0;
+      const isNext = () =>
+        at < this.#waiting.length && this.#init.log.isDurable(this.#waiting[at]!);
+      while (isNext()) {
+        const batch = new EventBatchWriter();
+        const hasRoom = () => batch.count < BATCH_EVENTS && batch.bytes < BATCH_BYTES;
+        while (isNext() && hasRoom()) {
+          const event = this.#waiting[at++]!;
+          batch.add(event.key, encodeSigned(this.#init.log.read(event)));
         }
-        await this.#send(batch);
-        this.#taken += batch.length;
+        const { count } = batch;
+        await this.#send(batch.take());
+        this.#taken += count;
         const isLeft = ({ at }: { at: number }) => at > this.#taken;
         for (const { done } of this.#callers.filter((caller) => !isLeft(caller))) done();
         this.#callers = this.#callers.filter(isLeft);
@@ -125,6 +131,7 @@ export class AppFeed {
           at = 0;
         }
       }
+      this.#waiting.splice(0, at);
     } catch (error) {
       if (!this.#isClosed) this.#init.failed(error);
       this.close();
@@ -132,9 +139,9 @@ export class AppFeed {
     this.#isGoing = false;
   }
 
-  async #send(batch: readonly Uint8Array[]): Promise<void> {
+  async #send(batch: EventBatch): Promise<void> {
     if (this.#isClosed) throw new Error("it was stopped");
-    this.#handed += batch.length;
+    this.#handed += batch.ends.length;
     await this.#init.take(batch);
   }
 }

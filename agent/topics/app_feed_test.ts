@@ -10,7 +10,7 @@ import {
   proposed,
   something,
 } from "../apps/topic/topic_fake.ts";
-import { decodeSigned } from "../kernel/event.ts";
+import { eventsIn } from "../kernel/event_batch.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
 /** Lets everything happen that waits for nothing outside. */
@@ -18,6 +18,10 @@ const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 function write(log: AppLog, count: number): string[] {
   return Array.from({ length: count }, () => log.append(something(), ann).id.toString());
+}
+
+function follow(log: AppLog, feed: AppFeed): void {
+  log.follow({ added: (event) => feed.added(event), judged() {}, stored: () => feed.stored() });
 }
 
 Deno.test("AppFeed hands on everything in order, and no more while one message is on its way", async () => {
@@ -31,8 +35,8 @@ Deno.test("AppFeed hands on everything in order, and no more while one message i
     log,
     take: (events) => {
       assert.equal(release, undefined, "two messages at once");
-      most = Math.max(most, events.length);
-      taken.push(...events.map((event) => decodeSigned(event).id.toString()));
+      most = Math.max(most, events.ends.length);
+      taken.push(...eventsIn(events).map(({ id }) => id.toString()));
       return new Promise<void>((resolve) => {
         release = () => {
           release = undefined;
@@ -42,9 +46,10 @@ Deno.test("AppFeed hands on everything in order, and no more while one message i
     },
     failed: (error) => assert.fail(`${error}`),
   });
-  log.follow({ added: (event) => feed.added(event), judged() {} });
+  follow(log, feed);
   const started = feed.start();
   const later = write(log, 1_500);
+  log.flush(0);
   await settled();
   assert.equal(feed.handed, undefined);
   assert.ok(taken.length <= 512);
@@ -56,7 +61,10 @@ Deno.test("AppFeed hands on everything in order, and no more while one message i
     release();
     await settled();
     // Nobody waits for what came after.
-    if (messages === 2) more.push(...write(log, 10));
+    if (messages === 2) {
+      more.push(...write(log, 10));
+      log.flush(0);
+    }
   }
   await started;
   assert.ok(isCaughtUp);
@@ -88,7 +96,7 @@ Deno.test("AppFeed reads what is stored as it hands it on, and nothing twice tha
   const feed = new AppFeed({
     log,
     take: async (events) => {
-      const signed = events.map(decodeSigned);
+      const signed = eventsIn(events);
       copy.take(signed); // parents first
       taken.push(...signed.map(({ id }) => id.toString()));
       if (came.length > 0) return;
@@ -100,7 +108,7 @@ Deno.test("AppFeed reads what is stored as it hands it on, and nothing twice tha
     },
     failed: (error) => assert.fail(`${error}`),
   });
-  log.follow({ added: (event) => feed.added(event), judged() {} });
+  follow(log, feed);
   await feed.start();
   await feed.caughtUp();
   assert.deepEqual(taken.slice(0, stored.length).sort(), stored.sort());
@@ -120,14 +128,58 @@ Deno.test("AppFeed tells that its taker failed, and keeps nobody waiting", async
     },
     failed: (error) => void failures.push((error as Error).message),
   });
-  log.follow({ added: (event) => feed.added(event), judged() {} });
+  follow(log, feed);
   await feed.start();
   await settled();
   isBroken = true;
   write(log, 1);
+  log.flush(0);
   await feed.caughtUp();
   assert.deepEqual(failures, ["the Worker ended"]);
   write(log, 1);
   await feed.caughtUp();
   assert.deepEqual(failures, ["the Worker ended"]);
+});
+
+Deno.test("AppFeed hands nothing on that is not durable, and all when it is", async () => {
+  const store = new MemoryStore();
+  const log = createTopic({}, { store });
+  log.flush(0);
+  const taken: string[] = [];
+  const feed = new AppFeed({
+    log,
+    take: async (events) => {
+      const ids = eventsIn(events).map(({ id }) => id);
+      assert.ok(ids.every((id) => log.isStored(id)));
+      taken.push(...ids.map((id) => id.toString()));
+      await settled();
+    },
+    failed: (error) => assert.fail(`${error}`),
+  });
+  follow(log, feed);
+  const first = write(log, 3); // while it starts
+  await feed.start();
+  assert.deepEqual([taken, feed.handed], [[log.topicId.toString()], undefined]);
+  log.flush(0);
+  const second = write(log, 600);
+  await settled();
+  await settled();
+  assert.deepEqual(taken.slice(1), first);
+  const { write: put } = store;
+  store.write = () => {
+    throw new Error("the disk is full");
+  };
+  assert.throws(() => log.flush(0), /disk is full/);
+  await settled();
+  assert.deepEqual(taken.slice(1), first);
+  store.write = put;
+  log.flush(0);
+  const last = write(log, 1);
+  for (let i = 0; taken.length < 604 && i < 100; i++) await settled();
+  assert.deepEqual(taken.slice(1), [...first, ...second]);
+  log.flush(0);
+  await feed.caughtUp();
+  assert.deepEqual(taken.slice(604), last);
+  await settled();
+  assert.equal(feed.handed, 605);
 });

@@ -172,6 +172,7 @@ export class AppTopic {
     this.log.follow({
       added: (event) => this.#added(event),
       judged: () => {}, // the Worker judges for itself
+      stored: () => this.#feed?.stored(),
     });
   }
 
@@ -288,6 +289,8 @@ export class AppTopic {
 
   async #start(grants: readonly string[]): Promise<void> {
     if (this.#runner !== undefined) return;
+    // The app begins with what is stored. What is not kept, too: that may change.
+    this.write(() => {});
     const { person, record } = this.#init;
     const openers = [openerOf(person.secretKey)];
     if (record.invite !== undefined) openers.push(openerOf(Uint8Array.fromBase64(record.invite)));
@@ -314,8 +317,6 @@ export class AppTopic {
       },
     );
     this.#runner = runner;
-    // What is not kept, too: that may change.
-    this.log.flush(this.#init.clock.wallMs());
     this.#feed = new AppFeed({
       log: this.log,
       take: (events) => runner.app.add(events),
@@ -499,6 +500,11 @@ export class AppTopic {
     this.#runner?.close();
     this.#runner = undefined;
     this.#feed?.close();
+    try {
+      this.log.flush(this.#init.clock.wallMs());
+    } catch (error) {
+      this.#notice(messageOf(error)); // peers have it, who were not told that it is here
+    }
   }
 }
 

@@ -144,9 +144,8 @@ export class TopicSnapshots {
         const snapshot = await stateOf(ticket.digest);
         if (signal.aborted) return;
         if (snapshot !== undefined) {
-          const { heads, count } = snapshot.record;
-          // What else the record says is compared with the events when they are here.
-          if (!bytesEqual(heads, ticket.heads) || count !== ticket.count) return;
+          // It may be of other events than the ticket's: those of the kernel's change no state. What else
+          // the record says is compared with the events when they are here.
           return this.store.save(snapshot, "newest", clock.wallMs());
         }
       } catch (error) {

@@ -128,6 +128,8 @@ export class Traitor extends SimulatedNode {
       version: 0,
       basis: "",
       refusal: null,
+      turns: 0,
+      givenUp: [],
       cpuPermille: 0,
       memoryBytes: 0,
       addresses: [],

@@ -134,6 +134,8 @@ export class SimulatedNode {
           version: run.applied?.version ?? 0,
           basis: "",
           refusal: null,
+          turns: 0,
+          givenUp: [],
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [`/memory/${this.name}`],

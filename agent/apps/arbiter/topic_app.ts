@@ -16,7 +16,7 @@
  */
 import { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
-import { signedEventIn } from "../../kernel/event.ts";
+import { type EventBatch, eventsIn } from "../../kernel/event_batch.ts";
 import type { TopicEvent } from "../../kernel/topic.ts";
 import type { Profile } from "../contracts.ts";
 import { AppGuest, type GuestCode, guestCode } from "../guest/app_guest.ts";
@@ -174,10 +174,10 @@ export class TopicApp {
     }
   }
 
-  /** Takes signed events, encoded, parents first and its own now; they are applied in a moment. */
-  add(events: readonly Uint8Array[]): void {
-    const accepted = this.#log.take(events.map(signedEventIn));
-    this.#received += events.length;
+  /** Takes signed events, parents first and its own now; they are applied in a moment. */
+  add(batch: EventBatch): void {
+    const accepted = this.#log.take(eventsIn(batch));
+    this.#received += batch.ends.length;
     const { topic } = this.#log;
     for (const { id, event } of accepted) {
       if (!isKernelType(event.type)) this.#fresh.add(topic!.get(id)!);

@@ -122,7 +122,7 @@ export class TopicReader {
         seq: event.seq,
         lamport: event.lamport,
         parents: event.parents.map((parent) => parent.id.toString()),
-        payload,
+        payload: payload?.slice(), // what it is a part of would be cloned whole
       });
     }
     return { events, total: log.length };

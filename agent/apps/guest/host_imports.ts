@@ -61,23 +61,30 @@ export function hostFunctions(
   verify: VerifySync,
 ): { readonly [interfaceName: string]: { readonly [name: string]: CoreFunction } } {
   /**
-   * Takes lists, `(pointer, length)` after another, after their price, and calls. The lists are where the
-   * guest has them: what is kept has to be copied.
+   * Takes a list, as pointer and length, after its price, and calls. The list is where the guest has it:
+   * what is kept has to be copied.
    */
   const taking = (
     price: number,
     bytePrice: number,
-    lists: number,
-    act: (call: Call, lists: Uint8Array[], rest: number[]) => number | void,
+    act: (call: Call, list: Uint8Array, rest: number) => number | void,
   ): CoreFunction =>
-  (...args) => {
+  (at, length, rest) => {
     const now = call();
-    let units = price;
-    for (let i = 0; i < lists; i++) units += bytePrice * (args[2 * i + 1]! >>> 0);
-    now.pay(units);
-    const views: Uint8Array[] = [];
-    for (let i = 0; i < lists; i++) views.push(now.memory.view(args[2 * i]!, args[2 * i + 1]!));
-    return act(now, views, args.slice(2 * lists));
+    now.pay(price + bytePrice * (length! >>> 0));
+    return act(now, now.memory.view(at!, length!), rest!);
+  };
+  /** {@link taking} of two lists. */
+  const takingTwo = (
+    price: number,
+    bytePrice: number,
+    act: (call: Call, a: Uint8Array, b: Uint8Array, c: number, d: number) => void,
+  ): CoreFunction =>
+  (atA, lengthA, atB, lengthB, c, d) => {
+    const now = call();
+    now.pay(price + bytePrice * (lengthA! >>> 0) + bytePrice * (lengthB! >>> 0));
+    const a = now.memory.view(atA!, lengthA!);
+    act(now, a, now.memory.view(atB!, lengthB!), c!, d!);
   };
   const giving =
     (price: number, bytes: (event: AppliedEvent) => Uint8Array): CoreFunction => (to) => {
@@ -96,28 +103,28 @@ export function hostFunctions(
   };
   return {
     "state-read": {
-      get: taking(PRICES["state-read"].get, BYTE_PRICE, 1, (now, [key], [to]) => {
-        giveOption(now, to!, now.writes.get(key!));
+      get: taking(PRICES["state-read"].get, BYTE_PRICE, (now, key, to) => {
+        giveOption(now, to, now.writes.get(key));
       }),
-      scan: taking(PRICES["state-read"].scan, BYTE_PRICE, 2, (now, [start, end], [limit, to]) => {
-        giveEntries(now, to!, now.writes.scan(start!, end!, limit! >>> 0));
+      scan: takingTwo(PRICES["state-read"].scan, BYTE_PRICE, (now, start, end, limit, to) => {
+        giveEntries(now, to, now.writes.scan(start, end, limit >>> 0));
       }),
     },
     "state-write": {
-      put: taking(PRICES["state-write"].put, BYTE_PRICE, 2, ({ writes }, [key, value]) => {
+      put: takingTwo(PRICES["state-write"].put, BYTE_PRICE, ({ writes }, key, value) => {
         try {
-          writes.put(key!, value!.slice());
+          writes.put(key, value.slice());
         } catch (error) {
           throw error instanceof BeyondBounds ? trap(`beyond a bound: ${error.message}`) : error;
         }
       }),
-      delete: taking(PRICES["state-write"].delete, BYTE_PRICE, 1, ({ writes }, [key]) => {
-        writes.delete(key!);
+      delete: taking(PRICES["state-write"].delete, BYTE_PRICE, ({ writes }, key) => {
+        writes.delete(key);
       }),
     },
     params: {
-      get: taking(PRICES.params.get, BYTE_PRICE, 1, (now, [name], [to]) => {
-        giveOption(now, to!, params.get(textOf(name!)));
+      get: taking(PRICES.params.get, BYTE_PRICE, (now, name, to) => {
+        giveOption(now, to, params.get(textOf(name)));
       }),
       creator: giving(PRICES.params.creator, () => creator),
     },
@@ -129,17 +136,23 @@ export function hostFunctions(
       kind: giving(PRICES.event.kind, ({ kind }) => kind),
     },
     crypto: {
-      sha256: taking(PRICES.crypto.sha256, HASHED_BYTE_PRICE, 1, ({ memory }, [data], [to]) => {
-        memory.writeList(to!, sha256(data!));
+      sha256: taking(PRICES.crypto.sha256, HASHED_BYTE_PRICE, ({ memory }, data, to) => {
+        memory.writeList(to, sha256(data));
       }),
-      verify: taking(PRICES.crypto.verify, HASHED_BYTE_PRICE, 3, (_, [key, signature, message]) => {
-        return verify(key!, message!, signature!) ? 0 : 1;
-      }),
+      verify: (...args) => {
+        const now = call();
+        const [key, signature, message] = [0, 2, 4].map((i) => [args[i]!, args[i + 1]!] as const);
+        const bytes = (key![1] >>> 0) + (signature![1] >>> 0) + (message![1] >>> 0);
+        now.pay(PRICES.crypto.verify + HASHED_BYTE_PRICE * bytes);
+        const view = ([at, length]: readonly [number, number]) => now.memory.view(at, length);
+        // In this order they are looked at: the first that is out of bounds is what the guest traps for.
+        const [k, s, m] = [view(key!), view(signature!), view(message!)];
+        return verify(k, m, s) ? 0 : 1;
+      },
       "check-canonical": taking(
         PRICES.crypto["check-canonical"],
         HASHED_BYTE_PRICE,
-        1,
-        (_, [data]) => isCanonical(data!) ? 0 : 1,
+        (_, data) => isCanonical(data) ? 0 : 1,
       ),
     },
     log: {

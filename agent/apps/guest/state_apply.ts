@@ -58,6 +58,13 @@ export interface Outcome {
   readonly fuel: number;
 }
 
+const ACCEPTED: Verdict = { kind: "accepted" };
+
+/** In the place of what there is while an event is applied. */
+const NOTHING = undefined as never;
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 /** Bytes of a reason that are kept: for people, with each event of a topic. */
 export const REASON_BYTES_MAX = 1024;
 
@@ -89,10 +96,14 @@ export class StateApply {
   #instances: Instance[] = [];
   /** By part; nothing while the guest may not call. */
   #calls: readonly Call[] | undefined;
+  /** By part: what {@link #calls} is while an event is applied. */
+  #ready: Writable<Call>[] = [];
   /** The first thing that ended the call; a guest that catches it does not get away with it. */
   #end: unknown;
   #hasEnded = false;
   #fuelMax = FUEL_MAX;
+  /** Of the event that was accepted last: outcomes are kept of every event, and many are alike. */
+  #accepted: Outcome = { verdict: ACCEPTED, fuel: 0 };
   #canMigrate = false;
 
   private constructor(parts: readonly CorePart[], setting: AppSetting, verify: VerifySync) {
@@ -188,12 +199,15 @@ export class StateApply {
   #call(name: string, fuelMax: number, event: AppliedEvent, writes: Writes): Outcome {
     this.#fuelMax = fuelMax;
     this.#renew();
-    const pay = (units: number) => this.#pay(units);
     this.#hasEnded = false;
     this.#end = undefined;
     this.#fuel.value = fuelMax;
     this.#stack.value = STACK_BYTES;
-    this.#calls = this.#instances.map(({ memory }) => ({ memory, event, writes, pay }));
+    for (const call of this.#ready) {
+      call.event = event;
+      call.writes = writes;
+    }
+    this.#calls = this.#ready;
     try {
       return this.#outcome(this.#run(this.#instances.at(-1)!, name, event.payload));
     } catch (error) {
@@ -213,16 +227,18 @@ export class StateApply {
     // The whole result is read, so that no part of it may be out of bounds.
     const pointer = memory.u32(at + 4);
     const length = memory.u32(at + 8);
-    if (tag === 0) return { kind: "accepted" };
+    if (tag === 0) return ACCEPTED;
     if (tag > 1) throw trap("a result is neither ok nor an error");
     return { kind: "rejected", reason: memory.view(pointer, length).slice(0, REASON_BYTES_MAX) };
   }
 
   #outcome(verdict: Verdict): Outcome {
     const left = this.#fuel.value as number;
-    return left < 0
-      ? { verdict: { kind: "out-of-fuel" }, fuel: this.#fuelMax }
-      : { verdict, fuel: this.#fuelMax - left };
+    if (left < 0) return { verdict: { kind: "out-of-fuel" }, fuel: this.#fuelMax };
+    const fuel = this.#fuelMax - left;
+    const last = this.#accepted;
+    if (verdict !== ACCEPTED) return { verdict, fuel };
+    return last.fuel === fuel ? last : this.#accepted = { verdict, fuel };
   }
 
   #verdictOf(error: unknown): Verdict {
@@ -316,6 +332,13 @@ export class StateApply {
       const { exports } = new WebAssembly.Instance(module, this.#imports[i]!);
       this.#instances.push(this.#instanceOf(exports, this.#calledOf(i)));
     }
+    const pay = (units: number) => this.#pay(units);
+    this.#ready = this.#instances.map(({ memory }) => ({
+      memory,
+      event: NOTHING,
+      writes: NOTHING,
+      pay,
+    }));
   }
 
   /** Names of the functions that are called of a part. */

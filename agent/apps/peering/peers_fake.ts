@@ -51,6 +51,9 @@ export interface FakePeer {
 /** See the module. */
 export class Peers {
   nowMs = 1_000;
+  /** Whether frames of several are carried by turns, and not in the order in which they were sent. */
+  takesTurns = false;
+  #last = "";
   readonly #peers = new Map<string, FakePeer>();
   readonly #queue: { readonly from: string; readonly to: string; readonly bytes: Uint8Array }[] =
     [];
@@ -108,11 +111,13 @@ export class Peers {
     return peer;
   }
 
-  /** A stream between two, opened by the first. */
-  connect(opener: FakePeer, other: FakePeer): void {
-    this.#up.add(pairOf(opener.key, other.key));
-    opener.core.connected(other.key, true);
-    other.core.connected(opener.key, false);
+  /** A stream with each of some others, opened by the first. */
+  connect(opener: FakePeer, ...others: readonly FakePeer[]): void {
+    for (const other of others) {
+      this.#up.add(pairOf(opener.key, other.key));
+      opener.core.connected(other.key, true);
+      other.core.connected(opener.key, false);
+    }
     this.settle();
   }
 
@@ -143,7 +148,7 @@ export class Peers {
         later();
         continue;
       }
-      const next = this.#queue.shift();
+      const next = this.#next();
       if (next !== undefined) {
         if (!this.#up.has(pairOf(next.from, next.to))) continue;
         const { core, heard } = this.#peers.get(next.to)!;
@@ -156,6 +161,13 @@ export class Peers {
       due.core.tick();
     }
     throw new Error("it never ends");
+  }
+
+  #next() {
+    const at = this.takesTurns ? this.#queue.findIndex(({ from }) => from !== this.#last) : 0;
+    const [next] = this.#queue.splice(Math.max(0, at), 1);
+    this.#last = next?.from ?? "";
+    return next;
   }
 
   /** Lets time go by. */

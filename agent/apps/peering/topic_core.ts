@@ -253,7 +253,7 @@ export class TopicCore {
     if (nowMs >= this.#compareAtMs) this.#compare(nowMs);
     for (const link of this.#links.all()) this.#look(link, nowMs);
     this.#exchange.tick(nowMs);
-    if (!this.#isChangeOwed) return;
+    if (!this.#isChangeOwed || this.#exchange.flushAtMs < Infinity) return;
     // What is acted on must not be gone after a power cut. A disk that fails is tried again.
     this.#exchange.flush();
     this.#isChangeOwed = false;
@@ -263,8 +263,8 @@ export class TopicCore {
   /** When {@link tick} has something to do, if nothing comes before. */
   dueMs(): number {
     const nowMs = this.#ports.nowMs();
-    if (this.#isChangeOwed) return nowMs;
     const { flushAtMs, sessionAtMs } = this.#exchange;
+    if (this.#isChangeOwed && flushAtMs === Infinity) return nowMs;
     const told = Math.min(this.#tellAtMs, this.#nodesAtMs, this.#compareAtMs);
     return Math.max(nowMs, Math.min(told, flushAtMs, sessionAtMs));
   }

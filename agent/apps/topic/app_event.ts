@@ -332,7 +332,7 @@ function paramsOf(value: CborValue | undefined): ReadonlyMap<string, Uint8Array>
     }
     if (!(of instanceof Uint8Array)) throw corrupt("a parameter is not bytes");
     bytes += of.length;
-    return [textOf(name), of] as const;
+    return [textOf(name), of.slice()] as const; // as bytesField()
   });
   if (bytes > PARAM_BYTES_MAX) throw corrupt(`params have ${bytes} bytes, over ${PARAM_BYTES_MAX}`);
   if (!isAscending(params.map(([name]) => name))) throw corrupt("params are not sorted");
@@ -357,8 +357,9 @@ function keyField(name: string, value: CborValue | undefined): string {
   return formatPublicKey(bytesField(name, value, KEY_BYTES));
 }
 
+/** A copy: the event may lie in the memory of many, which would stay as long as what is kept of it. */
 function bytesField(name: string, value: CborValue | undefined, length: number): Uint8Array {
-  if (value instanceof Uint8Array && value.length === length) return value;
+  if (value instanceof Uint8Array && value.length === length) return value.slice();
   throw corrupt(`${name} is not ${length} bytes`);
 }
 

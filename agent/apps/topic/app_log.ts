@@ -73,6 +73,8 @@ export interface TopicFollower {
   added(event: TopicEvent): void;
   /** Other events may be void, or kept, than before. */
   judged(): void;
+  /** Everything that is in the topic is durable now. */
+  stored?(): void;
 }
 
 /** What there is once there is a genesis. */
@@ -369,6 +371,7 @@ export class AppLog implements EventLog {
     this.store.write(events.map((signed) => this.#events.storeOp({ signed, atMs: wallMs })));
     this.#pending.clear();
     for (const signed of events) this.#recent.put(keyOf(signed.id), signed, signed.bytes.length);
+    for (const follower of this.#followers) follower.stored?.();
     return events.filter(({ id }) => this.topic!.isKept(this.topic!.get(id)!));
   }
 
@@ -376,6 +379,11 @@ export class AppLog implements EventLog {
   isStored(id: CID): boolean {
     const event = this.topic?.get(id);
     return event !== undefined && !this.#pending.has(event.key);
+  }
+
+  /** {@link isStored}, of an event that is here. */
+  isDurable({ key }: TopicEvent): boolean {
+    return !this.#pending.has(key);
   }
 
   /** Durable kept events in order: what is reconciled with peers. */

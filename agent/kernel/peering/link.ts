@@ -43,6 +43,10 @@ export class Link {
   strange: CID[] = [];
   /** It has brought an event that needs what was refused before: the next one is soon. */
   isAgainOwed = false;
+  /** Events of it came that are not durable yet: until they are it says nothing. */
+  isGathering = false;
+  /** Now they are: it is to go on. */
+  isPumpOwed = false;
   /** When the last message of it came or went. */
   sessionAtMs = 0;
   heardAtMs: number;

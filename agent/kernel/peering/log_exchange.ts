@@ -36,6 +36,8 @@ export interface LogExchangeInit {
 
 /** Events wait this long for others to be written with them. */
 const GATHER_MS = 5;
+/** The same in a session that goes on: as long as more comes, a part of its window is written at once. */
+const SESSION_GATHER_MS = 100;
 /** Sessions on one link: the least pause, and the most when they bring nothing. */
 const PAUSE_MIN_MS = 1_000;
 const PAUSE_MAX_MS = 60_000;
@@ -64,10 +66,11 @@ export class LogExchange {
     return this.#flushAtMs;
   }
 
-  /** When a session is due on some link. */
+  /** When a session is due on some link, or one goes on. */
   get sessionAtMs(): number {
-    const due = this.#init.links.all().filter(mayStart).map(({ syncAtMs }) => syncAtMs);
-    return Math.min(Infinity, ...due);
+    const links = this.#init.links.all();
+    if (links.some(({ isPumpOwed }) => isPumpOwed)) return -Infinity;
+    return Math.min(Infinity, ...links.filter(mayStart).map(({ syncAtMs }) => syncAtMs));
   }
 
   /** sha256 over the heads of the log, in hex. */
@@ -76,8 +79,12 @@ export class LogExchange {
   }
 
   /** Takes events into the log; they are durable after the next {@link flush}. */
-  absorb(events: readonly SignedEvent[], from: string | undefined): Offered {
-    const offered = this.changing(() => this.#init.log.offer(events));
+  absorb(
+    events: readonly SignedEvent[],
+    from: string | undefined,
+    gatherMs = GATHER_MS,
+  ): Offered {
+    const offered = this.changing(() => this.#init.log.offer(events), gatherMs);
     if (from !== undefined) {
       for (const { id } of offered.accepted) this.#from.set(keyOf(id), from);
     }
@@ -85,13 +92,13 @@ export class LogExchange {
   }
 
   /** Does what may add to the log. */
-  changing<T>(act: () => T): T {
+  changing<T>(act: () => T, gatherMs = GATHER_MS): T {
     const { log, nowMs, changed } = this.#init;
     const before = log.revision;
     const result = act();
     if (log.revision === before) return result;
     this.#changedAtMs = nowMs();
-    this.#flushAtMs = Math.min(this.#flushAtMs, this.#changedAtMs + GATHER_MS);
+    this.#flushAtMs = Math.min(this.#flushAtMs, this.#changedAtMs + gatherMs);
     changed();
     return result;
   }
@@ -101,11 +108,17 @@ export class LogExchange {
     const { log, links, wallMs } = this.#init;
     this.#flushAtMs = Infinity;
     const events = log.flush(wallMs());
-    if (events.length === 0) return;
-    const from = this.#from;
-    this.#from = new Map();
-    for (const link of links.trusted()) {
-      this.#hand(link, events.filter(({ id }) => from.get(keyOf(id)) !== link.peer));
+    if (events.length > 0) {
+      const from = this.#from;
+      this.#from = new Map();
+      for (const link of links.trusted()) {
+        this.#hand(link, events.filter(({ id }) => from.get(keyOf(id)) !== link.peer));
+      }
+    }
+    // What goes wrong with one of them is not to fail who writes something here: they go on in tick().
+    for (const link of links.all()) {
+      link.isPumpOwed ||= link.isGathering;
+      link.isGathering = false;
     }
   }
 
@@ -154,7 +167,9 @@ export class LogExchange {
   /** A message of a session came. */
   receivedMessage(link: Link, message: Uint8Array): void {
     const { links, nowMs } = this.#init;
-    this.flush(); // a session speaks of what is durable
+    // A session speaks of what is durable as it opens. Later it takes what comes, on each of many links
+    // at once: to write that for every message would be a write for each.
+    if (link.session?.isOpening ?? true) this.flush();
     if (!links.has(link)) return;
     if (link.session === undefined) {
       if (this.#begins(link)) {
@@ -168,13 +183,21 @@ export class LogExchange {
     } catch (error) {
       return links.fault(link, "dishonest sync", messageOf(error));
     }
+    if (!links.has(link)) return;
+    if (link.session?.isGathering) {
+      link.isGathering = true;
+      this.#flushAtMs = Math.min(this.#flushAtMs, nowMs() + SESSION_GATHER_MS);
+      return;
+    }
+    link.isGathering = false;
     this.flush();
     if (links.has(link)) this.pump(link);
   }
 
-  /** Begins the sessions that are due. */
+  /** Goes on with the sessions that waited for {@link flush}, and begins those that are due. */
   tick(nowMs: number): void {
     const { links } = this.#init;
+    for (const link of links.all()) if (link.isPumpOwed && links.has(link)) this.pump(link);
     for (const link of links.all()) {
       if (!mayStart(link) || nowMs < link.syncAtMs || !links.has(link)) continue;
       link.syncOwed = false;
@@ -206,7 +229,8 @@ export class LogExchange {
   pump(link: Link): void {
     const { links, nowMs } = this.#init;
     const { session } = link;
-    if (session === undefined) return;
+    link.isPumpOwed = false;
+    if (session === undefined || link.isGathering) return;
     link.sessionAtMs = nowMs();
     while (link.hasRoom) {
       const message = session.send();
@@ -244,12 +268,13 @@ export class LogExchange {
   #session(link: Link, role: "initiator" | "responder"): SyncSession {
     link.strange = [];
     link.isAgainOwed = false;
+    link.isGathering = false;
     this.#init.log.sessionBegins?.();
     const source = new LogSource({
       log: this.#init.log,
       isGiven: link.trust === "full",
       accept: (events) => {
-        const offered = this.absorb(events, link.peer);
+        const offered = this.absorb(events, link.peer, SESSION_GATHER_MS);
         for (const refusal of offered.refused) {
           if (isUnauthorised(refusal) && link.strange.length < STRANGE_MAX) {
             link.strange.push(refusal.id);

@@ -152,6 +152,19 @@ export class SyncSession {
     return this.#outcome;
   }
 
+  /** Whether the next message may make it look at what there is; later it does only at its end. */
+  get isOpening(): boolean {
+    return this.#state.at === "idle" || this.#state.at === "opening";
+  }
+
+  /**
+   * Whether {@link send} should wait for more events, which then are made durable together: they are
+   * on their way. It may be called all the same, once what came is durable.
+   */
+  get isGathering(): boolean {
+    return this.#outbox.length === 0 && (this.#receiver?.isGathering ?? false);
+  }
+
   /** Takes a message of the other side; throws RealmError `corrupt` or `refused`: see the module. */
   receive(bytes: Uint8Array): void {
     try {

@@ -16,8 +16,10 @@ import type { TaggedSet } from "./tagged_set.ts";
 
 /** Bytes that may be on their way without having been acknowledged, beside one message. */
 export const WINDOW_BYTES = 1024 * 1024;
+/** Of what came so much is acknowledged at once: the other side never has to wait for it. */
+const GATHER_BYTES = WINDOW_BYTES / 4;
 /** Events are put together up to this; a larger one goes alone. */
-const BATCH_BYTES = 64 * 1024;
+const BATCH_BYTES = 16 * 1024;
 
 type EventsMessage = Extract<Message, { kind: "events" }>;
 
@@ -124,6 +126,11 @@ export class EventReceiver {
   /** Whether the last message came. */
   get finished(): boolean {
     return this.#finished;
+  }
+
+  /** Whether more is to come before what came has to be acknowledged, and so has to be durable. */
+  get isGathering(): boolean {
+    return !this.#finished && this.#messages > 0 && this.#bytes < GATHER_BYTES;
   }
 
   /** The events of a message. Throws RealmError `corrupt` or `refused` for others than expected. */

@@ -26,7 +26,10 @@ Deno.test("peers of a topic keep the rules in trouble, and come to one state aft
 });
 
 Deno.test("who floods a topic is revoked on every peer, and all come to one state", () => {
-  for (const seed of ["flood 3", "flood 10"]) {
+  // Whether a traitor comes to it depends on all that happens before.
+  for (let i = 0, flooded = 0; flooded < 2; i++) {
+    assert.ok(i < 40, "nobody floods");
+    const seed = `flood ${i}`;
     let floods = 0;
     const { violation } = simulateApp({
       seed,
@@ -35,7 +38,7 @@ Deno.test("who floods a topic is revoked on every peer, and all come to one stat
       trace: (line) => floods += line.includes(" floods ") ? 1 : 0,
     });
     assert.equal(violation, undefined, `SEED=${seed} ${violation?.message}`);
-    assert.ok(floods > 1, "nobody floods");
+    if (floods > 1) flooded++;
   }
 });
 
