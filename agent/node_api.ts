@@ -48,9 +48,10 @@ import { type NodePlan, planNodes, planWorld } from "./realm/node_plan.ts";
 import { planChanges } from "./realm/plan.ts";
 import { type TreeHead, treeProblem } from "./realm/published.ts";
 import { checkPolicy } from "./realm/policy.ts";
+import type { HealthRecord } from "./realm/peering/health_record.ts";
 import type { RealmMember } from "./member/realm_member.ts";
 import type { InForce, RealmState } from "./node/realm_state.ts";
-import { refusingNodes, rolloutStatus } from "./rollout_status.ts";
+import { givenUpBy, heardOf, refusingNodes, rolloutStatus } from "./rollout_status.ts";
 
 const MANIFEST_TYPE = "control/manifest";
 /** What operators may do. */
@@ -131,11 +132,7 @@ export class NodeApi implements ControlApi {
       ...plan,
       world,
       violations: await this.#violations(manifest),
-      refusing: refusingNodes(
-        manifest.nodes.keys(),
-        this.init.node.name,
-        this.init.realm.records(),
-      ),
+      refusing: refusingNodes(manifest.nodes.keys(), this.init.node.name, this.#heard()),
       missing,
     };
   }
@@ -153,6 +150,13 @@ export class NodeApi implements ControlApi {
       published: log.published().digests,
       forked: log.topic.tipsOf(key).length > 1,
     };
+  }
+
+  /** The records of other nodes that live. */
+  #heard(
+    nodes: readonly NodeStatus[] = this.init.realm.nodes(),
+  ): ReadonlyMap<string, HealthRecord> {
+    return heardOf(nodes, this.init.realm.records());
   }
 
   /** What each node will do, by what is known here; a node on its own takes part in any case. */
@@ -290,6 +294,11 @@ export class NodeApi implements ControlApi {
     const placed = node.placed();
     const records = realm.records();
     const own = node.health();
+    const nodes = realm.nodes();
+    const version = inForce?.signature.version ?? 0;
+    const heard = [[node.name, { ...own, version }] as const, ...this.#heard(nodes)];
+    // One that refuses a manifest looks at the rollouts of those that do not.
+    const versions = [version, ...own.refusal === null ? [] : [own.refusal.version]];
     const refusalOf = (name: string) => (name === node.name ? own : records.get(name))?.refusal;
     const running = (name: string, component: string) =>
       (name === node.name ? own : records.get(name))?.replicas
@@ -319,7 +328,7 @@ export class NodeApi implements ControlApi {
         message,
       })),
       topic: view?.topic ?? null,
-      nodes: realm.nodes(),
+      nodes,
       majority: node.mayStart,
       alarms: this.init.alarms(),
       proxy: proxyUrl() ?? null,
@@ -330,7 +339,12 @@ export class NodeApi implements ControlApi {
         replicas: node.wanted(name),
         placed: [...placed.get(name) ?? []].sort()
           .map(([node, replicas]) => ({ node, replicas, running: running(node, name) })),
-        rollout: rolloutStatus(node.rollouts.get(name), refusalOf, inForce!.signature.version),
+        rollout: rolloutStatus(
+          node.rollouts.get(name),
+          refusalOf,
+          inForce!.signature.version,
+          givenUpBy(name, versions, heard),
+        ),
         unplaced: node.unplaced.filter(({ component }) => component === name)
           .map(({ replicas, why }) => ({ replicas, why })),
         scaledTo:

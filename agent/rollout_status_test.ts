@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { RolloutStatus } from "./realm/node_rollout.ts";
-import { refusingNodes, rolloutStatus } from "./rollout_status.ts";
+import { givenUpBy, heardOf, refusingNodes, rolloutStatus } from "./rollout_status.ts";
 
 const rollout = (but: Partial<RolloutStatus> = {}) =>
   ({
@@ -42,6 +42,26 @@ Deno.test("rolloutStatus() tells how far a rollout is, and where it goes", () =>
   assert.equal(told({}).version, 4, "that of the release");
 });
 
+Deno.test("givenUpBy() tells which nodes gave up what of a component", () => {
+  const why = "GET /: 503\n  \n its \x1b[31m\u202elast\u2028line\u200b";
+  const web = { component: "web", replicas: 2, why };
+  const other = { ...web, component: "other" };
+  const said = [
+    ["b", { version: 4, givenUp: [other, web] }],
+    ["a", { version: 4, givenUp: [web] }],
+    ["c", { version: 4, givenUp: [] }],
+    ["behind", { version: 3, givenUp: [web] }],
+  ] as const;
+  const told = { replicas: 2, why: "GET /: 503 its [31m last line" };
+  const nodes = givenUpBy("web", [4], said);
+  assert.deepEqual(givenUpBy("web", [4, 3], said).map(({ node }) => node), ["a", "b", "behind"]);
+  assert.deepEqual(nodes, [{ node: "a", ...told }, { node: "b", ...told }]);
+  const status = (settled: number) =>
+    rolloutStatus(rollout({ settled }), () => undefined, 4, nodes)!.givenUpBy;
+  assert.deepEqual(status(2), nodes);
+  assert.deepEqual(status(3), [], "all of it runs");
+});
+
 Deno.test("refusingNodes() tells which other nodes of a manifest refuse one now", () => {
   const refusal = { version: 5, why: "64 MiB are too much" };
   const records = new Map([
@@ -55,4 +75,11 @@ Deno.test("refusingNodes() tells which other nodes of a manifest refuse one now"
     { node: "a", ...refusal, version: 4 },
     { node: "b", ...refusal },
   ]);
+});
+
+Deno.test("heardOf() leaves out what nodes said that are dead", () => {
+  const node = (name: string, live: boolean, self = false) => ({ name, live, self });
+  const nodes = [node("self", true, true), node("a", true), node("dead", false), node("b", true)];
+  const records = new Map(["self", "a", "dead", "gone"].map((name) => [name, name]));
+  assert.deepEqual([...heardOf(nodes, records)], [["a", "a"]]);
 });

@@ -69,7 +69,9 @@ export async function awaitRollouts(
       const { state, settled, wanted, waitsFor } = rollout;
       if (state !== "rolling" && state !== "returning") return homeless;
       const why = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
-      return [`${name} is ${state}: ${settled} of ${wanted}${why}`, ...homeless];
+      const givenUp = formatGivenUp(rollout);
+      const gone = givenUp === "" ? "" : `, ${givenUp}`;
+      return [`${name} is ${state}: ${settled} of ${wanted}${why}${gone}`, ...homeless];
     }).join("\n");
     if (now !== said && now !== "") context.note(printable(now));
     said = now;
@@ -90,6 +92,19 @@ export function formatRefusals(
   if (refusedBy.length === 0) return "refused by a node that the agent does not name";
   return refusedBy.map(({ node, version, why }) => `refused by ${node}, version ${version}: ${why}`)
     .join("; ");
+}
+
+/** Who gave replicas up, and why; empty for nobody. */
+export function formatGivenUp({ givenUpBy = [] }: {
+  readonly givenUpBy?: readonly {
+    readonly node: string;
+    readonly replicas: number;
+    readonly why: string;
+  }[];
+}): string {
+  return givenUpBy.map(({ node, replicas, why }) =>
+    `given up by ${node} (${replicas}), tried again: ${why}`
+  ).join("; ");
 }
 
 /** What failed, where, why, and what runs instead. */

@@ -12,7 +12,7 @@ import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
 import { formatNodes } from "./nodes.ts";
 import { type Column, formatTable, printable } from "./output.ts";
-import { formatRefusals } from "./rollout.ts";
+import { formatGivenUp, formatRefusals } from "./rollout.ts";
 import { optional, parseText, toggle } from "./parameters.ts";
 import { formatTopics } from "./topics.ts";
 
@@ -136,6 +136,8 @@ function formatRollouts({ components }: Status): string {
     const refused = refusedBy.length === 0 && state !== "refused"
       ? ""
       : `\n  ${formatRefusals(refusedBy)}`;
+    const givenUp = formatGivenUp(rollout);
+    const gone = givenUp === "" ? "" : `\n  ${givenUp}`;
     const waits = waitsFor.length === 0 ? "" : `, waits for ${waitsFor.join(", ")}`;
     const why = failure === null
       ? ""
@@ -143,7 +145,7 @@ function formatRollouts({ components }: Status): string {
         failure.evidence.replaceAll("\n", "\n  ");
     return [
       printable(
-        `rollout ${name}: ${state}, ${settled} of ${wanted} run version ${version}${waits}${why}${refused}`,
+        `rollout ${name}: ${state}, ${settled} of ${wanted} run version ${version}${waits}${why}${refused}${gone}`,
       ) +
       "\n",
     ];

@@ -90,6 +90,29 @@ Deno.test("formatStatus() says that an agent is unclaimed, and what was refused"
   assert.match(text, /\nno components\n$/);
 });
 
+Deno.test("formatStatus() names who keeps a component from its release, and why", () => {
+  const [auth] = fakeStatus().components;
+  const rollout = {
+    state: "rolling",
+    version: 4,
+    wanted: 4,
+    settled: 1,
+    waitsFor: ["bm-02"],
+    refusedBy: [{ node: "bm-03", version: 4, why: "64 MiB are too much" }],
+    givenUpBy: [{ node: "bm-04", replicas: 2, why: "GET /: 503 \x1b[31mred" }],
+    failure: null,
+  } as const;
+  const text = formatStatus(
+    sample(fakeStatus({ components: [{ ...auth!, rollout }] })),
+    undefined,
+    NOW_MS,
+  );
+  assert.match(
+    text,
+    /^rollout auth: rolling, 1 of 4 run version 4, waits for bm-02\n {2}refused by bm-03, version 4: 64 MiB are too much\n {2}given up by bm-04 \(2\), tried again: GET \/: 503 \\u\{1b\}\[31mred$/m,
+  );
+});
+
 Deno.test("formatStatus() shows rates where there are two samples", () => {
   const text = formatStatus(sample(fakeStatus(), 1_000), sample(), NOW_MS);
   assert.match(text, /auth +0 +running +0 +24\/64 MiB +0\/5M/);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { RealmError } from "../agent/kernel/error.ts";
 import { systemClock } from "../agent/node/system_clock.ts";
 import { talk } from "./plain.ts";
-import { changeLines, componentLines, nodeLines } from "./plain_text.ts";
+import { changeLines, componentLines, nodeLines, rolloutLines } from "./plain_text.ts";
 import type { DashboardAgent, LogRow, Snapshot } from "./session.ts";
 import {
   fakeAlarm,
@@ -200,4 +200,22 @@ Deno.test("componentLines() and nodeLines() tell what does not run", () => {
     "replica 1: retry 4s, before: epoch-timeout: ran for 100 ms without a return to the host",
   ]);
   assert.deepEqual(nodeLines(status, NOW_MS), ["bm-03: silent 1m5s"]);
+});
+
+Deno.test("rolloutLines() names who refuses a release and who gave it up, and why", () => {
+  const [auth] = fakeStatus().components;
+  const rollout = {
+    state: "rolling",
+    version: 4,
+    wanted: 3,
+    settled: 1,
+    waitsFor: [],
+    refusedBy: [{ node: "bm-02", version: 4, why: "64 MiB are too much" }],
+    givenUpBy: [{ node: "bm-03", replicas: 2, why: "GET /: 503" }],
+    failure: null,
+  } as const;
+  assert.deepEqual(rolloutLines(fakeStatus({ components: [{ ...auth!, rollout }] })), [
+    "auth: rolling, 1 of 3 run version 4, refused by bm-02: 64 MiB are too much, " +
+    "given up by bm-03 (2), tried again: GET /: 503",
+  ]);
 });

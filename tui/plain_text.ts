@@ -102,12 +102,16 @@ export function rolloutLines({ components }: Status): string[] {
   const lines = components.flatMap(({ name, rollout }) => {
     if (rollout === null || rollout.state === "complete") return [];
     const { state, settled, wanted, version, waitsFor, refusedBy, failure } = rollout;
+    const { givenUpBy = [] } = rollout;
     return [singleLine(
       `${name}: ` + commas([
         state,
         `${settled} of ${wanted} run version ${version}`,
         waitsFor.length > 0 && `waits for ${waitsFor.join(" ")}`,
         ...refusedBy.map(({ node, why }) => `refused by ${node}: ${why}`),
+        ...givenUpBy.map(({ node, replicas, why }) =>
+          `given up by ${node} (${replicas}), tried again: ${why}`
+        ),
         failure !== null &&
         `version ${failure.version} failed on ${failure.node}: ${failure.evidence}`,
       ]),

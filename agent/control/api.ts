@@ -219,6 +219,12 @@ export const rollout = z.object({
   waitsFor: z.array(z.string()).readonly(),
   /** Nodes that refuse the manifest, so that they do not run it, and why; nobody waits for them. */
   refusedBy: z.array(z.object({ node: z.string(), version: count, why: z.string() })).readonly(),
+  /**
+   * Nodes that cannot run it, of which no verdict is given, and why: what ran in its place goes on, and
+   * it is tried again from time to time. Agents of builds before do not say it.
+   */
+  givenUpBy: z.array(z.object({ node: z.string(), replicas: count, why: z.string() })).readonly()
+    .exactOptional(),
   failure: z.object({
     version: count,
     node: z.string(),

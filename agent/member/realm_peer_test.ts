@@ -50,6 +50,8 @@ function member(
         version: 0,
         basis: "",
         refusal: null,
+        turns: 0,
+        givenUp: [],
         cpuPermille: 0,
         memoryBytes: 0,
         addresses: [],

@@ -227,7 +227,10 @@ export class Node {
   }
 
   /** What this node says of what it runs. */
-  health(): Pick<OwnHealth, "replicas" | "failures" | "basis" | "refusal"> {
+  health(): Pick<
+    OwnHealth,
+    "replicas" | "failures" | "basis" | "refusal" | "turns" | "givenUp"
+  > {
     const slots = Map.groupBy(this.supervisor.slots(), ({ replica }) => replica.component);
     const replicas = [...this.#answer?.report ?? []].map(([component, report]) => {
       const { ready, ...said } = report;
@@ -240,7 +243,8 @@ export class Node {
     const basis = this.#answer?.basis ?? this.init.state.overrides.basis ?? "";
     const { version, why } = this.#refusal ?? {};
     const refusal = version === undefined ? null : { version, why: why! };
-    return { replicas, failures: this.#rollouts.failures, basis, refusal };
+    const { failures, turns, givenUp } = this.#rollouts;
+    return { replicas, failures, basis, refusal, turns, givenUp };
   }
 
   /** The log of a component, begun when first asked for. */
@@ -281,6 +285,8 @@ export class Node {
         const refused = problem ?? this.#take(candidate);
         if (candidate && refused !== undefined) this.#hold(candidate, refused);
         else this.#refusal = undefined;
+        // Also where nothing is in force yet, and so nothing is planned.
+        this.#rollouts.noteRefused(this.#refusal?.version ?? 0);
       }
       try {
         state.takeOverrides();

@@ -27,12 +27,25 @@ async function manifestOf(version: number): Promise<InForce> {
   return { bytes, manifest, signature, appliedAtMs: 0, event: `event ${version}` };
 }
 
-/** A node that goes by version 1 and cannot store version 2, with another that can. */
-async function withRefusing(realm: Overrides, use: (node: Node) => void): Promise<void> {
+/** A node that goes by version 1, or nothing, and cannot store version 2, with another that can. */
+async function withRefusing(
+  realm: Overrides,
+  use: (node: Node, room: { isThere: boolean }) => void | Promise<void>,
+  { isNew = false } = {},
+): Promise<void> {
   const dataFolder = await Deno.makeTempDir();
-  const [inForce, candidate] = [await manifestOf(1), await manifestOf(2)];
+  const [inForce, candidate] = [isNew ? undefined : await manifestOf(1), await manifestOf(2)];
+  const room = { isThere: false };
   const nodes = new Map(["a", "b"].map((name) => [`key of ${name}`, { name }]));
-  const said = { version: 2, basis: "", refusal: null, replicas: [], failures: [] };
+  const said = {
+    version: 2,
+    basis: "",
+    refusal: null,
+    turns: 0,
+    givenUp: [],
+    replicas: [],
+    failures: [],
+  };
   const node = new Node({
     name: FIRST,
     key: `key of ${FIRST}`,
@@ -45,7 +58,7 @@ async function withRefusing(realm: Overrides, use: (node: Node) => void): Promis
       candidate,
       overrides: NO_OVERRIDES,
       takeOver: () => {
-        throw new Error("no room");
+        if (!room.isThere) throw new Error("no room");
       },
       takeOverrides: () => {},
     },
@@ -57,7 +70,7 @@ async function withRefusing(realm: Overrides, use: (node: Node) => void): Promis
   try {
     await node.takeOver();
     assert.equal(node.health().refusal?.version, 2);
-    use(node);
+    await use(node, room);
   } finally {
     await node.close();
     await Deno.remove(dataFolder, { recursive: true });
@@ -75,3 +88,11 @@ Deno.test("Node that refuses a manifest believes what the realm scaled", () =>
   withRefusing({ ...NO_OVERRIDES, scales: [{ component: "web", node: SECOND, replicas: 3 }] }, (
     node,
   ) => assert.equal(node.given("web", `key of ${SECOND}`)!.replicas, 3)));
+
+Deno.test("Node that refuses its first manifest counts that, and that it takes it then", () =>
+  withRefusing(NO_OVERRIDES, async (node, room) => {
+    assert.equal(node.health().turns, 1);
+    room.isThere = true;
+    await node.takeOver();
+    assert.deepEqual([node.health().refusal, node.health().turns], [null, 2]);
+  }, { isNew: true }));

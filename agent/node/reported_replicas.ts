@@ -16,7 +16,7 @@ import type { PeerReplicas } from "../proxy/peer_upstream.ts";
 /** What the manifest in force and the placement give a node. */
 export interface Given {
   readonly replicas: number;
-  /** sha256 of the component, in hex: while a rollout is under way of several releases. */
+  /** sha256 of the component, in hex: of several releases as long as not all replicas run one. */
   readonly digests: readonly string[];
 }
 

@@ -6,8 +6,9 @@
  * A verdict sends a release back on all nodes, so little is believed:
  *
  * - of each node its own verdicts only, on components that can come to it, while it is approved;
- * - on releases before the one in force only where they never were complete. So a node that lies
- *   sends a component back to the last healthy release, and not from there to the next and the next.
+ * - on releases before the one in force only where they never were complete, as far as this node
+ *   knows or at least half of the nodes say. So a node that lies sends a component back to the last
+ *   healthy release, and not from there to the next and the next.
  *
  * @module
  */
@@ -31,10 +32,17 @@ import {
   type Failure,
   releaseOf as nameOf,
   type VersionedRelease,
-} from "../realm/rollout.ts";
+} from "../realm/effective_release.ts";
 import { SlotTries } from "../realm/slot_tries.ts";
-import { FAILURES_MAX, type HealthRecord } from "../realm/peering/health_record.ts";
+import {
+  FAILURES_MAX,
+  GIVEN_UP_LENGTH_MAX,
+  GIVEN_UP_MAX,
+  type GivenUp,
+  type HealthRecord,
+} from "../realm/peering/health_record.ts";
 import { possibleNodes } from "../realm/placement.ts";
+import { keyOf } from "../realm/reconcile.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import type { Trouble } from "../supervisor/supervisor.ts";
 
@@ -52,6 +60,7 @@ export interface RolloutsInit {
 
 const FAILURES = "realm/rollout-failures";
 const COMPLETE = "realm/rollout-complete";
+const TURNS = "realm/refusal-turns";
 /** Failures that are remembered: of the last versions, which are those that matter. */
 const KEPT_MAX = 256;
 /** Complete releases that are remembered of a component. */
@@ -63,9 +72,13 @@ export class Rollouts {
   #failures: readonly Failure[];
   /** Component and release, of each component the newest last. */
   #complete: readonly (readonly [component: string, release: string])[];
+  /** The version that this node refuses, 0 for none, and how often that changed. */
+  #refused: readonly [version: number, turns: number];
+  #isRefusedStored = true;
   readonly #given = new GivenSlots();
   readonly #tries = new SlotTries();
   #self: string | undefined;
+  #givenUp: readonly GivenUp[] = [];
   /** When {@link plan} decided last. */
   #plannedMs = -Infinity;
   /** Manifests of before, by their events. */
@@ -75,11 +88,22 @@ export class Rollouts {
     this.#store = init.state.store;
     this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Failure[];
     this.#complete = (read(this.#store, COMPLETE) ?? []) as unknown as [string, string][];
+    this.#refused = (read(this.#store, TURNS) ?? [0, 0]) as unknown as [number, number];
+  }
+
+  /** How often this node came to refuse a manifest, or ceased to. */
+  get turns(): number {
+    return this.#refused[1];
   }
 
   /** This node's own, for its record; the newest last. */
   get failures(): readonly Failure[] {
     return this.#failures.filter(({ node }) => node === this.#self).slice(-FAILURES_MAX);
+  }
+
+  /** What this node gave up and is to run all the same, for its record; by component. */
+  get givenUp(): readonly GivenUp[] {
+    return this.#givenUp;
   }
 
   /**
@@ -88,6 +112,25 @@ export class Rollouts {
    */
   dueAt(): number | undefined {
     return this.#tries.dueAt(this.#plannedMs);
+  }
+
+  /**
+   * Takes note of the version that this node refuses, 0 for none. Where there is no room for that on
+   * the disk it holds all the same, and is written with one of the next calls.
+   */
+  noteRefused(version: number): void {
+    const [last, turns] = this.#refused;
+    if (version !== last) {
+      this.#refused = [version, turns + 1];
+      this.#isRefusedStored = false;
+    }
+    if (this.#isRefusedStored) return;
+    try {
+      this.#store.write([{ put: TURNS, value: encodeCanonical([...this.#refused]) }]);
+      this.#isRefusedStored = true;
+    } catch {
+      // What cannot be stored is often the manifest too, which the node tells of.
+    }
   }
 
   /** What this node is to run now. */
@@ -111,6 +154,7 @@ export class Rollouts {
     if (!isAlone) {
       this.#dropOf(new Set([node, ...[...state.view.nodes.values()].map((n) => n.name)]));
     }
+    this.noteRefused(refusal?.release.version ?? 0);
     const newest = refusal?.release ?? releaseOf(inForce);
     for (const [name, record] of records) {
       for (const failure of record.failures) {
@@ -122,6 +166,7 @@ export class Rollouts {
         node,
         inForce: releaseOf(inForce),
         refusal,
+        turns: this.turns,
         before: (version) => this.#before(version),
         failures: this.#failures,
         complete: new Map(this.#complete),
@@ -136,8 +181,13 @@ export class Rollouts {
       });
     let answer = ask();
     if (this.#judge(answer, node, troubles)) answer = ask();
-    if (this.#tries.note(goalsOf(answer), own, nowMs)) answer = ask();
+    const whyOf = (replica: DesiredReplica) =>
+      troubles.find((each) => keyOf(each.replica) === keyOf(replica))?.what ?? "it does not start";
+    if (this.#tries.note(goalsOf(answer), own, nowMs, whyOf)) answer = ask();
+    this.#givenUp = givenUpOf(this.#tries, answer.placement, node);
     this.#noteComplete(answer);
+    const { refuted } = answer;
+    if (refuted.length > 0) this.#keep(this.#failures.filter((each) => !refuted.includes(each)));
     this.#given.note(answer.placement, live, nowMs);
     return answer;
   }
@@ -252,13 +302,28 @@ export function releaseOf(
   return { manifest, version, digests };
 }
 
+/** What was given up of what a node is to run. */
+function givenUpOf(
+  tries: SlotTries,
+  { replicas }: NodeAnswer["placement"],
+  node: string,
+): GivenUp[] {
+  const wanted = tries.givenUp().filter(({ component, index }) =>
+    index < (replicas.get(component)?.get(node) ?? 0)
+  );
+  return [...Map.groupBy(wanted, ({ component }) => component)].map(([component, slots]) => {
+    const why = slots[0]!.why.slice(0, GIVEN_UP_LENGTH_MAX).toWellFormed();
+    return { component, replicas: slots.length, why };
+  }).sort((a, b) => a.component < b.component ? -1 : 1).slice(0, GIVEN_UP_MAX);
+}
+
 function reportOf(record: HealthRecord | undefined): NodeReport | undefined {
   if (record === undefined) return undefined;
   const slots = record.replicas.map(({ component, running, ...said }) =>
     [component, { ...said, ready: running }] as const
   );
-  const { version, basis, refusal } = record;
-  return { version, basis, refuses: refusal?.version, slots: new Map(slots) };
+  const { version, basis, refusal, turns } = record;
+  return { version, basis, refuses: refusal?.version, turns, slots: new Map(slots) };
 }
 
 function read(store: Store, key: string): unknown[] | undefined {

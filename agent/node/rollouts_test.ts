@@ -3,15 +3,19 @@ import { type CID, encodeCanonical } from "../kernel/canonical.ts";
 import { type SignedEvent, signEventSync } from "../kernel/event.ts";
 import { eventAt } from "../kernel/event.ts";
 import { controlContent } from "../realm/control_event.ts";
-import { NO_OVERRIDES } from "../realm/desired.ts";
+import { NO_OVERRIDES, type Overrides } from "../realm/desired.ts";
 import { decodeManifest, parseManifest } from "../realm/manifest.ts";
 import type { RunningSlot } from "../realm/node_rollout.ts";
 import { replicaOf } from "../realm/desired.ts";
-import type { HealthRecord } from "../realm/peering/health_record.ts";
+import {
+  GIVEN_UP_LENGTH_MAX,
+  type GivenUp,
+  type HealthRecord,
+} from "../realm/peering/health_record.ts";
 import { genesis, owner } from "../realm/realm_log_fake.ts";
 import { signManifest } from "../realm/manifest_signature.ts";
 import { PublishedDigests } from "../realm/published.ts";
-import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "../realm/rollout.ts";
+import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "../realm/effective_release.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import { releaseOf as releaseIn, Rollouts } from "./rollouts.ts";
 import { MemoryStore } from "../store/memory_store.ts";
@@ -72,11 +76,13 @@ async function setUp(versions: number) {
     troubles: number[] = [],
     what = "GET /: 503",
     inForce = versions,
+    live: readonly string[] = ["a", "b"],
+    overrides: Overrides = NO_OVERRIDES,
   ) =>
     rollouts.plan(manifests[inForce - 1]!, {
       node: "a",
-      live: ["a", "b"],
-      overrides: NO_OVERRIDES,
+      live,
+      overrides,
       own,
       troubles: troubles.map((version) => ({ replica: replica(version), what })),
     });
@@ -104,13 +110,14 @@ async function setUp(versions: number) {
     version: number,
     settled: number,
     failures: Failure[] = [],
-    { inForce = versions, isComplete = false, isHeld = false, refuses = 0 } = {},
+    { inForce = versions, isComplete = false, isHeld = false, refuses = 0, turns = 0 } = {},
   ) => {
     const { manifest, signature: { digests } } = manifests[version - 1]!;
     records.set("b", {
       version: inForce,
       basis: basisSaid.now,
       refusal: refuses === 0 ? null : { version: refuses, why: "policy" },
+      turns,
       replicas: [{
         component: "web",
         digest: digest(version),
@@ -203,6 +210,43 @@ Deno.test("Rollouts lets what served go on where a release that was complete can
   assert.equal(rollouts.dueAt(), undefined);
 });
 
+Deno.test("Rollouts tells what it gave up of what it is to run, and why", async () => {
+  const { open, plan, slot, say } = await setUp(2);
+  say(2, 1);
+  const rollouts = open();
+  plan(rollouts, [slot(2)]);
+  assert.equal(rollouts.givenUp.length, 0);
+  const what = `GET /: 503 ${"\u{1f600}".repeat(GIVEN_UP_LENGTH_MAX)}`;
+  plan(rollouts, [slot(2, false)], [2], what);
+  const [told, ...more]: readonly GivenUp[] = [...rollouts.givenUp];
+  assert.deepEqual([told!.component, told!.replicas, more], ["web", 1, []]);
+  assert.match(told!.why, /^GET \/: 503 /);
+  assert.ok(told!.why.length === GIVEN_UP_LENGTH_MAX && told!.why.isWellFormed());
+  const drained = { ...NO_OVERRIDES, drained: ["a"] };
+  plan(rollouts, [], [], "", 2, ["a", "b"], drained);
+  assert.deepEqual(rollouts.givenUp, [], "it is not to run here");
+  plan(rollouts, [slot(2)]);
+  assert.deepEqual(rollouts.givenUp, []);
+});
+
+Deno.test("Rollouts lets what a node keeps of before take requests, also once the rollout was complete", async () => {
+  const { open, plan, slot, say, records } = await setUp(3);
+  say(2, 1);
+  const rollouts = open();
+  const digests = () => {
+    const { isComplete, digests } = plan(rollouts, [slot(3)]).rollouts.get("web")!;
+    return [isComplete, ...digests.map(Number)];
+  };
+  assert.deepEqual(digests(), [false, 3, 2]);
+  say(3, 1);
+  assert.deepEqual(digests(), [true, 3]);
+  say(3, 0);
+  assert.deepEqual(digests(), [true, 3, 2], "something else serves there");
+  const { replicas, ...said } = records.get("b")!;
+  records.set("b", { ...said, replicas: replicas.map((each) => ({ ...each, running: 0 })) });
+  assert.deepEqual(digests(), [true, 3], "nothing does");
+});
+
 Deno.test("Rollouts remembers verdicts and what was complete over a restart", async () => {
   const { open, plan, slot, say, failure } = await setUp(3);
   say(3, 0, [failure(3), failure(2)]);
@@ -273,6 +317,91 @@ Deno.test("Rollouts judges what fails here, whoever says that it was complete", 
   say(2, 1, [], { isComplete: true });
   assert.deepEqual(digestsOf(plan(open(), [slot(2, false)], [2])), [1]);
   assert.deepEqual(failed.map(({ node }) => node), ["a"]);
+});
+
+Deno.test("Rollouts gives no verdict on an earlier release that was complete while this node was away", async () => {
+  const { open, plan, slot, say, failure, failed } = await setUp(3);
+  say(2, 1, [failure(3)], { isComplete: true });
+  const rollouts = open();
+  const answer = plan(rollouts, [{ ...slot(2, false), served: slot(1).replica }], [2]);
+  assert.equal(answer.rollouts.get("web")!.isComplete, true);
+  assert.equal(answer.rollouts.get("web")!.version, 2);
+  assert.deepEqual(digestsOf(answer), [1], "it is given up, what serves goes on");
+  assert.deepEqual(failed.map(({ version }) => version), [3]);
+});
+
+Deno.test("Rollouts takes back a verdict on an earlier release once half of the nodes say that it was complete", async () => {
+  const { open, plan, slot, say, failure, failed, records } = await setUp(3);
+  say(2, 0, [failure(3)]);
+  const rollouts = open();
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2])), [1]);
+  assert.deepEqual(rollouts.failures.map(({ version }) => version), [2]);
+  say(2, 1, [failure(3)], { isComplete: true });
+  const { live, more } = { live: ["a", "b", "idle"], more: records.get("b")! };
+  const undecided = more.replicas.map((each) => ({ ...each, isComplete: false }));
+  records.set("idle", { ...more, failures: [], replicas: undecided });
+  plan(rollouts, [slot(1)], [], "", 3, live);
+  assert.deepEqual(rollouts.failures.map(({ version }) => version), [2], "one of three");
+  records.delete("idle");
+  const answer = plan(rollouts, [slot(1)]);
+  assert.equal(answer.rollouts.get("web")!.version, 2, "one of two");
+  assert.deepEqual(rollouts.failures, [], "others are not told of it any more");
+  say(1, 1, [failure(3), failure(2)]);
+  assert.equal(plan(open(), [slot(2)]).rollouts.get("web")!.version, 2, "after a restart too");
+  assert.deepEqual(failed.map(({ version }) => version), [3, 2]);
+});
+
+Deno.test("Rollouts tells what was complete, of a component that went back, where it has none of it too", async () => {
+  const { open, plan, slot, say, failure } = await setUp(3);
+  const rollouts = open();
+  say(2, 1, [], { inForce: 2 });
+  assert.ok(plan(rollouts, [slot(2)], [], "", 2).rollouts.get("web")!.isComplete);
+  const drained = { ...NO_OVERRIDES, drained: ["a"] };
+  say(3, 0);
+  assert.equal(plan(rollouts, [], [], "", 3, ["a", "b"], drained).report.get("web"), undefined);
+  say(2, 0, [failure(3)]);
+  const { report } = plan(rollouts, [], [], "", 3, ["a", "b"], drained);
+  assert.equal(report.get("web")!.isComplete, true);
+  assert.equal(report.get("web")!.slots, 0);
+});
+
+Deno.test("Rollouts counts how often it refused a manifest, and goes by what it never went by before", async () => {
+  const { open, plan, refuse, slot, say, basisSaid } = await setUp(2);
+  say(1, 1);
+  const rollouts = open();
+  const before = plan(rollouts, [slot(1)]).basis;
+  const during = refuse(rollouts, [slot(1)], 1).basis;
+  assert.equal(rollouts.turns, 1);
+  assert.equal(refuse(rollouts, [slot(1)], 1).basis, during);
+  const after = plan(rollouts, [slot(1)]).basis;
+  assert.equal(rollouts.turns, 2);
+  assert.equal(new Set([before, during, after]).size, 3);
+  const again = open();
+  assert.equal(plan(again, [slot(1)]).basis, after, "over a restart");
+  assert.equal(again.turns, 2);
+  basisSaid.now = before;
+  say(2, 0);
+  assert.deepEqual(plan(again, [slot(1)]).rollouts.get("web")!.waitsFor, ["b"], "an old word");
+  say(2, 0, [], { turns: 2 });
+  assert.notEqual(plan(again, [slot(1)]).basis, after, "another node did");
+});
+
+Deno.test("Rollouts goes by a refusal that cannot be stored, and stores it once there is room", async () => {
+  const { open, plan, refuse, slot, say, store } = await setUp(2);
+  say(1, 1);
+  const rollouts = open();
+  plan(rollouts, [slot(1)]);
+  const write = store.write.bind(store);
+  store.write = () => {
+    throw new Error("no room");
+  };
+  const during = refuse(rollouts, [slot(1)], 1).basis;
+  assert.equal(rollouts.turns, 1);
+  assert.equal(refuse(rollouts, [slot(1)], 1).basis, during);
+  assert.equal(open().turns, 0, "nothing is stored");
+  store.write = write;
+  assert.equal(refuse(rollouts, [slot(1)], 1).basis, during);
+  assert.equal(open().turns, 1);
 });
 
 Deno.test("Rollouts tells its own verdicts only", async () => {

@@ -211,7 +211,7 @@ const READERS: {
       if (typeof signature !== "string") throw corrupt("signature is not text");
       return {
         kind: "manifest",
-        manifestBytes: manifest,
+        manifestBytes: manifest.slice(), // as bytesField()
         signature: parseManifestSignature(signature),
         tree: treeField(tree),
       };
@@ -311,7 +311,7 @@ const READERS: {
         kind: "secret",
         name: nameField("name", name, isSecretName),
         nodes: nodes.map((node) => keyField("nodes", node)),
-        sealed: sealed as Uint8Array | null,
+        sealed: (sealed as Uint8Array | null)?.slice() ?? null, // as bytesField()
       };
     },
   },
@@ -345,8 +345,9 @@ function treeField(value: CborValue | undefined): TreeHead {
   return { size, root: bytesField("root", root, 32) };
 }
 
+/** A copy: the event may lie in the memory of many, which would stay as long as what is kept of it. */
 function bytesField(name: string, value: CborValue | undefined, length: number): Uint8Array {
-  if (value instanceof Uint8Array && value.length === length) return value;
+  if (value instanceof Uint8Array && value.length === length) return value.slice();
   throw corrupt(`${name} is not ${length} bytes`);
 }
 

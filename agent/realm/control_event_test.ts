@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { nodeBackend } from "../node/crypto_node.ts";
-import { type CborValue, cidOf, encodeCanonical } from "../kernel/canonical.ts";
+import { type CborValue, cidOf, decodeCanonical, encodeCanonical } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
 import { decodeSigned, encodeSigned, topicOf } from "../kernel/event.ts";
 import { formatPublicKey } from "../kernel/key.ts";
@@ -80,6 +80,33 @@ Deno.test("readControlEvent() inverts controlContent() for every kind", () => {
     assert.equal(content.type, `control/${said.kind}`);
     assert.deepEqual(readControlEvent(content), said);
   }
+});
+
+Deno.test("readControlEvent() keeps nothing of the memory that many events were read in", () => {
+  const sealed = {
+    kind: "secret",
+    name: "token",
+    nodes: [key],
+    sealed: new Uint8Array(9),
+  } as const;
+  const checked: string[] = [];
+  for (const said of [...EVENTS, sealed]) {
+    const { type, payload } = controlContent(said);
+    const encoded = encodeCanonical(payload);
+    const page = new Uint8Array(100_000);
+    page.set(encoded, 50_000);
+    const shared = decodeCanonical(page.subarray(50_000, 50_000 + encoded.length), {
+      sharing: true,
+    });
+    for (const part of Object.values(readControlEvent({ type, payload: shared }))) {
+      const { root = part } = (part ?? {}) as { root?: unknown };
+      if (!(root instanceof Uint8Array)) continue;
+      assert.notEqual(root.buffer, page.buffer, type);
+      checked.push(type);
+    }
+  }
+  const kinds = ["genesis", "manifest", "secret"].map((kind) => `control/${kind}`);
+  assert.ok(kinds.every((kind) => checked.includes(kind)), `${checked}`);
 });
 
 Deno.test("readControlEvent() refuses a payload with a field too many, too few or of another type", () => {

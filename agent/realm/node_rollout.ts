@@ -18,19 +18,21 @@ import {
 import type { Release } from "./plan.ts";
 import { keyOf } from "./reconcile.ts";
 import {
-  boundReport,
-  budgetOf,
-  chooseSlots,
   effectiveRelease,
   type Failure,
   type Goal,
-  isComplete,
   lastBefore,
+  type VersionedRelease,
+} from "./effective_release.ts";
+import {
+  boundReport,
+  budgetOf,
+  chooseSlots,
+  isComplete,
   type Member,
   type OwnSlot,
   reportOf,
   type SlotReport,
-  type VersionedRelease,
 } from "./rollout.ts";
 import type { SlotTries, TriedGoal } from "./slot_tries.ts";
 
@@ -55,6 +57,8 @@ export interface NodeReport {
   readonly basis: string;
   /** The version that it refuses. */
   readonly refuses?: number | undefined;
+  /** How often that changed. */
+  readonly turns: number;
   readonly slots: ReadonlyMap<string, SlotReport>;
 }
 
@@ -71,6 +75,8 @@ export interface NodeQuestion {
   readonly inForce: VersionedRelease;
   /** What the realm goes by, where that is another. */
   readonly refusal?: OwnRefusal | undefined;
+  /** How often that changed: only grows. */
+  readonly turns: number;
   /** Manifests that were in force before a version, newest first; asked for no more than is needed. */
   readonly before: (version: number) => Iterable<VersionedRelease>;
   readonly failures: readonly Failure[];
@@ -129,7 +135,8 @@ export interface NodeAnswer {
   readonly held: Held;
   /**
    * Names what slots are divided by besides the manifest and who lives: drains and scales, and which
-   * nodes refuse the manifest with how many slots of each component. Empty for none.
+   * nodes refuse the manifest with how many slots of each component. How often each node changed its
+   * mind is part of it, so that it never comes back once it was left. Empty for none.
    */
   readonly basis: string;
   /** What this node is to run now, sorted by component and index. */
@@ -137,6 +144,8 @@ export interface NodeAnswer {
   /** What this node says of its slots. */
   readonly report: ReadonlyMap<string, SlotReport>;
   readonly rollouts: ReadonlyMap<string, RolloutStatus>;
+  /** Verdicts that do not count, because others say that the release was complete. */
+  readonly refuted: readonly Failure[];
 }
 
 /** See the module. */
@@ -152,13 +161,6 @@ export function planNode(question: NodeQuestion): NodeAnswer {
  */
 function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal): NodeAnswer {
   const { node, live, reported } = question;
-  const of = planBy({ ...question, inForce: release, overrides, isRefusing: true });
-  const here = planBy({
-    ...question,
-    // A node that is drained is so by any manifest; the rest is of components as they are there.
-    overrides: { ...question.overrides, drained: overrides.drained },
-    basis: of.basis,
-  });
   const taking = [...live].filter((name) => {
     const said = name === node ? null : reported(name);
     return said !== null && said?.refuses !== release.version;
@@ -173,6 +175,13 @@ function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal
     ]);
     return taking.some((name) => possible.has(name));
   };
+  const of = planBy({ ...question, inForce: release, overrides, holds: isHeld });
+  const here = planBy({
+    ...question,
+    // A node that is drained is so by any manifest; the rest is of components as they are there.
+    overrides: { ...question.overrides, drained: overrides.drained },
+    basis: of.basis,
+  });
   const rollouts = new Map(
     [...here.rollouts].map(([component, rollout]) => {
       const there = of.rollouts.get(component);
@@ -205,14 +214,15 @@ function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal
     ...[...here.placement.replicas].filter(([component]) => !isHeld(component)),
     ...[...of.placement.replicas].filter(([component]) => isHeld(component)),
   ]);
-  return { ...here, elsewhere, basis: of.basis, desired, report, rollouts };
+  const refuted = [...new Set([...here.refuted, ...of.refuted])];
+  return { ...here, elsewhere, basis: of.basis, desired, report, rollouts, refuted };
 }
 
 /** {@link planNode} by the manifest in force. */
 function planBy(
   question: NodeQuestion & {
-    /** Whether this node itself refuses it. */
-    readonly isRefusing?: boolean;
+    /** Where this node itself refuses it: which components it holds, since another could have them. */
+    readonly holds?: (component: string) => boolean;
     /** What others go by that go by the same, where it is not what follows here. */
     readonly basis?: string;
   },
@@ -220,18 +230,27 @@ function planBy(
   /** The placement if nobody refused. */
   readonly shares: Placement;
 } {
-  const { node, inForce, failures, overrides, live, nowMs, isRefusing = false } = question;
+  const { node, inForce, overrides, live, nowMs, holds } = question;
+  const isRefusing = holds !== undefined;
   const before = { [Symbol.iterator]: () => question.before(inForce.version)[Symbol.iterator]() };
-  const { release, goals } = effectiveRelease(inForce, before, failures);
+  const alive = new Set(live);
+  const names = [...inForce.manifest.nodes.keys()].filter((name) => alive.has(name));
+  const reports = new Map(names.map((name) => [name, question.reported(name)]));
+  const saidComplete = (component: string, of: Release) =>
+    isSaidComplete(component, of, { node, inForce, overrides, reports });
+  const refuted: Failure[] = [];
+  const { release, goals } = effectiveRelease(inForce, before, question.failures, (failure, of) => {
+    const isRefuted = saidComplete(failure.component, of);
+    if (isRefuted) refuted.push(failure);
+    return isRefuted;
+  });
+  const failures = question.failures.filter((failure) => !refuted.includes(failure));
   const { manifest, digests } = release;
   // A node that is held gives away what it cannot run, where another node could have it.
   const isLost = ({ replica: { component }, isInVain, isServed }: RunningSlot) =>
-    isInVain && !isServed &&
+    isInVain && !isServed && holds?.(component) === true &&
     !(manifest.components.has(component) && isNodesOwn(component, node, manifest));
-  const own = isRefusing ? question.own.filter((slot) => !isLost(slot)) : question.own;
-  const alive = new Set(live);
-  const names = [...manifest.nodes.keys()].filter((name) => alive.has(name));
-  const reports = new Map(names.map((name) => [name, question.reported(name)]));
+  const own = question.own.filter((slot) => !isLost(slot));
   const shares = place({ manifest, live: names, overrides });
   const slotsOn = (name: string) =>
     name === node
@@ -253,7 +272,9 @@ function planBy(
     ),
   ]));
   const placement = held.size === 0 ? shares : place({ manifest, live: names, overrides, held });
-  const basis = question.basis ?? basisOf(overrides, held);
+  const turnsOf = (name: string) => name === node ? question.turns : reports.get(name)?.turns ?? 0;
+  const turns = new Map(names.map((name) => [name, turnsOf(name)]));
+  const basis = question.basis ?? basisOf(overrides, held, turns);
   const desired: DesiredReplica[] = [];
   const report = new Map<string, SlotReport>();
   const rollouts = new Map<string, RolloutStatus>();
@@ -284,7 +305,8 @@ function planBy(
     };
     // What a component returns to has had its trial, if others came after it too.
     const isKnownComplete = question.complete.get(component) === goal.release ||
-      goal.version < inForce.version && question.wasComplete(component, goal.release);
+      goal.version < inForce.version &&
+        (question.wasComplete(component, goal.release) || saidComplete(component, release));
     const said = reportOf(self, ownSlots, isKnownComplete, tries);
     const ownReport = { ...said, isHeld: isRefusing };
     const itself: Member = { ...self, report: ownReport, isBehind: false };
@@ -318,8 +340,12 @@ function planBy(
       });
     }
     const isNowComplete = isKnownComplete || isComplete(group);
+    // What a slot keeps that was given up takes requests like the others.
+    const isKeeping = group.some(({ revision, report }) =>
+      report?.revision === revision && report.ready > report.settled
+    );
     // Looked for only where something depends on it: it may be many manifests back.
-    const last = isNowComplete && held.size === 0 ? undefined : lastBefore(
+    const last = isNowComplete && held.size === 0 && !isKeeping ? undefined : lastBefore(
       component,
       goal.release,
       olderThan(goal.version, before),
@@ -336,6 +362,7 @@ function planBy(
       budget,
       homeless: Math.max(0, totalOf(shares.replicas.get(component)) - totalOf(placed)),
       isProven: base === undefined,
+      resting: question.tries.restingOf(component, here.revision, nowMs),
     });
     for (const { index, run } of choices) {
       const there = slots.find(({ replica }) => replica.index === index);
@@ -359,7 +386,8 @@ function planBy(
         desired.push({ ...old, index });
       }
     }
-    if (self.wanted > 0 || slots.length > 0) {
+    // What a component returned to is known to nodes, too, that have none of it.
+    if (self.wanted > 0 || slots.length > 0 || isNowComplete && goal.version < inForce.version) {
       report.set(component, { ...ownReport, isComplete: isNowComplete });
     }
     rollouts.set(component, {
@@ -389,7 +417,37 @@ function planBy(
       }).sort(),
     });
   }
-  return { release, placement, shares, held, basis, desired, report, rollouts };
+  return { release, placement, shares, held, basis, desired, report, rollouts, refuted };
+}
+
+/**
+ * Whether at least half of the nodes that live and tell of a component say that a release of before
+ * was complete. The node itself, which asks because it does not know, is one of them.
+ */
+function isSaidComplete(
+  component: string,
+  { manifest, digests }: Release,
+  { node, inForce, overrides, reports }: {
+    readonly node: string;
+    readonly inForce: VersionedRelease;
+    readonly overrides: Overrides;
+    readonly reports: ReadonlyMap<string, NodeReport | undefined | null>;
+  },
+): boolean {
+  const components = new Map([[component, manifest.components.get(component)!]]);
+  const of = { manifest: { ...inForce.manifest, components }, digests, overrides };
+  let told = 1;
+  let agreeing = 0;
+  for (const [name, said] of reports) {
+    const slots = name === node ? undefined : said?.slots.get(component);
+    if (slots === undefined) continue;
+    told++;
+    const isCurrent = said!.version === inForce.version ||
+      slots.isHeld && said!.refuses === inForce.version;
+    const { revision } = replicaOf(component, { ...of, node: name })!;
+    if (isCurrent && slots.isComplete && slots.revision === revision) agreeing++;
+  }
+  return agreeing * 2 >= told;
 }
 
 function totalOf(placed: ReadonlyMap<string, number> | undefined): number {
@@ -397,11 +455,18 @@ function totalOf(placed: ReadonlyMap<string, number> | undefined): number {
 }
 
 /** See {@link NodeAnswer.basis}. */
-function basisOf(overrides: Overrides, held: Held): string {
+function basisOf(
+  overrides: Overrides,
+  held: Held,
+  turns: ReadonlyMap<string, number>,
+): string {
   const basis = overrides.basis ?? "";
-  if (held.size === 0) return basis;
-  const said = [...held].sort(([a], [b]) => a < b ? -1 : 1)
-    .map(([node, slots]) => [node, ...[...slots].filter(([, count]) => count > 0).sort().flat()]);
+  const turned = [...turns].filter(([node, count]) => count > 0 || held.has(node));
+  if (turned.length === 0) return basis;
+  const said = turned.sort(([a], [b]) => a < b ? -1 : 1).map(([node, count]) => {
+    const slots = [...held.get(node) ?? []].filter(([, slots]) => slots > 0).sort().flat();
+    return [node, count, ...slots];
+  });
   return sha256HexSync(encodeCanonical([basis, said])).slice(0, 16);
 }
 

@@ -3,10 +3,20 @@ import { formatPublicKey } from "../kernel/key.ts";
 import { type DesiredReplica, NO_OVERRIDES, type Overrides, replicaOf } from "./desired.ts";
 import { parseManifest } from "./manifest.ts";
 import { type NodeReport, planNode, type RunningSlot } from "./node_rollout.ts";
-import type { VersionedRelease } from "./rollout.ts";
+import type { VersionedRelease } from "./effective_release.ts";
 import { SlotTries } from "./slot_tries.ts";
 
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
+
+/** A slot that serves, with nothing wrong about it. */
+const SERVES = {
+  isReady: true,
+  isServed: true,
+  isAlone: true,
+  isBroken: false,
+  isInVain: false,
+  isLate: false,
+};
 
 /** A manifest of handlers that run once on the nodes `a` and `b` together. */
 function releaseWith(version: number, components: readonly string[]): VersionedRelease {
@@ -31,18 +41,14 @@ function desiredOf(
 ): readonly DesiredReplica[] {
   const slots = own.map((component): RunningSlot => ({
     replica: replicaOf(component, { ...first, node: "a" })!,
-    isReady: true,
-    isServed: true,
-    isAlone: true,
-    isBroken: false,
-    isInVain: false,
-    isLate: false,
+    ...SERVES,
   }));
-  const said: NodeReport = { version: 2, basis: "", slots: new Map() };
+  const said: NodeReport = { version: 2, basis: "", turns: 0, slots: new Map() };
   return planNode({
     node: "a",
     inForce: first,
     refusal: { release: second, overrides: realm },
+    turns: 1,
     before: (version) => version > 1 ? [first] : [],
     failures: [],
     complete: new Map(),
@@ -74,13 +80,14 @@ Deno.test("planNode() starts nothing in the place of what another node may be st
     return planNode({
       node: "a",
       inForce: release,
+      turns: 0,
       before: () => [],
       failures: [],
       complete: new Map(),
       wasComplete: () => false,
       overrides: { ...NO_OVERRIDES, drained: ["b"], basis: "2" },
       live: ["a", "b"],
-      reported: () => ({ version: 1, basis, slots }),
+      reported: () => ({ version: 1, basis, turns: 0, slots }),
       own: [],
       givenLately: () => given,
       tries: new SlotTries(),
@@ -90,4 +97,62 @@ Deno.test("planNode() starts nothing in the place of what another node may be st
   assert.deepEqual(started("1", 1), []);
   assert.deepEqual(started("2", 1), ["web"], "it goes by the same");
   assert.deepEqual(started("1", 0), ["web"], "it was not given any");
+});
+
+Deno.test("planNode() agrees with others on what a node that refuses keeps, though it runs in vain there", () => {
+  const release = (version: number): VersionedRelease => {
+    const manifest = parseManifest(`[owner]\npubkey = "${OWNER}"
+[nodes.a]\ntags = ["web", "all"]\n[nodes.b]\ntags = ["web"]\n[nodes.c]\ntags = ["all"]
+[components.web]\nsource = "file:web"\nworld = "wasi:http/proxy"
+[components.other]\nsource = "file:other"\nworld = "wasi:http/proxy"
+[routing]\n"tag:web" = [{ path = "/web", component = "web", replicas = 2 }]
+"tag:all" = [{ path = "/other", component = "other", replicas = 2 }]\n`);
+    const digests = new Map(
+      ["web", "other"].map((name) => [name, `${version}`.padStart(64, "0")]),
+    );
+    return { version, manifest, digests };
+  };
+  const [first, second] = [release(1), release(2)];
+  const slot = (component: string, node: string, more: Partial<RunningSlot> = {}): RunningSlot => ({
+    replica: replicaOf(component, { ...first, node })!,
+    ...SERVES,
+    ...more,
+  });
+  const vain = { isReady: false, isServed: false, isBroken: true, isInVain: true };
+  const own: ReadonlyMap<string, readonly RunningSlot[]> = new Map([
+    ["a", [slot("web", "a", vain), slot("other", "a")]],
+    ["b", [slot("web", "b")]],
+    ["c", [slot("other", "c")]],
+  ]);
+  const reports = new Map<string, NodeReport>();
+  const plan = (node: string) => {
+    const isRefusing = node !== "c";
+    const turns = isRefusing ? 1 : 0;
+    const answer = planNode({
+      node,
+      inForce: isRefusing ? first : second,
+      refusal: isRefusing ? { release: second, overrides: NO_OVERRIDES } : undefined,
+      turns,
+      before: (version) => version > 1 ? [first] : [],
+      failures: [],
+      complete: new Map(),
+      wasComplete: () => false,
+      overrides: NO_OVERRIDES,
+      live: [...own.keys()],
+      reported: (name) => reports.get(name),
+      own: own.get(node)!,
+      givenLately: () => 0,
+      tries: new SlotTries(),
+      nowMs: 0,
+    });
+    const { basis, report: slots } = answer;
+    const refuses = isRefusing ? 2 : undefined;
+    reports.set(node, { version: isRefusing ? 1 : 2, basis, refuses, turns, slots });
+    return answer;
+  };
+  for (let round = 0; round < 3; round++) for (const node of own.keys()) plan(node);
+  const [a, b, c] = [plan("a"), plan("b"), plan("c")];
+  assert.deepEqual([a.basis, b.basis], [c.basis, c.basis]);
+  const { component, digest } = c.desired[0]!;
+  assert.deepEqual([component, Number(digest)], ["other", 2], "what c takes goes on");
 });

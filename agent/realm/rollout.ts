@@ -3,10 +3,11 @@
  * nobody who leads. Pure: what a node knows goes in, what it may do now comes out.
  *
  * *How nodes agree who goes next.* The replicas of a component are slots. Every node puts them into
- * the same order: nodes by rendezvous rank (and tries, see below), the slots of a node by index. A slot is *settled* once it
- * runs the release that is wanted, is ready, and nothing of what it ran before is left. Each node
- * says in its health record how many of its slots are settled. The slots that are not make a queue,
- * and only its first `max_surge` may be in progress. Nobody has to be asked:
+ * the same order: nodes by rendezvous rank (and tries, see below), the slots of a node by index. A
+ * slot is *settled* once it runs the release that is wanted, is ready, and nothing of what it ran
+ * before is left. Each node says in its health record how many of its slots are settled. The slots
+ * that are not make a queue, and only its first `max_surge` may be in progress. Nobody has to be
+ * asked:
  *
  * - Within one release a slot that is settled holds nothing of the budget ever again, so what is
  *   known of others can only be too low. Who counts too few settled slots before its own waits too
@@ -19,14 +20,15 @@
  *   until it is over; nobody who has said so begins anything of before. The same goes for the drains
  *   and scales that it goes by: what a node is ready for by earlier ones it may be giving away.
  *
- * *Nodes that refuse.* A node that does not go by the manifest in force, because its policy is against
- * it or it cannot be stored, says so. From then on it starts nothing in an empty slot and replaces
- * nothing, until it goes by that manifest or a later one; what it has serves on. To that it is *held*,
- * and nobody waits for it: its slots are wanted where they are, as far as they are no more than its
- * share, and count as settled. Slots beyond that it gives away like any other node. It holds itself
- * only where another node could take its place; where all refuse, all go on as before. Who refuses
- * with how many slots is part of what nodes agree on before anything begins, like drains and scales,
- * because it changes how the rest is divided.
+ * *Nodes that refuse.* A node that does not go by the manifest in force, because its policy is
+ * against it or it cannot be stored, says so. From then on it starts nothing in an empty slot and
+ * replaces nothing, until it goes by that manifest or a later one; what it has serves on. To that
+ * it is *held*, and nobody waits for it: its slots are wanted where they are, as far as they are no
+ * more than its share, and count as settled. Slots beyond that it gives away like any other node.
+ * It holds itself only where another node could take its place; where all refuse, all go on as
+ * before. Who refuses with how many slots is part of what nodes agree on before anything begins,
+ * like drains and scales, because it changes how the rest is divided; so is how often each node
+ * came to refuse or ceased to.
  *
  * What a node says it has is counted as far as placement gave it slots (`given_slots.ts`): one that
  * lies can hold up a rollout, but not what is started in the place of what is missing.
@@ -38,10 +40,15 @@
  * second. So slots that have not been tried come first, and of those that were each has its turn.
  * Tries only grow, so what is known of others can only put them too far in front: who is wrong
  * waits. (An agent that starts has forgotten its own; until its record is heard two may think that
- * they are first.) A slot that rests keeps its place in the queue. A node that is held gives away what it cannot run, where another node may have it.
+ * they are first.) A slot that rests keeps its place in the queue of the others; the next slot of
+ * its own node goes before it, as long as it serves. One that serves nobody, with the release
+ * before in it neither, is emptied while another node keeps a replica in its stead: both together
+ * would hold the budget, and nobody else could go. (Not where the old one stops first: an empty slot
+ * would hold nothing there, and what serves in its stead would be given away.) A node that is held gives away what it cannot
+ * run, where another node may have it.
  *
- * Reports count for the manifest version and the revision that they name, which never come back
- * once they were left: an old report cannot be taken for one of now.
+ * Reports count for the manifest version, the revision and the basis that they name, which never
+ * come back once they were left: an old report cannot be taken for one of now.
  *
  * A slot whose replica ended or is unhealthy has nothing to lose: it goes to the wanted release at
  * once, in place; so does one in which a release that is not wanted any more is being started.
@@ -58,20 +65,23 @@
  * is live, and whose nodes have heard of one another, never has more than `replicas + max_surge`,
  * and a stampede of nodes that return goes one by one.
  *
- * *Failure.* A node that cannot get a slot of a new release ready gives a verdict ({@link Failure}).
- * Each is told by the node that gave it, in all its health records, and by nobody else; so all come to
- * the same set, in whatever order they hear of them. A component whose release failed goes on with the newest release before
- * it that has not ({@link effectiveRelease}), in the same way, slot by slot. Of that one no verdict
- * is given, nor of one whose bytes cannot be had: slots in which it does not run are given up, and
- * the others go on. So every rollout ends in the release that is wanted or in the
- * last healthy one.
+ * *Failure.* A node that cannot get a slot of a new release ready gives a verdict. Each is told by
+ * the node that gave it, in all its health records, and by nobody else; so all that know the same
+ * releases to have been complete come to the same set, in whatever order they hear of them. A
+ * verdict on a release before the one in force counts only where that never was complete, which a
+ * node that was away does not know: so it goes by the word of the others, where at least half of
+ * those say so that it has heard. (That does depend on the order: where fewer than half saw it
+ * complete, and their word comes first, it is taken and handed on, else it is not, and the nodes
+ * differ until the next manifest.) A component whose release failed goes on with the newest release
+ * before it that has not (`effective_release.ts`), in the same way, slot by slot. Of that one no
+ * verdict is given, nor of one whose bytes cannot be had: slots in which it does not run are given
+ * up, and the others go on. So every rollout ends in the release that is wanted or in the last
+ * healthy one.
  *
  * @module
  */
-import { revisionOf } from "./desired.ts";
 import { type ComponentSpec, type Manifest } from "./manifest.ts";
 import { pinsItsNode, rank } from "./placement.ts";
-import type { Release } from "./plan.ts";
 
 /** How many slots may be in progress, and how. */
 export interface Budget {
@@ -151,7 +161,11 @@ export interface SlotQuestion {
    * there is none before it.
    */
   readonly isProven: boolean;
+  /** Indices of slots in which the wanted release was given up, empty ones too. */
+  readonly resting?: ReadonlySet<number>;
 }
+
+const NONE: ReadonlySet<number> = new Set();
 
 /**
  * What a slot is to have now: the wanted release, what serves in it (else what there is), or, where
@@ -187,7 +201,7 @@ function canRunTwice(spec: ComponentSpec, isRouted: boolean): boolean {
 
 /** What each slot of this node is to have now; sorted by index. See the module. */
 export function chooseSlots(question: SlotQuestion): SlotChoice[] {
-  const { own, budget, isProven } = question;
+  const { own, budget, isProven, resting = NONE } = question;
   const group = new Group(question);
   const there = new Map(own.map((slot) => [slot.index, slot]));
   const { wanted, revision } = group.self;
@@ -195,6 +209,7 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
   const sorted = [...own].sort((a, b) => a.index - b.index);
   let { missingBefore: missing, unsettledBefore: queued } = group;
   let filled = 0;
+  let emptied = 0;
   /** Own slots from one on that hold some of the budget already. */
   const heldFrom = (from: number) =>
     own.filter(({ index, isAlone, isServed }) =>
@@ -218,13 +233,19 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
       // Where the old one stops first, all that is empty is held already, this slot too.
       const isFirst = budget.isBeside ? isNext(index) : isHeld(index);
       if (isRoom) choices.push({ index, run: isProven || isFirst ? "goal" : "base" });
-      else if (isFirst && budget.isBeside) choices.push({ index, run: "goal" });
+      else if (isFirst && budget.isBeside && !resting.has(index)) {
+        choices.push({ index, run: "goal" });
+      }
       continue;
     }
-    const mayGo = isNext(index);
+    // One that goes on serving while it rests leaves its turn to the others of this node.
+    const mayGo = !(slot.isResting && slot.isServed && slot.isAlone) && isNext(index);
     const isOther = slot.revision !== revision;
     const isLeft = isOther || !slot.isReady && (slot.isServed || slot.hasBefore);
-    if (slot.isResting && isLeft) choices.push({ index, run: "kept" });
+    const isVain = budget.isBeside && slot.isResting && !slot.isServed && !slot.hasBefore &&
+      (isProven || isOther && slot.isBroken); // the release before has its turn first
+    if (isVain && group.slots - emptied > group.wanted) emptied++;
+    else if (slot.isResting && isLeft) choices.push({ index, run: "kept" });
     else if (slot.isResting && !slot.isReady && !isProven) choices.push({ index, run: "base" });
     else if (!isOther || slot.isBroken || !slot.isAlone && !slot.isReady) {
       choices.push({ index, run: "goal" });
@@ -372,7 +393,9 @@ class Group {
       : sum(after, (member) => slotsOf(member) - Math.min(slotsOf(member), readyOf(member))) +
         Math.max(0, this.wanted - this.slots);
     const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
-    this.owed = isSteady ? Math.max(0, unready + homeless - sum(before, surplusOf)) : Infinity;
+    // What does not serve is kept by nobody, and takes no other's place.
+    const keptBefore = sum(before, (member) => Math.max(0, readyOf(member) - member.wanted));
+    this.owed = isSteady ? Math.max(0, unready + homeless - keptBefore) : Infinity;
   }
 }
 
@@ -382,104 +405,4 @@ function triesOf({ revision, report }: Member): number {
 
 function readyOf({ report }: Member): number {
   return report?.ready ?? 0;
-}
-
-/** That a release of a component could not be made ready. */
-export interface Failure {
-  readonly component: string;
-  /** Of the manifest with which it came. */
-  readonly version: number;
-  /** See {@link releaseOf}. */
-  readonly release: string;
-  /** Name of the node that found it. */
-  readonly node: string;
-  /** Probe, status, body and the last lines of the log, for people. */
-  readonly evidence: string;
-}
-
-/** UTF-16 units of the evidence of a failure: it travels in every health record. */
-export const EVIDENCE_LENGTH_MAX = 1_500;
-
-/** Names what runs of a component, whatever it was restarted for. */
-export function releaseOf(component: string, { manifest, digests }: Release): string | undefined {
-  const spec = manifest.components.get(component);
-  const digest = digests.get(component);
-  if (spec === undefined || digest === undefined) return undefined;
-  return revisionOf(spec, digest, 0);
-}
-
-/** A manifest that came into force, with its version. */
-export interface VersionedRelease extends Release {
-  readonly version: number;
-}
-
-/** Which release of a component a realm goes by. */
-export interface Goal {
-  readonly component: string;
-  /** The version that it is of: below the one in force when that one's failed. */
-  readonly version: number;
-  readonly release: string;
-  readonly failure: Failure | undefined;
-}
-
-/**
- * The manifest in force with components whose release failed as they were in the newest version
- * before in which they had another release that did not fail. Where there is none they stay.
- *
- * `before` are the manifests that were in force before, newest first; it is asked for no more than
- * is needed.
- */
-export function effectiveRelease(
-  inForce: VersionedRelease,
-  before: Iterable<VersionedRelease>,
-  failures: readonly Failure[],
-): { readonly release: Release; readonly goals: ReadonlyMap<string, Goal> } {
-  const { manifest, digests, version } = inForce;
-  const components = new Map(manifest.components);
-  const effective = new Map(digests);
-  const goals = new Map<string, Goal>();
-  for (const component of manifest.components.keys()) {
-    const release = releaseOf(component, inForce);
-    if (release === undefined) continue;
-    const failure = failureOf(component, version, release, failures);
-    const last = failure && lastBefore(component, release, before, failures);
-    if (last !== undefined) {
-      components.set(component, last.of.manifest.components.get(component)!);
-      effective.set(component, last.of.digests.get(component)!);
-    }
-    goals.set(component, {
-      component,
-      version: last?.of.version ?? version,
-      release: last?.release ?? release,
-      failure,
-    });
-  }
-  return { release: { manifest: { ...manifest, components }, digests: effective }, goals };
-}
-
-/** The newest release of a component before that is another one and did not fail. */
-export function lastBefore(
-  component: string,
-  release: string,
-  before: Iterable<VersionedRelease>,
-  failures: readonly Failure[],
-): { readonly of: VersionedRelease; readonly release: string } | undefined {
-  for (const of of before) {
-    const there = releaseOf(component, of);
-    if (there === undefined) return undefined; // a name that was given anew
-    if (there === release || failureOf(component, of.version, there, failures)) continue;
-    return { of, release: there };
-  }
-  return undefined;
-}
-
-function failureOf(
-  component: string,
-  version: number,
-  release: string,
-  failures: readonly Failure[],
-): Failure | undefined {
-  return failures.find((failure) =>
-    failure.component === component && failure.version === version && failure.release === release
-  );
 }

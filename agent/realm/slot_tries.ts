@@ -35,7 +35,17 @@ export interface TriedGoal {
   readonly isOnTrial: boolean;
 }
 
+/** A slot that was given up and is not ready since. */
+export interface GivenUpSlot {
+  readonly component: string;
+  readonly index: number;
+  /** In words. */
+  readonly why: string;
+}
+
 interface Rest {
+  readonly index: number;
+  readonly why: string;
   readonly tries: number;
   readonly untilMs: number;
 }
@@ -67,6 +77,20 @@ export class SlotTries {
     };
   }
 
+  /** Indices of the slots in which a revision is not to be tried now, whatever is in them. */
+  restingOf(component: string, revision: string, nowMs: number): ReadonlySet<number> {
+    const goal = this.#goals.get(component);
+    const rests = goal?.revision === revision ? [...goal.rests.values()] : [];
+    return new Set(rests.flatMap(({ index, untilMs }) => nowMs < untilMs ? [index] : []));
+  }
+
+  /** Slots that were given up, and are not ready since: those that rest, and those tried again. */
+  givenUp(): GivenUpSlot[] {
+    return [...this.#goals].flatMap(([component, { rests }]) =>
+      [...rests.values()].map(({ index, why }) => ({ component, index, why }))
+    );
+  }
+
   /** When a slot has rested next, so that something is to be decided; `undefined` for none. */
   dueAt(nowMs: number): number | undefined {
     const due = [...this.#goals.values()].flatMap(({ rests }) =>
@@ -75,11 +99,15 @@ export class SlotTries {
     return due.length === 0 ? undefined : Math.min(...due);
   }
 
-  /** Takes note of what there is; whether something was given up. */
+  /**
+   * Takes note of what there is; whether something was given up. `whyOf` says in words why a replica
+   * cannot be made ready.
+   */
   note(
     goals: ReadonlyMap<string, TriedGoal>,
     own: readonly RunningSlot[],
     nowMs: number,
+    whyOf: (replica: DesiredReplica) => string = () => "it cannot be made ready",
   ): boolean {
     for (const [component, { revision }] of this.#goals) {
       if (goals.get(component)?.revision !== revision) this.#goals.delete(component);
@@ -99,7 +127,8 @@ export class SlotTries {
       const untilMs = nowMs + Math.min(REST_MAX_MS, REST_MIN_MS * 2 ** (tries - 1));
       const entry = known ?? { revision: goal.revision, tries: 0, rests: new Map<string, Rest>() };
       entry.tries = Math.min(TRIES_MAX, entry.tries + 1);
-      entry.rests.set(key, { tries, untilMs });
+      const why = isLate ? "its bytes cannot be had" : whyOf(replica);
+      entry.rests.set(key, { index: replica.index, why, tries, untilMs });
       this.#goals.set(replica.component, entry);
       isNews = true;
     }

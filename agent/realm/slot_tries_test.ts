@@ -48,6 +48,22 @@ Deno.test("SlotTries knows what ran in a slot that is empty for a moment, and no
   assert.equal(tries.of(at, "new", 60_001).before, undefined);
 });
 
+Deno.test("SlotTries tells what was given up and why, until it is ready", () => {
+  const tries = new SlotTries();
+  const givenUp = () => tries.givenUp().map(({ component, index, why }) => [component, index, why]);
+  const both = [slot("new", vain), slot("new", { ...vain, isLate: true }, 1)];
+  assert.deepEqual(givenUp(), []);
+  tries.note(goals("new"), both, 0, ({ index }) => `503 of ${index}`);
+  const first = ["web", 0, "503 of 0"];
+  assert.deepEqual(givenUp(), [first, ["web", 1, "its bytes cannot be had"]]);
+  tries.note(goals("new"), [slot("new"), slot("new", ready, 1)], 20_000);
+  assert.deepEqual(givenUp(), [first], "it is tried again, and not ready yet");
+  tries.note(goals("new"), [slot("new", vain)], 20_001, () => "404");
+  assert.deepEqual(givenUp(), [["web", 0, "404"]], "why it was given up last");
+  tries.note(goals("new"), [slot("new", ready)], 20_002);
+  assert.deepEqual(givenUp(), []);
+});
+
 Deno.test("SlotTries forgets what is over: a slot that is ready rests no more, and another goal begins anew", () => {
   const tries = new SlotTries();
   tries.note(goals("new"), [slot("new", vain), slot("new", vain, 1)], 0);

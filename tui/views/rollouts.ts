@@ -85,11 +85,18 @@ export const rollouts = listView<RolloutRow>({
   columns: () => COLUMNS,
   empty: () => "no releases: nothing was applied yet",
   titleOf: ({ name }) => name,
-  about: ({ version, failure, unplaced, waitsFor, refusedBy, settled, wanted }, _, { columns }) => [
+  about: (
+    { version, failure, unplaced, waitsFor, refusedBy, givenUpBy = [], settled, wanted },
+    _,
+    { columns },
+  ) => [
     ...factLines([
       ["release", `${settled} of ${wanted} replicas run that of version ${version}`],
       ...waitsFor.length === 0 ? [] : [["waits for", waitsFor.join(", "), "warn"] as const],
       ...refusedBy.map(({ node, why }) => ["refused", `by ${node}: ${why}`, "bad"] as const),
+      ...givenUpBy.map(({ node, replicas, why }) =>
+        ["given up", `by ${node} (${replicas}), tried again: ${why}`, "warn"] as const
+      ),
       ...unplaced.map(({ replicas, why }) =>
         [
           "no place",

@@ -62,6 +62,7 @@ const STATUS = fakeStatus({
         settled: 1,
         waitsFor: ["bm-03"],
         refusedBy: [],
+        givenUpBy: [{ node: "bm-02", replicas: 2, why: "GET /: 503" }],
         failure: null,
       },
     },
@@ -145,6 +146,7 @@ Deno.test("every view shows what there is, and something about what is selected"
   const rollouts = shown("rollouts");
   assert.match(rollouts, /▸ auth +rolling +█{5}░{11} +1\/3 +v4 bm-03\n {2}orders +returned/);
   assert.match(rollouts, /no place +for 1 replica: no room/);
+  assert.match(rollouts, /given up +by bm-02 \(2\), tried again: GET \/: 503/);
   const failed = shown("rollouts", { selected: "orders" });
   assert.match(failed, /failed +version 4 on bm-02\n +GET \/: 503\n +its \\u\{1b\}\[31mlast line/);
 

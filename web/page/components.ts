@@ -198,7 +198,11 @@ export function component(model: Model, name: string, actions: Actions): Childre
             `${rollout.state}: ${rollout.settled} of ${rollout.wanted} run version ` +
             `${rollout.version}` +
             (rollout.waitsFor.length === 0 ? "" : `, waits for ${rollout.waitsFor.join(", ")}`) +
-            rollout.refusedBy.map(({ node, why }) => `; refused by ${node}: ${why}`).join(""),
+            rollout.refusedBy.map(({ node, why }) => `; refused by ${node}: ${why}`).join("") +
+            (rollout.givenUpBy ?? [])
+              .map(({ node, replicas, why }) =>
+                `; given up by ${node} (${replicas}), tried again: ${why}`
+              ).join(""),
           ] as const,
         ]),
         ...spec.unplaced.map(({ replicas, why }) => ["Not placed", `${replicas}: ${why}`] as const),

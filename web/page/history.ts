@@ -132,6 +132,13 @@ function plan(of: Plan, actions: Actions): VNode {
     of.unplaced.map(({ component, replicas, why }) =>
       h("p", { class: "warn", key: component }, `${replicas} of ${component} have no place: ${why}`)
     ),
+    (of.refusing ?? []).map(({ node, version, why }) =>
+      h(
+        "p",
+        { class: "warn", key: node },
+        `${node} refuses version ${version}, and may refuse this one: ${why}`,
+      )
+    ),
     h("button", { onclick: () => actions.change({ plan: undefined }) }, "Close the plan"),
   );
 }

@@ -69,6 +69,12 @@ export interface Plan {
     readonly why: string;
   }[];
   readonly violations: readonly string[];
+  /** Other nodes that refuse a manifest now, and so may refuse this one. */
+  readonly refusing?: readonly {
+    readonly node: string;
+    readonly version: number;
+    readonly why: string;
+  }[];
   readonly missing: readonly string[];
 }
 

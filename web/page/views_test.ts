@@ -144,6 +144,7 @@ Deno.test("a component that failed shows why, and its replicas how they ended", 
     settled: 2,
     waitsFor: [],
     refusedBy: [],
+    givenUpBy: [{ node: "bm-03", replicas: 1, why: "its bytes cannot be had" }],
     failure: { version: 3, node: "bm-02", evidence: "GET /healthz: 503\nlast words" },
   } as const;
   const status = fakeStatus({
@@ -151,6 +152,7 @@ Deno.test("a component that failed shows why, and its replicas how they ended", 
     replicas: [fakeReplica("auth", 0), fallenReplica("auth", 1)],
   });
   const { text } = looking(status, { route: { view: "component", name: "auth" } });
+  assert.match(text, /given up by bm-03 \(1\), tried again: its bytes cannot be had/);
   assert.match(text, /Version 3 failed on bm-02GET \/healthz: 503\nlast words/);
   assert.match(text, /auth\/1retry 4s.*epoch-timeout: ran for 100 ms/);
   assert.match(looking(status, { route: { view: "component", name: "x" } }).text, /no component/);
@@ -218,6 +220,7 @@ Deno.test("history lists manifests, and a plan says what would change", () => {
     steps: [{ node: "bm-01", action: "replace", component: "auth", replicas: 2 }],
     unplaced: [],
     violations: ["line 3: too much"],
+    refusing: [{ node: "bm-02", version: 3, why: "64 MiB are too much" }],
     missing: [],
   };
   const { drawn, text, did } = looking(fakeStatus(), {
@@ -229,6 +232,7 @@ Deno.test("history lists manifests, and a plan says what would change", () => {
   assert.match(text, /~ component auth changedmemory_max_mb: 64 → not set/);
   assert.match(text, /bm-01replaceauth2/);
   assert.match(text, /Policy: line 3: too much/);
+  assert.match(text, /bm-02 refuses version 3, and may refuse this one: 64 MiB are too much/);
   press(drawn, "Plan version 2");
   assert.deepEqual(did, [["plan", { version: 2 }]]);
 });

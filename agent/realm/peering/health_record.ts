@@ -9,7 +9,7 @@
  * known are passed over: a newer program may say more.
  *
  * A record that is full to every bound has no more than {@link RECORD_BYTES_MAX} bytes once the
- * evidence of failures is left out, so that a node with many components is heard like any other. Of
+ * evidence of failures and what it gave up are left out, so that a node with many components is heard like any other. Of
  * more than {@link COMPONENTS_MAX} components it tells of the first, and raises the alarm `unreported`.
  *
  * @module
@@ -35,7 +35,8 @@ import {
 } from "../../kernel/peering/fields.ts";
 import { PROGRAM_LENGTH_MAX } from "./frame.ts";
 import { SUBJECT_LENGTH_MAX, TOLD_MAX, type ToldAlarm, VALUE_LENGTH_MAX } from "../alarms.ts";
-import { EVIDENCE_LENGTH_MAX, type Failure, type SlotReport } from "../rollout.ts";
+import { EVIDENCE_LENGTH_MAX, type Failure } from "../effective_release.ts";
+import type { SlotReport } from "../rollout.ts";
 
 /** Bytes of a record with its signature. */
 export const RECORD_BYTES_MAX = 132 * 1024;
@@ -47,6 +48,9 @@ export const PENDING_MAX = 8;
 export const FAILURES_MAX = 8;
 /** UTF-16 units of why a node refuses a manifest. */
 export const REFUSAL_LENGTH_MAX = 500;
+/** Components in one record of which a node gave replicas up, and UTF-16 units of why. */
+export const GIVEN_UP_MAX = 8;
+export const GIVEN_UP_LENGTH_MAX = 300;
 /** A signature, and what the encoding of both parts adds. */
 const AROUND_BYTES = 80;
 const REVISION_BYTES = 8;
@@ -78,6 +82,14 @@ export interface Refusal {
   readonly why: string;
 }
 
+/** Replicas of a component that a node is to run, gave up, and tries again from time to time. */
+export interface GivenUp {
+  readonly component: string;
+  readonly replicas: number;
+  /** In words, at most {@link GIVEN_UP_LENGTH_MAX}. */
+  readonly why: string;
+}
+
 /** What the shell knows of its own node, for its record. */
 export interface OwnHealth {
   /** Version of the manifest that is applied; 0 for none. */
@@ -86,6 +98,8 @@ export interface OwnHealth {
   readonly basis: string;
   /** The version that it does not go by although its log says so; `null` for none. */
   readonly refusal: Refusal | null;
+  /** How often that changed: only grows, over restarts too. */
+  readonly turns: number;
   /** In thousandths of all cores. */
   readonly cpuPermille: number;
   /** Resident memory of the agent. */
@@ -94,6 +108,8 @@ export interface OwnHealth {
   readonly replicas: readonly ComponentHealth[];
   /** Releases that this node itself found to have failed, the newest last; of others no word counts. */
   readonly failures: readonly Failure[];
+  /** What it gave up, at most {@link GIVEN_UP_MAX}: see `slot_tries.ts`. Only people act on it. */
+  readonly givenUp: readonly GivenUp[];
   /** What it has to complain of itself, the worst first. */
   readonly alarms: readonly ToldAlarm[];
   /** Round trip to a linked peer in milliseconds, where it was measured. */
@@ -133,20 +149,21 @@ export interface SignedHealth {
 
 /**
  * Signs the record of the own node. What would make it too long for others to take is evidence of
- * failures, of which the oldest is left out then: the verdicts stay.
+ * failures, of which the oldest is left out then, and last what it gave up: the verdicts stay.
  */
 export function signHealth(
   record: HealthRecord,
   sign: (message: Uint8Array) => Uint8Array,
 ): SignedHealth {
   let bytes = encodeRecord(record);
-  for (
-    let i = 0;
-    bytes.length + AROUND_BYTES > RECORD_BYTES_MAX && i < record.failures.length;
-    i++
-  ) {
+  const isTooLong = () => bytes.length + AROUND_BYTES > RECORD_BYTES_MAX;
+  for (let i = 0; isTooLong() && i < record.failures.length; i++) {
     const failures = record.failures.with(i, { ...record.failures[i]!, evidence: "" });
     record = { ...record, failures };
+    bytes = encodeRecord(record);
+  }
+  if (isTooLong()) {
+    record = { ...record, givenUp: [] };
     bytes = encodeRecord(record);
   }
   const signature = sign(signedBytes("realm/health/1", bytes));
@@ -168,6 +185,7 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     version: record.version,
     basis: record.basis,
     refusal: record.refusal && [record.refusal.version, record.refusal.why],
+    turns: record.turns,
     cpu: record.cpuPermille,
     memory: record.memoryBytes,
     addresses: record.addresses.slice(0, ADDRESSES_MAX),
@@ -186,6 +204,8 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     ]),
     failures: record.failures.slice(-FAILURES_MAX)
       .map((f) => [f.component, f.version, f.release, f.node, f.evidence]),
+    "given-up": record.givenUp.slice(0, GIVEN_UP_MAX)
+      .map((each) => [each.component, each.replicas, each.why]),
     alarms: record.alarms.slice(0, TOLD_MAX)
       .map((a) => [a.code, a.subject, a.value, wholeMs(a.sinceAtMs)]),
     heard: record.heard.slice(0, HEARD_MAX)
@@ -253,6 +273,7 @@ function recordOf(bytes: Uint8Array): HealthRecord {
     version: count(value.version),
     basis: value.basis === "" ? "" : revisionText(value.basis),
     refusal: refusalOf(value.refusal),
+    turns: count(value.turns ?? 0),
     cpuPermille: count(value.cpu),
     memoryBytes: count(value.memory),
     addresses: list(value.addresses, ADDRESSES_MAX, (item) => text(item, ADDRESS_LENGTH_MAX)),
@@ -280,6 +301,14 @@ function recordOf(bytes: Uint8Array): HealthRecord {
         release: revisionText(release),
         node: text(node, NAME_LENGTH_MAX),
         evidence: text(evidence, EVIDENCE_LENGTH_MAX),
+      };
+    }),
+    givenUp: list(value["given-up"] ?? [], GIVEN_UP_MAX, (item) => {
+      const [component, replicas, why] = tuple(item, 3);
+      return {
+        component: text(component, NAME_LENGTH_MAX * 2),
+        replicas: count(replicas),
+        why: text(why, GIVEN_UP_LENGTH_MAX),
       };
     }),
     alarms: list(value.alarms, TOLD_MAX, (item) => {

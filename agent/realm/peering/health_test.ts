@@ -6,10 +6,12 @@ import { decodeCanonical, encodeCanonical, signedBytes } from "../../kernel/cano
 import { ADDRESS_LENGTH_MAX, ADDRESSES_MAX, NAME_LENGTH_MAX } from "../../kernel/peering/fields.ts";
 import { SUBJECT_LENGTH_MAX, TOLD_MAX, VALUE_LENGTH_MAX } from "../alarms.ts";
 import { HealthBoard, SILENT_MS } from "./health_board.ts";
-import { EVIDENCE_LENGTH_MAX } from "../rollout.ts";
+import { EVIDENCE_LENGTH_MAX } from "../effective_release.ts";
 import {
   COMPONENTS_MAX,
   FAILURES_MAX,
+  GIVEN_UP_LENGTH_MAX,
+  GIVEN_UP_MAX,
   type HealthRecord,
   HEARD_MAX,
   PENDING_MAX,
@@ -34,6 +36,7 @@ const RECORD: HealthRecord = {
   version: 3,
   basis: "0123456789abcdef",
   refusal: { version: 4, why: "Cannot run the manifest" },
+  turns: 5,
   cpuPermille: 120,
   memoryBytes: 1e8,
   addresses: ["/ip4/127.0.0.1/tcp/4001"],
@@ -57,6 +60,7 @@ const RECORD: HealthRecord = {
     node: "b",
     evidence: "GET /healthz: 500",
   }],
+  givenUp: [{ component: "orders@blue", replicas: 2, why: "GET /healthz: 500" }],
   alarms: [
     { code: "disk", subject: null, value: "94 %", sinceAtMs: 1_763_999_000_000 },
     { code: "of-a-newer-program", subject: "orders/1", value: null, sinceAtMs: 0 },
@@ -99,7 +103,7 @@ Deno.test("signHealth() leaves out the oldest evidence until others take the rec
   assert.deepEqual(record.failures.map(({ version }) => version), failures.map((f) => f.version));
 });
 
-Deno.test("a record that is full to every bound is taken by others, whole but for evidence", () => {
+Deno.test("a record that is full to every bound is taken by others, whole but for evidence and what it gave up", () => {
   const long = (length: number) => "\u{20ac}".repeat(length);
   const full = <T>(length: number, of: (i: number) => T) => Array.from({ length }, (_, i) => of(i));
   const [most, { key }] = [Number.MAX_SAFE_INTEGER, player("b")];
@@ -124,6 +128,11 @@ Deno.test("a record that is full to every bound is taken by others, whole but fo
       version,
       evidence: long(EVIDENCE_LENGTH_MAX),
     })),
+    givenUp: full(GIVEN_UP_MAX, () => ({
+      component: "x".repeat(2 * NAME_LENGTH_MAX),
+      replicas: 1_000,
+      why: long(GIVEN_UP_LENGTH_MAX),
+    })),
     alarms: full(TOLD_MAX, () => ({
       code: "replica-restarting",
       subject: long(SUBJECT_LENGTH_MAX),
@@ -135,7 +144,11 @@ Deno.test("a record that is full to every bound is taken by others, whole but fo
   };
   const { bytes } = sign(record);
   const failures = record.failures.map((failure) => ({ ...failure, evidence: "" }));
-  assert.deepEqual(readHealth(bytes, () => true, verify)?.record, { ...record, failures });
+  assert.deepEqual(readHealth(bytes, () => true, verify)?.record, {
+    ...record,
+    failures,
+    givenUp: [],
+  });
 });
 
 Deno.test("signHealth() makes whole milliseconds of what a clock says", () => {

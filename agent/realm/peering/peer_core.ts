@@ -249,7 +249,7 @@ export class PeerCore {
     for (const link of this.#links.all()) this.#look(link, nowMs);
     this.#exchange.tick(nowMs);
     this.#noteLive(nowMs);
-    if (nowMs < this.#changeAtMs) return;
+    if (nowMs < this.#changeAtMs || this.#exchange.flushAtMs < Infinity) return;
     // What is acted on must not be gone after a power cut. A disk that fails is tried again.
     this.#exchange.flush();
     this.#changeAtMs = Infinity;
@@ -261,9 +261,10 @@ export class PeerCore {
     const nowMs = this.#ports.nowMs();
     const { flushAtMs, sessionAtMs } = this.#exchange;
     const silenceMs = this.#health.board.nextSilenceMs(nowMs) ?? Infinity;
+    const changeAtMs = flushAtMs < Infinity ? flushAtMs : this.#changeAtMs;
     return Math.max(
       nowMs,
-      Math.min(this.#health.dueMs, flushAtMs, sessionAtMs, silenceMs, this.#changeAtMs),
+      Math.min(this.#health.dueMs, flushAtMs, sessionAtMs, silenceMs, changeAtMs),
     );
   }
 

@@ -79,6 +79,8 @@ class Bench {
           version: 0,
           basis: "",
           refusal: null,
+          turns: 0,
+          givenUp: [],
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [],
@@ -165,6 +167,8 @@ function recordOf(
     version: 0,
     basis: "",
     refusal: null,
+    turns: 0,
+    givenUp: [],
     cpuPermille: 0,
     memoryBytes: 0,
     addresses: [],
@@ -319,6 +323,29 @@ Deno.test("PeerCore cuts a peer that brings what nobody may write, also by sessi
   a.say(high, { frame: "again" });
   answerSession(a, high, events(400));
   assert.deepEqual(a.reasons(high), ["unauthorised"]);
+});
+
+Deno.test("PeerCore makes what a session brings durable many at once, and acts on it then", () => {
+  const [a, elsewhere] = [member(high), member(high)];
+  for (let i = 0; i < 400; i++) elsewhere.act(restartOf(`c${i}`));
+  linked(a, high);
+  let writes = 0, messages = 0;
+  const flush = a.log.flush.bind(a.log);
+  a.log.flush = (wallMs) => {
+    const events = flush(wallMs);
+    if (events.length > 0) writes++;
+    return events;
+  };
+  a.changed = () => assert.ok(a.log.topic!.order().every(({ id }) => a.log.isStored(id)));
+  const say = a.say.bind(a);
+  a.say = (peer, frame) => {
+    say(peer, frame);
+    messages++;
+    while (a.core.dueMs() <= a.nowMs) a.core.tick();
+  };
+  answerSession(a, high, allOf(elsewhere.log));
+  assert.equal(a.log.topic!.size, elsewhere.log.topic!.size);
+  assert.ok(messages > 8 && writes <= messages / 4, `${writes} writes for ${messages} messages`);
 });
 
 Deno.test("PeerCore blames nobody for not knowing of a revocation", () => {
@@ -630,5 +657,10 @@ Deno.test("PeerCore tells when a node runs something else or found a release to 
     hear({ ...said, basis: "fedcba9876543210", refusal }),
     first + 6,
     "it refuses a manifest",
+  );
+  assert.equal(
+    hear({ ...said, basis: "fedcba9876543210", refusal, turns: 1 }),
+    first + 7,
+    "it did not for a moment",
   );
 });
