@@ -3,13 +3,17 @@
  *
  * @module
  */
-import { startAhead, wantsFirstWorker } from "./cli/head_start.ts";
+import { startAhead } from "./cli/head_start.ts";
 
 if (import.meta.main) {
-  startAhead(Deno.args);
+  const first = startAhead(Deno.args);
   // Loaded only now, while what was started ahead loads itself.
+  if (first) {
+    const status = await (await import("./cli/run_only.ts")).main(Deno.args, first);
+    if (status !== undefined) Deno.exit(status);
+  }
   const [{ main }, { systemShell }] = await Promise.all([
-    wantsFirstWorker(Deno.args) ? import("./cli/run_only.ts") : import("./cli/app.ts"),
+    import("./cli/app.ts"),
     import("./cli/context.ts"),
   ]);
   Deno.exit(await main(Deno.args, systemShell()));

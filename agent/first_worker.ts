@@ -8,15 +8,26 @@
  */
 import { type GuestWorker, NOTHING, spawn, WORKER } from "./runtime/spawn.ts";
 
-let worker: GuestWorker | undefined;
+/** Hosts a guest, once the engine has it. */
+export type FirstWorker = GuestWorker;
+
+let worker: FirstWorker | undefined;
 
 /** Starts a Worker without any permission; {@link takeFirstWorker} gives it. */
-export function startFirstWorker(): void {
-  worker ??= spawn(WORKER, NOTHING);
+export function startFirstWorker(): FirstWorker {
+  return worker ??= spawn(WORKER, NOTHING);
+}
+
+/**
+ * Hands over the Worker that was started: in the executable who starts it and who takes it for
+ * `realm run` are bundled apart, and share no module.
+ */
+export function handOverFirstWorker(started: FirstWorker): void {
+  worker = started;
 }
 
 /** The Worker that was started, once; for a guest without mounts. */
-export function takeFirstWorker(): GuestWorker | undefined {
+export function takeFirstWorker(): FirstWorker | undefined {
   const taken = worker;
   worker = undefined;
   return taken;

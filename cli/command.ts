@@ -1,5 +1,6 @@
 /**
- * How a command is declared: its flags and arguments as values, and one function that does it.
+ * How a command is declared: its flags and arguments as values, and one function that does it
+ * (`command_spec.ts`); here stricli gets it.
  *
  * A command's file is loaded at every start, whatever command is run; it imports what is heavy
  * inside `run`. The types of flags and arguments follow from their parsers:
@@ -29,87 +30,22 @@ import {
   type CommandContext,
   type RouteMap,
 } from "@stricli/core";
-import { Context, type GlobalFlags, type Shell } from "./context.ts";
+import {
+  type Argument,
+  carryOut,
+  type CommandSpec,
+  type Flag,
+  GLOBAL_FLAGS,
+  type Outcome,
+} from "./command_spec.ts";
+import type { Shell } from "./context.ts";
 import { formatHelp, type HelpOf, usageLine } from "./help.ts";
-import { optional, parseText, toggle, Wanted } from "./parameters.ts";
-import { RealmError } from "../agent/kernel/error.ts";
-
-/** A flag, made by the functions of `parameters.ts`. */
-export type Flag =
-  | {
-    readonly kind: "boolean";
-    readonly brief: string;
-    readonly withNegated: false;
-  }
-  | {
-    readonly kind: "parsed";
-    readonly brief: string;
-    readonly placeholder: string;
-    readonly parse: (text: string) => unknown;
-    readonly optional?: true;
-    readonly variadic?: true;
-    readonly default?: string | readonly string[];
-  };
-
-/** A positional argument, made by the functions of `parameters.ts`. */
-export interface Argument {
-  readonly brief: string;
-  readonly placeholder: string;
-  readonly parse: (text: string) => unknown;
-  readonly optional?: true;
-}
-
-type FlagValue<F> = F extends { kind: "boolean" } ? boolean
-  : F extends { parse: (text: string) => infer T }
-    ? F extends { variadic: true } ? readonly T[] : F extends { optional: true } ? T | undefined : T
-  : never;
-
-type ArgumentValue<A> = A extends { parse: (text: string) => infer T }
-  ? A extends { optional: true } ? T | undefined : T
-  : never;
-
-/** The values of the flags, by name. */
-export type FlagValues<F> = { readonly [K in keyof F]: FlagValue<F[K]> };
-
-/** The values of the arguments, in order, then those of the rest. */
-export type ArgumentValues<A extends readonly Argument[], R> = [
-  ...{ [K in keyof A]: ArgumentValue<A[K]> },
-  ...(R extends Argument ? ArgumentValue<R>[] : []),
-];
-
-/** What a command is. */
-export interface CommandSpec<
-  F extends Readonly<Record<string, Flag>>,
-  A extends readonly Argument[],
-  R extends Argument | undefined,
-> {
-  /** One line, no final period. */
-  readonly brief: string;
-  /** What `--help` says beyond the brief. */
-  readonly description?: string;
-  /** Lines of usage after the command's name, where the generated one says too little. */
-  readonly usage?: readonly string[];
-  /** Names in camelCase; the user writes them in kebab-case. */
-  readonly flags?: F;
-  /** Letters that stand for flags. */
-  readonly aliases?: Readonly<Record<string, keyof F & string>>;
-  readonly args?: A;
-  /** Any number of further arguments. */
-  readonly rest?: R;
-  /** Everything after the first argument is passed on unread, whether or not `--` is there. */
-  readonly passThrough?: boolean;
-  readonly run: (
-    context: Context,
-    flags: FlagValues<F>,
-    ...args: ArgumentValues<A, R>
-  ) => Promise<number | void> | number | void;
-}
 
 /** What stricli hands to every command: the process, and where the outcome goes. */
 export interface Invocation extends CommandContext {
   readonly shell: Shell;
-  /** Set by the command: its exit status, or what it threw. */
-  outcome?: { readonly status: number } | { readonly error: unknown };
+  /** Set by the command. */
+  outcome?: Outcome;
 }
 
 /** A command as the application routes to it. */
@@ -120,15 +56,6 @@ export interface RealmCommand extends Command<Invocation> {
   /** What help tells of it; of the flags only its own, without {@link GLOBAL_FLAGS}. */
   readonly told: HelpOf;
 }
-
-/** The flags that every command takes. */
-export const GLOBAL_FLAGS = {
-  json: toggle("Print one JSON document"),
-  data: optional("Data folder (default $REALM_HOME, else ~/.realm)", "DIR", parseText),
-  node: optional("Ask another node", "NODE", parseText),
-  quiet: toggle("Print results and errors only"),
-  verbose: toggle("Print more about what happens"),
-} as const;
 
 /** A command from its description; built when it is first asked for, since of all of them one runs. */
 export function command<
@@ -173,25 +100,7 @@ function build<
       },
     },
     async func(this: Invocation, values: Record<string, unknown>, ...words: unknown[]) {
-      try {
-        for (const [name, flag] of Object.entries(flags)) {
-          if (flag.kind === "boolean") values[name] ??= false;
-        }
-        const { json, data, node, quiet, verbose, ...own } = values;
-        const context = new Context(
-          this.shell,
-          { json, data, node, quiet, verbose } as unknown as GlobalFlags,
-        );
-        const parsed = rest === undefined
-          ? words
-          : words.map((word, i) => parseWord(args[i] ?? rest, String(word)));
-        // The cast restores what was inferred from the parsers above; stricli has applied them.
-        const call = spec.run as (...all: unknown[]) => Promise<number | void> | number | void;
-        const status = await call(context, own, ...parsed);
-        this.outcome = { status: status ?? 0 };
-      } catch (error) {
-        this.outcome = { error };
-      }
+      this.outcome = await carryOut(spec, this.shell, values, words);
     },
   };
   const built = buildCommand(
@@ -238,18 +147,4 @@ function takesValue(
     ? word.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
     : aliases[word.slice(-1)];
   return name !== undefined && Object.hasOwn(flags, name) && flags[name]?.kind === "parsed";
-}
-
-function parseWord(parameter: Argument, word: string): unknown {
-  try {
-    return parameter.parse(word);
-  } catch (error) {
-    if (!(error instanceof Wanted)) throw error;
-    throw wrongArgument(parameter.placeholder, word, error);
-  }
-}
-
-/** The error for an argument that its parser did not take. */
-export function wrongArgument(name: string, word: string, wanted: Wanted): RealmError {
-  return new RealmError("usage", `Cannot read ${name}: "${word}", wanted ${wanted.message}`);
 }

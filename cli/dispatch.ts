@@ -18,15 +18,9 @@ import {
   version,
 } from "@stricli/core";
 import { RealmError } from "../agent/kernel/error.ts";
-import {
-  commands,
-  GLOBAL_FLAGS,
-  type Invocation,
-  type RealmCommand,
-  wrongArgument,
-} from "./command.ts";
+import { commands, type Invocation, type RealmCommand } from "./command.ts";
+import { exitStatus, GLOBAL_FLAGS, wrongArgument } from "./command_spec.ts";
 import { hasColour, type Shell } from "./context.ts";
-import { formatError } from "./output.ts";
 import { Wanted } from "./parameters.ts";
 import { VERSION } from "./version.ts";
 
@@ -46,10 +40,7 @@ export async function dispatch(
   const words = normalise(routes, argv);
   const own = words.slice(0, words.includes("--") ? words.indexOf("--") : words.length);
   const json = own.includes("--json");
-  const fail = (error: unknown): number => {
-    shell.write("stderr", formatError(error, { json, colour: hasColour(shell, "stderr") }));
-    return error instanceof RealmError ? error.exitStatus : 1;
-  };
+  const fail = (error: unknown) => exitStatus({ error }, shell, json);
   if (own[0] === "--version" || own[0] === "-V") {
     shell.write(
       "stdout",
@@ -82,7 +73,7 @@ export async function dispatch(
     // Help was printed. Where nobody asked for it a command is missing: wrong usage.
     return own.some((word) => word === "--help" || word === "-h") ? 0 : 2;
   }
-  return "error" in outcome ? fail(outcome.error) : outcome.status;
+  return exitStatus(outcome, shell, json);
 }
 
 /**

@@ -13,7 +13,7 @@ import {
 } from "../agent/kernel/network_grant.ts";
 import type { Grants, Limits, Mount, Service, StartOptions } from "../agent/kernel/ports.ts";
 import type { Context } from "./context.ts";
-import type { FlagValues } from "./command.ts";
+import type { FlagValues } from "./command_spec.ts";
 import {
   defaulted,
   optional,

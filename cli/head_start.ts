@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { startFirstWorker } from "../agent/first_worker.ts";
+import { type FirstWorker, startFirstWorker } from "../agent/first_worker.ts";
 
 /** Global flags whose value is the next word. */
 const VALUED = /^--(data|node)$/;
@@ -15,8 +15,8 @@ const OTHERWISE = /^(--dir|--isolation|--help|-h$)/;
  * Starts the Worker that `realm run` will take, if the words say so. A wrong guess costs time, and
  * nothing else: the words are read in earnest later, and what nobody takes ends with the program.
  */
-export function startAhead(words: readonly string[]): void {
-  if (wantsFirstWorker(words)) startFirstWorker();
+export function startAhead(words: readonly string[]): FirstWorker | undefined {
+  return wantsFirstWorker(words) ? startFirstWorker() : undefined;
 }
 
 /** Whether the words run a guest in a Worker that has no folders. */

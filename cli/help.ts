@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Argument, Flag } from "./command.ts";
+import type { Argument, Flag } from "./command_spec.ts";
 
 /** More flags than this are `[FLAGS]` in the line of usage: they are listed below it. */
 const FLAGS_IN_USAGE_MAX = 5;

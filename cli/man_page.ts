@@ -4,7 +4,7 @@
  * @module
  */
 import { EXIT_STATUS } from "../agent/kernel/error.ts";
-import { type Flag, GLOBAL_FLAGS } from "./command.ts";
+import { type Flag, GLOBAL_FLAGS } from "./command_spec.ts";
 import type { CommandEntry } from "./command_table.ts";
 import { flagName } from "./help.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { COMMANDS, main } from "./app.ts";
-import { GLOBAL_FLAGS } from "./command.ts";
+import { GLOBAL_FLAGS } from "./command_spec.ts";
 import { commandTable } from "./command_table.ts";
 import { flagName } from "./help.ts";
 import { manualPage } from "./man_page.ts";

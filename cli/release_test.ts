@@ -385,10 +385,14 @@ Deno.test("apply --wait ends when every replica runs it, and fails when it goes 
     assert.match(refused.stderr, /auth is refused by bm-02, version 3: Cannot run the manifest/);
 
     await write({ hello: `${HANDLER}\nmemory_max_mb = 65` });
-    agent.rollouts = [rolling];
+    const givenUpBy = [{ node: "bm-03", replicas: 1, why: "its bytes cannot be had" }];
+    agent.rollouts = [{ ...rolling, givenUpBy }];
     const late = await realm("apply", "realm.toml", "--yes", "--wait", "--timeout", "1ms");
     assert.equal(late.status, 1);
-    assert.match(late.stderr, /--timeout.*auth is rolling: 1 of 2, waits for bm-02/);
+    assert.match(
+      late.stderr,
+      /--timeout.*auth is rolling: 1 of 2, waits for bm-02, given up by bm-03 \(1\), tried again: its bytes cannot be had/,
+    );
     assert.match(late.stdout, /applied version 4/);
 
     await write({ hello: `${HANDLER}\nmemory_max_mb = 66` });

@@ -7,7 +7,7 @@ import { takeFirstWorker } from "../agent/first_worker.ts";
 import type { createEngine } from "../agent/local_engine.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Engine, Exit, Replica, Stdio, Usage } from "../agent/kernel/ports.ts";
-import { command } from "./command.ts";
+import { declare } from "./command_spec.ts";
 import type { Context } from "./context.ts";
 import {
   grantsOf,
@@ -93,7 +93,8 @@ export function statusOf(exit: Exit, file: string): number {
   );
 }
 
-export const run = command({
+/** What `realm run` is. */
+export const run = declare({
   brief: "Run a component or a WASI 0.1 module here and now",
   description:
     "Standard streams, arguments, clocks and random are given unless --deny; everything else only when granted. The exit status is the guest's own, else 101 trap, 102 out of fuel, 103 epoch timeout, 104 memory limit, 105 time-out, 106 unknown import.",

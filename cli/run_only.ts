@@ -1,17 +1,29 @@
 /**
  * The command line of `realm run` alone, which starts in the time that loading all commands takes.
+ * In the executable it is bundled by itself, in few files; whether it shares one with the rest of the
+ * program is left to the bundler.
  *
  * @module
  */
 import "../agent/local_engine.ts"; // it will be needed: loaded with the rest, not after it
-import { commands } from "./command.ts";
-import type { Shell } from "./context.ts";
-import { BRIEF, dispatch } from "./dispatch.ts";
+import { type FirstWorker, handOverFirstWorker } from "../agent/first_worker.ts";
+import { carryOut, exitStatus } from "./command_spec.ts";
+import { type Shell, systemShell } from "./context.ts";
+import { readPlain } from "./plain_words.ts";
 import { run } from "./run.ts";
 
-const COMMANDS = commands(BRIEF, { run });
-
-/** As `main()` of `app.ts`, for words that begin with `run` and ask for no help. */
-export function main(argv: readonly string[], shell: Shell): Promise<number> {
-  return dispatch(COMMANDS, argv, shell);
+/**
+ * Runs what the words say in the Worker that was started ahead: the exit status of the program, or
+ * undefined where they are not the plain words of `realm run`, and nothing was done.
+ */
+export async function main(
+  argv: readonly string[],
+  first: FirstWorker,
+  shell: Shell = systemShell(),
+): Promise<number | undefined> {
+  const read = readPlain("run", run, argv);
+  if (!read) return undefined;
+  handOverFirstWorker(first);
+  const { values, words } = read;
+  return exitStatus(await carryOut(run, shell, values, words), shell, values.json === true);
 }

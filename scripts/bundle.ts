@@ -16,14 +16,21 @@ import { deno, fail, ignoreNotFound, ROOT, WORK } from "./task.ts";
 /** The folder of the bundle. */
 export const BUNDLE = path.join(ROOT, "out", "bundle");
 
-/** The program, then the scripts of its Workers; in the bundle each has its own base name. */
+/**
+ * The program, what it loads for `realm run`, and the scripts of its Workers; in the bundle each has
+ * its own base name. What stands together shares its code, in many small files; what is loaded at
+ * every start of a guest stands alone, in as few files as may be.
+ */
 const ENTRIES = [
-  "main.ts",
-  "agent/runtime/worker.ts",
-  "agent/runtime/spawner_worker.ts",
-  "agent/runtime/transpile_worker.ts",
-  "agent/runtime/symbols_worker.ts",
-  "agent/topics/app_worker.ts",
+  [
+    "main.ts",
+    "agent/runtime/transpile_worker.ts",
+    "agent/runtime/symbols_worker.ts",
+    "agent/topics/app_worker.ts",
+  ],
+  ["cli/run_only.ts"],
+  ["agent/runtime/worker.ts"],
+  ["agent/runtime/spawner_worker.ts"],
 ];
 
 /** The script of the web page, one file for browsers; in the bundle it is no module of the program. */
@@ -36,7 +43,8 @@ export const PACKAGE = "package.json";
 const WRITTEN_AT = new Date("1980-01-01T00:00:00Z");
 
 /** Names in the bundle of the scripts of Workers, which nothing imports. */
-export const WORKERS = ENTRIES.slice(1).map((entry) => scriptName(path.basename(entry)));
+export const WORKERS = ENTRIES.flat().map((entry) => scriptName(path.basename(entry)))
+  .filter((name) => name.endsWith("worker.js"));
 
 function scriptName(name: string): string {
   return name.replace(/\.ts$/, ".js");
@@ -45,7 +53,6 @@ function scriptName(name: string): string {
 /**
  * Bundles {@link ENTRIES}, what they import, and the files they read, into {@link BUNDLE}.
  *
- * Each on its own: they share no chunks, which would be many small files to load at every start.
  * `releaseKeys` are what `realm upgrade` will trust. Gives the names of all sources.
  */
 export async function bundle(releaseKeys: readonly string[] = []): Promise<Set<string>> {
@@ -54,8 +61,8 @@ export async function bundle(releaseKeys: readonly string[] = []): Promise<Set<s
   await Deno.mkdir(BUNDLE, { recursive: true });
   const sources = rewritten();
   const inputs = new Set<string>();
-  for (const entry of ENTRIES) {
-    for (const input of await bundleEntry(entry, sources, releaseKeys)) inputs.add(input);
+  for (const entries of ENTRIES) {
+    for (const input of await bundleEntries(entries, sources, releaseKeys)) inputs.add(input);
   }
   await Deno.writeFile(path.join(BUNDLE, PAGE.name), await bundlePage(path.join(ROOT, PAGE.entry)));
   await esbuild.stop();
@@ -74,16 +81,16 @@ export async function bundle(releaseKeys: readonly string[] = []): Promise<Set<s
   return inputs;
 }
 
-/** Bundles one entry; the sources of which something is in it. */
-async function bundleEntry(
-  entry: string,
+/** Bundles what stands together; the sources of which something is in it. */
+async function bundleEntries(
+  entries: string[],
   sources: esbuild.Plugin,
   releaseKeys: readonly string[],
 ): Promise<string[]> {
-  const name = path.basename(entry, ".ts");
+  const name = path.basename(entries[0]!, ".ts");
   const result = await esbuild.build({
     absWorkingDir: ROOT,
-    entryPoints: [entry],
+    entryPoints: entries,
     outdir: BUNDLE,
     entryNames: "[name]",
     chunkNames: "chunk-[hash]",
@@ -110,7 +117,7 @@ async function bundleEntry(
         "let realmRequired; const require = (name) =>" +
         " (realmRequired ??= realmRequire(import.meta.url))(name);",
     },
-    plugins: [replacements, sources],
+    plugins: [alone, replacements, sources],
     metafile: true,
     logLevel: "warning",
   });
@@ -133,6 +140,19 @@ async function installPackages(): Promise<void> {
   await Deno.copyFile(path.join(ROOT, "deno.lock"), path.join(WORK, "deno.lock"));
   await deno(["install", "--quiet", ...(Deno.env.get("CI") ? ["--frozen"] : [])], { cwd: WORK });
 }
+
+/** What stands alone is not bundled with what loads it. */
+const alone: esbuild.Plugin = {
+  name: "alone",
+  setup(build) {
+    build.onResolve({ filter: /^\.{1,2}\// }, ({ kind, resolveDir, path: asked }) => {
+      const file = path.relative(ROOT, path.resolve(resolveDir, asked));
+      const isAlone = ENTRIES.some((entries) => entries.length === 1 && entries[0] === file);
+      if (kind !== "dynamic-import" || !isAlone) return undefined;
+      return { path: `./${scriptName(path.basename(file))}`, external: true };
+    });
+  },
+};
 
 /** Modules in place of which the bundle has others. */
 const replacements: esbuild.Plugin = {
@@ -243,7 +263,7 @@ async function place(
   const name = path.basename(file);
   if (path.relative(ROOT, file) === PAGE.entry) return PAGE.name;
   if (MODULE.test(name)) {
-    if (!ENTRIES.includes(path.relative(ROOT, file))) {
+    if (!ENTRIES.flat().includes(path.relative(ROOT, file))) {
       fail(`Cannot bundle the Worker ${file}: it is not in ENTRIES of scripts/bundle.ts`);
     }
     return scriptName(name);

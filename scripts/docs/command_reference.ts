@@ -4,7 +4,7 @@
  * @module
  */
 import { COMMANDS } from "../../cli/app.ts";
-import { GLOBAL_FLAGS } from "../../cli/command.ts";
+import { GLOBAL_FLAGS } from "../../cli/command_spec.ts";
 import { commandTable } from "../../cli/command_table.ts";
 import { flagName, formatHelp } from "../../cli/help.ts";
 
