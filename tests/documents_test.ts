@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import { COMMANDS } from "../cli/app.ts";
-import { GLOBAL_FLAGS } from "../cli/command.ts";
+import { GLOBAL_FLAGS } from "../cli/command_spec.ts";
 import { commandTable } from "../cli/command_table.ts";
 import { flagName } from "../cli/help.ts";
 import { VERSION } from "../cli/version.ts";
