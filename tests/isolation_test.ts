@@ -129,9 +129,10 @@ Deno.test("a process that is killed ends its replica with one line, and its requ
 });
 
 Deno.test("a process without memory is the end of its replica only", async () => {
-  const engine = hostileEngine("memory");
+  const engine = hostileEngine("memory", 600_000); // it takes its time, and says nothing
   try {
     const { replica } = await start(engine, "http-counter", HANDLER);
+    await assert.rejects(replica.handle(request("/")));
     assert.equal(message(await replica.exited), "memory-limit: its process ran out of memory");
   } finally {
     await engine.close();
@@ -142,6 +143,7 @@ Deno.test("a process that exits says with which status", async () => {
   const engine = hostileEngine("exit");
   try {
     const { replica } = await start(engine, "http-counter", HANDLER);
+    await assert.rejects(replica.handle(request("/")));
     assert.equal(message(await replica.exited), "failed: its process ended with status 7");
   } finally {
     await engine.close();

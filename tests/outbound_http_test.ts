@@ -541,9 +541,9 @@ function zeroes(total: number) {
   return { body, taken };
 }
 
-/** Waits until a number does not grow any more, and answers it. */
+/** Waits until a number has grown and does not any more, and answers it. */
 async function settled(number: () => number): Promise<number> {
-  for (let before = -1; before !== number();) {
+  for (let before = 0; number() === 0 || before !== number();) {
     before = number();
     await new Promise((resolve) => setTimeout(resolve, 700));
   }
@@ -578,13 +578,11 @@ onEachEngine(
   (withEngine) =>
     withProxy(100, async (fetch, client, { connections }) => {
       const answers = await Promise.all(
-        Array.from({ length: 100 }, async () => await (await fetch("/wait?2000")).text()),
+        Array.from({ length: 100 }, async () => await (await fetch("/together?100")).text()),
       );
-      assert.ok(answers.every((text) => text === "waited\n"), answers.join());
+      assert.ok(answers.every((text) => text === "together\n"), answers.join());
       assert.ok(client.connections <= 32, "only so many are kept");
-      assert.ok(connections.accepted <= 100);
-      // The machine may do much else, so not all of them have to meet.
-      assert.ok(connections.peak >= 60, `${connections.peak} at once`);
+      assert.deepEqual([connections.accepted, connections.peak], [100, 100]);
     }, withEngine),
 );
 
@@ -598,7 +596,7 @@ onEachEngine(
       leave.abort();
       assert.equal(await waiting, "left");
       for (let i = 0; client.connections > 0; i++) {
-        assert.ok(i < 400, "the connection is open still");
+        assert.ok(i < 6_000, "the connection is open still");
         await new Promise((done) => setTimeout(done, 5));
       }
     }, withEngine),

@@ -147,7 +147,7 @@ class NamedStream implements PeerStream {
 
 /** Waits until it holds. */
 export async function eventually(holds: () => boolean, what: string): Promise<void> {
-  for (let i = 0; i < 2000; i++) {
+  for (let i = 0; i < 12_000; i++) {
     if (holds()) return;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

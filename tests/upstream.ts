@@ -203,6 +203,9 @@ const hold = () => new Promise<never>(() => {});
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
 const CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
 
+/** Those that `/together` holds. */
+const waiting: ((text: string) => void)[] = [];
+
 /** What `/bomb` got rid of. */
 export const bombed = { bytes: 0 };
 
@@ -253,9 +256,15 @@ export const ROUTES: Readonly<Record<string, Route>> = {
     r.answer(r.header("cookie") ?? "none", "200 OK", "set-cookie: a=1\r\nset-cookie: b=2\r\n"),
   "/odd-bytes": (r) => r.answer("", "200 OK", "x-odd: \xfc\xff\r\nX-Case: Kept\r\n"),
   "/switch": (r) => r.write("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n"),
-  "/wait": async (r) => {
-    await sleep(Number(r.path.split("?")[1]));
-    await r.answer("waited\n");
+  /** Once so many wait here; alone after a minute. */
+  "/together": async (r) => {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    waiting.push(resolve);
+    if (waiting.length === Number(r.path.split("?")[1])) {
+      for (const met of waiting.splice(0)) met("together\n");
+    }
+    const late = setTimeout(resolve, 60_000, "alone\n");
+    await r.answer(await promise.finally(() => clearTimeout(late)));
   },
   "/never": hold,
   /** Reads no body. */

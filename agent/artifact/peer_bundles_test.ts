@@ -131,11 +131,15 @@ Deno.test("PeerBundles waits for nobody for ever", async () => {
 
 Deno.test("PeerBundles serves a peer one bundle at a time, and few in a minute", async () => {
   await using net = new Net();
+  const asked = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
-  await net.giver("a", { bytes: () => gate.promise.then(() => BYTES) });
+  await net.giver("a", {
+    bytes: () => (asked.resolve(), gate.promise.then(() => BYTES)),
+    clock: { ...systemClock, monotonicMs: () => 0 }, // however long all of it takes
+  });
   const taker = await net.giver("b", { bytes: none });
   const first = taker.fetch(ID, ["a"]);
-  await new Promise((resolve) => setTimeout(resolve, 10));
+  await asked.promise;
   await assert.rejects(() => taker.fetch(ID, ["a"]), hasCode("not-found", /busy/));
   gate.resolve();
   await first;

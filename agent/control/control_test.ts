@@ -230,22 +230,19 @@ Deno.test(
 Deno.test(
   "logs() follows, and leaving it frees the agent's side",
   served(async ({ api, client }) => {
+    const asked = Promise.withResolvers<void>();
+    const pushed = Promise.withResolvers<LogEvent>();
     const left = Promise.withResolvers<void>();
-    let push = (_: LogEvent) => {};
     api.events = async function* (_options, signal) {
       signal.addEventListener("abort", () => left.resolve());
-      while (!signal.aborted) {
-        const next = Promise.withResolvers<LogEvent | undefined>();
-        push = next.resolve;
-        signal.addEventListener("abort", () => next.resolve(undefined));
-        const event = await next.promise;
-        if (event) yield event;
-      }
+      asked.resolve();
+      yield await pushed.promise;
+      await left.promise;
     };
     const log = client.logs({ component: "a", follow: true });
     const first = log.next();
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    push(line("one"));
+    await asked.promise;
+    pushed.resolve(line("one"));
     assert.deepEqual((await first).value, line("one"));
     await log.return();
     await left.promise;

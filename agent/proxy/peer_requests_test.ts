@@ -449,11 +449,13 @@ testOn(
   KINDS,
   "a client that leaves cancels the request elsewhere, before and within the response",
   async (realm) => {
+    const asked = Promise.withResolvers<void>();
     const aborted: string[] = [];
     const cancelled: string[] = [];
     await realm.machine("b", {
       here: [async ({ url, signal }) => {
         if (url.endsWith("/head")) {
+          asked.resolve();
           return await new Promise((_, reject) =>
             signal.addEventListener("abort", () => {
               aborted.push("head");
@@ -471,6 +473,7 @@ testOn(
     const a = await realm.machine("a");
     const stop = new AbortController();
     const head = fetch(`${a.base}/head`, { signal: stop.signal });
+    await asked.promise;
     await sleep(300); // past the time from which the proxy watches for it
     stop.abort();
     await assert.rejects(head);

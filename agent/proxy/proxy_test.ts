@@ -59,10 +59,10 @@ async function withProxy(
   }
 }
 
-/** Sends raw text, returns what came until the end, or for `ms`. */
-async function raw(port: number, text: string, ms = 1000): Promise<string> {
+/** Sends raw text, returns what came until the end, or for a minute. */
+async function raw(port: number, text: string): Promise<string> {
   const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const late = setTimeout(() => connection.close(), ms);
+  const late = setTimeout(() => connection.close(), 60_000);
   await connection.write(encode(text));
   let answer = "";
   const buffer = new Uint8Array(65536);

@@ -65,7 +65,7 @@ Deno.test("Cores keep nothing of an owner that they had before", async () => {
   const inspector = new Session();
   inspector.connect();
   let isKept = true;
-  for (let i = 0; isKept && i < 3; i++) {
+  for (let i = 0; isKept && i < 30; i++) {
     // In another turn: what was referred to weakly is kept to the end of its turn.
     await new Promise((resolve) => setTimeout(resolve, 0));
     inspector.post("HeapProfiler.collectGarbage");

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { runGuestProcess } from "../../agent/runtime/isolation/child.ts";
-import { encodePacket } from "../../agent/runtime/isolation/link.ts";
+import { encodePacket, PacketReader } from "../../agent/runtime/isolation/link.ts";
 import { NO_USAGE } from "../../agent/kernel/ports.ts";
 
 const [kind, socket] = Deno.args as [string, string];
@@ -49,27 +48,33 @@ const FLOODS: Readonly<Record<string, readonly Uint8Array[]>> = {
   silence: [],
 };
 
-if (["memory", "exit", "deaf"].includes(kind)) {
-  setTimeout(() => {
-    if (kind === "exit") Deno.exit(7);
-    // Nothing here ever answers again.
-    if (kind === "deaf") { for (;;); }
-    const kept: number[][] = [];
-    for (;;) kept.push(new Array(100_000).fill(1.5));
-  }, 1_500);
-  await runGuestProcess(socket, () => []);
-} else {
-  const connection = await Deno.connect({ transport: "unix", path: socket });
-  const write = async (data: Uint8Array) => {
-    for (let rest = data; rest.length > 0;) {
-      rest = rest.subarray(await connection.write(rest));
-    }
-  };
-  await write(encodePacket(STARTED));
-  if (kind === "responses" || kind === "body") {
-    await new Promise((resolve) => setTimeout(resolve, 500)); // A request is there by then.
+const connection = await Deno.connect({ transport: "unix", path: socket });
+const write = async (data: Uint8Array) => {
+  for (let rest = data; rest.length > 0;) {
+    rest = rest.subarray(await connection.write(rest));
   }
-  const flood = FLOODS[kind]!;
-  while (flood.length > 0) for (const packet of flood) await write(packet);
-  await new Promise((resolve) => setTimeout(resolve, 60_000));
+};
+
+/** Waits for a request. */
+async function asked(): Promise<void> {
+  const packets = new PacketReader(2 ** 30);
+  const room = new Uint8Array(65_536);
+  for (let length; (length = await connection.read(room)) !== null;) {
+    for (const { message } of packets.read(room.slice(0, length))) {
+      if ((message as { type: string }).type === "request") return;
+    }
+  }
 }
+
+await write(encodePacket(STARTED));
+if (["memory", "exit", "responses", "body"].includes(kind)) await asked();
+if (kind === "exit") Deno.exit(7);
+// Nothing here ever answers again.
+if (kind === "deaf") { for (;;); }
+if (kind === "memory") {
+  const kept: number[][] = [];
+  for (;;) kept.push(new Array(100_000).fill(1.5));
+}
+const flood = FLOODS[kind]!;
+while (flood.length > 0) for (const packet of flood) await write(packet);
+await new Promise((resolve) => setTimeout(resolve, 60_000));
