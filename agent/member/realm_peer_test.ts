@@ -52,6 +52,7 @@ function member(
         refusal: null,
         turns: 0,
         givenUp: [],
+        verdicts: [],
         cpuPermille: 0,
         memoryBytes: 0,
         addresses: [],

@@ -149,6 +149,10 @@ export class Node {
         init.notice?.(
           `Rollout of ${component} in version ${version} failed on ${node}: ${evidence}`,
         ),
+      unwritten: ({ message }) =>
+        init.notice?.(
+          `Cannot write how far rollouts are, which is tried again: ${message}`,
+        ),
     });
   }
 
@@ -229,7 +233,7 @@ export class Node {
   /** What this node says of what it runs. */
   health(): Pick<
     OwnHealth,
-    "replicas" | "failures" | "basis" | "refusal" | "turns" | "givenUp"
+    "replicas" | "failures" | "basis" | "refusal" | "turns" | "givenUp" | "verdicts"
   > {
     const slots = Map.groupBy(this.supervisor.slots(), ({ replica }) => replica.component);
     const replicas = [...this.#answer?.report ?? []].map(([component, report]) => {
@@ -243,8 +247,8 @@ export class Node {
     const basis = this.#answer?.basis ?? this.init.state.overrides.basis ?? "";
     const { version, why } = this.#refusal ?? {};
     const refusal = version === undefined ? null : { version, why: why! };
-    const { failures, turns, givenUp } = this.#rollouts;
-    return { replicas, failures, basis, refusal, turns, givenUp };
+    const { failures, verdicts, turns, givenUp } = this.#rollouts;
+    return { replicas, failures, verdicts, basis, refusal, turns, givenUp };
   }
 
   /** The log of a component, begun when first asked for. */

@@ -43,6 +43,7 @@ async function withRefusing(
     refusal: null,
     turns: 0,
     givenUp: [],
+    verdicts: [],
     replicas: [],
     failures: [],
   };

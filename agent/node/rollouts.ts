@@ -3,16 +3,17 @@
  * verdict, and which were complete. What is decided is in `realm/rollout.ts`; this keeps it over a
  * restart, hears what other nodes say, and gives this node's own verdicts.
  *
- * A verdict sends a release back on all nodes, so little is believed:
+ * A verdict sends a release back on all nodes, so little is believed: of each node its own verdicts
+ * only, on components that can come to it, while it is approved; and none on what enough of the nodes
+ * saw complete (`realm/verdicts.ts`). So a node that lies sends a component back to the last healthy
+ * release, and not from there to the next and the next.
  *
- * - of each node its own verdicts only, on components that can come to it, while it is approved;
- * - on releases before the one in force only where they never were complete, as far as this node
- *   knows or at least half of the nodes say. So a node that lies sends a component back to the last
- *   healthy release, and not from there to the next and the next.
+ * What cannot be written, because the disk is full, holds all the same: it is told of once, and
+ * written with one of the next calls.
  *
  * @module
  */
-import { CID, decodeCanonical, encodeCanonical } from "../kernel/canonical.ts";
+import { type CborValue, CID, decodeCanonical, encodeCanonical } from "../kernel/canonical.ts";
 import type { Clock, Store } from "../kernel/ports.ts";
 import { readControlEvent } from "../realm/control_event.ts";
 import type { DesiredReplica, Overrides } from "../realm/desired.ts";
@@ -43,6 +44,7 @@ import {
 } from "../realm/peering/health_record.ts";
 import { possibleNodes } from "../realm/placement.ts";
 import { keyOf } from "../realm/reconcile.ts";
+import { type HeardVerdict, tellVerdicts } from "../realm/verdicts.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import type { Trouble } from "../supervisor/supervisor.ts";
 
@@ -56,6 +58,8 @@ export interface RolloutsInit {
   readonly lastLines: (replica: DesiredReplica) => readonly string[];
   /** A release failed. */
   readonly failed: (failure: Failure) => void;
+  /** What is remembered cannot be written; told once until it can. */
+  readonly unwritten: (error: Error) => void;
 }
 
 const FAILURES = "realm/rollout-failures";
@@ -66,15 +70,21 @@ const KEPT_MAX = 256;
 /** Complete releases that are remembered of a component. */
 const COMPLETE_MAX = 16;
 
+type Complete = readonly [component: string, release: string, version: number];
+
 /** See the module. */
 export class Rollouts {
   readonly #store: Store;
   #failures: readonly Failure[];
-  /** Component and release, of each component the newest last. */
-  #complete: readonly (readonly [component: string, release: string])[];
+  /** Component, release and the last version in which it was complete, of each component the newest last. */
+  #complete: readonly Complete[];
   /** The version that this node refuses, 0 for none, and how often that changed. */
   #refused: readonly [version: number, turns: number];
-  #isRefusedStored = true;
+  /** What is not written yet, by its key. */
+  readonly #unwritten = new Map<string, CborValue>();
+  #isToldOf = false;
+  /** Verdicts that count, of which it was told. */
+  readonly #announced: Set<string>;
   readonly #given = new GivenSlots();
   readonly #tries = new SlotTries();
   #self: string | undefined;
@@ -87,8 +97,12 @@ export class Rollouts {
   constructor(readonly init: RolloutsInit) {
     this.#store = init.state.store;
     this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Failure[];
-    this.#complete = (read(this.#store, COMPLETE) ?? []) as unknown as [string, string][];
+    const complete = (read(this.#store, COMPLETE) ?? []) as unknown as [string, string, number?][];
+    this.#complete = complete.map(([component, release, version = 0]) =>
+      [component, release, version] as const
+    );
     this.#refused = (read(this.#store, TURNS) ?? [0, 0]) as unknown as [number, number];
+    this.#announced = new Set(this.#failures.map(nameOfVerdict));
   }
 
   /** How often this node came to refuse a manifest, or ceased to. */
@@ -99,6 +113,11 @@ export class Rollouts {
   /** This node's own, for its record; the newest last. */
   get failures(): readonly Failure[] {
     return this.#failures.filter(({ node }) => node === this.#self).slice(-FAILURES_MAX);
+  }
+
+  /** What this node tells of verdicts, its own and others', for its record. */
+  get verdicts(): readonly HeardVerdict[] {
+    return tellVerdicts(this.#self ?? "", this.#failures, (...of) => this.#wasComplete(...of));
   }
 
   /** What this node gave up and is to run all the same, for its record; by component. */
@@ -114,23 +133,12 @@ export class Rollouts {
     return this.#tries.dueAt(this.#plannedMs);
   }
 
-  /**
-   * Takes note of the version that this node refuses, 0 for none. Where there is no room for that on
-   * the disk it holds all the same, and is written with one of the next calls.
-   */
+  /** Takes note of the version that this node refuses, 0 for none. */
   noteRefused(version: number): void {
     const [last, turns] = this.#refused;
-    if (version !== last) {
-      this.#refused = [version, turns + 1];
-      this.#isRefusedStored = false;
-    }
-    if (this.#isRefusedStored) return;
-    try {
-      this.#store.write([{ put: TURNS, value: encodeCanonical([...this.#refused]) }]);
-      this.#isRefusedStored = true;
-    } catch {
-      // What cannot be stored is often the manifest too, which the node tells of.
-    }
+    if (version === last) return this.#write();
+    this.#refused = [version, turns + 1];
+    this.#write(TURNS, [...this.#refused]);
   }
 
   /** What this node is to run now. */
@@ -151,15 +159,15 @@ export class Rollouts {
     const isAlone = state.view === undefined || state.view.nodes.size === 0;
     const nowMs = this.#plannedMs = this.init.clock.monotonicMs();
     this.#self = node;
-    if (!isAlone) {
-      this.#dropOf(new Set([node, ...[...state.view.nodes.values()].map((n) => n.name)]));
-    }
+    const approved = new Set([
+      node,
+      ...[...state.view?.nodes.values() ?? []].map(({ name }) => name),
+    ]);
+    if (!isAlone) this.#dropOf(approved);
     this.noteRefused(refusal?.release.version ?? 0);
     const newest = refusal?.release ?? releaseOf(inForce);
     for (const [name, record] of records) {
-      for (const failure of record.failures) {
-        if (failure.node === name) this.#learn(failure, newest, overrides);
-      }
+      for (const failure of failuresIn(name, record)) this.#learn(failure, newest, overrides);
     }
     const ask = () =>
       planNode({
@@ -169,11 +177,12 @@ export class Rollouts {
         turns: this.turns,
         before: (version) => this.#before(version),
         failures: this.#failures,
-        complete: new Map(this.#complete),
-        wasComplete: (component, release) => this.#wasComplete(component, release),
+        approved,
+        complete: new Map(this.#complete.map(([component, release]) => [component, release])),
+        wasComplete: (...of) => this.#wasComplete(...of),
         overrides,
         live,
-        reported: (name) => isAlone ? null : reportOf(records.get(name)),
+        reported: (name) => isAlone ? null : reportOf(name, records.get(name)),
         own,
         tries: this.#tries,
         nowMs,
@@ -186,8 +195,7 @@ export class Rollouts {
     if (this.#tries.note(goalsOf(answer), own, nowMs, whyOf)) answer = ask();
     this.#givenUp = givenUpOf(this.#tries, answer.placement, node);
     this.#noteComplete(answer);
-    const { refuted } = answer;
-    if (refuted.length > 0) this.#keep(this.#failures.filter((each) => !refuted.includes(each)));
+    this.#announce(answer);
     this.#given.note(answer.placement, live, nowMs);
     return answer;
   }
@@ -199,10 +207,12 @@ export class Rollouts {
       if (!isOnTrial(replica, answer)) continue;
       const { component } = replica;
       const { version, release } = answer.rollouts.get(component)!;
+      const verdict = { component, version, release, node };
+      if (before.some((known) => isSame(known, verdict))) continue;
       const lines = this.init.lastLines(replica).map((line) => `  ${line}`);
       // What a guest wrote may be cut within a character, which nothing could be encoded with.
       const evidence = [what, ...lines].join("\n").slice(0, EVIDENCE_LENGTH_MAX).toWellFormed();
-      this.#add({ component, version, release, node, evidence });
+      this.#add({ ...verdict, evidence });
     }
     return this.#failures !== before;
   }
@@ -216,9 +226,11 @@ export class Rollouts {
   /** Takes over a verdict of another node, of a release that there was. */
   #learn(failure: Failure, newest: VersionedRelease, { scales }: Overrides): void {
     const { component, version, release, node } = failure;
-    // Of what is not in force here yet it is heard again.
-    if (this.#isKnown(failure) || version > newest.version) return;
-    if (version < newest.version && this.#wasComplete(component, release)) return;
+    // One of another node is enough; of what is not in force here yet it is heard again.
+    const isKnown = this.#failures.some((known) =>
+      known.node !== this.#self && isSame({ ...known, node }, failure)
+    );
+    if (isKnown || version > newest.version) return;
     for (const of of [newest, ...this.#before(newest.version)]) {
       if (of.version > version) continue;
       const isThere = of.version === version && nameOf(component, of) === release;
@@ -230,49 +242,68 @@ export class Rollouts {
     }
   }
 
-  #wasComplete(component: string, release: string): boolean {
-    return this.#complete.some(([name, there]) => name === component && there === release);
-  }
-
-  #isKnown({ component, version, release }: Failure): boolean {
-    return this.#failures.some((known) =>
-      known.component === component && known.version === version && known.release === release
+  #wasComplete(component: string, release: string, version: number): boolean {
+    return this.#complete.some(([name, there, last]) =>
+      name === component && there === release && last >= version
     );
   }
 
   #add(failure: Failure): void {
-    if (this.#isKnown(failure)) return;
     const all = [...this.#failures, failure].sort((a, b) => a.version - b.version);
     this.#keep(all.slice(-KEPT_MAX));
-    this.init.failed(failure);
   }
 
   #keep(failures: readonly Failure[]): void {
     this.#failures = failures;
-    const value = encodeCanonical(failures.map((each) => ({ ...each })));
-    this.#store.write([{ put: FAILURES, value }]);
+    this.#write(FAILURES, failures.map((each) => ({ ...each })));
+  }
+
+  /** Tells of verdicts that count, each once. */
+  #announce({ failures }: NodeAnswer): void {
+    for (const failure of failures) {
+      const name = nameOfVerdict(failure);
+      if (this.#announced.has(name)) continue;
+      this.#announced.add(name);
+      this.init.failed(failure);
+    }
   }
 
   #noteComplete({ rollouts }: NodeAnswer): void {
-    const last = new Map(this.#complete);
+    const last = new Map(this.#complete.map((each) => [each[0], each]));
     let complete = this.#complete.filter(([component]) => rollouts.has(component));
-    for (const { component, release, isComplete } of rollouts.values()) {
-      if (!isComplete || last.get(component) === release) continue;
-      const isOf = ([name]: readonly [string, string]) => name === component;
-      const before = complete.filter((each) => isOf(each) && each[1] !== release);
+    for (const { component, release, version, isComplete } of rollouts.values()) {
+      const there = last.get(component);
+      if (!isComplete || there?.[1] === release && there[2] >= version) continue;
+      const isOf = ([name]: Complete) => name === component;
+      const same = complete.find((each) => isOf(each) && each[1] === release);
+      const before = complete.filter((each) => isOf(each) && each !== same);
       complete = [
         ...complete.filter((each) => !isOf(each)),
         ...before.slice(1 - COMPLETE_MAX),
-        [component, release],
+        [component, release, Math.max(version, same?.[2] ?? 0)],
       ];
-      last.set(component, release);
     }
     const isSame = complete.length === this.#complete.length &&
       complete.every((each, i) => each === this.#complete[i]);
     if (isSame) return;
     this.#complete = complete;
-    const value = encodeCanonical(complete.map((each) => [...each]));
-    this.#store.write([{ put: COMPLETE, value }]);
+    this.#write(COMPLETE, complete.map((each) => [...each]));
+  }
+
+  /** Writes this, and what could not be written before. */
+  #write(key?: string, value?: CborValue): void {
+    if (key !== undefined && value !== undefined) this.#unwritten.set(key, value);
+    if (this.#unwritten.size === 0) return;
+    try {
+      this.#store.write(
+        [...this.#unwritten].map(([put, value]) => ({ put, value: encodeCanonical(value) })),
+      );
+      this.#unwritten.clear();
+      this.#isToldOf = false;
+    } catch (error) {
+      if (!this.#isToldOf) this.init.unwritten(error as Error);
+      this.#isToldOf = true;
+    }
   }
 
   /** The manifests that were in force before a version, newest first. */
@@ -317,14 +348,33 @@ function givenUpOf(
   }).sort((a, b) => a.component < b.component ? -1 : 1).slice(0, GIVEN_UP_MAX);
 }
 
-function reportOf(record: HealthRecord | undefined): NodeReport | undefined {
+function reportOf(name: string, record: HealthRecord | undefined): NodeReport | undefined {
   if (record === undefined) return undefined;
   const slots = record.replicas.map(({ component, running, ...said }) =>
     [component, { ...said, ready: running }] as const
   );
-  const { version, basis, refusal, turns } = record;
-  return { version, basis, refuses: refusal?.version, turns, slots: new Map(slots) };
+  const { version, basis, refusal, turns, verdicts } = record;
+  // A program of before tells of its own only.
+  const own = failuresIn(name, record).map((each) => ({ ...each, wasComplete: false }));
+  const all = [
+    ...own.filter((each) => !verdicts.some((other) => isSame(each, other))),
+    ...verdicts,
+  ];
+  return { version, basis, refuses: refusal?.version, turns, slots: new Map(slots), verdicts: all };
 }
+
+/** A node's own verdicts in its record, those of which it has no room for the evidence too. */
+function failuresIn(name: string, { failures, verdicts }: HealthRecord): Failure[] {
+  const without = verdicts.filter((verdict) => !failures.some((each) => isSame(each, verdict)))
+    .map(({ wasComplete: _, ...verdict }) => ({ ...verdict, evidence: "" }));
+  return [...without, ...failures].filter(({ node }) => node === name);
+}
+
+const nameOfVerdict = ({ component, version, release, node }: Omit<Failure, "evidence">) =>
+  [component, version, release, node].join(" ");
+
+const isSame = (a: Omit<Failure, "evidence">, b: Omit<Failure, "evidence">) =>
+  nameOfVerdict(a) === nameOfVerdict(b);
 
 function read(store: Store, key: string): unknown[] | undefined {
   const value = store.get(key);

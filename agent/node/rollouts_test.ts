@@ -17,6 +17,7 @@ import { signManifest } from "../realm/manifest_signature.ts";
 import { PublishedDigests } from "../realm/published.ts";
 import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "../realm/effective_release.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
+import type { HeardVerdict } from "../realm/verdicts.ts";
 import { releaseOf as releaseIn, Rollouts } from "./rollouts.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
@@ -51,6 +52,7 @@ async function setUp(versions: number) {
   const store = new MemoryStore();
   const records = new Map<string, HealthRecord>();
   const failed: Failure[] = [];
+  const unwritten: Error[] = [];
   const nodes = new Map(["a", "b", "idle"].map((name) => [`key of ${name}`, { name }]));
   const clock = { nowMs: 0 };
   const basisSaid = { now: "" };
@@ -65,6 +67,7 @@ async function setUp(versions: number) {
       records: () => records,
       lastLines: () => ["one", "two"],
       failed: (failure) => failed.push(failure),
+      unwritten: (error) => unwritten.push(error),
     });
   const replica = (version: number) => {
     const { manifest, signature: { digests } } = manifests[version - 1]!;
@@ -110,7 +113,14 @@ async function setUp(versions: number) {
     version: number,
     settled: number,
     failures: Failure[] = [],
-    { inForce = versions, isComplete = false, isHeld = false, refuses = 0, turns = 0 } = {},
+    {
+      inForce = versions,
+      isComplete = false,
+      isHeld = false,
+      refuses = 0,
+      turns = 0,
+      verdicts = [] as HeardVerdict[],
+    } = {},
   ) => {
     const { manifest, signature: { digests } } = manifests[version - 1]!;
     records.set("b", {
@@ -132,6 +142,7 @@ async function setUp(versions: number) {
         tries: 0,
       }],
       failures,
+      verdicts,
     } as unknown as HealthRecord);
   };
   const failure = (version: number, more: Partial<Failure> = {}): Failure => {
@@ -149,6 +160,7 @@ async function setUp(versions: number) {
     say,
     failure,
     failed,
+    unwritten,
     store,
     nodes,
     records,
@@ -330,25 +342,56 @@ Deno.test("Rollouts gives no verdict on an earlier release that was complete whi
   assert.deepEqual(failed.map(({ version }) => version), [3]);
 });
 
-Deno.test("Rollouts takes back a verdict on an earlier release once half of the nodes say that it was complete", async () => {
-  const { open, plan, slot, say, failure, failed, records } = await setUp(3);
+Deno.test("Rollouts goes by no verdict on an earlier release that half of the nodes saw complete, and goes on telling of it", async () => {
+  const { open, plan, slot, say, failure, failed, nodes, records } = await setUp(3);
   say(2, 0, [failure(3)]);
   const rollouts = open();
   assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)], [2])), [1]);
-  assert.deepEqual(rollouts.failures.map(({ version }) => version), [2]);
+  const told = () => rollouts.verdicts.map((each) => [each.version, each.node, each.wasComplete]);
+  assert.deepEqual(told(), [[3, "b", false], [2, "a", false]]);
   say(2, 1, [failure(3)], { isComplete: true });
-  const { live, more } = { live: ["a", "b", "idle"], more: records.get("b")! };
-  const undecided = more.replicas.map((each) => ({ ...each, isComplete: false }));
-  records.set("idle", { ...more, failures: [], replicas: undecided });
-  plan(rollouts, [slot(1)], [], "", 3, live);
-  assert.deepEqual(rollouts.failures.map(({ version }) => version), [2], "one of three");
-  records.delete("idle");
-  const answer = plan(rollouts, [slot(1)]);
-  assert.equal(answer.rollouts.get("web")!.version, 2, "one of two");
-  assert.deepEqual(rollouts.failures, [], "others are not told of it any more");
-  say(1, 1, [failure(3), failure(2)]);
-  assert.equal(plan(open(), [slot(2)]).rollouts.get("web")!.version, 2, "after a restart too");
+  assert.equal(plan(rollouts, [slot(1)]).rollouts.get("web")!.version, 2, "one of two");
+  assert.deepEqual(told(), [[3, "b", false], [2, "a", true]], "it says so from then on");
+  const saw = failure(2, { node: "a" });
+  say(1, 1, [failure(3)], { verdicts: [{ ...saw, wasComplete: true }] });
+  const again = open();
+  assert.equal(plan(again, [slot(2)]).rollouts.get("web")!.version, 2, "after a restart too");
+  // What nodes say counts as far as the component could come to them, and while they are approved.
+  records.set("idle", { ...records.get("b")!, failures: [], replicas: [], verdicts: [] });
+  assert.equal(plan(again, [slot(2)]).rollouts.get("web")!.version, 2);
+  nodes.delete("key of b");
+  records.delete("b");
+  assert.equal(plan(again, [slot(2)]).rollouts.get("web")!.failure, undefined, "nor do verdicts");
   assert.deepEqual(failed.map(({ version }) => version), [3, 2]);
+});
+
+Deno.test("Rollouts goes by no verdict on the release in force that more than half of the nodes saw complete", async () => {
+  const { open, plan, slot, say, failure, failed } = await setUp(2);
+  say(2, 1);
+  const rollouts = open();
+  assert.ok(plan(rollouts, [slot(2)]).rollouts.get("web")!.isComplete);
+  const verdict = failure(2);
+  say(2, 0, [verdict]);
+  assert.equal(plan(rollouts, [slot(2)]).rollouts.get("web")!.version, 1, "one of two");
+  say(2, 0, [verdict], { verdicts: [{ ...verdict, wasComplete: true }] });
+  const answer = plan(rollouts, [slot(2)]);
+  assert.equal(answer.rollouts.get("web")!.failure, undefined);
+  assert.deepEqual(digestsOf(answer), [2]);
+  assert.equal(failed.length, 1);
+});
+
+Deno.test("Rollouts goes by a verdict that half of the nodes heard, though who gave it says nothing any more", async () => {
+  const { open, plan, slot, say, failure, failed, records } = await setUp(2);
+  const verdict = { ...failure(2), wasComplete: false };
+  say(2, 0, [], { verdicts: [{ ...verdict, node: "a" }] });
+  const answer = plan(open(), [slot(2, false)]);
+  assert.equal(answer.rollouts.get("web")!.version, 1, "its own, that it lost");
+  assert.deepEqual(failed.map(({ node }) => node), ["a"]);
+  say(2, 0, [], { verdicts: [{ ...verdict, node: "idle" }] });
+  assert.equal(plan(open(), [slot(2)]).rollouts.get("web")!.version, 2, "it may give none");
+  records.set("idle", { ...records.get("b")!, verdicts: [verdict] });
+  records.delete("b");
+  assert.equal(plan(open(), [slot(2)]).rollouts.get("web")!.version, 2, "who may have none");
 });
 
 Deno.test("Rollouts tells what was complete, of a component that went back, where it has none of it too", async () => {
@@ -386,22 +429,38 @@ Deno.test("Rollouts counts how often it refused a manifest, and goes by what it 
   assert.notEqual(plan(again, [slot(1)]).basis, after, "another node did");
 });
 
-Deno.test("Rollouts goes by a refusal that cannot be stored, and stores it once there is room", async () => {
-  const { open, plan, refuse, slot, say, store } = await setUp(2);
-  say(1, 1);
+Deno.test("Rollouts goes by what cannot be stored, tells of that once, and stores it once there is room", async () => {
+  const { open, plan, refuse, slot, say, failed, unwritten, store } = await setUp(2);
+  say(1, 1, [], { inForce: 1 });
   const rollouts = open();
-  plan(rollouts, [slot(1)]);
   const write = store.write.bind(store);
   store.write = () => {
     throw new Error("no room");
   };
+  assert.ok(plan(rollouts, [slot(1)], [], "", 1).rollouts.get("web")!.isComplete);
   const during = refuse(rollouts, [slot(1)], 1).basis;
   assert.equal(rollouts.turns, 1);
-  assert.equal(refuse(rollouts, [slot(1)], 1).basis, during);
-  assert.equal(open().turns, 0, "nothing is stored");
+  say(2, 0);
+  const answer = plan(rollouts, [slot(2, false)], [2]);
+  assert.deepEqual(digestsOf(answer), [1]);
+  assert.notEqual(answer.basis, during);
+  assert.equal(plan(rollouts, [slot(1)]).rollouts.get("web")!.version, 1);
+  assert.deepEqual([rollouts.failures, rollouts.turns], [failed, 2]);
+  assert.deepEqual(unwritten.map(({ message }) => message), ["no room"], "once");
+  const before = open();
+  assert.deepEqual([before.turns, before.verdicts], [0, []], "nothing is stored");
   store.write = write;
-  assert.equal(refuse(rollouts, [slot(1)], 1).basis, during);
-  assert.equal(open().turns, 1);
+  plan(rollouts, [slot(1)]);
+  const after = open();
+  assert.equal(after.turns, 2);
+  assert.deepEqual(after.verdicts.map(({ version, node }) => [version, node]), [[2, "a"]]);
+  say(2, 0);
+  assert.ok(plan(after, []).rollouts.get("web")!.isComplete, "of the release before");
+  store.write = () => {
+    throw new Error("no room again");
+  };
+  refuse(rollouts, [slot(1)], 1);
+  assert.equal(unwritten.length, 2);
 });
 
 Deno.test("Rollouts tells its own verdicts only", async () => {

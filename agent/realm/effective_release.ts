@@ -23,8 +23,12 @@ export interface Failure {
 /** UTF-16 units of the evidence of a failure: it travels in every health record. */
 export const EVIDENCE_LENGTH_MAX = 1_500;
 
-/** Whether a verdict on a release before the one in force does not count: see `rollout.ts`. */
-export type IsRefuted = (failure: Failure, of: VersionedRelease) => boolean;
+/** The verdict by which a release of a component failed; `undefined` where it did not. */
+export type VerdictOn = (
+  component: string,
+  release: string,
+  of: VersionedRelease,
+) => Failure | undefined;
 
 /** Names what runs of a component, whatever it was restarted for. */
 export function releaseOf(component: string, { manifest, digests }: Release): string | undefined {
@@ -53,13 +57,12 @@ export interface Goal {
  * before in which they had another release that did not fail. Where there is none they stay.
  *
  * `before` are the manifests that were in force before, newest first; it is asked for no more than
- * is needed. `isRefuted` is asked of verdicts on these, and only of those that matter.
+ * is needed, and so is `verdictOn`.
  */
 export function effectiveRelease(
   inForce: VersionedRelease,
   before: Iterable<VersionedRelease>,
-  failures: readonly Failure[],
-  isRefuted: IsRefuted = () => false,
+  verdictOn: VerdictOn,
 ): { readonly release: Release; readonly goals: ReadonlyMap<string, Goal> } {
   const { manifest, digests, version } = inForce;
   const components = new Map(manifest.components);
@@ -68,8 +71,8 @@ export function effectiveRelease(
   for (const component of manifest.components.keys()) {
     const release = releaseOf(component, inForce);
     if (release === undefined) continue;
-    const failure = failureOf(component, version, release, failures);
-    const last = failure && lastBefore(component, release, before, failures, isRefuted);
+    const failure = verdictOn(component, release, inForce);
+    const last = failure && lastBefore(component, release, before, verdictOn);
     if (last !== undefined) {
       components.set(component, last.of.manifest.components.get(component)!);
       effective.set(component, last.of.digests.get(component)!);
@@ -89,27 +92,13 @@ export function lastBefore(
   component: string,
   release: string,
   before: Iterable<VersionedRelease>,
-  failures: readonly Failure[],
-  isRefuted: IsRefuted = () => false,
+  verdictOn: VerdictOn,
 ): { readonly of: VersionedRelease; readonly release: string } | undefined {
   for (const of of before) {
     const there = releaseOf(component, of);
     if (there === undefined) return undefined; // a name that was given anew
     if (there === release) continue;
-    const failure = failureOf(component, of.version, there, failures);
-    if (failure !== undefined && !isRefuted(failure, of)) continue;
-    return { of, release: there };
+    if (verdictOn(component, there, of) === undefined) return { of, release: there };
   }
   return undefined;
-}
-
-function failureOf(
-  component: string,
-  version: number,
-  release: string,
-  failures: readonly Failure[],
-): Failure | undefined {
-  return failures.find((failure) =>
-    failure.component === component && failure.version === version && failure.release === release
-  );
 }

@@ -22,6 +22,7 @@ import {
   type Failure,
   type Goal,
   lastBefore,
+  type VerdictOn,
   type VersionedRelease,
 } from "./effective_release.ts";
 import {
@@ -35,6 +36,7 @@ import {
   type SlotReport,
 } from "./rollout.ts";
 import type { SlotTries, TriedGoal } from "./slot_tries.ts";
+import { decide, type Decision, type HeardVerdict, Tellings, tellVerdicts } from "./verdicts.ts";
 
 /** What there is in a slot of this node. */
 export interface RunningSlot
@@ -60,6 +62,8 @@ export interface NodeReport {
   /** How often that changed. */
   readonly turns: number;
   readonly slots: ReadonlyMap<string, SlotReport>;
+  /** What it tells of verdicts, its own and others': see `verdicts.ts`. */
+  readonly verdicts: readonly HeardVerdict[];
 }
 
 /** What a node refuses: what is in force in the realm, and what operators changed since. */
@@ -79,15 +83,18 @@ export interface NodeQuestion {
   readonly turns: number;
   /** Manifests that were in force before a version, newest first; asked for no more than is needed. */
   readonly before: (version: number) => Iterable<VersionedRelease>;
+  /** Verdicts that this node gave, or heard from who did; the newest last. */
   readonly failures: readonly Failure[];
+  /** Nodes that are approved, this one among them. */
+  readonly approved: Iterable<string>;
   /** By component, the last release that is known to have been complete. */
   readonly complete: ReadonlyMap<string, string>;
-  /** Whether a release of a component was complete at any time, as far as this node remembers. */
-  readonly wasComplete: (component: string, release: string) => boolean;
+  /** Whether a release of a component was complete in a version or later, as far as this node remembers. */
+  readonly wasComplete: (component: string, release: string, version: number) => boolean;
   readonly overrides: Overrides;
   readonly live: Iterable<string>;
   /**
-   * What another live node said last; `undefined` when it said nothing yet, `null` where it takes no
+   * What another node said last; `undefined` when it said nothing yet, `null` where it takes no
    * part: an agent that knows of no others leaves them their share and waits for none.
    */
   readonly reported: (node: string) => NodeReport | undefined | null;
@@ -144,8 +151,8 @@ export interface NodeAnswer {
   /** What this node says of its slots. */
   readonly report: ReadonlyMap<string, SlotReport>;
   readonly rollouts: ReadonlyMap<string, RolloutStatus>;
-  /** Verdicts that do not count, because others say that the release was complete. */
-  readonly refuted: readonly Failure[];
+  /** Verdicts that were looked at and count: those on releases that nothing goes by because of them. */
+  readonly failures: readonly Failure[];
 }
 
 /** See the module. */
@@ -214,8 +221,8 @@ function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal
     ...[...here.placement.replicas].filter(([component]) => !isHeld(component)),
     ...[...of.placement.replicas].filter(([component]) => isHeld(component)),
   ]);
-  const refuted = [...new Set([...here.refuted, ...of.refuted])];
-  return { ...here, elsewhere, basis: of.basis, desired, report, rollouts, refuted };
+  const failures = [...new Set([...here.failures, ...of.failures])];
+  return { ...here, elsewhere, basis: of.basis, desired, report, rollouts, failures };
 }
 
 /** {@link planNode} by the manifest in force. */
@@ -236,15 +243,8 @@ function planBy(
   const alive = new Set(live);
   const names = [...inForce.manifest.nodes.keys()].filter((name) => alive.has(name));
   const reports = new Map(names.map((name) => [name, question.reported(name)]));
-  const saidComplete = (component: string, of: Release) =>
-    isSaidComplete(component, of, { node, inForce, overrides, reports });
-  const refuted: Failure[] = [];
-  const { release, goals } = effectiveRelease(inForce, before, question.failures, (failure, of) => {
-    const isRefuted = saidComplete(failure.component, of);
-    if (isRefuted) refuted.push(failure);
-    return isRefuted;
-  });
-  const failures = question.failures.filter((failure) => !refuted.includes(failure));
+  const { decisions, counted, verdictOn } = judge(question);
+  const { release, goals } = effectiveRelease(inForce, before, verdictOn);
   const { manifest, digests } = release;
   // A node that is held gives away what it cannot run, where another node could have it.
   const isLost = ({ replica: { component }, isInVain, isServed }: RunningSlot) =>
@@ -305,8 +305,9 @@ function planBy(
     };
     // What a component returns to has had its trial, if others came after it too.
     const isKnownComplete = question.complete.get(component) === goal.release ||
+      decisions.get(`${component} ${goal.version}`) === "complete" ||
       goal.version < inForce.version &&
-        (question.wasComplete(component, goal.release) || saidComplete(component, release));
+        question.wasComplete(component, goal.release, goal.version);
     const said = reportOf(self, ownSlots, isKnownComplete, tries);
     const ownReport = { ...said, isHeld: isRefusing };
     const itself: Member = { ...self, report: ownReport, isBehind: false };
@@ -349,7 +350,7 @@ function planBy(
       component,
       goal.release,
       olderThan(goal.version, before),
-      failures,
+      verdictOn,
     );
     const base = isNowComplete ? undefined : last;
     const budget = budgetOf(component, manifest);
@@ -417,38 +418,77 @@ function planBy(
       }).sort(),
     });
   }
-  return { release, placement, shares, held, basis, desired, report, rollouts, refuted };
+  return {
+    release,
+    placement,
+    shares,
+    held,
+    basis,
+    desired,
+    report,
+    rollouts,
+    failures: [...counted],
+  };
 }
 
-/**
- * Whether at least half of the nodes that live and tell of a component say that a release of before
- * was complete. The node itself, which asks because it does not know, is one of them.
- */
-function isSaidComplete(
-  component: string,
-  { manifest, digests }: Release,
-  { node, inForce, overrides, reports }: {
-    readonly node: string;
-    readonly inForce: VersionedRelease;
-    readonly overrides: Overrides;
-    readonly reports: ReadonlyMap<string, NodeReport | undefined | null>;
-  },
-): boolean {
-  const components = new Map([[component, manifest.components.get(component)!]]);
-  const of = { manifest: { ...inForce.manifest, components }, digests, overrides };
-  let told = 1;
-  let agreeing = 0;
-  for (const [name, said] of reports) {
-    const slots = name === node ? undefined : said?.slots.get(component);
-    if (slots === undefined) continue;
-    told++;
-    const isCurrent = said!.version === inForce.version ||
-      slots.isHeld && said!.refuses === inForce.version;
-    const { revision } = replicaOf(component, { ...of, node: name })!;
-    if (isCurrent && slots.isComplete && slots.revision === revision) agreeing++;
-  }
-  return agreeing * 2 >= told;
+/** How verdicts are decided about by what this node is told; what is asked for is remembered. */
+function judge(
+  { node, inForce, overrides, approved, failures, complete, wasComplete, reported }: NodeQuestion,
+): {
+  /** By component and version. */
+  readonly decisions: ReadonlyMap<string, Decision>;
+  readonly counted: ReadonlySet<Failure>;
+  readonly verdictOn: VerdictOn;
+} {
+  const names = [...approved].filter((name) => inForce.manifest.nodes.has(name));
+  const reports = new Map(names.map((name) => [name, name === node ? null : reported(name)]));
+  const tellings = new Tellings([
+    [node, tellVerdicts(node, failures, wasComplete)],
+    ...[...reports].map(([name, said]) => [name, said?.verdicts ?? []] as const),
+  ]);
+  const decisions = new Map<string, Decision>();
+  const counted = new Set<Failure>();
+  const verdictOn: VerdictOn = (component, release, of) => {
+    const about = { component, version: of.version, release };
+    const isInForce = of.version === inForce.version;
+    if (isInForce && !tellings.has(about)) return undefined; // it is on trial, or all is well
+    const possible = new Set(possibleNodes(component, of.manifest));
+    const isScaled = (name: string) =>
+      overrides.scales.some((scale) => scale.component === component && scale.node === name);
+    const told = tellings.of(
+      about,
+      (name) => reports.has(name) && (possible.has(name) || isScaled(name)),
+    );
+    const saw = new Set(told?.saw);
+    if (wasComplete(component, release, of.version)) saw.add(node);
+    if (isInForce && complete.get(component) === release) saw.add(node);
+    const components = new Map([[component, of.manifest.components.get(component)!]]);
+    const { digests } = of;
+    const there = { manifest: { ...inForce.manifest, components }, digests, overrides };
+    for (const [name, said] of reports) {
+      const slots = said?.slots.get(component);
+      if (slots === undefined || !slots.isComplete || saw.has(name)) continue;
+      const isCurrent = said!.version === inForce.version ||
+        slots.isHeld && said!.refuses === inForce.version;
+      const isSame = slots.revision === replicaOf(component, { ...there, node: name })!.revision;
+      if (isCurrent && isSame) saw.add(name);
+    }
+    const members = [...possible].filter((name) => reports.has(name));
+    const { gave, heard } = told ?? { gave: NOBODY, heard: NOBODY };
+    const decision = decide({ gave, heard, saw }, members, isInForce);
+    decisions.set(`${component} ${of.version}`, decision);
+    if (decision !== "failed") return undefined;
+    const failure =
+      failures.find((known) =>
+        known.component === component && known.version === of.version && known.release === release
+      ) ?? { ...about, node: told!.givers[0]!, evidence: "" };
+    counted.add(failure);
+    return failure;
+  };
+  return { decisions, counted, verdictOn };
 }
+
+const NOBODY: ReadonlySet<string> = new Set();
 
 function totalOf(placed: ReadonlyMap<string, number> | undefined): number {
   return [...placed?.values() ?? []].reduce((sum, each) => sum + each, 0);

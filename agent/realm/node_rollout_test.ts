@@ -43,7 +43,7 @@ function desiredOf(
     replica: replicaOf(component, { ...first, node: "a" })!,
     ...SERVES,
   }));
-  const said: NodeReport = { version: 2, basis: "", turns: 0, slots: new Map() };
+  const said: NodeReport = { version: 2, basis: "", turns: 0, slots: new Map(), verdicts: [] };
   return planNode({
     node: "a",
     inForce: first,
@@ -51,6 +51,7 @@ function desiredOf(
     turns: 1,
     before: (version) => version > 1 ? [first] : [],
     failures: [],
+    approved: ["a", "b", "c"],
     complete: new Map(),
     wasComplete: () => false,
     overrides: NO_OVERRIDES,
@@ -83,11 +84,12 @@ Deno.test("planNode() starts nothing in the place of what another node may be st
       turns: 0,
       before: () => [],
       failures: [],
+      approved: ["a", "b", "c"],
       complete: new Map(),
       wasComplete: () => false,
       overrides: { ...NO_OVERRIDES, drained: ["b"], basis: "2" },
       live: ["a", "b"],
-      reported: () => ({ version: 1, basis, turns: 0, slots }),
+      reported: () => ({ version: 1, basis, turns: 0, slots, verdicts: [] }),
       own: [],
       givenLately: () => given,
       tries: new SlotTries(),
@@ -135,6 +137,7 @@ Deno.test("planNode() agrees with others on what a node that refuses keeps, thou
       turns,
       before: (version) => version > 1 ? [first] : [],
       failures: [],
+      approved: ["a", "b", "c"],
       complete: new Map(),
       wasComplete: () => false,
       overrides: NO_OVERRIDES,
@@ -147,7 +150,7 @@ Deno.test("planNode() agrees with others on what a node that refuses keeps, thou
     });
     const { basis, report: slots } = answer;
     const refuses = isRefusing ? 2 : undefined;
-    reports.set(node, { version: isRefusing ? 1 : 2, basis, refuses, turns, slots });
+    reports.set(node, { version: isRefusing ? 1 : 2, basis, refuses, turns, slots, verdicts: [] });
     return answer;
   };
   for (let round = 0; round < 3; round++) for (const node of own.keys()) plan(node);

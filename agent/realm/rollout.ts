@@ -65,18 +65,14 @@
  * is live, and whose nodes have heard of one another, never has more than `replicas + max_surge`,
  * and a stampede of nodes that return goes one by one.
  *
- * *Failure.* A node that cannot get a slot of a new release ready gives a verdict. Each is told by
- * the node that gave it, in all its health records, and by nobody else; so all that know the same
- * releases to have been complete come to the same set, in whatever order they hear of them. A
- * verdict on a release before the one in force counts only where that never was complete, which a
- * node that was away does not know: so it goes by the word of the others, where at least half of
- * those say so that it has heard. (That does depend on the order: where fewer than half saw it
- * complete, and their word comes first, it is taken and handed on, else it is not, and the nodes
- * differ until the next manifest.) A component whose release failed goes on with the newest release
- * before it that has not (`effective_release.ts`), in the same way, slot by slot. Of that one no
- * verdict is given, nor of one whose bytes cannot be had: slots in which it does not run are given
- * up, and the others go on. So every rollout ends in the release that is wanted or in the last
- * healthy one.
+ * *Failure.* A node that cannot get a slot of a new release ready gives a verdict, unless it knows
+ * the release to have been complete. Whether a verdict counts or the word of those that saw the
+ * release complete is decided by what all nodes tell of it, on each in the same way, in whatever
+ * order they hear of it (`verdicts.ts`). A component whose release failed goes on with the newest
+ * release before it that has not (`effective_release.ts`), in the same way, slot by slot. Of one that
+ * was complete no verdict is given, nor of one whose bytes cannot be had: slots in which it does not
+ * run are given up, and the others go on. So every rollout ends in the release that is wanted or in
+ * the last healthy one.
  *
  * @module
  */

@@ -130,6 +130,7 @@ export class Traitor extends SimulatedNode {
       refusal: null,
       turns: 0,
       givenUp: [],
+      verdicts: [],
       cpuPermille: 0,
       memoryBytes: 0,
       addresses: [],

@@ -136,6 +136,7 @@ export class SimulatedNode {
           refusal: null,
           turns: 0,
           givenUp: [],
+          verdicts: [],
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [`/memory/${this.name}`],

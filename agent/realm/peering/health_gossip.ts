@@ -154,7 +154,7 @@ export class HealthGossip {
 /** What of a record other nodes act on. */
 export type ActedOn = Pick<
   HealthRecord,
-  "version" | "replicas" | "failures" | "basis" | "refusal" | "turns"
+  "version" | "replicas" | "failures" | "verdicts" | "basis" | "refusal" | "turns"
 >;
 
 /**
@@ -163,7 +163,7 @@ export type ActedOn = Pick<
  * changes, which may be never.
  */
 export function runsTheSame(a: ActedOn | undefined, b: ActedOn): boolean {
-  const said = ({ version, replicas, failures, basis, refusal, turns }: ActedOn) =>
-    JSON.stringify([version, replicas, failures, basis, refusal, turns]);
+  const said = ({ version, replicas, failures, verdicts, basis, refusal, turns }: ActedOn) =>
+    JSON.stringify([version, replicas, failures, verdicts, basis, refusal, turns]);
   return a !== undefined && said(a) === said(b);
 }

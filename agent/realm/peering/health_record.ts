@@ -9,7 +9,7 @@
  * known are passed over: a newer program may say more.
  *
  * A record that is full to every bound has no more than {@link RECORD_BYTES_MAX} bytes once the
- * evidence of failures and what it gave up are left out, so that a node with many components is heard like any other. Of
+ * evidence of failures, what it gave up and older verdicts are left out, so that a node with many components is heard like any other. Of
  * more than {@link COMPONENTS_MAX} components it tells of the first, and raises the alarm `unreported`.
  *
  * @module
@@ -37,6 +37,7 @@ import { PROGRAM_LENGTH_MAX } from "./frame.ts";
 import { SUBJECT_LENGTH_MAX, TOLD_MAX, type ToldAlarm, VALUE_LENGTH_MAX } from "../alarms.ts";
 import { EVIDENCE_LENGTH_MAX, type Failure } from "../effective_release.ts";
 import type { SlotReport } from "../rollout.ts";
+import { type HeardVerdict, VERDICTS_MAX } from "../verdicts.ts";
 
 /** Bytes of a record with its signature. */
 export const RECORD_BYTES_MAX = 132 * 1024;
@@ -51,6 +52,8 @@ export const REFUSAL_LENGTH_MAX = 500;
 /** Components in one record of which a node gave replicas up, and UTF-16 units of why. */
 export const GIVEN_UP_MAX = 8;
 export const GIVEN_UP_LENGTH_MAX = 300;
+/** Verdicts that are told of in a record that is full to every other bound. */
+export const VERDICTS_SURE = 12;
 /** A signature, and what the encoding of both parts adds. */
 const AROUND_BYTES = 80;
 const REVISION_BYTES = 8;
@@ -108,6 +111,8 @@ export interface OwnHealth {
   readonly replicas: readonly ComponentHealth[];
   /** Releases that this node itself found to have failed, the newest last; of others no word counts. */
   readonly failures: readonly Failure[];
+  /** What it tells of these and of verdicts that it heard, at most {@link VERDICTS_MAX}. */
+  readonly verdicts: readonly HeardVerdict[];
   /** What it gave up, at most {@link GIVEN_UP_MAX}: see `slot_tries.ts`. Only people act on it. */
   readonly givenUp: readonly GivenUp[];
   /** What it has to complain of itself, the worst first. */
@@ -149,7 +154,8 @@ export interface SignedHealth {
 
 /**
  * Signs the record of the own node. What would make it too long for others to take is evidence of
- * failures, of which the oldest is left out then, and last what it gave up: the verdicts stay.
+ * failures, of which the oldest is left out then, what it gave up, and last what it tells of verdicts
+ * beside the newest {@link VERDICTS_SURE}: those of its own stay.
  */
 export function signHealth(
   record: HealthRecord,
@@ -164,6 +170,10 @@ export function signHealth(
   }
   if (isTooLong()) {
     record = { ...record, givenUp: [] };
+    bytes = encodeRecord(record);
+  }
+  if (isTooLong()) {
+    record = { ...record, verdicts: record.verdicts.slice(-VERDICTS_SURE) };
     bytes = encodeRecord(record);
   }
   const signature = sign(signedBytes("realm/health/1", bytes));
@@ -204,6 +214,13 @@ function encodeRecord(record: HealthRecord): Uint8Array {
     ]),
     failures: record.failures.slice(-FAILURES_MAX)
       .map((f) => [f.component, f.version, f.release, f.node, f.evidence]),
+    verdicts: record.verdicts.slice(-VERDICTS_MAX).map((v) => [
+      v.component,
+      v.version,
+      Uint8Array.fromHex(v.release),
+      v.node,
+      v.wasComplete ? 1 : 0,
+    ]),
     "given-up": record.givenUp.slice(0, GIVEN_UP_MAX)
       .map((each) => [each.component, each.replicas, each.why]),
     alarms: record.alarms.slice(0, TOLD_MAX)
@@ -301,6 +318,16 @@ function recordOf(bytes: Uint8Array): HealthRecord {
         release: revisionText(release),
         node: text(node, NAME_LENGTH_MAX),
         evidence: text(evidence, EVIDENCE_LENGTH_MAX),
+      };
+    }),
+    verdicts: list(value.verdicts ?? [], VERDICTS_MAX, (item) => {
+      const [component, version, release, node, wasComplete] = tuple(item, 5);
+      return {
+        component: text(component, NAME_LENGTH_MAX * 2),
+        version: count(version),
+        release: bytesOf(release, REVISION_BYTES).toHex(),
+        node: text(node, NAME_LENGTH_MAX),
+        wasComplete: count(wasComplete) > 0,
       };
     }),
     givenUp: list(value["given-up"] ?? [], GIVEN_UP_MAX, (item) => {

@@ -7,6 +7,7 @@ import { ADDRESS_LENGTH_MAX, ADDRESSES_MAX, NAME_LENGTH_MAX } from "../../kernel
 import { SUBJECT_LENGTH_MAX, TOLD_MAX, VALUE_LENGTH_MAX } from "../alarms.ts";
 import { HealthBoard, SILENT_MS } from "./health_board.ts";
 import { EVIDENCE_LENGTH_MAX } from "../effective_release.ts";
+import { VERDICTS_MAX } from "../verdicts.ts";
 import {
   COMPONENTS_MAX,
   FAILURES_MAX,
@@ -20,6 +21,7 @@ import {
   REFUSAL_LENGTH_MAX,
   type SignedHealth,
   signHealth,
+  VERDICTS_SURE,
 } from "./health_record.ts";
 
 const a = player("a");
@@ -59,6 +61,13 @@ const RECORD: HealthRecord = {
     release: "fedcba9876543210",
     node: "b",
     evidence: "GET /healthz: 500",
+  }],
+  verdicts: [{
+    component: "orders@green",
+    version: 3,
+    release: "fedcba9876543210",
+    node: "b",
+    wasComplete: true,
   }],
   givenUp: [{ component: "orders@blue", replicas: 2, why: "GET /healthz: 500" }],
   alarms: [
@@ -103,7 +112,7 @@ Deno.test("signHealth() leaves out the oldest evidence until others take the rec
   assert.deepEqual(record.failures.map(({ version }) => version), failures.map((f) => f.version));
 });
 
-Deno.test("a record that is full to every bound is taken by others, whole but for evidence and what it gave up", () => {
+Deno.test("a record that is full to every bound is taken by others, whole but for evidence, what it gave up and older verdicts", () => {
   const long = (length: number) => "\u{20ac}".repeat(length);
   const full = <T>(length: number, of: (i: number) => T) => Array.from({ length }, (_, i) => of(i));
   const [most, { key }] = [Number.MAX_SAFE_INTEGER, player("b")];
@@ -128,6 +137,12 @@ Deno.test("a record that is full to every bound is taken by others, whole but fo
       version,
       evidence: long(EVIDENCE_LENGTH_MAX),
     })),
+    verdicts: full(VERDICTS_MAX, (version) => ({
+      ...RECORD.verdicts[0]!,
+      component: "x".repeat(2 * NAME_LENGTH_MAX),
+      node: "x".repeat(NAME_LENGTH_MAX),
+      version: 2 ** 32 + version,
+    })),
     givenUp: full(GIVEN_UP_MAX, () => ({
       component: "x".repeat(2 * NAME_LENGTH_MAX),
       replicas: 1_000,
@@ -148,6 +163,7 @@ Deno.test("a record that is full to every bound is taken by others, whole but fo
     ...record,
     failures,
     givenUp: [],
+    verdicts: record.verdicts.slice(-VERDICTS_SURE),
   });
 });
 

@@ -81,6 +81,7 @@ class Bench {
           refusal: null,
           turns: 0,
           givenUp: [],
+          verdicts: [],
           cpuPermille: 0,
           memoryBytes: 0,
           addresses: [],
@@ -169,6 +170,7 @@ function recordOf(
     refusal: null,
     turns: 0,
     givenUp: [],
+    verdicts: [],
     cpuPermille: 0,
     memoryBytes: 0,
     addresses: [],
@@ -662,5 +664,12 @@ Deno.test("PeerCore tells when a node runs something else or found a release to 
     hear({ ...said, basis: "fedcba9876543210", refusal, turns: 1 }),
     first + 7,
     "it did not for a moment",
+  );
+  const heard = { component: "web", version: 2, release: "0123456789abcdef", node: "c" };
+  const verdicts = [{ ...heard, wasComplete: true }];
+  assert.equal(
+    hear({ ...said, basis: "fedcba9876543210", refusal, turns: 1, verdicts }),
+    first + 8,
+    "it heard a verdict",
   );
 });

@@ -1,0 +1,115 @@
+/**
+ * Who decides between "this release was complete here" and "this release was given up": what is told
+ * of a release, and what follows. Pure.
+ *
+ * Of each release on which a node gave a verdict, nodes tell three things, each for itself, in all
+ * their health records: that they gave the verdict, that they heard it from who gave it, and that
+ * they saw the release complete. None of that is ever taken back, so what is told of a release is a
+ * set that only grows, and what follows depends on that set and on the members: not on who is heard
+ * first. Members are the approved nodes to which the component could come when the release came.
+ *
+ * - A release was *complete* once more than half of them saw it so; of one before that in force, half
+ *   of them are enough, so that of two nodes neither sends the other back from release to release.
+ * - Else it *failed* once a node tells of its own verdict, or half of the members heard one: a
+ *   verdict outlives the machine that gave it.
+ * - Else nothing is told.
+ *
+ * More that is told takes a release on in this order (untold, failed, complete), and never back. A
+ * node that goes by a release as complete says that it saw it so; so those that agree do not come to
+ * disagree because one of them is not heard any more.
+ *
+ * @module
+ */
+import type { Failure } from "./effective_release.ts";
+
+/** A verdict that a node gave, or heard from the node that did. */
+export interface HeardVerdict extends Omit<Failure, "evidence"> {
+  /** Whether the node that tells of it saw the release complete. */
+  readonly wasComplete: boolean;
+}
+
+/** Verdicts that a node tells of. */
+export const VERDICTS_MAX = 64;
+
+/** What nodes tell of one release, by their names. */
+export interface Told {
+  /** Of a verdict of their own. */
+  readonly gave: ReadonlySet<string>;
+  /** Of a verdict, their own or another's. */
+  readonly heard: ReadonlySet<string>;
+  /** That it was complete. */
+  readonly saw: ReadonlySet<string>;
+}
+
+/** What follows from what is told of a release. */
+export type Decision = "untold" | "failed" | "complete";
+
+/** See the module. */
+export function decide(
+  { gave, heard, saw }: Told,
+  members: readonly string[],
+  isInForce: boolean,
+): Decision {
+  const count = (nodes: ReadonlySet<string>) => members.filter((name) => nodes.has(name)).length;
+  const isHalf = (nodes: ReadonlySet<string>) =>
+    count(nodes) > 0 && count(nodes) * 2 >= members.length;
+  if (isInForce ? count(saw) * 2 > members.length : isHalf(saw)) return "complete";
+  return gave.size > 0 || isHalf(heard) ? "failed" : "untold";
+}
+
+/** What a node tells of the verdicts that it knows, its own first of all; the newest last. */
+export function tellVerdicts(
+  node: string,
+  failures: readonly Failure[],
+  wasComplete: (component: string, release: string, version: number) => boolean,
+): readonly HeardVerdict[] {
+  const own = failures.filter((failure) => failure.node === node);
+  const others = failures.filter((failure) => failure.node !== node);
+  return [...others, ...own].slice(-VERDICTS_MAX).map(({ evidence: _, ...verdict }) => ({
+    ...verdict,
+    wasComplete: wasComplete(verdict.component, verdict.release, verdict.version),
+  }));
+}
+
+/** What is told of every release of which there is a verdict. */
+export class Tellings {
+  readonly #by = new Map<string, { readonly teller: string; readonly verdict: HeardVerdict }[]>();
+
+  /** Verdicts by the name of the node that tells of them. */
+  constructor(told: Iterable<readonly [teller: string, verdicts: readonly HeardVerdict[]]>) {
+    for (const [teller, verdicts] of told) {
+      for (const verdict of verdicts) {
+        const key = keyOf(verdict);
+        const there = this.#by.get(key);
+        if (there) there.push({ teller, verdict });
+        else this.#by.set(key, [{ teller, verdict }]);
+      }
+    }
+  }
+
+  /** Whether anything is told of a release. */
+  has(release: Pick<Failure, "component" | "version" | "release">): boolean {
+    return this.#by.has(keyOf(release));
+  }
+
+  /** What is told of a release, by verdicts of nodes that may give one; `undefined` for nothing. */
+  of(
+    release: Pick<Failure, "component" | "version" | "release">,
+    mayJudge: (node: string) => boolean,
+  ): (Told & { readonly givers: readonly string[] }) | undefined {
+    const all = this.#by.get(keyOf(release))?.filter(({ verdict }) => mayJudge(verdict.node));
+    if (all === undefined || all.length === 0) return undefined;
+    const tellers = (isMeant: (verdict: HeardVerdict, teller: string) => boolean) =>
+      new Set(all.flatMap(({ teller, verdict }) => isMeant(verdict, teller) ? [teller] : []));
+    return {
+      gave: tellers(({ node }, teller) => node === teller),
+      heard: tellers(() => true),
+      saw: tellers(({ wasComplete }) => wasComplete),
+      givers: [...new Set(all.map(({ verdict }) => verdict.node))].sort(),
+    };
+  }
+}
+
+const keyOf = (
+  { component, version, release }: Pick<Failure, "component" | "version" | "release">,
+) => `${component}\0${version}\0${release}`;
