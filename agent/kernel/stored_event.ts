@@ -33,6 +33,11 @@ export interface StoredEvent {
   readonly atMs: number;
 }
 
+/** One that was read, and what `encodeSigned()` gave of it. */
+export interface ReadEvent extends StoredEvent {
+  readonly encoded: Uint8Array;
+}
+
 /** The events of one topic: where in a store they are. */
 export class StoredEvents {
   /** `prefix` is empty or ends in a slash, and nothing else of the store's begins with it and `event/`. */
@@ -50,7 +55,7 @@ export class StoredEvents {
    * Every event, in order. Throws RealmError `corrupt`, also for one that is not the one named. What is
    * stored before the end may be among them.
    */
-  *all(): Generator<StoredEvent, void> {
+  *all(): Generator<ReadEvent, void> {
     for (const [key, value] of this.#pairs()) {
       const stored = decode(value);
       const { event: { lamport }, id } = stored.signed;
@@ -104,9 +109,9 @@ export class StoredEvents {
 }
 
 /** `value` is nobody else's: a store gives out bytes that it does not change. */
-function decode(value: Uint8Array): StoredEvent {
+function decode(value: Uint8Array): ReadEvent {
   const { encoded, atMs } = partsOf(value);
-  return { signed: signedEventIn(encoded), atMs };
+  return { signed: signedEventIn(encoded), atMs, encoded };
 }
 
 function partsOf(value: Uint8Array): { readonly encoded: Uint8Array; readonly atMs: number } {

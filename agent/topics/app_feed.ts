@@ -5,13 +5,13 @@
  * when the event came again after a power cut.
  *
  * One message is on its way at a time, and what waits for the next is in the log and not copied; what is
- * stored is read as it is handed on. So a topic that gets more events than its app can take costs no memory
+ * stored is read as it is handed on, or handed on as it is read ({@link openHandingOn}). So a topic that gets more events than its app can take costs no memory
  * for that here, and the start of one that has many takes none for all of them; the Worker keeps those of
  * its app.
  *
  * @module
  */
-import type { AppLog } from "../apps/topic/app_log.ts";
+import type { AppLog, OpeningLog } from "../apps/topic/app_log.ts";
 import { encodeSigned } from "../kernel/event.ts";
 import { type EventBatch, EventBatchWriter } from "../kernel/event_batch.ts";
 import { StoredEvents } from "../kernel/stored_event.ts";
@@ -20,6 +20,8 @@ import type { EventKey, TopicEvent } from "../kernel/topic.ts";
 /** What of one message there may be; one event is always sent. */
 const BATCH_EVENTS = 512;
 const BATCH_BYTES = 2 * 1024 * 1024;
+/** Bytes of events that may be on their way while a log is opened: as many as come while a Worker starts. */
+const OPENING_BYTES_MAX = 8 * 1024 * 1024;
 
 /** What an {@link AppFeed} is made of. */
 export interface AppFeedInit {
@@ -28,6 +30,59 @@ export interface AppFeedInit {
   readonly take: (events: EventBatch) => Promise<unknown>;
   /** Nothing more is handed on. */
   readonly failed: (error: unknown) => void;
+  /** How many events were handed on as the log was opened, which are all that were stored then. */
+  readonly handed?: number | undefined;
+}
+
+/**
+ * Opens a log, and hands on what of it was checked while the rest is: two processors have work. `taker`
+ * is asked when the log has begun and is more than one message; without one it is only opened. Returns
+ * how many events were handed on, which is all; undefined where some were not, since nobody takes them.
+ * Throws as `AppLog.open`.
+ */
+export async function openHandingOn(
+  { rest }: OpeningLog,
+  taker: () => AppFeedInit["take"] | undefined,
+): Promise<number | undefined> {
+  const batch = new EventBatchWriter();
+  /** Messages that were not answered yet. */
+  const sent: { readonly bytes: number; readonly taken: Promise<unknown> }[] = [];
+  let take: AppFeedInit["take"] | undefined;
+  let handed = 0;
+  let bytes = 0;
+  let isTaken = true;
+  const send = () => {
+    const events = batch.take();
+    handed += events.ends.length;
+    bytes += events.bytes.length;
+    const taken = take!(events).catch(() => void (isTaken = false));
+    sent.push({ bytes: events.bytes.length, taken });
+  };
+  for (const [key, encoded] of rest) {
+    if (!isTaken) continue;
+    if (isFull(batch, encoded)) {
+      take ??= taker();
+      if (take === undefined) {
+        isTaken = false;
+        continue;
+      }
+      send();
+      while (bytes > OPENING_BYTES_MAX) {
+        const first = sent.shift()!;
+        await first.taken;
+        bytes -= first.bytes;
+      }
+    }
+    batch.add(key, encoded);
+  }
+  if (take === undefined) return undefined;
+  send();
+  for (const { taken } of sent) await taken;
+  return isTaken ? handed : undefined;
+}
+
+function isFull({ count, bytes }: EventBatchWriter, next: Uint8Array): boolean {
+  return count === BATCH_EVENTS || count > 0 && bytes + next.length > BATCH_BYTES;
 }
 
 /** See the module. */
@@ -46,6 +101,9 @@ export class AppFeed {
 
   constructor(init: AppFeedInit) {
     this.#init = init;
+    if (init.handed === undefined) return;
+    this.#handed = init.handed;
+    this.#since = undefined;
   }
 
   /** How many events were handed on so far; undefined while some wait. */
@@ -59,7 +117,7 @@ export class AppFeed {
    */
   async start(): Promise<void> {
     try {
-      await this.#handStored();
+      if (this.#since !== undefined) await this.#handStored(this.#since);
     } catch (error) {
       if (!this.#isClosed) this.#init.failed(error);
       this.close();
@@ -68,11 +126,10 @@ export class AppFeed {
     void this.#go();
   }
 
-  async #handStored(): Promise<void> {
+  async #handStored(since: ReadonlySet<EventKey>): Promise<void> {
     const batch = new EventBatchWriter();
-    for (const [key, encoded] of new StoredEvents(this.#init.log.store, "").encoded(this.#since!)) {
-      const isFull = batch.count === BATCH_EVENTS || batch.bytes + encoded.length > BATCH_BYTES;
-      if (isFull) await this.#send(batch.take());
+    for (const [key, encoded] of new StoredEvents(this.#init.log.store, "").encoded(since)) {
+      if (isFull(batch, encoded)) await this.#send(batch.take());
       batch.add(key, encoded);
     }
     this.#since = undefined;

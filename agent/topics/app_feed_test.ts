@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { AppFeed } from "./app_feed.ts";
-import type { AppLog } from "../apps/topic/app_log.ts";
+import { AppFeed, openHandingOn } from "./app_feed.ts";
+import { AppLog } from "../apps/topic/app_log.ts";
 import {
   ann,
   ben,
@@ -9,7 +9,9 @@ import {
   join,
   proposed,
   something,
+  verify,
 } from "../apps/topic/topic_fake.ts";
+import type { CID } from "../kernel/canonical.ts";
 import { eventsIn } from "../kernel/event_batch.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
@@ -182,4 +184,90 @@ Deno.test("AppFeed hands nothing on that is not durable, and all when it is", as
   assert.deepEqual(taken.slice(604), last);
   await settled();
   assert.equal(feed.handed, 605);
+});
+
+/** A topic of so many events beside the genesis, stored; what is stored of it. */
+function storedTopic(count: number): { store: MemoryStore; topic: CID; ids: string[] } {
+  const store = new MemoryStore();
+  const log = createTopic({}, { store });
+  const ids = [log.topicId.toString(), ...write(log, count)];
+  log.flush(0);
+  return { store, topic: log.topicId, ids };
+}
+
+Deno.test("openHandingOn hands on what was checked while the rest is opened", async () => {
+  const { store, topic, ids } = storedTopic(1_500);
+  const opening = AppLog.opening({ store, verify, topic });
+  const taken: string[] = [];
+  const sizes: number[] = [];
+  const handed = await openHandingOn(opening, () => async (events) => {
+    taken.push(...eventsIn(events).map(({ id }) => id.toString()));
+    sizes.push(opening.log.topic!.size);
+    await settled();
+  });
+  assert.equal(handed, 1_501);
+  assert.deepEqual(taken, ids);
+  // The one after a full message was checked before it goes.
+  assert.deepEqual(sizes, [513, 1_025, 1_501]);
+  const feed = new AppFeed({
+    log: opening.log,
+    handed,
+    take: () => assert.fail("it was handed on before"),
+    failed: (error) => assert.fail(`${error}`),
+  });
+  await feed.start();
+  assert.equal(feed.handed, 1_501);
+});
+
+Deno.test("openHandingOn waits for its taker where megabytes are on their way", async () => {
+  const store = new MemoryStore();
+  const log = createTopic({}, { store });
+  const large = { type: "note", payload: new Uint8Array(256 * 1024) };
+  for (let i = 0; i < 80; i++) log.append(large, ann);
+  log.flush(0);
+  const opening = AppLog.opening({ store, verify, topic: log.topicId });
+  let onTheirWay = 0;
+  let most = 0;
+  const waiting: (() => void)[] = [];
+  const opened = openHandingOn(opening, () => async ({ bytes: { length } }) => {
+    most = Math.max(most, onTheirWay += length);
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    onTheirWay -= length;
+  });
+  await settled();
+  assert.ok(opening.log.topic!.size < 80, "all was read though nothing was taken");
+  const release = setInterval(() => waiting.shift()?.(), 0);
+  assert.equal(await opened, 81);
+  clearInterval(release);
+  assert.ok(most <= 10 * 1024 * 1024, `${most} bytes were on their way`);
+});
+
+Deno.test("openHandingOn opens a log that nobody takes, is little, or whose taker fails", async () => {
+  const { store, topic } = storedTopic(700);
+  const open = () => AppLog.opening({ store, verify, topic });
+  const unwanted = open();
+  assert.equal(await openHandingOn(unwanted, () => undefined), undefined);
+  const failing = open();
+  const fails = () => Promise.reject(new Error("the Worker ended"));
+  assert.equal(await openHandingOn(failing, () => fails), undefined);
+  for (const { log } of [unwanted, failing]) assert.equal(log.topic!.size, 701);
+  const little = storedTopic(100);
+  const opening = AppLog.opening({ store: little.store, verify, topic: little.topic });
+  const handed = await openHandingOn(opening, () => assert.fail("it is one message"));
+  assert.deepEqual([handed, opening.log.topic!.size], [undefined, 101]);
+});
+
+Deno.test("openHandingOn hands on nothing that is damaged", async () => {
+  const { store, topic, ids } = storedTopic(1_200);
+  const [name, value] = [...store.scan("event/")][1_100]!;
+  store.write([{ put: name, value: value.with(value.length >> 1, value[value.length >> 1]! ^ 1) }]);
+  const taken: string[] = [];
+  await assert.rejects(
+    openHandingOn(AppLog.opening({ store, verify, topic }), () => (events) => {
+      taken.push(...eventsIn(events).map(({ id }) => id.toString()));
+      return Promise.resolve();
+    }),
+    { code: "corrupt" },
+  );
+  assert.deepEqual(taken, ids.slice(0, 1_024));
 });

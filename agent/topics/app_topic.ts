@@ -9,7 +9,7 @@
  */
 import type { RunnableBundle } from "./app_bundles.ts";
 import { AppFeed } from "./app_feed.ts";
-import { type AppRunner, startApp } from "./app_runner.ts";
+import { AppRunner } from "./app_runner.ts";
 import type {
   FetchFailure,
   GuestRequest,
@@ -61,10 +61,19 @@ export interface TopicSharing {
   alarms(): readonly string[];
 }
 
+/** A Worker that was handed all that is stored while the log was opened. */
+export interface EarlyRunner {
+  readonly runner: AppRunner;
+  /** How many events. */
+  readonly handed: number;
+}
+
 /** What an {@link AppTopic} is made of. */
 export interface AppTopicInit {
   readonly record: TopicRecord;
   readonly log: AppLog;
+  /** What runs the app, unless it may not run now. */
+  readonly early?: EarlyRunner | undefined;
   readonly person: KeyPair;
   /** The key of the person's behavior in this topic. */
   readonly behavior: KeyPair;
@@ -123,6 +132,8 @@ export class AppTopic {
   #state: TopicStatus["state"] = "starting";
   #why: string | null = null;
   #feed: AppFeed | undefined;
+  /** A Worker that was not opened yet, and what it gets. */
+  #early: { readonly runner: AppRunner; readonly feed: AppFeed } | undefined;
   readonly #author: BehaviorAuthor;
   #checkpointAtMs = -Infinity;
   #isReviewOwed = false;
@@ -169,6 +180,10 @@ export class AppTopic {
       people: () => [],
       alarms: () => [],
     };
+    const { early } = init;
+    if (early !== undefined) {
+      this.#early = { runner: early.runner, feed: this.#feedOf(early.runner, early.handed) };
+    }
     this.log.follow({
       added: (event) => this.#added(event),
       judged: () => {}, // the Worker judges for itself
@@ -228,7 +243,14 @@ export class AppTopic {
   review(): Promise<void> {
     return this.#starting = this.#starting.then(() => this.#review()).catch((error) => {
       this.#set("stopped", messageOf(error));
-    });
+    }).finally(() => this.#dropEarly());
+  }
+
+  /** What was not wanted at once would only take memory. */
+  #dropEarly(): void {
+    this.#early?.feed.close();
+    this.#early?.runner.close();
+    this.#early = undefined;
   }
 
   async #review(): Promise<void> {
@@ -294,7 +316,12 @@ export class AppTopic {
     const { person, record } = this.#init;
     const openers = [openerOf(person.secretKey)];
     if (record.invite !== undefined) openers.push(openerOf(Uint8Array.fromBase64(record.invite)));
-    const runner: AppRunner = startApp(
+    const early = this.#early?.runner.hasEnded === false ? this.#early : undefined;
+    const runner = early?.runner ?? new AppRunner({ topic: this.id, openers });
+    this.#runner = runner;
+    this.#feed = early?.feed ?? this.#feedOf(runner);
+    if (early !== undefined) this.#early = undefined;
+    runner.open(
       {
         topic: this.id,
         person: this.person.publicKey,
@@ -316,9 +343,15 @@ export class AppTopic {
         this.#set("stopped", why);
       },
     );
-    this.#runner = runner;
-    this.#feed = new AppFeed({
+    await this.#feed.start();
+    if (this.#runner === runner) this.#set("running", null);
+  }
+
+  /** What hands events to a Worker, which has got so many. */
+  #feedOf(runner: AppRunner, handed?: number): AppFeed {
+    return new AppFeed({
       log: this.log,
+      handed,
       take: (events) => runner.app.add(events),
       failed: (error) => {
         if (this.#runner !== runner) return;
@@ -326,8 +359,6 @@ export class AppTopic {
         this.#set("stopped", messageOf(error));
       },
     });
-    await this.#feed.start();
-    if (this.#runner === runner) this.#set("running", null);
   }
 
   #stop(): void {
@@ -352,7 +383,7 @@ export class AppTopic {
 
   /** An event is in the log now, in the middle of something. */
   #added(event: TopicEvent): void {
-    this.#feed?.added(event);
+    (this.#feed ?? this.#early?.feed)?.added(event);
     // It is the first, or says something of bundles or somebody's role.
     const concerns = this.#runner === undefined
       ? this.#state === "starting"
@@ -497,6 +528,7 @@ export class AppTopic {
   close(): void {
     this.#isClosed = true;
     this.snapshots.close();
+    this.#dropEarly();
     this.#runner?.close();
     this.#runner = undefined;
     this.#feed?.close();

@@ -10,7 +10,9 @@
  */
 import { join } from "node:path";
 import { AppBundles } from "./app_bundles.ts";
-import { AppTopic, type TopicRecord } from "./app_topic.ts";
+import { openHandingOn } from "./app_feed.ts";
+import { AppRunner } from "./app_runner.ts";
+import { AppTopic, type EarlyRunner, type TopicRecord } from "./app_topic.ts";
 import { appRequest } from "./app_requests.ts";
 import { clear, namespaced, NOWHERE } from "../apps/arbiter/namespace.ts";
 import { AppLog } from "../apps/topic/app_log.ts";
@@ -150,16 +152,31 @@ export class AppsHost {
     const openers = [openerOf(person.secretKey)];
     if (record.invite !== undefined) openers.push(openerOf(Uint8Array.fromBase64(record.invite)));
     const { verify } = this.#init;
-    const log = AppLog.open({ store: this.#namespace(topic), verify, topic, openers });
-    return await this.#add(log, record);
+    const opening = AppLog.opening({ store: this.#namespace(topic), verify, topic, openers });
+    const { log } = opening;
+    let runner: AppRunner | undefined;
+    let handed: number | undefined;
+    try {
+      handed = await openHandingOn(opening, () => {
+        const isInstalled = this.bundles.grantsOf(log.view!.app) !== undefined;
+        if (record.isKept || !isInstalled) return undefined;
+        const { app } = runner = new AppRunner({ topic: topic.toString(), openers });
+        return (events) => app.add(events);
+      });
+    } finally {
+      if (handed === undefined) runner?.close();
+    }
+    const early = handed === undefined ? undefined : { runner: runner!, handed };
+    return await this.#add(log, record, early);
   }
 
-  async #add(log: AppLog, record: TopicRecord): Promise<AppTopic> {
+  async #add(log: AppLog, record: TopicRecord, early?: EarlyRunner): Promise<AppTopic> {
     const { clock, notice } = this.#init;
     const person = await this.#keys();
     const topic = new AppTopic({
       record,
       log,
+      early,
       person,
       behavior: await behaviorKey(person, log.topicId, 0),
       clock,

@@ -149,6 +149,35 @@ Deno.test("what is not granted, or not installed, does not run; a grant can be t
   assert.equal((await machine.call("counter", "add", "1")).refused, null);
 });
 
+Deno.test("a topic of many events, handed on as it is opened, runs and is written to, unless it may not", async () => {
+  await using first = await Machine.start();
+  await first.install(bundles.counter);
+  await first.create("counter");
+  const [made] = first.host.topics;
+  made!.write((log) => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, made!.person);
+  });
+  const total = async (machine: Machine) => {
+    await until("all is applied", () => machine.status("counter").settled);
+    const { entries } = await machine.host.api.state({ topic: "counter", prefix: "", limit: 9 });
+    return Number(new DataView(Uint8Array.fromBase64(entries[0]!.value).buffer).getBigUint64(0));
+  };
+  assert.equal(await total(first), 1_200);
+  await using again = await first.restarted();
+  assert.equal((await again.call("counter", "add", "1")).refused, null);
+  assert.equal(await total(again), 1_201);
+  const { installed } = again.host.bundles;
+  await installed.revoke(await installed.find("counter"), "state-write");
+  await using third = await again.restarted();
+  assert.equal(third.status("counter").state, "not-granted");
+  third.host.topics[0]!.write((log) =>
+    log.append({ type: "add", payload: new Uint8Array(8).fill(1, 7) }, third.host.topics[0]!.person)
+  );
+  await third.install(bundles.counter);
+  assert.equal(await total(third), 1_202);
+});
+
 Deno.test("a bundle does not run with what was granted to another app", async () => {
   await using machine = await Machine.start();
   await machine.install(bundles.counter);

@@ -14,9 +14,8 @@
  *
  * @module
  */
-import { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
-import { type EventBatch, eventsIn } from "../../kernel/event_batch.ts";
+import type { EventBatch } from "../../kernel/event_batch.ts";
 import type { TopicEvent } from "../../kernel/topic.ts";
 import type { Profile } from "../contracts.ts";
 import { AppGuest, type GuestCode, guestCode } from "../guest/app_guest.ts";
@@ -32,10 +31,8 @@ import { Replay, type ReplayParts, type Resume } from "../replay.ts";
 import type { DriftQuestion } from "../state_digest.ts";
 import type { State } from "../state.ts";
 import { isKernelType } from "../topic/app_event.ts";
-import { AppLog } from "../topic/app_log.ts";
+import type { AppLog } from "../topic/app_log.ts";
 import { type AppReplayInit, checkpointProblem, replayParts } from "../topic/app_replay.ts";
-import { NO_QUOTA } from "../topic/topic_quota.ts";
-import { NOWHERE } from "./namespace.ts";
 import { forkAt } from "../topic/past_state.ts";
 import {
   baseSnapshot,
@@ -47,6 +44,7 @@ import {
 import { BehaviorRunner } from "./behavior_runner.ts";
 import { CpuBudget } from "./cpu_budget.ts";
 import { hostOf, type Result, type Surroundings } from "./guest_host.ts";
+import { HandedLog } from "./handed_log.ts";
 import type {
   BundleCode,
   EventOutcome,
@@ -92,6 +90,7 @@ export class TopicApp {
   readonly #init: TopicAppInit;
   readonly #host: TopicAppHost;
   readonly #platform: TopicAppPlatform;
+  readonly #handed: HandedLog;
   readonly #log: AppLog;
   readonly #bundles = new Map<string, BundleCode>();
   /** What applies the events of each. */
@@ -109,7 +108,6 @@ export class TopicApp {
   #behaviorOf: BundleCode | undefined;
   #bundleBefore: BundleCode | undefined;
   #behaviorProblem: string | undefined;
-  #received = 0;
   /** Events of the app that came and were not applied yet. */
   readonly #fresh = new Set<TopicEvent>();
   /** Of those that were, the ones that were accepted since the last update. */
@@ -136,23 +134,21 @@ export class TopicApp {
   /** One change of components after another. */
   #changing: Promise<void> = Promise.resolve();
 
-  constructor(init: TopicAppInit, host: TopicAppHost, platform: TopicAppPlatform) {
+  /** `handed` has what of the topic came before. */
+  constructor(
+    init: TopicAppInit,
+    host: TopicAppHost,
+    platform: TopicAppPlatform,
+    handed = new HandedLog(init),
+  ) {
     this.#init = init;
     this.#host = host;
     this.#platform = platform;
     this.#grants = new Set(init.grants);
     this.#budget = new CpuBudget(platform.nowMs(), init.cpu);
     this.#views = new Views(() => this.#guest("interaction"));
-    this.#log = AppLog.open({
-      // The agent stores; here events are in memory.
-      store: NOWHERE,
-      // The agent has verified what it hands on.
-      verify: () => true,
-      topic: CID.parse(init.topic),
-      openers: init.openers,
-      // The agent has counted, too.
-      quota: NO_QUOTA,
-    });
+    this.#handed = handed;
+    this.#log = handed.log;
     this.#reader = new TopicReader({
       log: this.#log,
       abi: ABI,
@@ -160,6 +156,7 @@ export class TopicApp {
       state: () => this.#state,
     });
     this.#joining = this.#joined();
+    if (this.#log.topic !== undefined) this.#came(this.#log.topic.order());
   }
 
   /** The state of the ticket, where there is one that is whole. */
@@ -176,12 +173,13 @@ export class TopicApp {
 
   /** Takes signed events, parents first and its own now; they are applied in a moment. */
   add(batch: EventBatch): void {
-    const accepted = this.#log.take(eventsIn(batch));
-    this.#received += batch.ends.length;
-    const { topic } = this.#log;
-    for (const { id, event } of accepted) {
-      if (!isKernelType(event.type)) this.#fresh.add(topic!.get(id)!);
-    }
+    const accepted = this.#handed.take(batch);
+    this.#came(accepted.map(({ id }) => this.#log.topic!.get(id)!));
+  }
+
+  /** These are in the log now. */
+  #came(events: readonly TopicEvent[]): void {
+    for (const event of events) if (!isKernelType(event.type)) this.#fresh.add(event);
     if (this.#joining !== undefined) this.#wait();
     if (this.#replay === undefined) void this.changed();
     else this.#soon(0);
@@ -480,7 +478,7 @@ export class TopicApp {
     const illness = replay?.illness;
     return {
       applied: replay?.length ?? 0,
-      received: this.#received,
+      received: this.#handed.received,
       settled: replay?.isSettled ?? false,
       digest: (replay ?? this.#joining)?.state.digest(ABI),
       abi: ABI,

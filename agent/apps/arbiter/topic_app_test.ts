@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { CID } from "../../kernel/canonical.ts";
 import { encodeSigned, type SignedEvent } from "../../kernel/event.ts";
-import { EventBatchWriter } from "../../kernel/event_batch.ts";
+import { type EventBatch, EventBatchWriter } from "../../kernel/event_batch.ts";
 import { parsePublicKey } from "../../kernel/key.ts";
 import { keyOf } from "../../kernel/topic.ts";
 import type { SyncSigner } from "../../kernel/verify.ts";
@@ -10,6 +10,7 @@ import type { Role } from "../bundle.ts";
 import type { AppLog } from "../topic/app_log.ts";
 import { ann, ben, createTopic, join, randomFrom, someCid, verify } from "../topic/topic_fake.ts";
 import { nextEpoch } from "../topic/authoring.ts";
+import { HandedLog } from "./handed_log.ts";
 import { TopicApp } from "./topic_app.ts";
 import type { BundleCode, TopicAppInit, TopicProgress } from "./topic_app_port.ts";
 
@@ -29,6 +30,12 @@ async function bundleOf(app: string, roles: readonly Role[]): Promise<BundleCode
 const counter = await bundleOf("counter", ["state-apply", "state-propose", "interaction"]);
 const poll = await bundleOf("poll", ["state-apply", "state-propose", "interaction", "behavior"]);
 
+function batchOf(events: readonly SignedEvent[]): EventBatch {
+  const batch = new EventBatchWriter();
+  for (const signed of events) batch.add(keyOf(signed.id), encodeSigned(signed));
+  return batch.take();
+}
+
 /** An agent with one topic: its log, and the app beside it, fed by hand. */
 class Desk {
   readonly progress: TopicProgress[] = [];
@@ -39,7 +46,12 @@ class Desk {
   readonly timers = new Set<{ atMs: number; act: () => void }>();
   readonly app: TopicApp;
 
-  constructor(readonly log: AppLog, init: Partial<TopicAppInit> = {}, bot?: SyncSigner) {
+  constructor(
+    readonly log: AppLog,
+    init: Partial<TopicAppInit> = {},
+    bot?: SyncSigner,
+    handed?: HandedLog,
+  ) {
     this.app = new TopicApp(
       {
         topic: log.topicId.toString(),
@@ -73,6 +85,7 @@ class Desk {
           return () => void this.timers.delete(timer);
         },
       },
+      handed,
     );
   }
 
@@ -91,9 +104,7 @@ class Desk {
   }
 
   async hand(events: readonly SignedEvent[]): Promise<void> {
-    const batch = new EventBatchWriter();
-    for (const signed of events) batch.add(keyOf(signed.id), encodeSigned(signed));
-    this.app.add(batch.take());
+    this.app.add(batchOf(events));
     await this.app.changed();
   }
 
@@ -473,4 +484,32 @@ Deno.test("who joins by a ticket sees its state until the events of it are here"
   await fourth.pass(10_000);
   assert.equal(total(fourth), 12n);
   assert.match(fourth.progress.at(-1)!.ticket!, /the state of the ticket is not the one/);
+});
+
+Deno.test("an app that is opened late has the events that were handed on before", async () => {
+  const log = createTopic();
+  const first = await Desk.open(log, counter);
+  for (const each of ["5", "7"]) await first.call("add", each);
+  const all = log.topic!.order().map((event) => log.read(event));
+  const handed = () => {
+    const early = new HandedLog({ topic: log.topicId.toString(), openers: [ann.opener] });
+    for (const each of all) early.take(batchOf([each]));
+    return early;
+  };
+  const late = new Desk(log, {}, undefined, handed());
+  await late.app.addBundle(counter);
+  assert.equal(total(late), 12n);
+  const { received, settled, digest } = late.progress.at(-1)!;
+  assert.deepEqual([received, settled], [all.length, true]);
+  assert.deepEqual(digest, first.app.digest(undefined).digest);
+  await late.call("add", "1");
+  assert.equal(total(late), 13n);
+
+  // All that its ticket's state is of is here: there is nothing to wait for.
+  const snapshot = first.app.snapshot([])!;
+  const joining = snapshot.record.count;
+  const joined = new Desk(log, { snapshot, joining }, undefined, handed());
+  await joined.app.addBundle(counter);
+  assert.ok(!joined.progress.at(-1)!.joining);
+  assert.equal(total(joined), 12n);
 });

@@ -77,6 +77,14 @@ export interface TopicFollower {
   stored?(): void;
 }
 
+/** A log that is being opened: see {@link AppLog.opening}. */
+export interface OpeningLog {
+  /** Whole when {@link rest} has ended, and until then for nothing but to see how it begins. */
+  readonly log: AppLog;
+  /** Each event once it was checked, with what `encodeSigned()` gave of it. Throws as `AppLog.open`. */
+  readonly rest: Generator<readonly [EventKey, Uint8Array], void>;
+}
+
 /** What there is once there is a genesis. */
 interface Open {
   readonly topic: Topic;
@@ -125,22 +133,33 @@ export class AppLog implements EventLog {
    * again; those were when it was stored. Throws RealmError `corrupt` when something is damaged.
    */
   static open(init: AppLogInit): AppLog {
+    const { log, rest } = AppLog.opening(init);
+    for (const _ of rest);
+    return log;
+  }
+
+  /** {@link open}, an event at a time. */
+  static opening(init: AppLogInit): OpeningLog {
     const log = new AppLog(init);
+    return { log, rest: log.#load() };
+  }
+
+  *#load(): Generator<readonly [EventKey, Uint8Array], void> {
     const offer = new Offer();
-    for (const { signed } of log.#events.all()) {
-      log.#put(signed, offer);
+    for (const { signed, encoded } of this.#events.all()) {
+      this.#put(signed, offer);
       const [refusal] = offer.refused;
       if (refusal !== undefined) {
-        throw new RealmError("corrupt", `Cannot read topic ${init.topic}: ${refusal.problem}`, {
+        throw new RealmError("corrupt", `Cannot read topic ${this.topicId}: ${refusal.problem}`, {
           hint: "Move the data folder away and join the topic again",
         });
       }
       // They are where they were read, and all of them may be more than fits the memory.
-      log.#pending.clear();
+      this.#pending.clear();
       offer.accepted.length = 0;
+      yield [keyOf(signed.id), encoded];
     }
-    log.#recount(); // what came after a revocation was counted though it is void
-    return log;
+    this.#recount(); // what came after a revocation was counted though it is void
   }
 
   /**
