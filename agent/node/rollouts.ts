@@ -126,11 +126,13 @@ export class Rollouts {
   }
 
   /**
-   * When a slot that was given up is to be tried again: what it runs is another then. It may have
-   * passed: what the last plan took for resting is due, however late it is by now.
+   * When something else follows though nothing changed: a slot that was given up is to be tried again,
+   * or a node that came back is not believed everything any more. It may have passed: what the last
+   * plan took for resting is due, however late it is by now.
    */
   dueAt(): number | undefined {
-    return this.#tries.dueAt(this.#plannedMs);
+    const due = [this.#tries, this.#given].flatMap((each) => each.dueAt(this.#plannedMs) ?? []);
+    return due.length === 0 ? undefined : Math.min(...due);
   }
 
   /** Takes note of the version that this node refuses, 0 for none. */

@@ -12,6 +12,7 @@ import {
   type GivenUp,
   type HealthRecord,
 } from "../realm/peering/health_record.ts";
+import { RETURNED_MS } from "../realm/given_slots.ts";
 import { genesis, owner } from "../realm/realm_log_fake.ts";
 import { signManifest } from "../realm/manifest_signature.ts";
 import { PublishedDigests } from "../realm/published.ts";
@@ -219,6 +220,9 @@ Deno.test("Rollouts lets what served go on where a release that was complete can
   clock.nowMs = 10_000;
   assert.equal(rollouts.dueAt(), 10_000, "what was planned as resting is due");
   assert.deepEqual(digestsOf(plan(rollouts, [slot(3)])), [2], "it is tried again");
+  assert.equal(rollouts.dueAt(), RETURNED_MS, "others are believed less then");
+  clock.nowMs = RETURNED_MS;
+  plan(rollouts, [slot(3)]);
   assert.equal(rollouts.dueAt(), undefined);
 });
 

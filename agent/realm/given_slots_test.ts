@@ -24,4 +24,16 @@ Deno.test("GivenSlots knows no bound right after a node came back: what it took 
   given.note(placed(1), [], RETURNED_MS);
   given.note(placed(1), ["b"], RETURNED_MS + 1);
   assert.equal(given.most("web", "b", RETURNED_MS + 2), Infinity);
+  assert.equal(given.dueAt(RETURNED_MS + 2), 2 * RETURNED_MS + 1);
+  assert.equal(given.dueAt(2 * RETURNED_MS + 1), undefined);
+});
+
+Deno.test("GivenSlots knows no bound of others either, which may not have heard that node", () => {
+  const given = new GivenSlots();
+  given.note(placed(1), ["b", "c"], 0);
+  given.note(placed(1), ["b"], RETURNED_MS);
+  assert.equal(given.most("web", "b", RETURNED_MS), 1, "one that goes is nothing new");
+  given.note(placed(1), ["b", "c"], 2 * RETURNED_MS);
+  assert.equal(given.most("web", "b", 3 * RETURNED_MS - 1), Infinity);
+  assert.equal(given.most("web", "b", 3 * RETURNED_MS), 1);
 });
