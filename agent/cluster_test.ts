@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { freePort } from "../tests/peers.ts";
 import { type Agent, startAgent } from "./agent.ts";
 import { connectControl, type ControlClient } from "./control/client.ts";
 import { sha256Hex } from "./kernel/sha256.ts";
@@ -167,9 +168,7 @@ Deno.test(
   options,
   () =>
     withCluster(async (cluster) => {
-      const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
-      const lan = { loopback: true, port: (socket.addr as Deno.NetAddr).port };
-      socket.close();
+      const lan = { loopback: true, port: freePort() };
       const isWhole = ({ agent }: Machine) =>
         agent.status().nodes.length === 2 && agent.status().nodes.every(({ live }) => live);
       const [a, b] = [await cluster.start("a", { lan }), await cluster.start("b", { lan })];

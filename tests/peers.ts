@@ -22,10 +22,25 @@ export function networkOf({ outbound = [], listen = [], ...rest }: Network): Net
   };
 }
 
-/** A port of the machine on which nobody listens. */
+const given = new Set<number>();
+
+/**
+ * A port of the machine on which nobody listens, below those of which the system chooses: one of
+ * them would soon be somebody's, as other tests open sockets all the time.
+ */
 export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    if (given.has(port)) continue;
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+    } catch (error) {
+      if (error instanceof Deno.errors.AddrInUse) continue;
+      throw error;
+    }
+    given.add(port);
+    return port;
+  }
 }
 
 /** A server that sends back what comes, and ends when its peer does. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import codec from "dns-packet";
 import fc from "fast-check";
+import { freePort } from "../../tests/peers.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import { joinAddress, peerIdOfKey } from "../kernel/peer_id.ts";
 import { discoverOnLan, readPacket } from "./lan.ts";
@@ -9,14 +10,6 @@ import { until } from "./network_conformance.ts";
 
 const keys = [1, 2].map((byte) => formatPublicKey(new Uint8Array(32).fill(byte)));
 const addressOf = (n: number) => joinAddress(`/ip4/127.0.0.1/tcp/400${n}`, keys[n]!);
-
-/** A port of UDP that nobody has. */
-function freePort(): number {
-  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
-  const { port } = socket.addr as Deno.NetAddr;
-  socket.close();
-  return port;
-}
 
 Deno.test("discoverOnLan() finds the other node of this machine over loopback", async () => {
   const port = freePort();

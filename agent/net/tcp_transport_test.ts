@@ -125,7 +125,7 @@ Deno.test("a socket that is stuck in a write keeps its place", loose, async () =
 
 Deno.test("a second connection with a peer ends when nothing uses it", loose, async () => {
   const { sockets, seen } = watched();
-  const bounds = { handshakeMs: 500 };
+  const bounds = { handshakeMs: 4_000 }; // so long a connection is kept at the least, too
   const [a, b] = [await start(sockets, bounds), await start(sockets, bounds)];
   await a.dial(b.addresses()[0]!);
   // Without a key it is not known that they are connected already.

@@ -21,6 +21,7 @@
  */
 import assert from "node:assert/strict";
 import * as path from "node:path";
+import { freePort } from "../peers.ts";
 import { EXECUTABLE, type Running, type Sandbox, start } from "./executable.ts";
 
 /** How long a busy machine may take for what takes a moment. */
@@ -253,21 +254,10 @@ function withFreePorts(document: string): string {
     ),
   );
   let text = document;
-  for (const port of ports) text = text.replaceAll(new RegExp(`\\b${port}\\b`, "g"), freePort());
-  return text;
-}
-
-/** A port below those that systems give to connections, so that only a listener could take it. */
-function freePort(): string {
-  while (true) {
-    const port = 12_000 + Math.floor(Math.random() * 18_000);
-    try {
-      Deno.listen({ hostname: "127.0.0.1", port }).close();
-      return String(port);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
+  for (const port of ports) {
+    text = text.replaceAll(new RegExp(`\\b${port}\\b`, "g"), `${freePort()}`);
   }
+  return text;
 }
 
 /** A shell that is told one block after the other. */

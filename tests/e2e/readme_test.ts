@@ -3,6 +3,7 @@
  */
 import assert from "node:assert/strict";
 import * as path from "node:path";
+import { freePort } from "../peers.ts";
 import { EXECUTABLE, ROOT, run, withSandbox } from "./executable.ts";
 
 const READY_MS_MAX = 20_000;
@@ -61,9 +62,7 @@ Deno.test("the session of the README prints what the README says", async () => {
     }
     await Deno.symlink(EXECUTABLE, path.join(bin, "realm"));
     // The port of the README may be taken here, and there may be no curl.
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const address = `127.0.0.1:${(listener.addr as Deno.NetAddr).port}`;
-    listener.close();
+    const address = `127.0.0.1:${freePort()}`;
     const curl = `console.log((await (await fetch(Deno.args.at(-1))).text()).trim())`;
     await Deno.writeTextFile(
       path.join(bin, "curl"),

@@ -11,6 +11,7 @@ import { fetchArtifact } from "../../agent/artifact/fetch_artifact.ts";
 import type { Machine } from "../../agent/artifact/source.ts";
 import { RealmError } from "../../agent/kernel/error.ts";
 import { sha256Hex } from "../../agent/kernel/sha256.ts";
+import { freePort } from "../peers.ts";
 import { initRealm, NODE, startAgent, succeeded, until, untilRunning } from "./agent_process.ts";
 import { withSandbox } from "./executable.ts";
 
@@ -27,12 +28,6 @@ async function inFolder(run: (folder: string) => Promise<void>): Promise<void> {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-}
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  listener.close();
-  return listener.addr.port;
 }
 
 /** A server as a process; ready when it answers anything. */
