@@ -799,6 +799,7 @@ const ONCE_BROKEN = [
   3417,
   20178,
   20405,
+  21053,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
