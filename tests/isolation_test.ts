@@ -208,12 +208,15 @@ for (const kind of ["notices", "usage"]) {
   Deno.test(`a process that floods the agent with ${kind} gets no more than its share`, async () => {
     const engine = hostileEngine(kind);
     try {
+      const began = performance.now();
       const { replica, seen } = await start(engine, "hello");
       await sleep(500);
       const [cpu, from] = [cpuMs(), performance.now()];
       await sleep(2_000);
       const share = (cpuMs() - cpu) / (performance.now() - from);
-      assert.ok(seen.notices <= 500, `${seen.notices} lines`);
+      const seconds = Math.ceil((performance.now() - began) / 1_000);
+      // A hundred in each, and that there were more.
+      assert.ok(seen.notices <= 101 * (seconds + 1), `${seen.notices} lines in ${seconds} s`);
       assert.ok(share < 0.7, `the agent was busy ${share} of the time`);
       await replica.stop();
     } finally {

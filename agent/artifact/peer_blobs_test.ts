@@ -257,7 +257,7 @@ Deno.test("fetch() goes on without peers that stall, trickle, end or break off",
     await withRealm(async (realm) => {
       await realm.liar("bad", way);
       const blobs = new MemoryBlobs();
-      const peers = await realm.taker(blobs, { stallMs: 150, hedgeMs: 20 });
+      const peers = await realm.taker(blobs, { stallMs: 750, hedgeMs: 20 });
       const digest = await new MemoryBlobs().put(BLOB);
       const fetched = peers.fetchWhenever(digest); // the bad one is asked first
       await eventually(() => realm.hub.opened > 0, "asked");

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import type { TopicStatus } from "../../agent/control/apps_api.ts";
+import { freePort } from "../peers.ts";
 import { failed, succeeded, until } from "./agent_process.ts";
 import { ROOT, type Running, type Sandbox, withSandbox } from "./executable.ts";
 
@@ -18,7 +19,7 @@ interface Person {
 const NAMES = ["ann", "ben", "cem", "dan", "eva"] as const;
 const APPS = ["counter", "poll"] as const;
 
-async function start(sandbox: Sandbox, name: string, port = 0): Promise<Person> {
+async function start(sandbox: Sandbox, name: string, port = freePort()): Promise<Person> {
   const data = path.join(sandbox.folder, name);
   await Deno.mkdir(data, { mode: 0o700, recursive: true });
   const listen = ["--http", "127.0.0.1:0", "--listen", `/ip4/127.0.0.1/tcp/${port}`];

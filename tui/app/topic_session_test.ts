@@ -30,7 +30,7 @@ class FakeAgent implements ViewAgent {
 }
 
 async function until(holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 500 && !holds(); i++) await new Promise((done) => setTimeout(done, 5));
+  for (let i = 0; i < 6_000 && !holds(); i++) await new Promise((done) => setTimeout(done, 5));
   assert.ok(holds());
 }
 
