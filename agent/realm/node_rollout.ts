@@ -22,7 +22,6 @@ import {
   type Failure,
   type Goal,
   lastBefore,
-  type VerdictOn,
   type VersionedRelease,
 } from "./effective_release.ts";
 import {
@@ -35,8 +34,9 @@ import {
   reportOf,
   type SlotReport,
 } from "./rollout.ts";
+import { judge } from "./judgement.ts";
 import type { SlotTries, TriedGoal } from "./slot_tries.ts";
-import { decide, type Decision, type HeardVerdict, Tellings, tellVerdicts } from "./verdicts.ts";
+import type { HeardVerdict } from "./verdicts.ts";
 
 /** What there is in a slot of this node. */
 export interface RunningSlot
@@ -430,65 +430,6 @@ function planBy(
     failures: [...counted],
   };
 }
-
-/** How verdicts are decided about by what this node is told; what is asked for is remembered. */
-function judge(
-  { node, inForce, overrides, approved, failures, complete, wasComplete, reported }: NodeQuestion,
-): {
-  /** By component and version. */
-  readonly decisions: ReadonlyMap<string, Decision>;
-  readonly counted: ReadonlySet<Failure>;
-  readonly verdictOn: VerdictOn;
-} {
-  const names = [...approved].filter((name) => inForce.manifest.nodes.has(name));
-  const reports = new Map(names.map((name) => [name, name === node ? null : reported(name)]));
-  const tellings = new Tellings([
-    [node, tellVerdicts(node, failures, wasComplete)],
-    ...[...reports].map(([name, said]) => [name, said?.verdicts ?? []] as const),
-  ]);
-  const decisions = new Map<string, Decision>();
-  const counted = new Set<Failure>();
-  const verdictOn: VerdictOn = (component, release, of) => {
-    const about = { component, version: of.version, release };
-    const isInForce = of.version === inForce.version;
-    if (isInForce && !tellings.has(about)) return undefined; // it is on trial, or all is well
-    const possible = new Set(possibleNodes(component, of.manifest));
-    const isScaled = (name: string) =>
-      overrides.scales.some((scale) => scale.component === component && scale.node === name);
-    const told = tellings.of(
-      about,
-      (name) => reports.has(name) && (possible.has(name) || isScaled(name)),
-    );
-    const saw = new Set(told?.saw);
-    if (wasComplete(component, release, of.version)) saw.add(node);
-    if (isInForce && complete.get(component) === release) saw.add(node);
-    const components = new Map([[component, of.manifest.components.get(component)!]]);
-    const { digests } = of;
-    const there = { manifest: { ...inForce.manifest, components }, digests, overrides };
-    for (const [name, said] of reports) {
-      const slots = said?.slots.get(component);
-      if (slots === undefined || !slots.isComplete || saw.has(name)) continue;
-      const isCurrent = said!.version === inForce.version ||
-        slots.isHeld && said!.refuses === inForce.version;
-      const isSame = slots.revision === replicaOf(component, { ...there, node: name })!.revision;
-      if (isCurrent && isSame) saw.add(name);
-    }
-    const members = [...possible].filter((name) => reports.has(name));
-    const { gave, heard } = told ?? { gave: NOBODY, heard: NOBODY };
-    const decision = decide({ gave, heard, saw }, members, isInForce);
-    decisions.set(`${component} ${of.version}`, decision);
-    if (decision !== "failed") return undefined;
-    const failure =
-      failures.find((known) =>
-        known.component === component && known.version === of.version && known.release === release
-      ) ?? { ...about, node: told!.givers[0]!, evidence: "" };
-    counted.add(failure);
-    return failure;
-  };
-  return { decisions, counted, verdictOn };
-}
-
-const NOBODY: ReadonlySet<string> = new Set();
 
 function totalOf(placed: ReadonlyMap<string, number> | undefined): number {
   return [...placed?.values() ?? []].reduce((sum, each) => sum + each, 0);
