@@ -15,6 +15,12 @@ const LINK_QUEUE_BYTES = 1024 * 1024;
 const LENGTH_BYTES = 4;
 /** How long frames are told one after another before everything else has its turn. */
 const SLICE_MS = 10;
+/**
+ * Its turn is so many of the event loop's: what is asked of another peer meanwhile takes dozens of them
+ * (each read, decryption and promise is one), and would be a slice behind with each. One in which
+ * nothing happens takes some microseconds.
+ */
+const TURNS = 16;
 
 /** What a {@link LinkStream} tells. */
 export interface LinkEvents {
@@ -110,7 +116,9 @@ export class LinkStream {
         busyMs = 0;
         // Where more is here already, `read` answers without a turn of the event loop: as long as a peer
         // sends faster than this takes, no timer, no Worker and no other peer would be heard.
-        await new Promise((resolve) => setImmediate(resolve));
+        for (let turn = 0; turn < TURNS; turn++) {
+          await new Promise((resolve) => setImmediate(resolve));
+        }
       }
     }
   }

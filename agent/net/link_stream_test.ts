@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
 import fc from "fast-check";
 import { FrameParser, type LinkEvents, LinkStream } from "./link_stream.ts";
 import type { PeerStream } from "../kernel/ports.ts";
@@ -159,5 +160,32 @@ Deno.test("LinkStream gives everything else its turn, however much there is to t
   await ended.promise;
   assert.equal(told, 600);
   assert.ok(toldBefore < 300, "the timer came after all frames of a chunk");
+  link.close();
+});
+
+Deno.test("LinkStream lets what takes many turns of the event loop come to its end", async () => {
+  const stream = new FakeStream();
+  let told = 0, isOver = false;
+  const ended = Promise.withResolvers<void>();
+  const link = new LinkStream(stream, {
+    frame: () => {
+      told++;
+      for (const from = performance.now(); performance.now() - from < 10;);
+    },
+    room: () => {},
+    closed: () => ended.resolve(),
+  });
+  for (let i = 0; i < 30; i++) stream.give(framed(1));
+  stream.give(null);
+  const turns = (async () => {
+    for (let turn = 0; turn < 24 && !isOver; turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return told;
+  })();
+  await ended.promise;
+  isOver = true;
+  assert.equal(told, 30);
+  assert.ok(await turns < 10, "each turn of the other came after a slice of frames");
   link.close();
 });
