@@ -21,7 +21,7 @@ import {
   verify,
 } from "../apps/topic/topic_fake.ts";
 import { formatPublicKey, type KeyPair } from "../kernel/key.ts";
-import type { Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
+import type { Clock, Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
 import { headsDigest } from "../kernel/sync/session.ts";
 import { keyPairOf } from "../kernel/verify.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
@@ -51,12 +51,13 @@ class TestNode {
     readonly person: Person,
     readonly late: LateNetwork,
     readonly store: MemoryStore,
+    clock: Clock,
   ) {
     this.peer = new AppPeer({
       self: key,
       person,
       verify,
-      clock: systemClock,
+      clock,
       network: late,
       store,
       learnt: (node, addresses) => void this.learnt.set(node, addresses),
@@ -70,10 +71,15 @@ class TestNode {
   static async start(
     start: Start,
     person: Person,
-    { seed = crypto.getRandomValues(new Uint8Array(32)), store = new MemoryStore() } = {},
+    {
+      seed = crypto.getRandomValues(new Uint8Array(32)),
+      store = new MemoryStore(),
+      clock = systemClock,
+    } = {},
   ): Promise<TestNode> {
     const keys = await keyPairOf(seed, nodeBackend());
-    const node = new TestNode(formatPublicKey(keys.publicKey), person, new LateNetwork(), store);
+    const key = formatPublicKey(keys.publicKey);
+    const node = new TestNode(key, person, new LateNetwork(), store, clock);
     node.network = await start(keys, {
       mayConnect: () => true,
       mayOpen: (peer, protocol) => node.peer.mayOpen(peer, protocol),
@@ -320,4 +326,39 @@ const loose = { sanitizeOps: false, sanitizeResources: false };
 
 Deno.test("AppPeer lets a newcomer join over TCP", loose, async () => {
   await joinsAndShares(overTcp);
+});
+
+Deno.test("AppPeer of a newcomer leaves nobody time to open a link that does not know of it", async () => {
+  const hub = new MemoryHub();
+  const seeds = [1, 2].map((byte) => new Uint8Array(32).fill(byte));
+  const keys = await Promise.all(
+    seeds.map(async (seed) => formatPublicKey((await keyPairOf(seed, nodeBackend())).publicKey)),
+  );
+  // The other way about the newcomer would have the lesser key, and never waits.
+  if (keys[0]! > keys[1]!) seeds.reverse();
+  const slept: number[] = [];
+  const clock: Clock = {
+    ...systemClock,
+    sleep: (ms, signal) => {
+      slept.push(ms);
+      return systemClock.sleep(ms, signal);
+    },
+  };
+  await using a = await TestNode.start(inMemory(hub), ann, { seed: seeds[0]! });
+  await using b = await TestNode.start(inMemory(hub), ben, { seed: seeds[1]!, clock });
+  assert.ok(a.key < b.key);
+  const log = createTopic();
+  await join(log, ben);
+  a.share(log);
+  const theirs = b.share(emptyLog(log.topicId), { nodes: [a.key] });
+  await b.network.dial(a.network.addresses()[0]!);
+  await until("they have met", () => theirs.core.met().length === 1);
+  assert.deepEqual(slept, []);
+  // Now the other knows of it.
+  b.network.disconnect(a.key);
+  await until("the link is gone", () => theirs.core.peers().length === 0);
+  await b.network.dial(a.network.addresses()[0]!);
+  await until("it waits", () => slept.length > 0);
+  assert.deepEqual(slept, [1_000]);
+  await until("the other has opened it", () => theirs.core.isOpen(a.key));
 });

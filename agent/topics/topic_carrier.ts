@@ -2,9 +2,10 @@
  * The streams of one topic: opens them with the nodes that take part, hands what comes to the topic's
  * core and sends what it says. Nothing is decided here.
  *
- * Whoever wants a link opens its stream, of two that want it the one whose key is the lesser text at
- * once and the other a moment later. Where both did, the stream of the lesser is the link. One that
- * broke, or was refused, is opened again after a while, which grows.
+ * Whoever wants a link opens its stream: a newcomer, of whom the other does not know, at once, and of
+ * two that want it the one whose key is the lesser text at once and the other a moment later. Where
+ * both did, the stream of the lesser is the link. One that broke, or was refused, is opened again after
+ * a while, which grows.
  *
  * @module
  */
@@ -32,7 +33,7 @@ export interface TopicCarrierInit extends Omit<TopicCoreInit, "ports"> {
 /** A link is tried again after so long, twice as long each time, unless it was open meanwhile. */
 const REOPEN_MIN_MS = 250;
 const REOPEN_MAX_MS = 30_000;
-/** Who has the greater key leaves the other so much time. */
+/** Who has the greater key leaves the other so much time, unless that does not know of it. */
 const COURTESY_MS = 1_000;
 /** A peer that does not answer within this time is asked again. */
 const OPEN_MS = 10_000;
@@ -245,7 +246,8 @@ export class TopicCarrier {
         const pauseMs = failures === 0
           ? 0
           : Math.min(REOPEN_MAX_MS, REOPEN_MIN_MS * 2 ** Math.min(failures - 1, 20));
-        const waitMs = pauseMs + (self < peer ? 0 : COURTESY_MS);
+        const courtesyMs = self < peer || this.core.isNewTo(peer) ? 0 : COURTESY_MS;
+        const waitMs = pauseMs + courtesyMs;
         if (waitMs > 0) await clock.sleep(waitMs, signal);
         if (this.#links.has(peer) || !this.core.knows(peer) || !isConnected()) return;
         try {

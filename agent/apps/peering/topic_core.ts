@@ -302,6 +302,11 @@ export class TopicCore {
     return this.#nodes.has(node);
   }
 
+  /** Whether a node that a ticket names cannot know of this one: they have not met. */
+  isNewTo(node: string): boolean {
+    return this.#nodes.isNamed(node) && !this.#nodes.hasMet(node);
+  }
+
   /** Nodes that have shown that they take part. */
   met(): readonly string[] {
     return this.#nodes.allMet();

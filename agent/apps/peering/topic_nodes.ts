@@ -60,6 +60,11 @@ export class TopicNodes {
     if (this.#named.has(node)) this.#gone.add(node);
   }
 
+  /** Whether the node has shown that it takes part, here or in an earlier run. */
+  hasMet(node: string): boolean {
+    return this.#met.has(node);
+  }
+
   /** Nodes that were met, the last one last. */
   allMet(): readonly string[] {
     return [...this.#met.keys()];
