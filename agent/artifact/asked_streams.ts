@@ -205,8 +205,11 @@ export async function writeParcel(
 ): Promise<void> {
   const head = new Uint8Array(LENGTH_BYTES);
   new DataView(head.buffer).setUint32(0, isBusy ? BUSY : bytes?.length ?? 0);
-  await exchange.write(head);
-  if (!isBusy && bytes !== undefined) await exchange.write(bytes);
+  // In one piece where it is small: each that is written is encrypted, framed and read by itself.
+  const body = isBusy || bytes === undefined ? new Uint8Array() : bytes;
+  const first = body.subarray(0, PART_BYTES - LENGTH_BYTES);
+  await exchange.write(joined([head, first], LENGTH_BYTES + first.length));
+  await exchange.write(body.subarray(first.length));
 }
 
 /**

@@ -135,11 +135,11 @@ class MemoryNetwork implements Network {
     }
     const here = new MemoryPipe();
     const there = new MemoryPipe();
-    const mine = new MemoryStream(peer, protocol, here, there, () => {
+    const mine = new MemoryStream(peer, protocol, false, here, there, () => {
       this.#askAgain();
       remote.#askAgain();
     });
-    const theirs = new MemoryStream(this.self, protocol, there, here, () => {
+    const theirs = new MemoryStream(this.self, protocol, true, there, here, () => {
       this.#askAgain();
       remote.#askAgain();
     });
@@ -181,7 +181,8 @@ class MemoryNetwork implements Network {
         continue;
       }
       for (const stream of [...streams]) {
-        if (!this.gate.mayOpen(peer, stream.protocol)) stream.abort();
+        // Its own are for the other end's gate.
+        if (stream.isAnswered && !this.gate.mayOpen(peer, stream.protocol)) stream.abort();
       }
     }
   }
@@ -278,6 +279,8 @@ class MemoryStream implements PeerStream {
   constructor(
     readonly peer: string,
     readonly protocol: string,
+    /** Whether the other end opened it. */
+    readonly isAnswered: boolean,
     readonly inward: MemoryPipe,
     readonly outward: MemoryPipe,
     readonly askAgain: () => void,

@@ -303,6 +303,18 @@ export function testNetwork(
     assert.equal(a.connections().length, 1, "the connection stays");
   });
 
+  test("the gate of who opens a stream says nothing of it", async (start) => {
+    const gate = { mayConnect: () => true, mayOpen: () => false };
+    const [a, b] = await pair(start, [gate, OPEN]);
+    b.handle(PROTOCOL, echo);
+    const stream = await a.open(b.self, PROTOCOL);
+    for (let i = 0; i < 3; i++) {
+      await stream.write(bytes("x"));
+      assert.deepEqual(await stream.read(), bytes("x"));
+    }
+    stream.abort();
+  });
+
   test("watchers hear of each peer once, and when it goes", async (start) => {
     const [a, b] = [await start(), await start()];
     const heard: string[] = [];

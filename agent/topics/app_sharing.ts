@@ -110,7 +110,7 @@ export class AppSharing implements AppNeeds {
       ...(invite === undefined ? {} : { invite: inviteSigner(Uint8Array.fromBase64(invite)) }),
       nodes: nodes.map(({ key }) => key),
       states: isKept ? NO_STATES : statesOf(topic),
-      changed: () => {},
+      changed: () => topic.linked(),
     });
     topic.share({
       writing(act) {
@@ -122,6 +122,7 @@ export class AppSharing implements AppNeeds {
         carrier.core.stateChanged();
         carrier.touched();
       },
+      isLinked: () => carrier.core.peers().some(({ isOpen }) => isOpen),
       people: () =>
         carrier.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full")
           .map(({ peer, person }) => person ?? peer),

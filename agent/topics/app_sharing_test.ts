@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { parseAppTicket } from "../apps/topic/app_ticket.ts";
+import { decodeTopicFrame } from "../apps/peering/topic_frame.ts";
 import { fixtureBundle, Machine, until } from "./apps_fake.ts";
 import type { Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
+import { FrameParser } from "../net/link_stream.ts";
 import { MemoryHub } from "../net/memory_network.ts";
 import { TOPIC_PROTOCOL } from "./topic_carrier.ts";
 
@@ -138,32 +140,22 @@ Deno.test("a fork begins with a state of its origin, also on machines that never
   );
 });
 
-/** Of what topics say little comes until a test lets the rest pass. */
-class HeldHub extends MemoryHub {
-  mayPass = () => false;
+/** Does something to the streams of topics. */
+class TopicHub extends MemoryHub {
+  constructor(readonly change: (stream: PeerStream) => Pick<PeerStream, "read" | "write">) {
+    super();
+  }
 
   override join(self: string, gate: NetworkGate): Network {
     const network = super.join(self, gate);
-    const held = (stream: PeerStream): PeerStream => {
+    const changed = (stream: PeerStream): PeerStream => {
       if (stream.protocol !== TOPIC_PROTOCOL) return stream;
-      let rest: Uint8Array | null = new Uint8Array();
-      let passed = 0;
       return {
         peer: stream.peer,
         protocol: stream.protocol,
-        read: async () => {
-          if (rest?.length === 0) rest = await stream.read();
-          while (passed >= 64 * 1024 && !this.mayPass()) {
-            await new Promise((resolve) => setTimeout(resolve, 20));
-          }
-          const part = rest && rest.subarray(0, 16 * 1024);
-          rest = rest && rest.subarray(16 * 1024);
-          passed += part?.length ?? 0;
-          return part;
-        },
-        write: (bytes) => stream.write(bytes),
         end: () => stream.end(),
         abort: () => stream.abort(),
+        ...this.change(stream),
       };
     };
     return {
@@ -172,16 +164,40 @@ class HeldHub extends MemoryHub {
       connections: () => network.connections(),
       dial: (address, signal) => network.dial(address, signal),
       disconnect: (peer) => network.disconnect(peer),
-      open: async (...asked) => held(await network.open(...asked)),
-      handle: (protocol, answer) => network.handle(protocol, (stream) => answer(held(stream))),
+      open: async (...asked) => changed(await network.open(...asked)),
+      handle: (protocol, answer) => network.handle(protocol, (stream) => answer(changed(stream))),
       watch: (watcher) => network.watch(watcher),
       close: () => network.close(),
     };
   }
 }
 
+/** Of what a stream says little comes until the rest may pass. */
+function heldUntil(
+  mayPass: () => boolean,
+): (stream: PeerStream) => Pick<PeerStream, "read" | "write"> {
+  return (stream) => {
+    let rest: Uint8Array | null = new Uint8Array();
+    let passed = 0;
+    return {
+      read: async () => {
+        if (rest?.length === 0) rest = await stream.read();
+        while (passed >= 64 * 1024 && !mayPass()) {
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+        const part = rest && rest.subarray(0, 16 * 1024);
+        rest = rest && rest.subarray(16 * 1024);
+        passed += part?.length ?? 0;
+        return part;
+      },
+      write: (bytes) => stream.write(bytes),
+    };
+  };
+}
+
 Deno.test("a ticket names a state, which a newcomer has from a peer before all events", async () => {
-  const hub = new HeldHub();
+  let mayPass = () => false;
+  const hub = new TopicHub(heldUntil(() => mayPass()));
   await using ann = await Machine.start(hub);
   await using ben = await Machine.start(hub);
   for (const machine of [ann, ben]) await machine.install(bundles.counter);
@@ -204,9 +220,46 @@ Deno.test("a ticket names a state, which a newcomer has from a peer before all e
   await ben.join(ticket, "ours");
   const [theirs] = ben.host.topics;
   let wasFetched = false;
-  hub.mayPass = () => wasFetched ||= theirs!.snapshots.store.find(state!.digest) !== undefined;
+  mayPass = () => wasFetched ||= theirs!.snapshots.store.find(state!.digest) !== undefined;
   await ben.dial(ann);
-  await until("ben has the state", hub.mayPass);
+  await until("ben has the state", mayPass);
   await until("both agree", () => agree("ours", ann, ben) && ben.status("ours").role === "member");
   assert.deepEqual(ben.status("ours").alarms, []);
+});
+
+Deno.test("the state of a ticket comes as soon as a peer is linked, whenever events do", async () => {
+  const released = Promise.withResolvers<void>();
+  const hub = new TopicHub((stream) => {
+    const parser = new FrameParser();
+    return {
+      read: () => stream.read(),
+      write: async (bytes) => {
+        const isSync = (frame: Uint8Array) => decodeTopicFrame(frame)?.frame === "sync";
+        if ([...parser.take(bytes)].some(isSync)) await released.promise;
+        await stream.write(bytes);
+      },
+    };
+  });
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await ann.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const [topic] = ann.host.topics;
+  topic!.write((log) => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, topic!.person);
+  });
+  await until("ann has applied it", () => ann.status("ours").settled);
+  const ticket = await ann.invite("ours");
+  const { state } = parseAppTicket(ticket);
+  await ben.join(ticket, "ours");
+  await ben.dial(ann);
+  const [theirs] = ben.host.topics;
+  await until("the state is here", () => theirs!.snapshots.store.find(state!.digest) !== undefined);
+  assert.equal(ben.status("ours").events, 0);
+  released.resolve();
+  // Meanwhile nobody can say whether the bundle is here.
+  await until("the events, too", () => ben.status("ours").state === "needs-bundle");
+  await ben.install(bundles.counter);
+  await until("both agree", () => agree("ours", ann, ben) && ben.status("ours").role === "member");
 });

@@ -56,6 +56,8 @@ export interface TopicSharing {
   writing<T>(act: (log: AppLog) => T): T;
   /** The state is another one, or is one now. */
   stateChanged(): void;
+  /** Whether a link with some peer is open. */
+  isLinked(): boolean;
   /** Text forms of the keys of people that are connected. */
   people(): readonly string[];
   alarms(): readonly string[];
@@ -177,6 +179,7 @@ export class AppTopic {
         return result;
       },
       stateChanged() {},
+      isLinked: () => false,
       people: () => [],
       alarms: () => [],
     };
@@ -198,6 +201,12 @@ export class AppTopic {
   /** From now on it is shared with peers. */
   share(sharing: TopicSharing): void {
     this.#sharing = sharing;
+  }
+
+  /** Peers are linked, or are no more: the state of a ticket need not wait for the first events. */
+  linked(): void {
+    const isWaiting = this.log.view === undefined && this.#record.state !== undefined;
+    if (isWaiting && this.#sharing.isLinked()) void this.review();
   }
 
   /** The digest of the state after everything that is in the log; undefined while it is not known. */
@@ -257,11 +266,13 @@ export class AppTopic {
     const { view } = this.log;
     if (this.#isClosed) return;
     if (this.#record.isKept) return this.#set("keeping", null);
-    if (view === undefined) return this.#set("starting", "its events are not here yet");
     const came = () => void this.review();
-    const missing = this.snapshots.baseProblem(came) ??
-      this.snapshots.ticketProblem(ticketState(this.#record), came);
-    if (missing !== undefined) return this.#set("starting", missing);
+    const isLinked = view !== undefined || this.#sharing.isLinked();
+    const ticket = isLinked
+      ? this.snapshots.ticketProblem(ticketState(this.#record), came)
+      : undefined;
+    if (view === undefined) return this.#set("starting", "its events are not here yet");
+    const missing = this.snapshots.baseProblem(came) ?? ticket;
     const wanted = new Set([view.bundle, ...view.upgrades.map(({ bundle }) => bundle)]);
     const bundles: RunnableBundle[] = [];
     for (const id of wanted) {
@@ -298,6 +309,7 @@ export class AppTopic {
       this.#stop();
       return this.#set("not-granted", `${ungranted} is not granted, which applying events takes`);
     }
+    if (missing !== undefined) return this.#set("starting", missing);
     await this.#start(grants);
     // The one that the topic starts with comes last: with it begins what a snapshot may go on from.
     for (const { code } of bundles.toReversed()) {

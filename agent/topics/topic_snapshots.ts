@@ -29,9 +29,11 @@ export interface TopicSnapshotsInit {
 const SNAPSHOT_EVENTS = 2_000;
 /** Of fewer events than these a ticket names no state: they are there as soon. */
 export const TICKET_EVENTS_MIN = 1_000;
-/** The state of a ticket is looked for so long, and again after so long. */
+/** The state of a ticket is looked for so long, and again after so long, twice as long each time. */
 const TICKET_FETCH_MS = 10_000;
-const TICKET_FETCH_AGAIN_MS = 250;
+/** At first sooner: a peer may not have heard yet that the link with it is open. */
+const TICKET_FETCH_AGAIN_MIN_MS = 20;
+const TICKET_FETCH_AGAIN_MAX_MS = 320;
 /** A state that nobody has, or that was not the right one, is looked for again after so long. */
 const FETCH_AGAIN_MIN_MS = 2_000;
 const FETCH_AGAIN_MAX_MS = 60_000;
@@ -139,6 +141,7 @@ export class TopicSnapshots {
     const { stateOf, clock } = this.#init;
     const { signal } = this.#closed;
     const endMs = clock.monotonicMs() + TICKET_FETCH_MS;
+    let pauseMs = TICKET_FETCH_AGAIN_MIN_MS;
     while (!signal.aborted && this.#isAhead(ticket) && clock.monotonicMs() < endMs) {
       try {
         const snapshot = await stateOf(ticket.digest);
@@ -151,7 +154,8 @@ export class TopicSnapshots {
       } catch (error) {
         return this.#tell(error);
       }
-      await clock.sleep(TICKET_FETCH_AGAIN_MS, signal).catch(() => {});
+      await clock.sleep(pauseMs, signal).catch(() => {});
+      pauseMs = Math.min(TICKET_FETCH_AGAIN_MAX_MS, 2 * pauseMs);
     }
   }
 

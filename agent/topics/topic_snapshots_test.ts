@@ -176,7 +176,7 @@ Deno.test("TopicSnapshots has the state of a ticket before it says that one can 
     asked: 3,
     notices: [],
   });
-  assert.deepEqual(await started(() => undefined), { ...nothing, asked: 40, notices: [] });
+  assert.deepEqual(await started(() => undefined), { ...nothing, asked: 35, notices: [] });
   assert.deepEqual(
     await started(() => ({ ...snapshot, record: older })),
     { snapshot: 1_998, joining: 2_000, asked: 1, notices: [] },
