@@ -20,6 +20,7 @@ import type { DesiredReplica, Overrides } from "../realm/desired.ts";
 import { GivenSlots } from "../realm/given_slots.ts";
 import { decodeManifest, parseManifest } from "../realm/manifest.ts";
 import {
+  givenBy,
   goalsOf,
   isOnTrial,
   type NodeAnswer,
@@ -198,7 +199,7 @@ export class Rollouts {
     this.#givenUp = givenUpOf(this.#tries, answer.placement, node);
     this.#noteComplete(answer);
     this.#announce(answer);
-    this.#given.note(answer.placement, live, nowMs);
+    this.#given.note(givenBy(answer), live, nowMs);
     return answer;
   }
 

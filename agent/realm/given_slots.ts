@@ -41,14 +41,14 @@ export class GivenSlots {
   }
 
   /** Remembers who lives, and what is given now. */
-  note({ replicas }: Pick<Placement, "replicas">, live: Iterable<string>, nowMs: number): void {
+  note(given: readonly Placement["replicas"][], live: Iterable<string>, nowMs: number): void {
     const before = this.#live;
     this.#live = new Set(live);
     if (!this.#live.isSubsetOf(before)) this.#returnedAtMs = nowMs;
     for (const [key, { atMs }] of this.#most) {
       if (nowMs - atMs >= LEAVING_MS) this.#most.delete(key);
     }
-    for (const [component, nodes] of replicas) {
+    for (const [component, nodes] of given.flatMap((replicas) => [...replicas])) {
       for (const [node, slots] of nodes) {
         const key = keyOf(component, node);
         if (slots >= (this.#most.get(key)?.slots ?? 0)) this.#most.set(key, { slots, atMs: nowMs });

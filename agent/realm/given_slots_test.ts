@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { GivenSlots, LEAVING_MS, RETURNED_MS } from "./given_slots.ts";
 
-const placed = (slots: number) => ({ replicas: new Map([["web", new Map([["b", slots]])]]) });
+const placed = (...slots: number[]) =>
+  slots.map((count) => new Map([["web", new Map([["b", count]])]]));
 
 Deno.test("GivenSlots counts what a node was given lately, and of nobody more", () => {
   const given = new GivenSlots();
@@ -10,8 +11,10 @@ Deno.test("GivenSlots counts what a node was given lately, and of nobody more", 
   assert.equal(given.most("web", "b", RETURNED_MS), 3);
   assert.equal(given.most("web", "c", RETURNED_MS), 0);
   assert.equal(given.most("api", "b", RETURNED_MS), 0);
-  given.note(placed(1), ["b", "c"], LEAVING_MS);
-  assert.equal(given.most("web", "b", LEAVING_MS), 1);
+  given.note(placed(1, 2), ["b", "c"], RETURNED_MS);
+  assert.equal(given.most("web", "b", RETURNED_MS), 3);
+  given.note(placed(1, 2), ["b", "c"], LEAVING_MS);
+  assert.equal(given.most("web", "b", LEAVING_MS), 2, "by what it refuses, too");
   assert.equal(given.most("web", "b", 2 * LEAVING_MS), 0);
 });
 

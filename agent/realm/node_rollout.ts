@@ -451,6 +451,11 @@ function basisOf(
   return sha256HexSync(encodeCanonical([basis, said])).slice(0, 16);
 }
 
+/** Where replicas may be, as far as this node divides them: of one that refuses, as the realm has them too. */
+export function givenBy({ placement, elsewhere }: NodeAnswer): readonly Placement["replicas"][] {
+  return elsewhere === undefined ? [placement.replicas] : [placement.replicas, elsewhere];
+}
+
 /** Whether a verdict on the release of a slot that cannot be made ready is this node's to give. */
 export function isOnTrial(replica: DesiredReplica, { rollouts }: NodeAnswer): boolean {
   const rollout = rollouts.get(replica.component);

@@ -9,6 +9,7 @@ import { type Manifest, parseManifest } from "./manifest.ts";
 import { GivenSlots, LEAVING_MS, RETURNED_MS } from "./given_slots.ts";
 import { type ActedOn, runsTheSame } from "./peering/health_gossip.ts";
 import {
+  givenBy,
   goalsOf,
   isOnTrial,
   type NodeAnswer,
@@ -433,7 +434,7 @@ class World {
     if (node.tries.note(goalsOf(answer), own, this.nowMs)) answer = ask();
     answer = this.options.broken?.(answer, node) ?? answer;
     node.answer = answer;
-    node.given.note(answer.placement, this.live(node), this.nowMs);
+    node.given.note(givenBy(answer), this.live(node), this.nowMs);
     for (const { component, isComplete, release } of answer.rollouts.values()) {
       if (!isComplete) continue;
       node.complete.set(component, release);
@@ -800,6 +801,7 @@ const ONCE_BROKEN = [
   20178,
   20405,
   21053,
+  21898,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
