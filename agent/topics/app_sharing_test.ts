@@ -3,6 +3,7 @@ import { parseAppTicket } from "../apps/topic/app_ticket.ts";
 import { decodeTopicFrame } from "../apps/peering/topic_frame.ts";
 import { fixtureBundle, Machine, until } from "./apps_fake.ts";
 import type { Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
+import { SNAPSHOT_PROTOCOL } from "../artifact/peer_snapshots.ts";
 import { FrameParser } from "../net/link_stream.ts";
 import { MemoryHub } from "../net/memory_network.ts";
 import { TOPIC_PROTOCOL } from "./topic_carrier.ts";
@@ -140,16 +141,19 @@ Deno.test("a fork begins with a state of its origin, also on machines that never
   );
 });
 
-/** Does something to the streams of topics. */
-class TopicHub extends MemoryHub {
-  constructor(readonly change: (stream: PeerStream) => Pick<PeerStream, "read" | "write">) {
+/** Does something to the streams of a protocol. */
+class ChangedHub extends MemoryHub {
+  constructor(
+    readonly protocol: string,
+    readonly change: (stream: PeerStream) => Pick<PeerStream, "read" | "write">,
+  ) {
     super();
   }
 
   override join(self: string, gate: NetworkGate): Network {
     const network = super.join(self, gate);
     const changed = (stream: PeerStream): PeerStream => {
-      if (stream.protocol !== TOPIC_PROTOCOL) return stream;
+      if (stream.protocol !== this.protocol) return stream;
       return {
         peer: stream.peer,
         protocol: stream.protocol,
@@ -197,7 +201,7 @@ function heldUntil(
 
 Deno.test("a ticket names a state, which a newcomer has from a peer before all events", async () => {
   let mayPass = () => false;
-  const hub = new TopicHub(heldUntil(() => mayPass()));
+  const hub = new ChangedHub(TOPIC_PROTOCOL, heldUntil(() => mayPass()));
   await using ann = await Machine.start(hub);
   await using ben = await Machine.start(hub);
   for (const machine of [ann, ben]) await machine.install(bundles.counter);
@@ -229,7 +233,7 @@ Deno.test("a ticket names a state, which a newcomer has from a peer before all e
 
 Deno.test("the state of a ticket comes as soon as a peer is linked, whenever events do", async () => {
   const released = Promise.withResolvers<void>();
-  const hub = new TopicHub((stream) => {
+  const hub = new ChangedHub(TOPIC_PROTOCOL, (stream) => {
     const parser = new FrameParser();
     return {
       read: () => stream.read(),
@@ -262,4 +266,46 @@ Deno.test("the state of a ticket comes as soon as a peer is linked, whenever eve
   await until("the events, too", () => ben.status("ours").state === "needs-bundle");
   await ben.install(bundles.counter);
   await until("both agree", () => agree("ours", ann, ben) && ben.status("ours").role === "member");
+});
+
+Deno.test("the Worker of an app starts while the state of its ticket is fetched, once", async () => {
+  const released = Promise.withResolvers<void>();
+  const hub = new ChangedHub(SNAPSHOT_PROTOCOL, (stream) => ({
+    read: async () => {
+      await released.promise;
+      return await stream.read();
+    },
+    write: (bytes) => stream.write(bytes),
+  }));
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const [topic] = ann.host.topics;
+  topic!.write((log) => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, topic!.person);
+  });
+  await until("ann has applied it", () => ann.status("ours").settled);
+  const ticket = await ann.invite("ours");
+  let workers = 0;
+  const { Worker } = globalThis;
+  globalThis.Worker = class extends Worker {
+    constructor(...init: ConstructorParameters<typeof Worker>) {
+      super(...init);
+      workers++;
+    }
+  };
+  try {
+    await ben.join(ticket, "ours");
+    await ben.dial(ann);
+    await until("a Worker", () => workers > 0);
+    assert.match(ben.status("ours").why!, /state of the ticket is not here yet/);
+    await until("all events are here", () => ben.status("ours").events >= 1_202);
+    released.resolve();
+    await until("both agree", () => agree("ours", ann, ben));
+    assert.equal(workers, 1);
+  } finally {
+    globalThis.Worker = Worker;
+  }
 });

@@ -22,7 +22,7 @@ import type { TicketState } from "../apps/topic/app_ticket.ts";
 import { type ForkOrigin, isKernelType } from "../apps/topic/app_event.ts";
 import type { AppLog } from "../apps/topic/app_log.ts";
 import { isCheckpointDue } from "../apps/topic/authoring.ts";
-import { openerOf } from "../apps/topic/payload_keys.ts";
+import { type Opener, openerOf } from "../apps/topic/payload_keys.ts";
 import type { TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
 import { BehaviorAuthor } from "./behavior_author.ts";
 import type { CallAnswer, EventVerdict, TopicStatus } from "../control/apps_api.ts";
@@ -134,6 +134,8 @@ export class AppTopic {
   #state: TopicStatus["state"] = "starting";
   #why: string | null = null;
   #feed: AppFeed | undefined;
+  /** The state of the ticket is on its way; all else that its app needs is here. */
+  #isStateFetched = false;
   /** A Worker that was not opened yet, and what it gets. */
   #early: { readonly runner: AppRunner; readonly feed: AppFeed } | undefined;
   readonly #author: BehaviorAuthor;
@@ -252,7 +254,9 @@ export class AppTopic {
   review(): Promise<void> {
     return this.#starting = this.#starting.then(() => this.#review()).catch((error) => {
       this.#set("stopped", messageOf(error));
-    }).finally(() => this.#dropEarly());
+    }).finally(() => {
+      if (!this.#isStateFetched) this.#dropEarly();
+    });
   }
 
   /** What was not wanted at once would only take memory. */
@@ -264,6 +268,7 @@ export class AppTopic {
 
   async #review(): Promise<void> {
     const { view } = this.log;
+    this.#isStateFetched = false;
     if (this.#isClosed) return;
     if (this.#record.isKept) return this.#set("keeping", null);
     const came = () => void this.review();
@@ -309,7 +314,12 @@ export class AppTopic {
       this.#stop();
       return this.#set("not-granted", `${ungranted} is not granted, which applying events takes`);
     }
-    if (missing !== undefined) return this.#set("starting", missing);
+    if (missing !== undefined) {
+      this.#isStateFetched = missing === ticket;
+      // It loads its code meanwhile, which takes as long.
+      if (this.#isStateFetched) this.#early ??= this.#beginEarly();
+      return this.#set("starting", missing);
+    }
     await this.#start(grants);
     // The one that the topic starts with comes last: with it begins what a snapshot may go on from.
     for (const { code } of bundles.toReversed()) {
@@ -325,20 +335,17 @@ export class AppTopic {
     if (this.#runner !== undefined) return;
     // The app begins with what is stored. What is not kept, too: that may change.
     this.write(() => {});
-    const { person, record } = this.#init;
-    const openers = [openerOf(person.secretKey)];
-    if (record.invite !== undefined) openers.push(openerOf(Uint8Array.fromBase64(record.invite)));
-    const early = this.#early?.runner.hasEnded === false ? this.#early : undefined;
-    const runner = early?.runner ?? new AppRunner({ topic: this.id, openers });
+    const hasEarly = this.#early?.runner.hasEnded === false;
+    const { runner, feed } = hasEarly ? this.#early! : this.#beginEarly();
     this.#runner = runner;
-    this.#feed = early?.feed ?? this.#feedOf(runner);
-    if (early !== undefined) this.#early = undefined;
+    this.#feed = feed;
+    if (hasEarly) this.#early = undefined;
     runner.open(
       {
         topic: this.id,
         person: this.person.publicKey,
         behavior: this.#behavior.publicKey,
-        openers,
+        openers: this.#openers(),
         grants,
         ...this.snapshots.forStart(ticketState(this.#record)),
       },
@@ -357,6 +364,19 @@ export class AppTopic {
     );
     await this.#feed.start();
     if (this.#runner === runner) this.#set("running", null);
+  }
+
+  #openers(): Opener[] {
+    const { person, record: { invite } } = this.#init;
+    const openers = [openerOf(person.secretKey)];
+    if (invite !== undefined) openers.push(openerOf(Uint8Array.fromBase64(invite)));
+    return openers;
+  }
+
+  /** A Worker that is handed nothing before it is opened. */
+  #beginEarly(): { readonly runner: AppRunner; readonly feed: AppFeed } {
+    const runner = new AppRunner({ topic: this.id, openers: this.#openers() });
+    return { runner, feed: this.#feedOf(runner) };
   }
 
   /** What hands events to a Worker, which has got so many. */
@@ -397,10 +417,8 @@ export class AppTopic {
   #added(event: TopicEvent): void {
     (this.#feed ?? this.#early?.feed)?.added(event);
     // It is the first, or says something of bundles or somebody's role.
-    const concerns = this.#runner === undefined
-      ? this.#state === "starting"
-      : isKernelType(event.type);
-    if (!concerns || this.#isReviewOwed) return;
+    const mayChange = this.#runner !== undefined || this.#state === "starting";
+    if (!mayChange || !isKernelType(event.type) || this.#isReviewOwed) return;
     this.#isReviewOwed = true;
     queueMicrotask(() => {
       this.#isReviewOwed = false;
