@@ -163,8 +163,6 @@ const replacements: esbuild.Plugin = {
       path: "react-devtools-core",
       namespace: "empty",
     }));
-    // It makes the page's script, which is made here.
-    build.onResolve({ filter: /^esbuild$/ }, () => ({ path: "esbuild", namespace: "empty" }));
     build.onLoad({ filter: /.*/, namespace: "empty" }, () => ({ contents: "export default {};" }));
     build.onLoad({ filter: /kad-dht\/.*\/generated-prefix-list\.js$/ }, () => ({
       contents: 'export { default } from "./kad_prefixes.ts";',

@@ -1,5 +1,6 @@
 /**
- * Makes one script of the page's modules; for the build, and for who runs realm from source.
+ * Makes one script of the page's modules; for the build, and for who runs realm from source. As a
+ * program it writes the script of the module that it is given to standard output.
  *
  * @module
  */
@@ -20,4 +21,8 @@ export async function bundlePage(entry: string): Promise<Uint8Array<ArrayBuffer>
   });
   await esbuild.stop();
   return Uint8Array.from(outputFiles[0]!.contents);
+}
+
+if (import.meta.main) {
+  await new Blob([await bundlePage(Deno.args[0]!)]).stream().pipeTo(Deno.stdout.writable);
 }
