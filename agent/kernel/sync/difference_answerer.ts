@@ -8,7 +8,7 @@ import { SYMBOLS_FIRST, SYMBOLS_GROWTH, symbolsMax, type SyncMethod } from "./di
 import { type AskedRange, BATCH_SYMBOLS_MAX, type Message } from "./messages.ts";
 import { RangeResponder } from "./ranges.ts";
 import { emptySymbols, Encoder } from "./riblt.ts";
-import type { TaggedSet } from "./tagged_set.ts";
+import type { Indexes, TaggedSet } from "./tagged_set.ts";
 import { refused } from "./transfer.ts";
 
 /** A message that is made when it goes. */
@@ -17,7 +17,7 @@ export type Later = () => Message;
 /** See the module. */
 export class DifferenceAnswerer {
   readonly #set: TaggedSet;
-  readonly #encoder: Encoder;
+  #encoder: Encoder | undefined;
   /** Symbols before this one were asked for. */
   #to = 0;
   #ranges: RangeResponder | undefined;
@@ -28,7 +28,6 @@ export class DifferenceAnswerer {
   /** The other side has `theirCount` events. */
   constructor(set: TaggedSet, theirCount: number) {
     this.#set = set;
-    this.#encoder = new Encoder(set.low, set.high);
     this.#method = theirCount === 0 || set.size === 0 ? "empty side" : "table";
   }
 
@@ -63,7 +62,7 @@ export class DifferenceAnswerer {
   }
 
   /** Takes what is wanted. Returns the indexes of it, in order, once that is all. */
-  want(message: Extract<Message, { kind: "want" }>): Uint32Array | undefined {
+  want(message: Extract<Message, { kind: "want" }>): Indexes | undefined {
     const set = this.#set, { tags: { low, high }, count, give, all, partial, last } = message;
     if (low.length === 0 && !last) throw refused("wants nothing, and more of it");
     const { indexes, marks } = this.#wanted ??= { indexes: [], marks: new Uint8Array(set.size) };
@@ -76,7 +75,7 @@ export class DifferenceAnswerer {
     }
     if (!last) return undefined;
     if (all && indexes.length > 0) throw refused("wants events twice");
-    const order = all ? set.order : set.sort(Uint32Array.from(indexes));
+    const order = all ? set.all : set.sort(Uint32Array.from(indexes));
     // What both have is the same number from both sides.
     const isWhole = count - give === set.size - order.length;
     if (give > count || !(partial || isWhole)) throw refused("wants what cannot be the difference");
@@ -88,6 +87,7 @@ export class DifferenceAnswerer {
     for (let at = this.#to; at < to; at += BATCH_SYMBOLS_MAX) {
       later.push(() => {
         const symbols = emptySymbols(at, Math.min(BATCH_SYMBOLS_MAX, to - at));
+        this.#encoder ??= new Encoder(this.#set.low, this.#set.high);
         this.#encoder.add(symbols, 1);
         return { kind: "symbols", symbols };
       });

@@ -6,7 +6,7 @@
 import type { Message } from "./messages.ts";
 import { RangeAsker } from "./ranges.ts";
 import { Decoder, Encoder, type Symbols, SYMBOLS_MAX } from "./riblt.ts";
-import type { TaggedSet } from "./tagged_set.ts";
+import type { Indexes, TaggedSet } from "./tagged_set.ts";
 import { refused } from "./transfer.ts";
 
 /** Symbols that come with the responder's opening. */
@@ -25,7 +25,7 @@ export interface Difference {
   readonly tags: { readonly low: number[]; readonly high: number[] };
   readonly all: boolean;
   /** Indexes of events that only our side has, in order. */
-  readonly give: Uint32Array;
+  readonly give: Indexes;
   /** Whether there is more of it. */
   readonly partial: boolean;
 }
@@ -45,7 +45,7 @@ export function symbolsMax(count: number): number {
 export class DifferenceFinder {
   readonly #set: TaggedSet;
   readonly #theirCount: number;
-  readonly #decoder: Decoder;
+  #decoder: Decoder | undefined;
   /** Symbols before this one were asked for. */
   #to = SYMBOLS_FIRST;
   #ranges: RangeAsker | undefined;
@@ -55,7 +55,6 @@ export class DifferenceFinder {
   constructor(set: TaggedSet, theirCount: number) {
     this.#set = set;
     this.#theirCount = theirCount;
-    this.#decoder = new Decoder(new Encoder(set.low, set.high));
   }
 
   get method(): SyncMethod {
@@ -67,19 +66,20 @@ export class DifferenceFinder {
     if (ours > 0 && this.#theirCount > 0) return undefined;
     this.#method = "empty side";
     // What came to a set after it was said to be empty is not given.
-    const all = ours === 0, give = all ? new Uint32Array(0) : this.#set.order;
+    const all = ours === 0, give = all ? new Uint32Array(0) : this.#set.all;
     return { tags: { low: [], high: [] }, all, give, partial: false };
   }
 
   /** What follows from symbols; nothing as long as more of them are on their way. */
   readSymbols(symbols: Symbols): Question | Difference | undefined {
-    const decoder = this.#decoder;
+    const { low, high } = this.#set;
+    const decoder = this.#decoder ??= new Decoder(new Encoder(low, high));
     if (
       this.#method !== "table" || symbols.length === 0 || decoder.at + symbols.length > this.#to
     ) throw refused("sends symbols that nobody asked for");
     decoder.add(symbols);
     if (decoder.at < this.#to) return undefined;
-    if (decoder.decoded) return this.#decoded();
+    if (decoder.decoded) return this.#decoded(decoder);
     this.#to = Math.ceil(
       Math.max(decoder.at * SYMBOLS_GROWTH, decoder.estimate * SYMBOLS_PER_TAG),
     );
@@ -96,8 +96,8 @@ export class DifferenceFinder {
     return this.#askRanges(this.#ranges);
   }
 
-  #decoded(): Difference {
-    const set = this.#set, { theirs, ours } = this.#decoder;
+  #decoded({ theirs, ours }: Decoder): Difference {
+    const set = this.#set;
     const give = Uint32Array.from(ours.low, (low, i) => set.find(low, ours.high[i]!) >>> 0);
     const isOurs = give.every((i) => i < set.size);
     const isTheirs = theirs.low.every((low, i) => set.find(low, theirs.high[i]!) < 0);

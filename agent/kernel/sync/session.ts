@@ -44,7 +44,7 @@ import {
 } from "./difference_finder.ts";
 import { BATCH_TAGS_MAX, decodeMessage, encodeMessage, type Message } from "./messages.ts";
 import { SIP_KEY_BYTES, type SipKey, sipKey } from "./sip_hash.ts";
-import { ForeignTags, type SyncItem, TaggedSet } from "./tagged_set.ts";
+import { ForeignTags, type Indexes, type SyncItem, TaggedSet } from "./tagged_set.ts";
 import { EventReceiver, EventSender, refused } from "./transfer.ts";
 
 export type { SyncMethod } from "./difference_finder.ts";
@@ -311,7 +311,7 @@ export class SyncSession {
   // The events.
 
   #transfer(
-    give: Uint32Array,
+    give: Indexes,
     take: number,
     isExpected: (low: number, high: number) => boolean,
   ): void {

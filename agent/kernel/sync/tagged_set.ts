@@ -83,13 +83,19 @@ class TagTable {
   }
 }
 
-/** See the module. Events are named by their index in it. */
+/** Indexes of events of a {@link TaggedSet}, which may be made one by one. */
+export interface Indexes {
+  readonly length: number;
+  values(): Iterator<number>;
+}
+
+/** See the module. Events are named by their index in it. Tags are made when they are asked for. */
 export class TaggedSet {
   readonly size: number;
   readonly keys: readonly string[];
   readonly lamports: Float64Array;
-  readonly low: Uint32Array;
-  readonly high: Uint32Array;
+  readonly #key: SipKey;
+  #tags: { readonly low: Uint32Array; readonly high: Uint32Array } | undefined;
   #table: TagTable | undefined;
   #order: Uint32Array | undefined;
 
@@ -102,19 +108,67 @@ export class TaggedSet {
     this.keys = keys;
     this.size = keys.length;
     this.lamports = Float64Array.from(lamports);
-    this.low = new Uint32Array(this.size);
-    this.high = new Uint32Array(this.size);
-    for (let i = 0; i < this.size; i++) sipHash(key, keys[i]!, this.low, this.high, i);
+    this.#key = key;
+  }
+
+  /** The tag of each event, as its halves. */
+  get low(): Uint32Array {
+    return this.#allTags().low;
+  }
+
+  get high(): Uint32Array {
+    return this.#allTags().high;
+  }
+
+  #allTags(): { readonly low: Uint32Array; readonly high: Uint32Array } {
+    if (this.#tags !== undefined) return this.#tags;
+    const low = new Uint32Array(this.size), high = new Uint32Array(this.size);
+    for (let i = 0; i < this.size; i++) sipHash(this.#key, this.keys[i]!, low, high, i);
+    return this.#tags = { low, high };
   }
 
   /** Index of the event with a tag; -1 when there is none. */
   find(low: number, high: number): number {
-    return (this.#table ??= new TagTable(this)).find(low, high);
+    return (this.#table ??= new TagTable(this.#allTags())).find(low, high);
   }
 
   /** All indexes, by lamport and then by tag: parents before their children. */
   get order(): Uint32Array {
     return this.#order ??= this.sort(Uint32Array.from({ length: this.size }, (_, i) => i));
+  }
+
+  /**
+   * The same as {@link order} for who wants all, made as it goes: the first event need not wait for the
+   * tags of all, of which only those are needed that order events of one lamport.
+   */
+  get all(): Indexes {
+    const { size: length } = this;
+    return { length, values: () => this.#inOrder() };
+  }
+
+  *#inOrder(): Generator<number, void, undefined> {
+    const { lamports, size } = this;
+    const byLamport = new Uint32Array(size);
+    let isSorted = true; // as a log's mostly are
+    for (let i = 0; i < size; i++) {
+      byLamport[i] = i;
+      if (i > 0 && lamports[i - 1]! > lamports[i]!) isSorted = false;
+    }
+    if (!isSorted) byLamport.sort((a, b) => lamports[a]! - lamports[b]!);
+    for (let from = 0, to = 0; from < size; from = to) {
+      const lamport = lamports[byLamport[from]!];
+      while (to < size && lamports[byLamport[to]!] === lamport) to++;
+      yield* to - from === 1 ? [byLamport[from]!] : this.#byTag(byLamport.subarray(from, to));
+    }
+  }
+
+  /** Sorts indexes of events of one lamport. */
+  #byTag(indexes: Uint32Array): Uint32Array {
+    const low = new Uint32Array(indexes.length), high = new Uint32Array(indexes.length);
+    indexes.forEach((index, i) => sipHash(this.#key, this.keys[index]!, low, high, i));
+    const places = Uint32Array.from(indexes, (_, i) => i);
+    places.sort((a, b) => high[a]! - high[b]! || low[a]! - low[b]!);
+    return places.map((place) => indexes[place]!);
   }
 
   /** Sorts indexes as {@link order} is. */

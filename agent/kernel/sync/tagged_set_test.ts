@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ForeignTags, TaggedSet } from "./tagged_set.ts";
+import { ForeignTags, type SyncItem, TaggedSet } from "./tagged_set.ts";
 
 const KEY = [1, 2, 3, 4] as const;
 
@@ -25,6 +25,8 @@ Deno.test("ForeignTags: tags that would all share a slot are as fast as others",
   }
 });
 
+const byLamport = (a: SyncItem, b: SyncItem) => a.lamport - b.lamport;
+
 Deno.test("TaggedSet: finds its events by tag, and orders them by lamport and then tag", () => {
   const items = Array.from({ length: 500 }, (_, i) => ({
     key: String.fromCharCode(i & 255, i >> 8).padEnd(32, "\0"),
@@ -39,4 +41,8 @@ Deno.test("TaggedSet: finds its events by tag, and orders them by lamport and th
   assert.deepEqual(keys(set), keys(other));
   const lamports = Array.from(set.order, (i) => set.lamports[i]!);
   assert.deepEqual(lamports, lamports.toSorted((a, b) => a - b));
+  for (const each of [set, other, new TaggedSet(items.toSorted(byLamport), KEY)]) {
+    const { all } = each;
+    assert.deepEqual([all.length, [...Iterator.from(all.values())]], [500, [...each.order]]);
+  }
 });

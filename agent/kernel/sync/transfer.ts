@@ -12,7 +12,7 @@ import { decodeSigned, type SignedEvent } from "../event.ts";
 import { textOf } from "../byte_string.ts";
 import { BATCH_EVENTS_MAX, type Message, MESSAGE_BYTES_MAX } from "./messages.ts";
 import { sipHash, type SipKey } from "./sip_hash.ts";
-import type { TaggedSet } from "./tagged_set.ts";
+import type { Indexes, TaggedSet } from "./tagged_set.ts";
 
 /** Bytes that may be on their way without having been acknowledged, beside one message. */
 export const WINDOW_BYTES = 1024 * 1024;
@@ -36,8 +36,8 @@ export class EventSender {
   #sent = 0;
 
   /** `order` is of indexes of `set`, in its order. */
-  constructor(set: TaggedSet, order: Uint32Array, load: (key: string) => Uint8Array | undefined) {
-    this.#keys = order.values().map((i) => set.keys[i]!);
+  constructor(set: TaggedSet, order: Indexes, load: (key: string) => Uint8Array | undefined) {
+    this.#keys = Iterator.from(order.values()).map((i) => set.keys[i]!);
     this.#load = load;
   }
 
