@@ -12,6 +12,7 @@ import type { Status } from "./control/api.ts";
 import { serveControl } from "./control/server.ts";
 import { AppSharing } from "./topics/app_sharing.ts";
 import { AppsHost } from "./topics/apps_host.ts";
+import { SignaturesAhead } from "./topics/signatures_ahead.ts";
 import { nodeBackend } from "./node/crypto_node.ts";
 import { HostCommands } from "./node/host_commands.ts";
 import { formatPublicKey } from "./kernel/key.ts";
@@ -188,10 +189,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       topics: () => apps.statuses(),
       sample: () => sample,
     });
+    const ahead = new SignaturesAhead(verifierOf(nodeBackend()));
+    opened.push(() => ahead.close());
     const sharing: AppSharing = new AppSharing({
       self: formatPublicKey(keys.publicKey),
       store,
-      verify: verifierOf(nodeBackend()),
+      verify: ahead.verify,
+      ahead,
       clock,
       member: () => realm,
       bundle: (id) => apps.bundles.bytes(id),
@@ -201,7 +205,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const apps: AppsHost = await AppsHost.open({
       dataFolder,
       store,
-      verify: verifierOf(nodeBackend()),
+      verify: ahead.verify,
       clock,
       notice,
       opened: (topic, person) => sharing.opened(topic, person),

@@ -25,6 +25,7 @@ import { MemoryStore } from "../agent/store/memory_store.ts";
 import { SqliteStore } from "../agent/store/sqlite_store.ts";
 import { AppSharing } from "../agent/topics/app_sharing.ts";
 import { AppTopic, type TopicRecord } from "../agent/topics/app_topic.ts";
+import { SignaturesAhead } from "../agent/topics/signatures_ahead.ts";
 import { bundle, componentOfApp, createLog, signerFrom, verify, write } from "./apps.ts";
 
 /** What `give` tells. */
@@ -52,6 +53,8 @@ export interface Taken {
 }
 
 const backend = nodeBackend();
+/** As an agent has it: signatures of what peers send are verified ahead. */
+const ahead = new SignaturesAhead(verify);
 const random = { bytes: (n: number) => crypto.getRandomValues(new Uint8Array(n)) };
 
 /** Who gives, and who takes. */
@@ -68,7 +71,8 @@ async function open(who: number, log: AppLog, ticket: Partial<TopicRecord> = {})
   const sharing = new AppSharing({
     self,
     store: new MemoryStore(),
-    verify,
+    verify: ahead.verify,
+    ahead,
     clock: systemClock,
     member: () => ({
       addresses: [],
@@ -165,7 +169,7 @@ async function give(folder: string, count: number): Promise<void> {
 
 async function take(folder: string, given: Given, isShown: boolean): Promise<void> {
   const store = new SqliteStore(path.join(folder, "taker.db"));
-  const log = AppLog.open({ store, verify, topic: CID.parse(given.topic) });
+  const log = AppLog.open({ store, verify: ahead.verify, topic: CID.parse(given.topic) });
   const { topic, network } = await open(TAKER, log, {
     nodes: [{ key: given.node, addresses: [] }],
     ...(isShown ? { state: given.state! } : {}),

@@ -27,6 +27,7 @@ const ENTRIES = [
     "agent/runtime/transpile_worker.ts",
     "agent/runtime/symbols_worker.ts",
     "agent/topics/app_worker.ts",
+    "agent/topics/signature_worker.ts",
   ],
   ["cli/run_only.ts"],
   ["agent/runtime/worker.ts"],

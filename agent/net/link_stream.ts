@@ -24,7 +24,8 @@ const TURNS = 16;
 
 /** What a {@link LinkStream} tells. */
 export interface LinkEvents {
-  frame(bytes: Uint8Array): void;
+  /** The next one is told when what this returns has resolved, where it returns anything. */
+  frame(bytes: Uint8Array): Promise<void> | void;
   /** There is room to send again. */
   room(): void;
   /** The stream is over, and nothing more is told. Not told after {@link LinkStream.close}. */
@@ -110,8 +111,9 @@ export class LinkStream {
       for (const frame of parser.take(chunk)) {
         if (this.#isClosed) return;
         const fromMs = performance.now();
-        this.#events.frame(frame);
+        const room = this.#events.frame(frame);
         busyMs += performance.now() - fromMs;
+        if (room !== undefined) await room;
         if (busyMs < SLICE_MS) continue;
         busyMs = 0;
         // Where more is here already, `read` answers without a turn of the event loop: as long as a peer

@@ -42,7 +42,7 @@ class FakeStream implements PeerStream {
 function events() {
   const seen: string[] = [];
   const on: LinkEvents = {
-    frame: (bytes) => seen.push(`frame ${bytes.length}`),
+    frame: (bytes) => void seen.push(`frame ${bytes.length}`),
     room: () => seen.push("room"),
     closed: (reason) => seen.push(`closed: ${reason}`),
   };
@@ -188,4 +188,24 @@ Deno.test("LinkStream lets what takes many turns of the event loop come to its e
   assert.equal(told, 30);
   assert.ok(await turns < 10, "each turn of the other came after a slice of frames");
   link.close();
+});
+
+Deno.test("LinkStream tells the next frame when there is room for it", async () => {
+  const stream = new FakeStream();
+  const { seen, on } = events();
+  const room = Promise.withResolvers<void>();
+  new LinkStream(stream, {
+    ...on,
+    frame: (bytes) => {
+      on.frame(bytes);
+      if (bytes.length === 2) return room.promise;
+    },
+  });
+  stream.give(framed(1, 2, 3));
+  stream.give(null);
+  await settled();
+  assert.deepEqual(seen, ["frame 1", "frame 2"]);
+  room.resolve();
+  await settled();
+  assert.deepEqual(seen, ["frame 1", "frame 2", "frame 3", "closed: it ended"]);
 });

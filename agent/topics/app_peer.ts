@@ -18,6 +18,7 @@ import { BUNDLE_PROTOCOL } from "../artifact/peer_bundles.ts";
 import { SNAPSHOT_PROTOCOL } from "../artifact/peer_snapshots.ts";
 import { decodeTopicFrame, TOPIC_HELLO_BYTES_MAX } from "../apps/peering/topic_frame.ts";
 import { LinkStream } from "../net/link_stream.ts";
+import type { LooksAhead } from "./signatures_ahead.ts";
 import { refusalMs, TOPIC_PROTOCOL, TopicCarrier, type TopicNetwork } from "./topic_carrier.ts";
 
 /** What an {@link AppPeer} is made of. */
@@ -30,6 +31,8 @@ export interface AppPeerInit {
   readonly clock: Clock;
   /** The network, which may be joined later (`late_network.ts`). */
   readonly network: TopicNetwork;
+  /** Verifies what comes before it is taken; logs have to verify by the same. */
+  readonly ahead?: LooksAhead | undefined;
   /** Remembers which nodes take part in which topic. */
   readonly store: Store;
   /** Where a node may be reached, as a peer says: for the book of addresses. */
@@ -110,7 +113,8 @@ export class AppPeer {
   /** Shares a topic. Throws RealmError `usage` for one that is shared already. */
   add(shared: SharedTopic): TopicCarrier {
     const { topic, nodes = [], states, changed, ...rest } = shared;
-    const { self, person, clock, network, store, verify, learnt, addressesOf, notice } = this.#init;
+    const { self, person, clock, network, store, verify, learnt, addressesOf, notice, ahead } =
+      this.#init;
     const id = topic.toString();
     if (this.#topics.has(id)) {
       throw new RealmError("usage", `Cannot share topic ${id}: it is shared already`);
@@ -124,6 +128,7 @@ export class AppPeer {
       person,
       clock,
       network,
+      ahead,
       named: nodes,
       met: [...met],
       standing: this.#standing,
@@ -251,9 +256,9 @@ export class AppPeer {
         if (topic !== undefined) return topic.frame(peer, link, bytes);
         if (!this.#settled(link)) return; // it has had its say
         topic = this.#topicOf(peer, bytes);
-        if (topic === undefined) return this.#later(refusalMs(), () => link.close());
+        if (topic === undefined) return void this.#later(refusalMs(), () => link.close());
         topic.accept(peer, link);
-        topic.frame(peer, link, bytes);
+        return topic.frame(peer, link, bytes);
       },
       room: () => topic?.room(peer, link),
       closed: () => {

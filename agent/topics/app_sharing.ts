@@ -23,6 +23,7 @@ import type { Clock, Network, Store } from "../kernel/ports.ts";
 import { signerOf, type VerifySync } from "../kernel/verify.ts";
 import { LateNetwork } from "../net/late_network.ts";
 import type { AppNeeds, RealmMember } from "../member/realm_member.ts";
+import type { LooksAhead } from "./signatures_ahead.ts";
 import { TOPIC_PROTOCOL } from "./topic_carrier.ts";
 
 /** What an {@link AppSharing} is made of. */
@@ -31,6 +32,8 @@ export interface AppSharingInit {
   readonly self: string;
   readonly store: Store;
   readonly verify: VerifySync;
+  /** Verifies what peers send before it is taken; {@link verify} and that of the logs are by it. */
+  readonly ahead?: LooksAhead;
   readonly clock: Clock;
   readonly member: () => Pick<RealmMember, "addresses" | "addressesOf" | "learn" | "start">;
   /** The packed bytes of a bundle that is here. Throws RealmError `not-found`. */
@@ -90,11 +93,12 @@ export class AppSharing implements AppNeeds {
 
   /** A topic is here now. */
   opened(topic: AppTopic, person: KeyPair): void {
-    const { self, verify, clock, store, member, notice } = this.#init;
+    const { self, verify, ahead, clock, store, member, notice } = this.#init;
     const peer = this.#peer ??= new AppPeer({
       self,
       person: signerOf(person, nodeBackend()),
       verify,
+      ahead,
       clock,
       network: this.#network,
       store,

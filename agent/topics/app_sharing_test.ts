@@ -309,3 +309,34 @@ Deno.test("the Worker of an app starts while the state of its ticket is fetched,
     globalThis.Worker = Worker;
   }
 });
+
+Deno.test("a topic of many events comes with its signatures verified ahead", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub, undefined, 2);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  await ben.join(await ann.invite("ours"), "ours");
+  const [topic] = ann.host.topics;
+  topic!.write((log) => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    for (let i = 0; i < 3_000; i++) log.append({ type: "add", payload }, topic!.person);
+  });
+  // Its Worker needs its time to start, which a quick sync would not give it.
+  const { promise: isLooking, resolve } = Promise.withResolvers<void>();
+  const large = new Uint8Array(64 * 1024);
+  const timer = setInterval(() => {
+    if (ben.ahead.look(large) !== undefined) resolve();
+  }, 5);
+  await isLooking;
+  clearInterval(timer);
+  let verified = 0;
+  const during = ben.ahead.during.bind(ben.ahead);
+  ben.ahead.during = (known, act) => {
+    verified += known.length;
+    return during(known, act);
+  };
+  await ben.dial(ann);
+  await until("both agree", () => ben.status("ours").events > 3_000 && agree("ours", ann, ben));
+  assert.ok(verified > 2_000, `${verified} were verified ahead`);
+});

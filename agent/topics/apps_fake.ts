@@ -11,6 +11,7 @@ import "../../tests/wasm_tools.ts";
 import type { AppAnswer, AppParams, CallAnswer, TopicStatus } from "../control/apps_api.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
 import { asksOf } from "./installed_apps.ts";
+import { SignaturesAhead } from "./signatures_ahead.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import type { Network } from "../kernel/ports.ts";
 import { keyPairOf, signerOf, verifierOf } from "../kernel/verify.ts";
@@ -45,18 +46,22 @@ export class Machine {
     readonly hub: MemoryHub | undefined,
     readonly sharing: AppSharing,
     readonly host: AppsHost,
+    readonly ahead: SignaturesAhead,
   ) {}
 
+  /** With several processors signatures are verified ahead. */
   static async start(
     hub?: MemoryHub,
     before?: Pick<Machine, "folder" | "store" | "node">,
+    processors = 1,
   ): Promise<Machine> {
     const folder = before?.folder ?? await Deno.makeTempDir();
     const store = before?.store ?? new MemoryStore();
     const seed = crypto.getRandomValues(new Uint8Array(32));
     const { publicKey } = await keyPairOf(seed, nodeBackend());
     const node = before?.node ?? formatPublicKey(publicKey);
-    const verify = verifierOf(nodeBackend());
+    const ahead = new SignaturesAhead(verifierOf(nodeBackend()), processors);
+    const { verify } = ahead;
     const notices: string[] = [];
     const notice = (text: string) => void notices.push(text);
     const addressesOf = (key: string) => [`/memory/${key}`];
@@ -64,6 +69,7 @@ export class Machine {
       self: node,
       store,
       verify,
+      ahead,
       clock: systemClock,
       member: () => ({
         addresses: addressesOf(node),
@@ -86,7 +92,7 @@ export class Machine {
       fetchBundle: (id) => sharing.fetch(id),
       fetchState: (topic, digest) => sharing.fetchState(topic, digest),
     });
-    const machine = new Machine(node, folder, store, hub, sharing, host);
+    const machine = new Machine(node, folder, store, hub, sharing, host, ahead);
     machine.notices.push(...notices);
     machine.#join();
     return machine;
@@ -115,6 +121,7 @@ export class Machine {
   async stop(): Promise<void> {
     this.host.close();
     this.sharing.close();
+    this.ahead.close();
     await this.#network?.close();
   }
 

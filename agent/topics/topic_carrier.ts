@@ -13,6 +13,8 @@ import { TopicCore, type TopicCoreInit, type TopicPorts } from "../apps/peering/
 import { TOPIC_HELLO_BYTES_MAX } from "../apps/peering/topic_frame.ts";
 import type { Clock, Network, PeerStream } from "../kernel/ports.ts";
 import { LinkStream } from "../net/link_stream.ts";
+import { FrameQueue } from "./frame_queue.ts";
+import type { LooksAhead } from "./signatures_ahead.ts";
 
 /** The protocol of links about topics. */
 export const TOPIC_PROTOCOL = "/realm/topic/1.0.0";
@@ -24,6 +26,8 @@ export type TopicNetwork = Pick<Network, "connections" | "handle" | "open" | "wa
 export interface TopicCarrierInit extends Omit<TopicCoreInit, "ports"> {
   readonly clock: Clock;
   readonly network: TopicNetwork;
+  /** Verifies what comes before it is taken; the log has to verify by the same. */
+  readonly ahead?: LooksAhead | undefined;
   readonly ports: Pick<
     TopicPorts,
     "changed" | "learnt" | "addressesOf" | "verify" | "notice" | "states"
@@ -57,6 +61,8 @@ export class TopicCarrier {
   readonly core: TopicCore;
   readonly #init: TopicCarrierInit;
   readonly #links = new Map<string, LinkStream>();
+  /** Frames that came and were not taken yet. */
+  readonly #queues = new WeakMap<LinkStream, FrameQueue>();
   /** Links that end in a moment, by the timer that ends them. */
   readonly #cutting = new Map<ReturnType<typeof setTimeout>, LinkStream | undefined>();
   readonly #opening = new Map<string, Opening>();
@@ -130,8 +136,20 @@ export class TopicCarrier {
   }
 
   /** What a link that was accepted tells. */
-  frame(peer: string, link: LinkStream, bytes: Uint8Array): void {
-    if (this.#links.get(peer) === link) this.#run(() => this.core.received(peer, bytes));
+  frame(peer: string, link: LinkStream, bytes: Uint8Array): Promise<void> | void {
+    if (this.#links.get(peer) !== link) return;
+    const { ahead } = this.#init;
+    // Nobody has work done here by who is not trusted.
+    const found = this.core.isOpen(peer) ? ahead?.look(bytes) : undefined;
+    let queue = this.#queues.get(link);
+    if (found === undefined && queue?.isEmpty !== false) {
+      return this.#run(() => this.core.received(peer, bytes));
+    }
+    if (queue === undefined) this.#queues.set(link, queue = new FrameQueue());
+    return queue.push(bytes.length, found ?? Promise.resolve([]), (verified) => {
+      if (this.#links.get(peer) !== link) return;
+      this.#run(() => ahead!.during(verified, () => this.core.received(peer, bytes)));
+    });
   }
 
   room(peer: string, link: LinkStream): void {
@@ -139,8 +157,14 @@ export class TopicCarrier {
   }
 
   closed(peer: string, link: LinkStream): void {
-    this.#unlinked(peer, link);
-    this.#open(peer);
+    const ended = () => {
+      this.#unlinked(peer, link);
+      this.#open(peer);
+    };
+    const queue = this.#queues.get(link);
+    // What it sent before its end is taken.
+    if (queue?.isEmpty === false) void queue.emptied().then(ended);
+    else ended();
   }
 
   /** Ends every link. */
