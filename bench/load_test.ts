@@ -53,9 +53,15 @@ Deno.test("our own generator counts requests, and answers that are not 200", asy
   try {
     const once = await burst(url, 8);
     assert.deepEqual([once.requests, once.errors, served], [8, 2, 8]);
-    const more = await load({ wrk: undefined } as Programs, url, { connections: 4, seconds: 0.2 });
-    assert.equal(more.requests, served - 8);
-    assert.ok(more.requests > 8 && more.p50Ms <= more.p99Ms && more.wallMs >= 200);
+    // A busy machine gets little done in a short time.
+    for (let seconds = 0.2, requests = 0; requests <= 8; seconds *= 2) {
+      assert.ok(seconds < 60, `${requests} requests`);
+      const before = served;
+      const more = await load({ wrk: undefined } as Programs, url, { connections: 4, seconds });
+      requests = more.requests;
+      assert.equal(requests, served - before);
+      assert.ok(more.p50Ms <= more.p99Ms && more.wallMs >= 1_000 * seconds);
+    }
   } finally {
     await server.shutdown();
   }
