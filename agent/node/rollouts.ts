@@ -45,7 +45,7 @@ import {
 } from "../realm/peering/health_record.ts";
 import { possibleNodes } from "../realm/placement.ts";
 import { keyOf } from "../realm/reconcile.ts";
-import { type HeardVerdict, tellVerdicts } from "../realm/verdicts.ts";
+import { type HeardVerdict, NewVerdicts, tellVerdicts } from "../realm/verdicts.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import type { Trouble } from "../supervisor/supervisor.ts";
 
@@ -88,6 +88,7 @@ export class Rollouts {
   readonly #announced: Set<string>;
   readonly #given = new GivenSlots();
   readonly #tries = new SlotTries();
+  readonly #newVerdicts: NewVerdicts;
   #self: string | undefined;
   #givenUp: readonly GivenUp[] = [];
   /** When {@link plan} decided last. */
@@ -103,6 +104,7 @@ export class Rollouts {
       [component, release, version] as const
     );
     this.#refused = (read(this.#store, TURNS) ?? [0, 0]) as unknown as [number, number];
+    this.#newVerdicts = new NewVerdicts(this.#failures);
     this.#announced = new Set(this.#failures.map(nameOfVerdict));
   }
 
@@ -128,11 +130,12 @@ export class Rollouts {
 
   /**
    * When something else follows though nothing changed: a slot that was given up is to be tried again,
-   * or a node that came back is not believed everything any more. It may have passed: what the last
+   * a node that came back is not believed everything any more, or a verdict was heard for a moment. It may have passed: what the last
    * plan took for resting is due, however late it is by now.
    */
   dueAt(): number | undefined {
-    const due = [this.#tries, this.#given].flatMap((each) => each.dueAt(this.#plannedMs) ?? []);
+    const due = [this.#tries, this.#given, this.#newVerdicts]
+      .flatMap((each) => each.dueAt(this.#plannedMs) ?? []);
     return due.length === 0 ? undefined : Math.min(...due);
   }
 
@@ -180,6 +183,7 @@ export class Rollouts {
         turns: this.turns,
         before: (version) => this.#before(version),
         failures: this.#failures,
+        isNew: (release) => this.#newVerdicts.isNew(release, nowMs),
         approved,
         complete: new Map(this.#complete.map(([component, release]) => [component, release])),
         wasComplete: (...of) => this.#wasComplete(...of),

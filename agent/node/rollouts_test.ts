@@ -18,7 +18,7 @@ import { signManifest } from "../realm/manifest_signature.ts";
 import { PublishedDigests } from "../realm/published.ts";
 import { EVIDENCE_LENGTH_MAX, type Failure, releaseOf } from "../realm/effective_release.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
-import type { HeardVerdict } from "../realm/verdicts.ts";
+import { type HeardVerdict, HEARING_MS } from "../realm/verdicts.ts";
 import { releaseOf as releaseIn, Rollouts } from "./rollouts.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
@@ -370,13 +370,18 @@ Deno.test("Rollouts goes by no verdict on an earlier release that half of the no
 });
 
 Deno.test("Rollouts goes by no verdict on the release in force that more than half of the nodes saw complete", async () => {
-  const { open, plan, slot, say, failure, failed } = await setUp(2);
+  const { open, plan, slot, say, clock, failure, failed } = await setUp(2);
   say(2, 1);
   const rollouts = open();
   assert.ok(plan(rollouts, [slot(2)]).rollouts.get("web")!.isComplete);
+  clock.nowMs = RETURNED_MS;
   const verdict = failure(2);
   say(2, 0, [verdict]);
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2)])), [2], "b may be about to say so");
+  assert.equal(rollouts.dueAt(), RETURNED_MS + HEARING_MS);
+  clock.nowMs += HEARING_MS;
   assert.equal(plan(rollouts, [slot(2)]).rollouts.get("web")!.version, 1, "one of two");
+  assert.equal(plan(open(), [slot(2)]).rollouts.get("web")!.version, 1, "at once after a restart");
   say(2, 0, [verdict], { verdicts: [{ ...verdict, wasComplete: true }] });
   const answer = plan(rollouts, [slot(2)]);
   assert.equal(answer.rollouts.get("web")!.failure, undefined);

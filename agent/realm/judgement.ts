@@ -23,13 +23,14 @@ export interface Judgement {
 
 /** See the module. */
 export function judge(
-  { node, inForce, overrides, approved, failures, complete, wasComplete, reported }: Pick<
+  { node, inForce, overrides, approved, failures, isNew, complete, wasComplete, reported }: Pick<
     NodeQuestion,
     | "node"
     | "inForce"
     | "overrides"
     | "approved"
     | "failures"
+    | "isNew"
     | "complete"
     | "wasComplete"
     | "reported"
@@ -74,7 +75,7 @@ export function judge(
     const { gave, heard } = told ?? { gave: NOBODY, heard: NOBODY };
     const decision = decide({ gave, heard, saw }, members, isInForce);
     decisions.set(`${component} ${of.version}`, decision);
-    if (decision !== "failed") return undefined;
+    if (decision !== "failed" || saw.has(node) && isNew(about)) return undefined;
     const failure =
       failures.find((known) =>
         known.component === component && known.version === of.version && known.release === release

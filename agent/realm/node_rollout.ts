@@ -36,7 +36,7 @@ import {
 } from "./rollout.ts";
 import { judge } from "./judgement.ts";
 import type { SlotTries, TriedGoal } from "./slot_tries.ts";
-import type { HeardVerdict } from "./verdicts.ts";
+import type { HeardVerdict, JudgedRelease } from "./verdicts.ts";
 
 /** What there is in a slot of this node. */
 export interface RunningSlot
@@ -85,6 +85,8 @@ export interface NodeQuestion {
   readonly before: (version: number) => Iterable<VersionedRelease>;
   /** Verdicts that this node gave, or heard from who did; the newest last. */
   readonly failures: readonly Failure[];
+  /** Whether a verdict was heard of just now: see `NewVerdicts`. */
+  readonly isNew: (release: JudgedRelease) => boolean;
   /** Nodes that are approved, this one among them. */
   readonly approved: Iterable<string>;
   /** By component, the last release that is known to have been complete. */

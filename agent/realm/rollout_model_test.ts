@@ -20,7 +20,7 @@ import {
 import { rank } from "./placement.ts";
 import type { Failure, VersionedRelease } from "./effective_release.ts";
 import { SlotTries } from "./slot_tries.ts";
-import { tellVerdicts } from "./verdicts.ts";
+import { NewVerdicts, tellVerdicts } from "./verdicts.ts";
 
 const SEEDS = Number(Deno.env.get("SEEDS") ?? (Deno.env.get("SLOW") ? 2_000 : 25));
 /** The first of them: a long run is done in parts. */
@@ -117,6 +117,7 @@ class ModelNode {
   sinceMs = -Infinity;
   given = new GivenSlots();
   tries = new SlotTries();
+  newVerdicts = new NewVerdicts();
 
   constructor(readonly name: string) {}
 
@@ -394,7 +395,7 @@ class World {
         isLate,
       ])
     );
-    const due = [node.tries.dueAt(this.nowMs), node.given.dueAt(this.nowMs)];
+    const due = [node.tries, node.given, node.newVerdicts].map((each) => each.dueAt(this.nowMs));
     const mayStart = this.mayStart(node);
     return JSON.stringify([slots, this.live(node), node.known, this.drains, mayStart, due]);
   }
@@ -419,6 +420,7 @@ class World {
         turns: node.turns,
         before: (version) => this.releases.slice(0, version - 1).reverse(),
         failures: node.failures,
+        isNew: (release) => node.newVerdicts.isNew(release, this.nowMs),
         approved: this.nodes.map(({ name }) => name),
         complete: node.complete,
         wasComplete: (_, release) => node.everComplete.has(release),
@@ -593,6 +595,7 @@ class World {
     node.sinceMs = this.nowMs;
     node.given = new GivenSlots();
     node.tries = new SlotTries();
+    node.newVerdicts = new NewVerdicts(node.failures);
     node.tellAtMs = 0;
     node.decidedOn = undefined;
   }

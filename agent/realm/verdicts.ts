@@ -14,6 +14,9 @@
  *   verdict outlives the machine that gave it.
  * - Else nothing is told.
  *
+ * A node that saw a release complete itself waits for a moment with going by a verdict on it: others
+ * that saw it so say that only once they hear the verdict ({@link NewVerdicts}).
+ *
  * More that is told takes a release on in this order (untold, failed, complete), and never back. A
  * node that goes by a release as complete says that it saw it so; so those that agree do not come to
  * disagree because one of them is not heard any more.
@@ -27,6 +30,9 @@ export interface HeardVerdict extends Omit<Failure, "evidence"> {
   /** Whether the node that tells of it saw the release complete. */
   readonly wasComplete: boolean;
 }
+
+/** What a verdict is on. */
+export type JudgedRelease = Pick<Failure, "component" | "version" | "release">;
 
 /** Verdicts that a node tells of. */
 export const VERDICTS_MAX = 64;
@@ -71,6 +77,34 @@ export function tellVerdicts(
   }));
 }
 
+/** For so long what others say of a verdict may not be heard yet. */
+export const HEARING_MS = 5_000;
+
+/** How long a node has known of verdicts. Times are in milliseconds of a monotonic clock. */
+export class NewVerdicts {
+  readonly #sinceMs: Map<string, number>;
+
+  /** Verdicts that it heard before its start are not new. */
+  constructor(known: Iterable<JudgedRelease> = []) {
+    this.#sinceMs = new Map([...known].map((release) => [keyOf(release), -Infinity]));
+  }
+
+  /** Whether it is asked for a verdict on this release for the first time, or was a moment ago. */
+  isNew(release: JudgedRelease, nowMs: number): boolean {
+    const key = keyOf(release);
+    const sinceMs = this.#sinceMs.get(key) ?? nowMs;
+    this.#sinceMs.set(key, sinceMs);
+    return nowMs - sinceMs < HEARING_MS;
+  }
+
+  /** When the next one is not new any more; `undefined` for none. */
+  dueAt(nowMs: number): number | undefined {
+    const due = [...this.#sinceMs.values()].map((sinceMs) => sinceMs + HEARING_MS)
+      .filter((atMs) => atMs > nowMs);
+    return due.length === 0 ? undefined : Math.min(...due);
+  }
+}
+
 /** What is told of every release of which there is a verdict. */
 export class Tellings {
   readonly #by = new Map<string, { readonly teller: string; readonly verdict: HeardVerdict }[]>();
@@ -88,13 +122,13 @@ export class Tellings {
   }
 
   /** Whether anything is told of a release. */
-  has(release: Pick<Failure, "component" | "version" | "release">): boolean {
+  has(release: JudgedRelease): boolean {
     return this.#by.has(keyOf(release));
   }
 
   /** What is told of a release, by verdicts of nodes that may give one; `undefined` for nothing. */
   of(
-    release: Pick<Failure, "component" | "version" | "release">,
+    release: JudgedRelease,
     mayJudge: (node: string) => boolean,
   ): (Told & { readonly givers: readonly string[] }) | undefined {
     const all = this.#by.get(keyOf(release))?.filter(({ verdict }) => mayJudge(verdict.node));

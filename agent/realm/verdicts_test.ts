@@ -6,7 +6,15 @@ import { type Failure, releaseOf, type VersionedRelease } from "./effective_rele
 import { parseManifest } from "./manifest.ts";
 import { type NodeReport, planNode } from "./node_rollout.ts";
 import { SlotTries } from "./slot_tries.ts";
-import { decide, type Decision, Tellings, tellVerdicts, VERDICTS_MAX } from "./verdicts.ts";
+import {
+  decide,
+  type Decision,
+  HEARING_MS,
+  NewVerdicts,
+  Tellings,
+  tellVerdicts,
+  VERDICTS_MAX,
+} from "./verdicts.ts";
 
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
 const NAMES = ["a", "b", "c", "d", "e"];
@@ -96,6 +104,18 @@ Deno.test("tellVerdicts() leaves out those of others first", () => {
   });
 });
 
+Deno.test("NewVerdicts takes a verdict for new for a moment, and never one of before its start", () => {
+  const [known, release] = ["r", "s"].map((release) => ({ component: "web", version: 2, release }));
+  const verdicts = new NewVerdicts([known!]);
+  assert.equal(verdicts.isNew(known!, 0), false);
+  assert.equal(verdicts.dueAt(0), undefined);
+  assert.equal(verdicts.isNew(release!, 7), true);
+  assert.equal(verdicts.isNew(release!, 7 + HEARING_MS - 1), true);
+  assert.equal(verdicts.dueAt(8), 7 + HEARING_MS);
+  assert.equal(verdicts.isNew(release!, 7 + HEARING_MS), false);
+  assert.equal(verdicts.dueAt(7 + HEARING_MS), undefined);
+});
+
 /** Releases of a component with a replica for each node; the newest is in force. */
 function releasesOn(names: readonly string[]): VersionedRelease[] {
   const nodes = names.map((name) => `[nodes.${name}]\ntags = ["t"]\n`).join("");
@@ -136,6 +156,7 @@ class Teller {
       turns: 0,
       before: (version) => this.all.slice(0, version - 1).toReversed(),
       failures: this.failures,
+      isNew: () => false,
       approved: names,
       complete: new Map(),
       wasComplete,
