@@ -50,7 +50,13 @@ export class RingWriter extends Ring {
   /** Bytes ever written, sent or not. */
   #written = 0;
   #at = 0;
-  #isSending = false;
+  /** Records that were committed and not sent. */
+  #unsent = 0;
+
+  /** So many records are sent at once, though the turn goes on; all at its end unless given. */
+  constructor(memory: SharedArrayBuffer, readonly unsentMax = Infinity) {
+    super(memory);
+  }
 
   /**
    * Where in {@link bytes} a record of `length` bytes may be written, a multiple of four; -1 when
@@ -76,20 +82,20 @@ export class RingWriter extends Ring {
 
   /**
    * The record that was reserved is complete, with so many bytes. It is sent at the end of this
-   * turn: what comes together wakes the reader once.
+   * turn at the latest: what comes together wakes the reader once.
    */
   commit(length: number): void {
     this.words[this.#at >> 2] = length;
     this.#written = (this.#written + 4 + padded(length)) | 0;
-    if (this.#isSending) return;
-    this.#isSending = true;
-    queueMicrotask(() => this.flush());
+    this.#unsent++;
+    if (this.#unsent >= this.unsentMax) this.flush();
+    else if (this.#unsent === 1) queueMicrotask(() => this.flush());
   }
 
   /** Sends at once what was committed. */
   flush(): void {
-    if (!this.#isSending) return;
-    this.#isSending = false;
+    if (this.#unsent === 0) return;
+    this.#unsent = 0;
     Atomics.store(this.state, WRITTEN, this.#written);
     Atomics.notify(this.state, WRITTEN);
   }

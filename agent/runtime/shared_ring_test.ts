@@ -55,6 +55,19 @@ Deno.test("what is not sent yet is not read, and what is refused stays", () => {
   assert.deepEqual(readAll(reader), [[1, 2]]);
 });
 
+Deno.test("a writer with a bound sends so many while its turn goes on, the rest at its end", async () => {
+  const memory = ringMemory(CAPACITY);
+  const writer = new RingWriter(memory, 2);
+  const reader = new RingReader(memory);
+  write(writer, 1, 1);
+  assert.deepEqual(readAll(reader), []);
+  write(writer, 2, 1);
+  write(writer, 3, 1);
+  assert.deepEqual(readAll(reader), [[1], [2]]);
+  await null;
+  assert.deepEqual(readAll(reader), [[3]]);
+});
+
 Deno.test("a reader wakes for what is written, also while it is kept busy", async () => {
   const memory = ringMemory(CAPACITY);
   const writer = new RingWriter(memory);

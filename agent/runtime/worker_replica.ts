@@ -31,6 +31,12 @@ import { errorCodeOf } from "./wasi/filesystem_paths.ts";
 /** A Worker that does not end within this time after it was told to is given up. */
 const STOP_MS = 2_000;
 
+/**
+ * Of requests that come together: the Worker begins with some while this thread reads the rest.
+ * Else each of the two would wait until the other was done with all of them, and one processor idle.
+ */
+const REQUESTS_UNSENT_MAX = 4;
+
 interface Flight {
   readonly response: PromiseWithResolvers<HandlerResponse>;
   /** The request's body, read when the guest asks. */
@@ -94,7 +100,7 @@ export class WorkerReplica implements Replica {
     const { world, grants, limits, stdio } = options;
     const rings = world === "wasi:http/proxy" ? createRings() : undefined;
     if (rings) {
-      this.#requests = new RingWriter(rings.requests);
+      this.#requests = new RingWriter(rings.requests, REQUESTS_UNSENT_MAX);
       this.#responses = new ResponseReader(new RingReader(rings.responses));
       this.#responses.ring.listen(() => this.#takeResponses());
     }

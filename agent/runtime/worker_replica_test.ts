@@ -1,16 +1,24 @@
 import assert from "node:assert/strict";
 import { NO_NETWORK } from "../kernel/ports.ts";
+import { readRequests, type Rings } from "./exchange.ts";
+import type { ToWorker } from "./protocol.ts";
+import { RingReader } from "./shared_ring.ts";
 import type { GuestWorker } from "./spawn.ts";
 import { WorkerReplica } from "./worker_replica.ts";
 
 /** A replica whose Worker is the test, and one request under way in it, with the number 0. */
 function fake() {
+  const one: { rings?: Rings | undefined } = {};
   const worker: GuestWorker & { ended: boolean } = {
     ended: false,
     onmessage: null,
     onerror: null,
     onmessageerror: null,
-    postMessage: () => {},
+    postMessage: (messages) => {
+      for (const message of messages as ToWorker[]) {
+        if (message.type === "start") one.rings = message.rings;
+      }
+    },
     terminate: () => worker.ended = true,
   };
   const replica = new WorkerReplica(
@@ -40,15 +48,17 @@ function fake() {
     (frames) => Promise.resolve(frames.map((f) => ({ ...f, name: undefined }) as never)),
     () => assert.fail("a Worker that failed is used again"),
   );
-  const request = replica.handle({
-    method: "GET",
-    url: "http://realm.test/",
-    headers: [],
-    body: null,
-    signal: new AbortController().signal,
-  });
+  const ask = () =>
+    replica.handle({
+      method: "GET",
+      url: "http://realm.test/",
+      headers: [],
+      body: null,
+      signal: new AbortController().signal,
+    });
+  const request = ask();
   const says = (data: unknown) => worker.onmessage!(new MessageEvent("message", { data }));
-  return { worker, replica, request, says };
+  return { worker, replica, request, ask, says, one };
 }
 
 /** It ended in one line that says why, and whoever waited for it knows. */
@@ -74,6 +84,25 @@ Deno.test("WorkerReplica ends when its Worker sends what cannot be read", async 
   const one = fake();
   one.worker.onmessageerror!(new MessageEvent("messageerror"));
   await failed(one, /^its Worker failed: it sent what cannot be read$/);
+});
+
+Deno.test("WorkerReplica hands some requests over while it still takes others", async () => {
+  const { ask, one, replica, request, says } = fake();
+  await null; // What the start and the first request are sent in.
+  const ring = new RingReader(one.rings!.requests);
+  const arrived: number[] = [];
+  const take = () => readRequests(ring, (id) => arrived.push(id));
+  take();
+  assert.equal(arrived.length, 1);
+  const asked = Array.from({ length: 9 }, ask);
+  take();
+  assert.equal(arrived.length, 9, "eight of nine, before this turn is over");
+  await null;
+  take();
+  assert.equal(arrived.length, 10);
+  assert.equal(new Set(arrived).size, 10);
+  says(null); // Ends it.
+  await Promise.allSettled([request, ...asked, replica.exited]);
 });
 
 const NONSENSE: readonly unknown[] = [
