@@ -211,18 +211,26 @@ Deno.test("serveProxy() answers 502 when the component traps, and tells only us 
 });
 
 Deno.test("serveProxy() answers 504 in time and aborts the component's request", async () => {
+  // Before a client is watched, and after.
+  for (const requestTimeoutMs of [5, 80]) await answers504(requestTimeoutMs);
+});
+
+async function answers504(requestTimeoutMs: number) {
   const aborted: unknown[] = [];
-  const setup = { replicas: [hanging(aborted)], requestTimeoutMs: 80 };
+  const setup = { replicas: [hanging(aborted)], requestTimeoutMs };
   await withProxy(setup, async ({ base, records, upstream }) => {
     const response = await fetch(base);
     assert.equal(response.status, 504);
-    assert.equal(await response.text(), '504 component "shop": no response within 80 ms\n');
+    assert.equal(
+      await response.text(),
+      `504 component "shop": no response within ${requestTimeoutMs} ms\n`,
+    );
     assert.deepEqual(aborted, ["TimeoutError"]);
     await eventually(() => records.length === 1, "a record");
     assert.deepEqual(outcomes(records), ["504 timeout"]);
     assert.equal(upstream.load.inFlight, 0);
   });
-});
+}
 
 Deno.test("a replica that ignores an abort stays busy until it answers", async () => {
   const late = Promise.withResolvers<Response>();

@@ -220,7 +220,7 @@ export function createHttp(host: WasiInstance) {
 export function createHandlerHost(host: WasiInstance): HttpHost {
   return {
     createIncomingRequest: (head, body) => {
-      host.traceparent = traceparentOf(head.headers);
+      host.traceparent = traceparentOf(host, head);
       return new IncomingRequest(host, head, body);
     },
     createResponseOutparam: (onResponse) => new ResponseOutparam(host, onResponse),

@@ -140,6 +140,22 @@ Deno.test("headers of a message are immutable, their copy is not", () => {
   assert.equal(request.headers().has("connection"), false, "nothing of the connection");
 });
 
+Deno.test("headers of a request are read when the guest asks, where it may ask nobody itself", () => {
+  const f = createFixture();
+  let reads = 0;
+  const head = {
+    ...HEAD,
+    get headers() {
+      reads++;
+      return HEAD.headers;
+    },
+  };
+  const request = f.wasi.http.createIncomingRequest(head, null);
+  assert.equal(reads, 0);
+  assert.equal(request.headers().entries().length, 2);
+  assert.equal(reads, 1);
+});
+
 Deno.test("incoming-request tells its head", () => {
   const f = createFixture();
   const request = f.wasi.http.createIncomingRequest(HEAD, null);

@@ -329,7 +329,7 @@ export class Request3 extends Message {
 
   /** One that came in. */
   static incoming(host: WasiInstance, head: RequestHead, source: BodySource | null): Request3 {
-    host.traceparent = traceparentOf(head.headers);
+    host.traceparent = traceparentOf(host, head);
     const request = new Request3(host, receivedEntries(head.headers), { source });
     request.#method = methodOf(head.method);
     request.#path = head.pathWithQuery;
