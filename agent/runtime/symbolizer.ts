@@ -12,8 +12,10 @@ import { type RawFrame, unnamed } from "./trap.ts";
 
 /** A Worker is kept this long without work. */
 const IDLE_MS = 10_000;
-/** Past it a backtrace keeps its numbers. */
+/** Past it a backtrace keeps its numbers; from when it is begun with. */
 const ANSWER_MS = 3_000;
+/** Until then: a busy machine may take long to start a Worker, for which no component is to blame. */
+const BEGIN_MS = 30_000;
 /**
  * Times that this may happen with a component; then it is not tried again. A Worker that is lost in
  * its work cannot be killed on Deno: without this, a guest that traps in many places would be read
@@ -37,13 +39,13 @@ export interface GuestSource {
 interface Pending {
   readonly digest: string;
   readonly resolve: (frames: readonly Frame[] | undefined) => void;
-  readonly late: number;
+  late: number;
 }
 
 /** What {@link Symbolizer} is built from; tests have their own. */
 export interface SymbolizerInit {
   readonly spawn?: () => GuestWorker;
-  /** Time for a backtrace, in milliseconds. */
+  /** Time for a backtrace from when it is begun with, in milliseconds. */
   readonly answerMs?: number;
 }
 
@@ -86,7 +88,7 @@ export class Symbolizer {
   ): Promise<readonly Frame[] | undefined> {
     const id = this.#next++;
     const answer = Promise.withResolvers<readonly Frame[] | undefined>();
-    const late = setTimeout(() => this.#giveUp(), this.#answerMs);
+    const late = setTimeout(() => this.close(), BEGIN_MS);
     this.#pending.set(id, { digest, resolve: answer.resolve, late });
     clearTimeout(this.#idle);
     source().then((bytes) => {
@@ -96,6 +98,13 @@ export class Symbolizer {
       this.#worker.postMessage({ id, source: bytes, origins, frames } satisfies SymbolsRequest);
     }, () => this.#answer(id, undefined));
     return await answer.promise;
+  }
+
+  #begun(id: number): void {
+    const pending = this.#pending.get(id);
+    if (!pending) return;
+    clearTimeout(pending.late);
+    pending.late = setTimeout(() => this.#giveUp(), this.#answerMs);
   }
 
   #answer(id: number, frames: readonly Frame[] | undefined): void {
@@ -118,7 +127,8 @@ export class Symbolizer {
 
   #start(): GuestWorker {
     const worker = this.#spawn();
-    worker.onmessage = ({ data }) => this.#answer(data.id, data.frames);
+    worker.onmessage = ({ data: { id, begun, frames } }) =>
+      begun ? this.#begun(id) : this.#answer(id, frames);
     onFailure(worker, () => this.close());
     return worker;
   }

@@ -22,6 +22,7 @@ Deno.test("a component whose backtraces take too long occupies two Workers, and 
         onmessageerror: null,
         postMessage(message) {
           const { id, frames } = message as SymbolsRequest;
+          worker.onmessage?.(new MessageEvent("message", { data: { id, begun: true } }));
           // Component `a` never answers.
           if (frames[0]!.offset >= 100) {
             worker.onmessage?.(new MessageEvent("message", { data: { id, frames: [] } }));
@@ -38,5 +39,30 @@ Deno.test("a component whose backtraces take too long occupies two Workers, and 
   assert.equal(workers, 2);
   assert.deepEqual(await symbolizer.name(guest("b"), at(100)), []);
   assert.equal(workers, 3);
+  symbolizer.close();
+});
+
+Deno.test("a Worker that takes long to start is waited for, and no component is blamed", async () => {
+  const symbolizer = new Symbolizer({
+    answerMs: 20,
+    spawn: () => {
+      const worker: GuestWorker = {
+        onmessage: null,
+        onerror: null,
+        onmessageerror: null,
+        postMessage(message) {
+          const { id } = message as SymbolsRequest;
+          const say = (data: unknown) => worker.onmessage?.(new MessageEvent("message", { data }));
+          setTimeout(() => {
+            say({ id, begun: true });
+            say({ id, frames: [] });
+          }, 60);
+        },
+        terminate() {},
+      };
+      return worker;
+    },
+  });
+  for (let i = 0; i < 3; i++) assert.deepEqual(await symbolizer.name(guest("a"), at(i)), []);
   symbolizer.close();
 });

@@ -1,6 +1,6 @@
 /**
- * The Worker in which backtraces are named: `{id, source, origins, frames}` in, `{id, frames}` out;
- * without frames where the debug information of the guest could not be read.
+ * The Worker in which backtraces are named: `{id, source, origins, frames}` in, `{id, begun}` and then
+ * `{id, frames}` out; without frames where the debug information of the guest could not be read.
  *
  * @module
  */
@@ -21,6 +21,7 @@ const scope = self as unknown as {
 };
 
 scope.onmessage = ({ data: { id, source, origins, frames } }) => {
+  scope.postMessage({ id, begun: true });
   try {
     scope.postMessage({ id, frames: symbolize(source, origins, frames) });
   } catch {
