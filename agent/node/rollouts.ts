@@ -175,6 +175,7 @@ export class Rollouts {
     for (const [name, record] of records) {
       for (const failure of failuresIn(name, record)) this.#learn(failure, newest, overrides);
     }
+    const reports = new Map([...records].map(([name, record]) => [name, reportOf(name, record)]));
     const ask = () =>
       planNode({
         node,
@@ -189,7 +190,7 @@ export class Rollouts {
         wasComplete: (...of) => this.#wasComplete(...of),
         overrides,
         live,
-        reported: (name) => isAlone ? null : reportOf(name, records.get(name)),
+        reported: (name) => isAlone ? null : reports.get(name),
         own,
         tries: this.#tries,
         nowMs,
@@ -355,8 +356,7 @@ function givenUpOf(
   }).sort((a, b) => a.component < b.component ? -1 : 1).slice(0, GIVEN_UP_MAX);
 }
 
-function reportOf(name: string, record: HealthRecord | undefined): NodeReport | undefined {
-  if (record === undefined) return undefined;
+function reportOf(name: string, record: HealthRecord): NodeReport {
   const slots = record.replicas.map(({ component, running, ...said }) =>
     [component, { ...said, ready: running }] as const
   );
