@@ -26,6 +26,8 @@ const SLEEP = "/slow?ms=200";
 /** What a manifest gives when it says nothing: every limit is on. */
 const LIMITS = ["--memory-max-mb=128", "--fuel-per-sec=1000000000", "--epoch-timeout-ms=1000"];
 const FUEL = ["-W", "fuel=1000000000"];
+/** It uses no instance again unless it is told to; so often as it does of its own with WASI 0.3. */
+const REUSE = ["--max-instance-reuse-count=128"];
 /** Times the requests/s of `wasmtime serve`. */
 const WANTED: Readonly<Record<string, number>> = {
   "realm serve": 2,
@@ -63,6 +65,15 @@ function servers({ programs }: BenchContext, component: string): Record<string, 
     `--addr=127.0.0.1:${port}`,
     file,
   ];
+  const peer = (wasmtime: string, more: readonly string[]) => (port: number) => [
+    wasmtime,
+    "serve",
+    ...FUEL,
+    ...more,
+    ...(isCounter ? CLI : []),
+    `--addr=127.0.0.1:${port}`,
+    file,
+  ];
   return {
     "realm serve": (data) => at(serve(data, ["--max-concurrency=128"]), probe),
     "realm serve, an instance a request": (data) =>
@@ -71,15 +82,8 @@ function servers({ programs }: BenchContext, component: string): Record<string, 
       at(serve(data, ["--max-concurrency=128", "--isolation=process"]), probe),
     "realm agent": (data) => agent(realm, data, component, probe),
     ...(wasmtime === undefined ? {} : {
-      "wasmtime serve": () =>
-        at((port) => [
-          wasmtime,
-          "serve",
-          ...FUEL,
-          ...(isCounter ? CLI : []),
-          `--addr=127.0.0.1:${port}`,
-          file,
-        ], probe),
+      "wasmtime serve": () => at(peer(wasmtime, []), probe),
+      "wasmtime serve, instances used again": () => at(peer(wasmtime, REUSE), probe),
     }),
     ...(isCounter ? {} : {
       "bare Deno.serve": () =>
@@ -247,7 +251,9 @@ async function throughput(context: BenchContext): Promise<Table> {
       "realm agent: one route to one replica, signed manifest, the manifest's default limits (the same)",
       `wasmtime serve ${
         FUEL.join(" ")
-      } http-hello.wasm: a fresh instance for each request, which is its only way`,
+      } http-hello.wasm: a fresh instance for each request, unless it is told otherwise (${
+        REUSE.join(" ")
+      })`,
       "CPU: user and system time of all threads of the server for each request; what a busy machine falsifies least",
       `load: ${
         context.programs.wrk ? "wrk --threads=1 --latency" : "bench/load_generator.ts"
