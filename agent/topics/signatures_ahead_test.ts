@@ -45,3 +45,32 @@ Deno.test("SignaturesAhead leaves little, and all on one processor, to who takes
   for (let i = 0; i < 100; i++) assert.equal(alone.look(large), undefined);
   for (const each of [little, alone]) each.close(); // a Worker would be a leak of this test
 });
+
+Deno.test("SignaturesAhead leaves everything to who takes it when its Worker has failed", async () => {
+  const made: FakeWorker[] = [];
+  class FakeWorker {
+    onmessage: ((event: { readonly data: unknown }) => void) | null = null;
+    onerror: ((event: Event) => void) | null = null;
+    constructor() {
+      made.push(this);
+    }
+    postMessage(): void {}
+    terminate(): void {}
+  }
+  const { Worker } = globalThis;
+  globalThis.Worker = FakeWorker as never;
+  const ahead = new SignaturesAhead(verify, 2);
+  try {
+    while (made.length === 0) assert.equal(ahead.look(large), undefined);
+    assert.equal(ahead.look(large), undefined); // it is not ready
+    made[0]!.onmessage!({ data: "ready" });
+    const waiting = ahead.look(large);
+    made[0]!.onerror!(new ErrorEvent("error", { message: "on purpose" }));
+    assert.deepEqual(await waiting, []);
+    for (let i = 0; i < 100; i++) assert.equal(ahead.look(large), undefined);
+    assert.equal(made.length, 1);
+  } finally {
+    ahead.close();
+    globalThis.Worker = Worker;
+  }
+});
