@@ -6,7 +6,7 @@
  */
 
 /** Bytes of frames that wait; with more than these the link is read no further. */
-export const WAITING_BYTES_MAX = 256 * 1024;
+export const UNVERIFIED_BYTES_MAX = 256 * 1024;
 
 /** See the module. */
 export class FrameQueue {
@@ -30,7 +30,7 @@ export class FrameQueue {
     });
     this.#waiting.push({ bytes, taken });
     this.#bytes += bytes;
-    return this.#bytes > WAITING_BYTES_MAX ? this.#waiting[0]!.taken : undefined;
+    return this.#bytes > UNVERIFIED_BYTES_MAX ? this.#waiting[0]!.taken : undefined;
   }
 
   /** Resolves when all that wait now were taken. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FrameQueue, WAITING_BYTES_MAX } from "./frame_queue.ts";
+import { FrameQueue, UNVERIFIED_BYTES_MAX } from "./frame_queue.ts";
 
 Deno.test("FrameQueue has frames taken in their order, whatever is found out first", async () => {
   const queue = new FrameQueue();
@@ -21,7 +21,7 @@ Deno.test("FrameQueue lets no more come than there is room for", async () => {
   const queue = new FrameQueue();
   const found = Array.from({ length: 4 }, () => Promise.withResolvers<void>());
   const taken: number[] = [];
-  const half = WAITING_BYTES_MAX / 2;
+  const half = UNVERIFIED_BYTES_MAX / 2;
   const rooms = found.map(({ promise }, i) => queue.push(half, promise, () => void taken.push(i)));
   assert.deepEqual(rooms.map((room) => room === undefined), [true, true, false, false]);
   found[0]!.resolve();
