@@ -6,10 +6,10 @@
 import { startAhead } from "./cli/head_start.ts";
 
 if (import.meta.main) {
-  const first = startAhead(Deno.args);
+  const { runs, worker } = startAhead(Deno.args);
   // Loaded only now, while what was started ahead loads itself.
-  if (first) {
-    const status = await (await import("./cli/run_only.ts")).main(Deno.args, first);
+  if (runs) {
+    const status = await (await import("./cli/run_only.ts")).main(Deno.args, worker);
     if (status !== undefined) Deno.exit(status);
   }
   const [{ main }, { systemShell }] = await Promise.all([

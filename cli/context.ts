@@ -41,6 +41,11 @@ export interface Shell {
   readAll(bytesMax: number): Promise<Uint8Array>;
   /** Aborted at the first SIGINT or SIGTERM; from then on a second one ends the process. */
   interrupted(): AbortSignal;
+  /**
+   * While this thread cannot hear of signals, those that {@link interrupted} listens to end the
+   * process as if nobody did.
+   */
+  deaf(isDeaf: boolean): void;
   /** Gives up every permission but these, for good; returns those that are left. */
   keepPermissions(kinds: readonly Permission[]): readonly Permission[];
 }
@@ -118,10 +123,13 @@ export class Context {
 
   /**
    * Gives up every permission of the program but these, before anything of a guest is touched. A
-   * kind is given up as a whole: what is narrower than that are the permissions of Workers.
+   * kind is given up as a whole: what is narrower than that are the permissions of Workers. Returns
+   * those that are left.
    */
-  keepPermissions(...kinds: readonly Permission[]): void {
-    this.detail(`permissions: ${this.shell.keepPermissions(kinds).join(", ")}`);
+  keepPermissions(...kinds: readonly Permission[]): readonly Permission[] {
+    const left = this.shell.keepPermissions(kinds);
+    this.detail(`permissions: ${left.join(", ") || "none"}`);
+    return left;
   }
 
   /** Whether escape sequences may be written to the stream: a terminal, and no `NO_COLOR`. */
@@ -170,6 +178,7 @@ export function systemShell(): Shell {
   const encoder = new TextEncoder();
   const lines = lineReader(() => Deno.stdin.readable);
   let interruption: AbortController | undefined;
+  const listeners = new Map<Deno.Signal, () => void>();
   return {
     get cwd() {
       return Deno.cwd();
@@ -207,12 +216,17 @@ export function systemShell(): Shell {
         ? [["SIGINT", 130]]
         : [["SIGINT", 130], ["SIGTERM", 143]];
       for (const [name, status] of signals) {
-        Deno.addSignalListener(name, () => {
+        listeners.set(name, () => {
           if (controller.signal.aborted) Deno.exit(status);
           controller.abort(new RealmError("failed", `Stopped: ${name}`));
         });
       }
+      for (const [name, heard] of listeners) Deno.addSignalListener(name, heard);
       return controller.signal;
+    },
+    deaf(isDeaf) {
+      const change = isDeaf ? Deno.removeSignalListener : Deno.addSignalListener;
+      for (const [name, heard] of listeners) change(name, heard);
     },
     keepPermissions(kinds) {
       // The cast: "import" is not yet in the types of Deno.

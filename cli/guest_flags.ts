@@ -90,7 +90,7 @@ export const GUEST_FLAGS = {
   timeout: optional("Time for the whole run", "DURATION", parseDuration),
   trace: toggle("Print every call into the host, with its grant, to standard error"),
   isolation: defaulted(
-    "What it runs in: a Worker of this program, or a process of its own",
+    "What it runs in: a thread of this program, or a process of its own",
     "worker|process",
     parseChoice("worker", "process"),
     "worker",

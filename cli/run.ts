@@ -6,7 +6,15 @@
 import { takeFirstWorker } from "../agent/first_worker.ts";
 import type { createEngine } from "../agent/local_engine.ts";
 import { RealmError } from "../agent/kernel/error.ts";
-import type { Engine, Exit, Replica, Stdio, Usage } from "../agent/kernel/ports.ts";
+import type {
+  Engine,
+  Exit,
+  Grants,
+  Replica,
+  StartOptions,
+  Stdio,
+  Usage,
+} from "../agent/kernel/ports.ts";
 import { declare } from "./command_spec.ts";
 import type { Context } from "./context.ts";
 import {
@@ -76,6 +84,11 @@ export async function engineOf(
   return (dataFolder) => createProcessEngine(dataFolder);
 }
 
+/** Whether what runs the guest has no use for a permission, as nothing outside is asked for it. */
+function needsNobody(grants: Grants, services: StartOptions["services"]): boolean {
+  return grants.mounts.length === 0 && Object.keys(services ?? {}).length === 0;
+}
+
 /** The status of a guest's own exit; throws the RealmError of every other end. */
 export function statusOf(exit: Exit, file: string): number {
   if (exit.kind === "exit") return exit.status;
@@ -110,13 +123,30 @@ export const run = declare({
     const inProcess = flags.isolation === "process";
     context.keepPermissions("read", "write", "env", ...net, ...inProcess ? ["run"] as const : []);
     const bytes = await readComponent(context, file);
+    const first = takeFirstWorker();
+    const isHere = !first && !inProcess && needsNobody(grants, services);
+    let thread: typeof import("../agent/first_thread.ts") | undefined;
     const engine = create(context.dataFolder, {
-      warmWorkers: grants.mounts.length === 0 ? 1 : 0,
+      warmWorkers: isHere || grants.mounts.length > 0 ? 0 : 1,
       refill: false,
-      first: takeFirstWorker(),
+      first,
+      keepSources: isHere,
+      ...isHere && {
+        host: () =>
+          thread!.hostInThisThread(
+            (kinds) => context.keepPermissions(...kinds),
+            (isDeaf) => context.shell.deaf(isDeaf),
+          ),
+      },
     });
     try {
-      const prepared = await engine.prepare(bytes);
+      const preparing = engine.prepare(bytes);
+      // Loaded while other threads hash and compile the component.
+      if (isHere) [thread] = await Promise.all([import("../agent/first_thread.ts"), preparing]);
+      const prepared = await preparing;
+      const signal = context.shell.interrupted();
+      // Not the replica's own end: the guest may run, and say so, before that is known here.
+      signal.addEventListener("abort", () => engine.close(), { once: true });
       const replica = await engine.start(prepared, {
         world: "wasi:cli/command",
         grants,
@@ -126,10 +156,10 @@ export const run = declare({
         notice: (text) => context.note(`realm: ${text}`),
         ...flags.trace && { trace: traceTo(context) },
         log: logTo(context),
+      }).catch((error) => {
+        throw signal.aborted ? signal.reason : error;
       });
       describeProcess(context, replica);
-      const signal = context.shell.interrupted();
-      signal.addEventListener("abort", () => replica.stop(), { once: true });
       const exit = await replica.exited;
       if (flags.stats) context.shell.write("stderr", `${formatUsage(replica.usage())}\n`);
       if (signal.aborted) throw signal.reason;

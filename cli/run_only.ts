@@ -13,17 +13,17 @@ import { readPlain } from "./plain_words.ts";
 import { run } from "./run.ts";
 
 /**
- * Runs what the words say in the Worker that was started ahead: the exit status of the program, or
+ * Runs what the words say in the Worker that was started ahead, if one was: the exit status of the program, or
  * undefined where they are not the plain words of `realm run`, and nothing was done.
  */
 export async function main(
   argv: readonly string[],
-  first: FirstWorker,
+  first: FirstWorker | undefined,
   shell: Shell = systemShell(),
 ): Promise<number | undefined> {
   const read = readPlain("run", run, argv);
   if (!read) return undefined;
-  handOverFirstWorker(first);
+  if (first) handOverFirstWorker(first);
   const { values, words } = read;
   return exitStatus(await carryOut(run, shell, values, words), shell, values.json === true);
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type FirstWorker, takeFirstWorker } from "../agent/first_worker.ts";
 import { main as all } from "./app.ts";
-import { wantsFirstWorker } from "./head_start.ts";
+import { wordsOfRun } from "./head_start.ts";
 import { main } from "./run_only.ts";
 import { testShell } from "./shell_fake.ts";
 
@@ -15,7 +15,7 @@ Deno.test("main() of realm run alone answers as that of all commands", async () 
       ["run", "--secret", "a=missing.txt", "x.wasm", "--", "--json"],
     ]
   ) {
-    assert.ok(wantsFirstWorker(argv), argv.join(" "));
+    assert.ok(wordsOfRun(argv), argv.join(" "));
     const [alone, together] = [testShell(), testShell()];
     const status = await main(argv, first, alone);
     assert.equal(takeFirstWorker(), first);

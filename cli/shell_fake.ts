@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { OutputStream, Shell } from "./context.ts";
+import { type OutputStream, PERMISSIONS, type Shell } from "./context.ts";
 
 /** A {@link Shell} that remembers what was written. */
 export interface FakeShell extends Shell {
@@ -37,7 +37,8 @@ export function testShell(
     readAll: (bytesMax) =>
       Promise.resolve(new TextEncoder().encode(input.splice(0).join("\n")).slice(0, bytesMax)),
     interrupted: () => options.interrupted ?? new AbortController().signal,
-    keepPermissions: (kinds) => kinds,
+    deaf: () => {},
+    keepPermissions: () => PERMISSIONS, // the process of a test goes on
     text: (stream) => written[stream],
   };
 }

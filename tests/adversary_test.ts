@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { parse } from "./wasm_tools.ts";
 import type { Exit, Limits, Usage } from "../agent/kernel/ports.ts";
 import { WorkerEngine } from "../agent/runtime/engine.ts";
+import { FirstThread } from "../agent/runtime/first_thread.ts";
 import { endOf, NO_GRANTS } from "./guest.ts";
 
 const MIB = 1024 * 1024;
@@ -17,16 +18,18 @@ const CACHE = {
   put: () => Promise.reject(new Error("no space left on device")),
 };
 
-/** One engine for a whole test: its transpiler takes a while to start. */
+/** In a Worker and in the first thread, an engine for a whole test: its transpiler takes a while. */
 function withRun(
   test: (run: (wat: string, limits?: Partial<Limits>) => ReturnType<typeof runIn>) => Promise<void>,
 ) {
   return async () => {
-    const engine = new WorkerEngine({ cache: CACHE });
-    try {
-      await test((wat, limits) => runIn(engine, wat, limits));
-    } finally {
-      await engine.close();
+    for (const host of [undefined, () => new FirstThread()]) {
+      const engine = new WorkerEngine({ cache: CACHE, host });
+      try {
+        await test((wat, limits) => runIn(engine, wat, limits));
+      } finally {
+        await engine.close();
+      }
     }
   };
 }

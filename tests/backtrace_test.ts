@@ -10,7 +10,15 @@ import assert from "node:assert/strict";
 import type { Frame } from "../agent/kernel/frame.ts";
 import { main } from "../cli/app.ts";
 import { testShell } from "../cli/shell_fake.ts";
-import { CACHE_FOLDER, endOf, fixture, runGuest, withEngine } from "./guest.ts";
+import {
+  CACHE_FOLDER,
+  endOf,
+  fixture,
+  onEachEngine,
+  runGuest,
+  THREADS,
+  withEngine,
+} from "./guest.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
 
 const GOLDEN = new URL("wasmtime/backtraces.json", import.meta.url);
@@ -71,7 +79,7 @@ Deno.test("backtraces name functions, offsets and lines as wasmtime does", (t) =
     }
   }));
 
-Deno.test("backtraces lead to the lines that the source marks", async () => {
+onEachEngine("backtraces lead to the lines that the source marks", async (withEngine) => {
   const source = await Deno.readTextFile(new URL("../fixtures/crash/src/lib.rs", import.meta.url));
   const lineOf = (mark: string) =>
     source.split("\n").findIndex((line) => line.endsWith(`// here: ${mark}`)) + 1;
@@ -86,21 +94,25 @@ Deno.test("backtraces lead to the lines that the source marks", async () => {
     assert.equal(ours[2]!.function, "crash::Machine::step");
     assert.ok(ours.every(({ module }) => module === "crash.wasm"));
   });
-});
+}, THREADS);
 
-Deno.test("backtraces of a stripped guest have the numbers of its own functions", () =>
-  withEngine(async (engine) => {
-    const { exit } = await runGuest(engine, "exit", { args: ["trap"] });
-    assert.ok(exit.kind === "trap" && exit.backtrace.length > 1);
-    const file = await fixture("exit");
-    for (const { module, function: name, offset, file: path } of exit.backtrace) {
-      assert.match(module, /^core\d*$/);
-      assert.match(name, /^function\[\d+\]$/);
-      assert.ok(offset < file.length && path === undefined);
-    }
-    // What trapped is the instruction itself: unreachable.
-    assert.equal(file[exit.backtrace[0]!.offset], 0x00);
-  }));
+onEachEngine(
+  "backtraces of a stripped guest have the numbers of its own functions",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { exit } = await runGuest(engine, "exit", { args: ["trap"] });
+      assert.ok(exit.kind === "trap" && exit.backtrace.length > 1);
+      const file = await fixture("exit");
+      for (const { module, function: name, offset, file: path } of exit.backtrace) {
+        assert.match(module, /^core\d*$/);
+        assert.match(name, /^function\[\d+\]$/);
+        assert.ok(offset < file.length && path === undefined);
+      }
+      // What trapped is the instruction itself: unreachable.
+      assert.equal(file[exit.backtrace[0]!.offset], 0x00);
+    }),
+  THREADS,
+);
 
 Deno.test("realm run shows the backtrace behind its error, and in --json", async () => {
   const run = async (...flags: string[]) => {

@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { endOf, onEachEngine, runGuest } from "./guest.ts";
+import { ANYWHERE, endOf, onEachEngine, runGuest } from "./guest.ts";
 
 onEachEngine(
   "commands get their arguments and environment",
@@ -22,6 +22,7 @@ onEachEngine(
       });
       assert.equal(stdout, "arg: env\narg: a b\narg: ü\nenv: X=1\nenv: Y=two\n");
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -38,6 +39,7 @@ onEachEngine(
       // WASI 0.2 knows ok and err only; wasmtime gives 1 as well.
       assert.equal(endOf(exit), "exit 1");
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -57,6 +59,7 @@ onEachEngine(
         assert.match(panic.stderr, /panicked/);
       }
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -87,4 +90,5 @@ onEachEngine(
       assert.equal(endOf(endless.exit), "stopped");
       assert.ok(endless.stopMs < 30_000, "it would sleep for a minute");
     }),
+  ANYWHERE,
 );

@@ -9,12 +9,12 @@ import {
   type Engine,
   type Exit,
   type Grants,
-  type Isolation,
   type Limits,
   NO_NETWORK,
   type StartOptions,
   type Usage,
 } from "../agent/kernel/ports.ts";
+import { FirstThread } from "../agent/runtime/first_thread.ts";
 import type { Resolver } from "../agent/broker/resolve.ts";
 import { createServices, type ServicesInit } from "../agent/node/services.ts";
 
@@ -79,13 +79,19 @@ export type WithEngine = <T>(test: (engine: Engine) => Promise<T>) => Promise<T>
 /** With an engine whose guests run in Workers. */
 export const withEngine: WithEngine = (test) => withEngineOf("worker", test);
 
+/** In the first thread runs no handler, and nothing with mounts. */
+const ENGINES = {
+  worker: () => createEngine(CACHE_FOLDER),
+  process: () => createProcessEngine(CACHE_FOLDER),
+  "first thread": () =>
+    createEngine(CACHE_FOLDER, { host: () => new FirstThread(), keepSources: true }),
+} as const satisfies Readonly<Record<string, () => Engine>>;
+
 async function withEngineOf<T>(
-  isolation: Isolation,
+  place: Place,
   test: (engine: Engine) => Promise<T>,
 ): Promise<T> {
-  const engine = isolation === "worker"
-    ? createEngine(CACHE_FOLDER)
-    : createProcessEngine(CACHE_FOLDER);
+  const engine = ENGINES[place]();
   try {
     return await test(engine);
   } finally {
@@ -93,13 +99,26 @@ async function withEngineOf<T>(
   }
 }
 
+/** Where a guest may run. */
+type Place = keyof typeof ENGINES;
+
+/** Of commands only. */
+export const ANYWHERE = Object.keys(ENGINES) as readonly Place[];
+/** Without a process for each: for suites that take long. */
+export const THREADS = ["worker", "first thread"] as const satisfies readonly Place[];
+
 /**
  * A test for every engine: what a guest sees, and what is seen of it, does not depend on where it
  * runs.
  */
-export function onEachEngine(name: string, test: (withEngine: WithEngine) => Promise<void>): void {
-  for (const isolation of ["worker", "process"] as const) {
-    Deno.test(`${name}, in a ${isolation}`, () => test((body) => withEngineOf(isolation, body)));
+export function onEachEngine(
+  name: string,
+  test: (withEngine: WithEngine) => Promise<void>,
+  places: readonly Place[] = ["worker", "process"],
+): void {
+  for (const place of places) {
+    const where = place === "first thread" ? `the ${place}` : `a ${place}`;
+    Deno.test(`${name}, in ${where}`, () => test((body) => withEngineOf(place, body)));
   }
 }
 

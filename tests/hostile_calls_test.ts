@@ -6,7 +6,15 @@
  */
 import assert from "node:assert/strict";
 import type { Engine } from "../agent/kernel/ports.ts";
-import { endOf, fixture, type GuestOptions, NO_GRANTS, runGuest, withEngine } from "./guest.ts";
+import {
+  endOf,
+  fixture,
+  type GuestOptions,
+  NO_GRANTS,
+  onEachEngine,
+  runGuest,
+  THREADS,
+} from "./guest.ts";
 
 const MIB = 1024 * 1024;
 
@@ -20,90 +28,126 @@ async function run(engine: Engine, args: readonly string[], options: GuestOption
   return { ...result, end: endOf(exit), message: exit.kind === "trap" ? exit.message : "" };
 }
 
-Deno.test("100,000 timers, each dropped, cost no more than one", () =>
-  withEngine(async (engine) => {
-    const { end, stdout, usage } = await run(engine, ["timers", "100000"]);
-    assert.deepEqual([end, stdout], ["exit 0", "made 100000\n"]);
-    assert.ok(usage.memoryBytesPeak < 2 * MIB, `${usage.memoryBytesPeak}`);
-  }));
+onEachEngine(
+  "100,000 timers, each dropped, cost no more than one",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { end, stdout, usage } = await run(engine, ["timers", "100000"]);
+      assert.deepEqual([end, stdout], ["exit 0", "made 100000\n"]);
+      assert.ok(usage.memoryBytesPeak < 2 * MIB, `${usage.memoryBytesPeak}`);
+    }),
+  THREADS,
+);
 
-Deno.test("polling long lists for ever ends with the time, and at once when stopped", () =>
-  withEngine(async (engine) => {
-    assert.equal((await run(engine, ["poll"], { limits: { timeoutMs: 300 } })).end, "timeout");
-    const { end, stopMs } = await run(engine, ["poll"], { stopAfterMs: 200 });
-    assert.equal(end, "stopped");
-    assert.ok(stopMs < 10_000, `${stopMs}`);
-  }));
+onEachEngine(
+  "polling long lists for ever ends with the time, and at once when stopped",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      assert.equal((await run(engine, ["poll"], { limits: { timeoutMs: 300 } })).end, "timeout");
+      const { end, stopMs } = await run(engine, ["poll"], { stopAfterMs: 200 });
+      assert.equal(end, "stopped");
+      assert.ok(stopMs < 10_000, `${stopMs}`);
+    }),
+  THREADS,
+);
 
-Deno.test("a sleep until the end of time ends when it is told to, and uses no fuel", () =>
-  withEngine(async (engine) => {
-    const { end, usage } = await run(engine, ["never"], { stopAfterMs: 300 });
-    assert.equal(end, "stopped");
-    assert.ok(usage.fuelUsed < 1_000_000, `${usage.fuelUsed}`);
-  }));
+onEachEngine(
+  "a sleep until the end of time ends when it is told to, and uses no fuel",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { end, usage } = await run(engine, ["never"], { stopAfterMs: 300 });
+      assert.equal(end, "stopped");
+      assert.ok(usage.fuelUsed < 1_000_000, `${usage.fuelUsed}`);
+    }),
+  THREADS,
+);
 
-Deno.test("input that a guest never reads is not fetched", () =>
-  withEngine(async (engine) => {
-    let fetched = 0;
-    const replica = await engine.start(await engine.prepare(await fixture("hostile")), {
-      world: "wasi:cli/command",
-      grants: { ...NO_GRANTS, args: ["hostile", "deaf"] },
-      limits: { memoryBytesMax: 16 * MIB },
-      stdio: {
-        terminal: { stdin: false, stdout: false, stderr: false },
-        read: () => {
-          fetched += 65_536;
-          return Promise.resolve(new Uint8Array(65_536));
+onEachEngine(
+  "input that a guest never reads is not fetched",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      let fetched = 0;
+      const replica = await engine.start(await engine.prepare(await fixture("hostile")), {
+        world: "wasi:cli/command",
+        grants: { ...NO_GRANTS, args: ["hostile", "deaf"] },
+        limits: { memoryBytesMax: 16 * MIB },
+        stdio: {
+          terminal: { stdin: false, stdout: false, stderr: false },
+          read: () => {
+            fetched += 65_536;
+            return Promise.resolve(new Uint8Array(65_536));
+          },
+          write: () => {},
         },
-        write: () => {},
-      },
-      notice: () => {},
-    });
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    assert.ok(fetched <= 65_536, `${fetched}`);
-    await replica.stop();
-    assert.equal(endOf(await replica.exited), "stopped");
-  }));
+        notice: () => {},
+      });
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      assert.ok(fetched <= 65_536, `${fetched}`);
+      await replica.stop();
+      assert.equal(endOf(await replica.exited), "stopped");
+    }),
+  THREADS,
+);
 
-Deno.test("input and output byte by byte arrive whole", () =>
-  withEngine(async (engine) => {
-    const stdin = "drop by drop ".repeat(500);
-    const { end, stdout } = await run(engine, ["dribble"], { stdin });
-    assert.deepEqual([end, stdout], ["exit 0", stdin]);
-  }));
+onEachEngine(
+  "input and output byte by byte arrive whole",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const stdin = "drop by drop ".repeat(500);
+      const { end, stdout } = await run(engine, ["dribble"], { stdin });
+      assert.deepEqual([end, stdout], ["exit 0", stdin]);
+    }),
+  THREADS,
+);
 
-Deno.test("a write past what was permitted is a trap", () =>
-  withEngine(async (engine) => {
-    const { end, stdout, message } = await run(engine, ["dumb"]);
-    assert.deepEqual([end, stdout], ["trap", "still there\n"]);
-    assert.match(message, /^Cannot write 4194304 bytes/);
-  }));
+onEachEngine(
+  "a write past what was permitted is a trap",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { end, stdout, message } = await run(engine, ["dumb"]);
+      assert.deepEqual([end, stdout], ["trap", "still there\n"]);
+      assert.match(message, /^Cannot write 4194304 bytes/);
+    }),
+  THREADS,
+);
 
-Deno.test("random bytes and zeroes without measure are a trap, before they are made", () =>
-  withEngine(async (engine) => {
-    for (const n of ["100000000", "18446744073709551615"]) {
-      const { end, message } = await run(engine, ["random", n]);
-      assert.match(end, /^(trap|memory-limit)$/, message);
-    }
-    for (const n of ["4097", "18446744073709551615"]) {
-      const { end, message } = await run(engine, ["zeroes", n]);
-      assert.equal(end, "trap");
-      assert.match(message, /4096/);
-    }
-  }));
+onEachEngine(
+  "random bytes and zeroes without measure are a trap, before they are made",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      for (const n of ["100000000", "18446744073709551615"]) {
+        const { end, message } = await run(engine, ["random", n]);
+        assert.match(end, /^(trap|memory-limit)$/, message);
+      }
+      for (const n of ["4097", "18446744073709551615"]) {
+        const { end, message } = await run(engine, ["zeroes", n]);
+        assert.equal(end, "trap");
+        assert.match(message, /4096/);
+      }
+    }),
+  THREADS,
+);
 
-Deno.test("a flood of lines on standard error waits for its reader and ends with it", () =>
-  withEngine(async (engine) => {
-    const { end, stderr } = await run(engine, ["log", "1000000000"], {
-      stopAfterMs: 500,
-      outputBytesMax: 200_000,
-    });
-    assert.equal(end, "stopped");
-    assert.ok(stderr.length < MIB, `${stderr.length}`);
-  }));
+onEachEngine(
+  "a flood of lines on standard error waits for its reader and ends with it",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { end, stderr } = await run(engine, ["log", "1000000000"], {
+        stopAfterMs: 500,
+        outputBytesMax: 200_000,
+      });
+      assert.equal(end, "stopped");
+      assert.ok(stderr.length < MIB, `${stderr.length}`);
+    }),
+  THREADS,
+);
 
-Deno.test("an exit in the middle of a recursion ends everything, and keeps what was written", () =>
-  withEngine(async (engine) => {
-    const { end, stdout } = await run(engine, ["bail"]);
-    assert.deepEqual([end, stdout], ["exit 1", "before "]);
-  }));
+onEachEngine(
+  "an exit in the middle of a recursion ends everything, and keeps what was written",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { end, stdout } = await run(engine, ["bail"]);
+      assert.deepEqual([end, stdout], ["exit 1", "before "]);
+    }),
+  THREADS,
+);

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { endOf, onEachEngine, runGuest } from "./guest.ts";
+import { ANYWHERE, endOf, onEachEngine, runGuest } from "./guest.ts";
 
 const MIB = 1024 * 1024;
 
@@ -24,6 +24,7 @@ onEachEngine(
       assert.equal(endOf(stopped.exit), "stopped");
       assert.ok(stopped.stopMs < 10_000, `stopping took ${stopped.stopMs} ms`);
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -38,6 +39,7 @@ onEachEngine(
       assert.ok(usage.fuelUsed < 40_000_000, `${usage.fuelUsed}`);
       assert.ok(usage.throttledMs > 500, `${usage.throttledMs}`);
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -49,6 +51,7 @@ onEachEngine(
       assert.equal(endOf(exit), "exit 0");
       await spinning;
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -61,6 +64,7 @@ onEachEngine(
       const fuel = await runGuest(engine, "bulk", { limits: { fuelMax: 20_000_000 } });
       assert.equal(endOf(fuel.exit), "out-of-fuel");
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -86,6 +90,7 @@ onEachEngine(
       const { exit } = await runGuest(engine, "grow", { limits: { memoryBytesMax: 65_536 } });
       assert.equal(endOf(exit), "memory-limit", "the initial memory does not fit");
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -99,6 +104,7 @@ onEachEngine(
       assert.equal(endOf(exit), "memory-limit");
       assert.ok(usage.memoryBytesPeak <= 16 * MIB);
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -115,6 +121,7 @@ onEachEngine(
         );
       }
     }),
+  ANYWHERE,
 );
 
 onEachEngine(
@@ -131,6 +138,7 @@ onEachEngine(
         assert.ok(stdout.length + stderr.length < MIB, `${stdout.length + stderr.length}`);
       }
     }),
+  ANYWHERE,
 );
 
 onEachEngine("open-all finds every door shut", (withEngine) =>
@@ -142,7 +150,7 @@ onEachEngine("open-all finds every door shut", (withEngine) =>
     assert.ok(notices.some((n) => n.includes("--net")), notices.join("\n"));
     const random = await runGuest(engine, "open-all", { args: ["random"], grants });
     assert.equal(endOf(random.exit), "trap");
-  }));
+  }), ANYWHERE);
 
 onEachEngine("escape stays in its folder", (withEngine) =>
   withEngine(async (engine) => {
@@ -178,7 +186,7 @@ onEachEngine("catch-all does not outlive a limit", (withEngine) =>
     }
     const stopped = await runGuest(engine, "catch-all", { stopAfterMs: 100 });
     assert.equal(endOf(stopped.exit), "stopped");
-  }));
+  }), ANYWHERE);
 
 onEachEngine(
   "fork-handles is refused before the host runs out",
@@ -198,4 +206,5 @@ onEachEngine(
         await Deno.remove(folder, { recursive: true });
       }
     }),
+  ANYWHERE,
 );

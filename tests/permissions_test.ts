@@ -10,8 +10,8 @@ import { runGuest, withEngine } from "./guest.ts";
 
 const ROOT = path.resolve(import.meta.dirname!, "..");
 
-/** Tries every door and tells which are open; the folder is one that a guest may have. */
-const PROBE = `
+/** A function that tries every door and tells which are open; the folder is one that a guest may have. */
+const OPEN_DOORS = `
   const doors = {
     read: (folder) => Deno.readDirSync(folder).next(),
     write: (folder) => Deno.writeTextFileSync(folder + "/probe", ""),
@@ -23,8 +23,8 @@ const PROBE = `
     run: () => new Deno.Command("true").outputSync(),
     ffi: () => Deno.dlopen("libm.so.6", {}),
   };
-  self.onmessage = ({ data: folder }) => {
-    const open = Object.keys(doors).filter((name) => {
+  const openDoors = (folder) =>
+    Object.keys(doors).filter((name) => {
       try {
         doors[name](folder);
         return true;
@@ -33,9 +33,8 @@ const PROBE = `
         throw error;
       }
     });
-    self.postMessage(open);
-  };
 `;
+const PROBE = `${OPEN_DOORS} self.onmessage = ({ data }) => self.postMessage(openDoors(data));`;
 
 /** The permissions of every Worker that is started while `act` runs. */
 async function permissionsOfWorkers(
@@ -142,4 +141,67 @@ Deno.test("keepPermissions() gives up all but the kinds it is told, for good", a
     left: ["read", "net"],
     tried: [true, true, "NotCapable", "NotCapable"],
   }, new TextDecoder().decode(stderr));
+});
+
+Deno.test("a guest in the first thread finds every door of the thread shut", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "realm-permissions-" });
+  const mount = path.join(folder, "mount");
+  await Deno.mkdir(mount);
+  const script = `${OPEN_DOORS}
+    import { hostInThisThread } from "./agent/first_thread.ts";
+    import { createEngine } from "./agent/local_engine.ts";
+    import { systemShell } from "./cli/context.ts";
+    import { fixture, NO_GRANTS } from "./tests/guest.ts";
+    const left = [];
+    const engine = createEngine(${JSON.stringify(folder)}, {
+      host: () =>
+        hostInThisThread((kinds) => {
+          left.push(...systemShell().keepPermissions(kinds));
+          return left;
+        }, () => {}),
+    });
+    const prepared = await engine.prepare(await fixture("cat"));
+    const before = openDoors(${JSON.stringify(mount)});
+    const seen = [];
+    let input = new Uint8Array(1);
+    const look = () => void seen.push(openDoors(${JSON.stringify(mount)}));
+    const replica = await engine.start(prepared, {
+      world: "wasi:cli/command",
+      grants: NO_GRANTS,
+      limits: { memoryBytesMax: 2 ** 26 },
+      stdio: {
+        terminal: { stdin: false, stdout: false, stderr: false },
+        // The guest has called, and waits for the answer.
+        read: () => {
+          look();
+          const given = input;
+          input = null;
+          return Promise.resolve(given);
+        },
+        write: look,
+      },
+      notice: () => {},
+    });
+    const exit = await replica.exited;
+    const calls = seen.length >= 3; // input, its end, and output
+    const found = [...new Set(seen.flat())];
+    console.log(JSON.stringify({ before, left, calls, found, exit }));
+  `;
+  try {
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--quiet", "--ext=ts", "--unstable-worker-options", script],
+      cwd: ROOT,
+      env: { NO_COLOR: "1" },
+    }).output();
+    const doors = ["read", "write", "readElsewhere", "writeElsewhere", "net", "env", "sys", "run"];
+    assert.deepEqual(JSON.parse(new TextDecoder().decode(stdout)), {
+      before: [...doors, "ffi"],
+      left: ["read"],
+      calls: true,
+      found: ["read", "readElsewhere"], // from source, where code is read from files
+      exit: { kind: "exit", status: 0 },
+    }, new TextDecoder().decode(stderr));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { parse } from "./wasm_tools.ts";
 import { main } from "../cli/app.ts";
 import { testShell } from "../cli/shell_fake.ts";
-import { CACHE_FOLDER, endOf, runGuest, withEngine } from "./guest.ts";
+import { CACHE_FOLDER, endOf, onEachEngine, runGuest, THREADS } from "./guest.ts";
 
 async function realm(...args: string[]) {
   const shell = testShell();
@@ -31,35 +31,45 @@ Deno.test("realm run --trace prints a line for each call, with its grant", async
   ) assert.ok(traces.some((line) => wanted.test(line)), `${wanted}\n${traces.join("\n")}`);
 });
 
-Deno.test("nothing is traced that nobody asked for", () =>
-  withEngine(async (engine) => {
-    const { traces, exit } = await runGuest(engine, "hello");
-    assert.equal(endOf(exit), "exit 0");
-    assert.deepEqual(traces, []);
-  }));
+onEachEngine(
+  "nothing is traced that nobody asked for",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { traces, exit } = await runGuest(engine, "hello");
+      assert.equal(endOf(exit), "exit 0");
+      assert.deepEqual(traces, []);
+    }),
+  THREADS,
+);
 
-Deno.test("a trace shows no values of variables and no data, and its lines are bounded", () =>
-  withEngine(async (engine) => {
-    const secret = "hunter2".repeat(100);
-    const { traces, stdout } = await runGuest(engine, "env", {
-      trace: true,
-      args: [secret],
-      grants: { env: [["TOKEN", secret]] },
-    });
-    assert.ok(stdout.includes(secret));
-    assert.ok(
-      traces.some((line) => /#get-environment\(\) = list\(1\), /.test(line)),
-      traces.join("\n"),
-    );
-    assert.ok(traces.some((line) => /output-stream\.\S*write\S*\(bytes\(\d+\)\)/.test(line)));
-    for (const line of traces) assert.ok(!line.includes("hunter2") && line.length < 400, line);
-  }));
+onEachEngine(
+  "a trace shows no values of variables and no data, and its lines are bounded",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const secret = "hunter2".repeat(100);
+      const { traces, stdout } = await runGuest(engine, "env", {
+        trace: true,
+        args: [secret],
+        grants: { env: [["TOKEN", secret]] },
+      });
+      assert.ok(stdout.includes(secret));
+      assert.ok(
+        traces.some((line) => /#get-environment\(\) = list\(1\), /.test(line)),
+        traces.join("\n"),
+      );
+      assert.ok(traces.some((line) => /output-stream\.\S*write\S*\(bytes\(\d+\)\)/.test(line)));
+      for (const line of traces) assert.ok(!line.includes("hunter2") && line.length < 400, line);
+    }),
+  THREADS,
+);
 
-Deno.test("no call is missing from a trace, however fast the guest makes them", () =>
-  withEngine(async (engine) => {
-    const calls = 20_000;
-    const component = new Uint8Array(
-      await parse(`(module
+onEachEngine(
+  "no call is missing from a trace, however fast the guest makes them",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const calls = 20_000;
+      const component = new Uint8Array(
+        await parse(`(module
         (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
         (memory (export "memory") 1)
         (func (export "_start") (local i32)
@@ -67,23 +77,29 @@ Deno.test("no call is missing from a trace, however fast the guest makes them", 
             (drop (call $yield))
             (br_if $again (i32.ne
               (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const ${calls}))))))`),
-    );
-    const { exit, traces } = await runGuest(engine, "yield", { component, trace: true });
-    assert.equal(endOf(exit), "exit 0");
-    assert.equal(traces.length, calls);
-    assert.match(traces[0]!, /^wasi_snapshot_preview1#sched_yield\(\) = 0, /);
-  }));
+      );
+      const { exit, traces } = await runGuest(engine, "yield", { component, trace: true });
+      assert.equal(endOf(exit), "exit 0");
+      assert.equal(traces.length, calls);
+      assert.match(traces[0]!, /^wasi_snapshot_preview1#sched_yield\(\) = 0, /);
+    }),
+  THREADS,
+);
 
-Deno.test("a guest that is held up by its trace can be stopped", () =>
-  withEngine(async (engine) => {
-    const { exit, traces } = await runGuest(engine, "spin", {
-      args: ["60000"],
-      trace: true,
-      stopAfterMs: 300,
-    });
-    assert.equal(endOf(exit), "stopped");
-    assert.ok(traces.some((line) => line.startsWith("wasi:clocks/monotonic-clock#now() = ")));
-  }));
+onEachEngine(
+  "a guest that is held up by its trace can be stopped",
+  (withEngine) =>
+    withEngine(async (engine) => {
+      const { exit, traces } = await runGuest(engine, "spin", {
+        args: ["60000"],
+        trace: true,
+        stopAfterMs: 300,
+      });
+      assert.equal(endOf(exit), "stopped");
+      assert.ok(traces.some((line) => line.startsWith("wasi:clocks/monotonic-clock#now() = ")));
+    }),
+  THREADS,
+);
 
 Deno.test("realm run --stats prints what was used, behind everything else", async () => {
   const { status, lines } = await realm("run", "--stats", file("hello"));

@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { endOf, onEachEngine, runGuest, withEngine } from "./guest.ts";
+import { ANYWHERE, endOf, onEachEngine, runGuest, THREADS, withEngine } from "./guest.ts";
 import { abiGuest, oneOf } from "./wasi03_abi.ts";
 import { HANDLES_MAX, PROMISES_MAX } from "../agent/runtime/wasi/bounds.ts";
 
@@ -55,45 +55,54 @@ onEachEngine(
       }
     });
   },
+  ANYWHERE,
 );
 
-Deno.test("fuel, time and time between two returns hold in callbacks of WASI 0.3", async () => {
-  await withEngine(async (engine) => {
-    const end = async (what: string, limits: object) =>
-      endOf((await runGuest(engine, "hostile-p3", { args: [what], limits })).exit);
-    for (const what of ["spin", "yield", "ping", "late"]) {
-      assert.equal(await end(what, { fuelMax: 500_000 }), "out-of-fuel", what);
-    }
-    assert.equal(await end("spin", { epochTimeoutMs: 50 }), "epoch-timeout");
-    assert.equal(await end("late", { epochTimeoutMs: 50 }), "epoch-timeout");
-    for (const what of ["wait", "yield"]) {
-      assert.equal(await end(what, { timeoutMs: 200, epochTimeoutMs: 50 }), "timeout", what);
-    }
-  });
-});
+onEachEngine(
+  "fuel, time and time between two returns hold in callbacks of WASI 0.3",
+  async (withEngine) => {
+    await withEngine(async (engine) => {
+      const end = async (what: string, limits: object) =>
+        endOf((await runGuest(engine, "hostile-p3", { args: [what], limits })).exit);
+      for (const what of ["spin", "yield", "ping", "late"]) {
+        assert.equal(await end(what, { fuelMax: 500_000 }), "out-of-fuel", what);
+      }
+      assert.equal(await end("spin", { epochTimeoutMs: 50 }), "epoch-timeout");
+      assert.equal(await end("late", { epochTimeoutMs: 50 }), "epoch-timeout");
+      for (const what of ["wait", "yield"]) {
+        assert.equal(await end(what, { timeoutMs: 200, epochTimeoutMs: 50 }), "timeout", what);
+      }
+    });
+  },
+  THREADS,
+);
 
-Deno.test("what a guest of WASI 0.3 takes back is let go of", async () => {
+onEachEngine("what a guest of WASI 0.3 takes back is let go of", async (withEngine) => {
   await withEngine(async (engine) => {
     const { exit, usage } = await runGuest(engine, "hostile-p3", { args: ["storm", "3000"] });
     assert.equal(endOf(exit), "exit 0");
     assert.equal(usage.handles, 0);
     assert.equal(usage.hostBytes, 0);
   });
-});
+}, THREADS);
 
-Deno.test("output of WASI 0.3 that nobody takes holds its guest up, in no memory", async () => {
-  await withEngine(async (engine) => {
-    const { exit, stdout, usage } = await runGuest(engine, "hostile-p3", {
-      args: ["flood"],
-      limits: LIMITS,
-      outputBytesMax: MIB,
-      stopAfterMs: 500,
+onEachEngine(
+  "output of WASI 0.3 that nobody takes holds its guest up, in no memory",
+  async (withEngine) => {
+    await withEngine(async (engine) => {
+      const { exit, stdout, usage } = await runGuest(engine, "hostile-p3", {
+        args: ["flood"],
+        limits: LIMITS,
+        outputBytesMax: MIB,
+        stopAfterMs: 500,
+      });
+      assert.equal(endOf(exit), "stopped");
+      assert.ok(stdout.length < 3 * MIB, `${stdout.length}`);
+      assert.ok(usage.memoryBytesPeak < 8 * MIB, `${usage.memoryBytesPeak}`);
     });
-    assert.equal(endOf(exit), "stopped");
-    assert.ok(stdout.length < 3 * MIB, `${stdout.length}`);
-    assert.ok(usage.memoryBytesPeak < 8 * MIB, `${usage.memoryBytesPeak}`);
-  });
-});
+  },
+  THREADS,
+);
 
 const EXIT = "(call $return (i32.const 0)) (i32.const 0)";
 const waitFor = (set: string) => `(i32.or (i32.const 2) (i32.shl ${set} (i32.const 4)))`;
@@ -224,71 +233,81 @@ Deno.test("who breaks a rule of the asynchronous ABI ends, and hears which", asy
   });
 });
 
-Deno.test("an allocator may not call the host, and what it gives is checked", async () => {
-  const limits = { fuelMax: 10_000_000 };
-  await withEngine(async (engine) => {
-    const ask = async (realloc: string) => {
-      const run = `(call $arguments (i32.const 16)) ${EXIT}`;
-      const component = await abiGuest(run, "unreachable", realloc);
-      return (await runGuest(engine, "x", { component, limits })).exit;
-    };
-    assert.deepEqual(await ask("(i32.const 1024)"), { kind: "exit", status: 0 });
-    for (
-      const [realloc, why] of [
-        ["(call $set)", /^it calls the host where it may not$/],
-        ["(i32.const 65536)", /^the allocator gave what is not there$/],
-        ["(i32.const 1025)", /^the allocator gave 1025, not aligned to 4$/],
-        ["(loop (br 0)) unreachable", /^it used its 10000000 fuel$/],
-      ] as const
-    ) {
-      const exit = await ask(realloc);
-      assert.ok(exit.kind === "trap", realloc);
-      assert.match(exit.message, why);
-    }
-  });
-});
-
-Deno.test("what the host owes a guest of WASI 0.3 is bounded, also what the guest let go of", async () => {
-  // Each turn: a stream for standard output, of which nothing is kept but what the host owes.
-  const turn = (bytes: number) =>
-    `${STREAM} (call $drop-output (call $output ${READABLE}))
-     (drop (call $write ${WRITABLE} (i32.const 0) (i32.const ${bytes})))`;
-  await withEngine(async (engine) => {
-    const endless = (bytes: number, end = `(call $drop-writable ${WRITABLE})`) =>
-      abiGuest(`(loop ${turn(bytes)} ${end} (br 0)) unreachable`);
-    const ended = await runGuest(engine, "x", {
-      component: await endless(1),
-      limits: { ...LIMITS, fuelMax: 1_500_000 },
+onEachEngine(
+  "an allocator may not call the host, and what it gives is checked",
+  async (withEngine) => {
+    const limits = { fuelMax: 10_000_000 };
+    await withEngine(async (engine) => {
+      const ask = async (realloc: string) => {
+        const run = `(call $arguments (i32.const 16)) ${EXIT}`;
+        const component = await abiGuest(run, "unreachable", realloc);
+        return (await runGuest(engine, "x", { component, limits })).exit;
+      };
+      assert.deepEqual(await ask("(i32.const 1024)"), { kind: "exit", status: 0 });
+      for (
+        const [realloc, why] of [
+          ["(call $set)", /^it calls the host where it may not$/],
+          ["(i32.const 65536)", /^the allocator gave what is not there$/],
+          ["(i32.const 1025)", /^the allocator gave 1025, not aligned to 4$/],
+          ["(loop (br 0)) unreachable", /^it used its 10000000 fuel$/],
+        ] as const
+      ) {
+        const exit = await ask(realloc);
+        assert.ok(exit.kind === "trap", realloc);
+        assert.match(exit.message, why);
+      }
     });
-    assert.equal(endOf(ended.exit), "out-of-fuel");
-    assert.equal(ended.usage.hostBytes, 0);
-    // Where nobody takes the output, each of them waits for it to go out.
-    const full = `(drop (call $write ${WRITABLE} (i32.const 0) (i32.const 60000)))`.repeat(5);
-    const waiting = await runGuest(engine, "x", {
-      component: await abiGuest(`${turn(1)} ${full}
+  },
+  THREADS,
+);
+
+onEachEngine(
+  "what the host owes a guest of WASI 0.3 is bounded, also what the guest let go of",
+  async (withEngine) => {
+    // Each turn: a stream for standard output, of which nothing is kept but what the host owes.
+    const turn = (bytes: number) =>
+      `${STREAM} (call $drop-output (call $output ${READABLE}))
+     (drop (call $write ${WRITABLE} (i32.const 0) (i32.const ${bytes})))`;
+    await withEngine(async (engine) => {
+      const endless = (bytes: number, end = `(call $drop-writable ${WRITABLE})`) =>
+        abiGuest(`(loop ${turn(bytes)} ${end} (br 0)) unreachable`);
+      const ended = await runGuest(engine, "x", {
+        component: await endless(1),
+        limits: { ...LIMITS, fuelMax: 1_500_000 },
+      });
+      assert.equal(endOf(ended.exit), "out-of-fuel");
+      assert.equal(ended.usage.hostBytes, 0);
+      // Where nobody takes the output, each of them waits for it to go out.
+      const full = `(drop (call $write ${WRITABLE} (i32.const 0) (i32.const 60000)))`.repeat(5);
+      const waiting = await runGuest(engine, "x", {
+        component: await abiGuest(`${turn(1)} ${full}
         (loop ${STREAM} (call $drop-output (call $output ${READABLE}))
           (call $drop-writable ${WRITABLE}) (br 0)) unreachable`),
-      limits: { ...LIMITS, fuelMax: 20_000_000 },
-      outputBytesMax: 1000,
+        limits: { ...LIMITS, fuelMax: 20_000_000 },
+        outputBytesMax: 1000,
+      });
+      assert.ok(waiting.exit.kind === "trap", endOf(waiting.exit));
+      assert.match(
+        waiting.exit.message,
+        new RegExp(`^Cannot wait for more: the host owes it ${PROMISES_MAX} answers$`),
+      );
+      const kept = await runGuest(engine, "x", { component: await endless(1, ""), limits: LIMITS });
+      assert.ok(kept.exit.kind === "trap", endOf(kept.exit));
+      assert.match(kept.exit.message, /^Cannot open another stream/);
     });
-    assert.ok(waiting.exit.kind === "trap", endOf(waiting.exit));
-    assert.match(
-      waiting.exit.message,
-      new RegExp(`^Cannot wait for more: the host owes it ${PROMISES_MAX} answers$`),
-    );
-    const kept = await runGuest(engine, "x", { component: await endless(1, ""), limits: LIMITS });
-    assert.ok(kept.exit.kind === "trap", endOf(kept.exit));
-    assert.match(kept.exit.message, /^Cannot open another stream/);
-  });
-});
+  },
+  THREADS,
+);
 
-Deno.test("two ends of one stream in a guest meet, in part and to the end", async () => {
-  const same = (left: string, right: number) =>
-    `(if (i32.ne ${left} (i32.const ${right})) (then unreachable))`;
-  const at = (address: number) => `(i32.load (i32.const ${address}))`;
-  const [BLOCKED, COMPLETED, DROPPED, CANCELLED] = [-1, 0, 1, 2];
-  const count = (elements: number, result: number) => elements << 4 | result;
-  const run = `${STREAM}
+onEachEngine(
+  "two ends of one stream in a guest meet, in part and to the end",
+  async (withEngine) => {
+    const same = (left: string, right: number) =>
+      `(if (i32.ne ${left} (i32.const ${right})) (then unreachable))`;
+    const at = (address: number) => `(i32.load (i32.const ${address}))`;
+    const [BLOCKED, COMPLETED, DROPPED, CANCELLED] = [-1, 0, 1, 2];
+    const count = (elements: number, result: number) => elements << 4 | result;
+    const run = `${STREAM}
     (i32.store (i32.const 0) (i32.const 0x04030201))
     ${same(`(call $write ${WRITABLE} (i32.const 0) (i32.const 4))`, BLOCKED)}
     ${same(`(call $read ${READABLE} (i32.const 64) (i32.const 1))`, count(1, COMPLETED))}
@@ -317,8 +336,10 @@ Deno.test("two ends of one stream in a guest meet, in part and to the end", asyn
     ${same("(i32.load8_u (i32.const 96))", 4)}
     (call $drop-future ${WRITABLE})
     ${EXIT}`;
-  await withEngine(async (engine) => {
-    const { exit } = await runGuest(engine, "x", { component: await abiGuest(run) });
-    assert.deepEqual(exit, { kind: "exit", status: 0 });
-  });
-});
+    await withEngine(async (engine) => {
+      const { exit } = await runGuest(engine, "x", { component: await abiGuest(run) });
+      assert.deepEqual(exit, { kind: "exit", status: 0 });
+    });
+  },
+  THREADS,
+);

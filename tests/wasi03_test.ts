@@ -20,6 +20,7 @@ import {
   NO_GRANTS,
   onEachEngine,
   runGuest,
+  THREADS,
   withEngine,
 } from "./guest.ts";
 import { type Handler, handlerOf } from "./handler.ts";
@@ -151,7 +152,7 @@ onEachEngine("a command of WASI 0.3 runs", async (withEngine) => {
     const copied = await command(engine, "stdin");
     assert.equal(copied.stdout, GOLDEN["stdin"]);
   });
-});
+}, THREADS);
 
 Deno.test("realm run runs a command of WASI 0.3; realm inspect names it", async () => {
   const realm = async (...args: string[]) => {
@@ -355,7 +356,7 @@ Deno.test("a handler of WASI 0.3 asks others within its grants, and passes bodie
   );
 });
 
-Deno.test("every door of WASI 0.3 is shut where nothing is granted", async () => {
+onEachEngine("every door of WASI 0.3 is shut where nothing is granted", async (withEngine) => {
   await withEngine(async (engine) => {
     const shut = { stdio: false, clock: false, random: false };
     const random = await runGuest(engine, "command-p3", { args: ["random"], grants: shut });
@@ -394,7 +395,7 @@ Deno.test("every door of WASI 0.3 is shut where nothing is granted", async () =>
     assert.match(await text("/send?127.0.0.1:1?/"), /HttpRequestDenied/);
     assert.match(notices.join(), /denied: wasi:http\/client#send/);
   });
-});
+}, THREADS);
 
 Deno.test("a folder that is mounted for reading is not written by WASI 0.3", async () => {
   await withFolder(async (folder) => {

@@ -32,12 +32,18 @@ export interface EngineInit {
   readonly spawner?: boolean;
   /** A Worker without permissions that was started before, and ends with the program. */
   readonly first?: GuestWorker | undefined;
+  /** Makes what hosts a command without mounts, in place of a Worker. */
+  readonly host?: (() => GuestWorker) | undefined;
+  /** Whether components are kept to name frames by: for a program that will not read its cache. */
+  readonly keepSources?: boolean;
 }
 
 /** What {@link WorkerEngine} starts from. */
 export interface PreparedArtifact extends Prepared {
   readonly artifact: Omit<Artifact, "modules">;
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
+  /** The component, where sources are kept. */
+  readonly source?: Uint8Array;
   /** Whether the guest's code runs before it is called. */
   readonly startsCode: boolean;
 }
@@ -86,7 +92,8 @@ export class WorkerEngine implements Engine {
   }
 
   async #prepare(digest: string, bytes: Uint8Array): Promise<PreparedArtifact> {
-    return await this.load(digest, await this.#artifacts.of(digest, bytes));
+    const prepared = await this.load(digest, await this.#artifacts.of(digest, bytes));
+    return this.init.keepSources ? { ...prepared, source: bytes } : prepared;
   }
 
   /** Compiles an artifact that was made before, of the component with this digest. */
@@ -131,20 +138,22 @@ export class WorkerEngine implements Engine {
   }
 
   #make(prepared: PreparedArtifact, options: StartOptions, hold: boolean): WorkerReplica {
-    const { artifact, modules } = prepared;
+    const { artifact, modules, source } = prepared;
     const { mounts } = options.grants;
     const locks = mounts.map(({ hostPath }) => this.#lockWords.of(hostPath));
+    const isPlain = options.world === "wasi:cli/command" && mounts.length === 0;
+    const own = isPlain ? this.init.host?.() : undefined;
     const replica = new WorkerReplica(
-      this.#pool.take(mounts),
+      own ?? this.#pool.take(mounts),
       options,
       { locks, ...hold && { held: new Held() }, glue: artifact.glue, modules },
       (frames) =>
         this.#symbolizer.name({
           digest: prepared.digest,
-          source: () => this.#artifacts.source(prepared.digest),
+          source: () => source ? Promise.resolve(source) : this.#artifacts.source(prepared.digest),
           origins: artifact.origins,
         }, frames),
-      (worker) => this.#pool.give(worker, mounts),
+      (worker) => own ? own.terminate() : this.#pool.give(worker, mounts),
     );
     this.#replicas.add(replica);
     replica.exited.then(() => replica.closed).then(() => this.#replicas.delete(replica));

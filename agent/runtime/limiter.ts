@@ -117,6 +117,20 @@ export class FuelBucket {
   }
 }
 
+/** A guest that cannot be suspended keeps its thread this long before those know who wait for it. */
+const DEAF_MS = 100;
+
+/**
+ * The only thread that there is for a guest: while it runs nothing else happens, and no other thread
+ * could tell that it has to end.
+ */
+export interface OnlyThread {
+  /** Lets all else happen that has come meanwhile: resolves in the next round of the event loop. */
+  turn(): Promise<void>;
+  /** The guest keeps the thread from hearing of anything, and cannot be suspended; or that is over. */
+  deaf(isDeaf: boolean): void;
+}
+
 /** The guests of this thread that let others run. */
 const turns = new Turns();
 /** The guest that runs in this thread. */
@@ -130,6 +144,8 @@ export interface LimiterInit {
   readonly now: () => number;
   /** Whether the Worker has more to do than this: then the guest takes turns and never blocks it. */
   readonly shared: boolean;
+  /** Set where no other thread ends the guest: then it takes turns, and looks at the clock itself. */
+  readonly only?: OnlyThread | undefined;
   /** Whether messages for the guest may come: then it lets them in, also where it is alone. */
   readonly awaits?: () => boolean;
   /** Called at every fuel check that asks the host: some thousand times a second. */
@@ -170,6 +186,9 @@ export class Limiter {
   #hostMsMax = 0;
   /** Whether the last check found the bucket empty. */
   #throttled = false;
+  /** When the replica is over its time-out, where nobody else looks. */
+  readonly #lateAtMs: number;
+  #isDeaf = false;
   /** Only while there are any, as an instance is idle most of the time. */
   #waiting: Set<() => void> | undefined;
 
@@ -182,6 +201,8 @@ export class Limiter {
     this.fuel = fuel;
     this.stack = stack;
     this.outline = outline;
+    const { only, limits, now } = init;
+    this.#lateAtMs = only && limits.timeoutMs !== undefined ? now() + limits.timeoutMs : Infinity;
   }
 
   /** Set once; why the instance must not run on. */
@@ -256,9 +277,13 @@ export class Limiter {
     this.fuel.value = this.#granted = 0;
   }
 
-  /** A return to the host: a new slice begins. Turns, too, since others could run. */
+  /**
+   * A return to the host: a new slice begins. Turns, too, since others could run; in the only thread
+   * that is not said, as what the guest waited for may have been there at once.
+   */
   newSlice(): void {
-    this.#sliceMs = this.#turnMs = 0;
+    this.#sliceMs = 0;
+    if (!this.init.only) this.#turnMs = 0;
   }
 
   /**
@@ -294,7 +319,7 @@ export class Limiter {
     const { limits, ledger } = this.init;
     const ending = ledger.ending;
     if (ending === END.stop) this.end({ kind: "stopped" });
-    else if (ending === END.timeout) {
+    else if (ending === END.timeout || this.init.now() >= this.#lateAtMs) {
       this.#limit("timeout", `it did not end within ${limits.timeoutMs} ms`);
     }
     if (limits.fuelMax !== undefined && this.#fuelUsed > limits.fuelMax) {
@@ -328,14 +353,16 @@ export class Limiter {
     this.#throttled = available === 0;
     if (this.#throttled) return 2;
     const turnMs = turns.waiting > 0 ? TURN_IN_LINE_MS : TURN_MS;
-    if (this.#turnMs > turnMs && (this.init.shared || this.init.awaits?.())) return 2;
+    const { shared, only, awaits } = this.init;
+    if (this.#turnMs > turnMs && (shared || only || awaits?.())) return 2;
     return this.#grant(available);
   }
 
   /** Pauses the guest, which has to be suspendable: for fuel, else for one turn of the others. */
   async pause(): Promise<0 | 1> {
-    const { bucket, ledger, now } = this.init;
+    const { bucket, ledger, now, only } = this.init;
     this.init.onPause?.();
+    if (this.#isDeaf) only!.deaf(this.#isDeaf = false);
     this.leave();
     ledger.add("preemptions", 1);
     let fuel: number | undefined = SLICE;
@@ -344,7 +371,7 @@ export class Limiter {
       fuel = await this.untilEnded(bucket.wait());
       ledger.add("throttledMs", now() - from);
     } else {
-      await turns.next();
+      await (only ? only.turn() : turns.next());
     }
     this.#turnMs = 0;
     this.enter();
@@ -357,8 +384,11 @@ export class Limiter {
    * into debt, at most one second of fuel. A Worker of its own sleeps, a shared one traps.
    */
   debt(): 0 | 1 {
-    const { bucket, ledger, now, shared } = this.init;
+    const { bucket, ledger, now, shared, only } = this.init;
     const owedMs = bucket?.emptyForMs() ?? 0;
+    if (only && !this.#isDeaf && (owedMs > 1000 || this.#turnMs > DEAF_MS)) {
+      only.deaf(this.#isDeaf = true);
+    }
     if (owedMs > 1000) {
       if (shared) {
         this.#limit("out-of-fuel", "it owes a second of fuel where it cannot be paused");
@@ -366,7 +396,8 @@ export class Limiter {
       }
       this.leave();
       const from = now();
-      ledger.block(owedMs); // until then, or until it is ended
+      // Until then, or until it is ended.
+      ledger.block(Math.min(owedMs, Math.max(0, this.#lateAtMs - from)));
       ledger.add("throttledMs", now() - from);
       this.enter();
       this.#check();
@@ -401,6 +432,7 @@ export class Limiter {
   /** Gives everything back when the instance is thrown away. */
   dispose(): void {
     this.leave();
+    if (this.#isDeaf) this.init.only!.deaf(this.#isDeaf = false);
     this.init.ledger.addMemory(-this.#memoryBytes);
     this.#memoryBytes = 0;
   }

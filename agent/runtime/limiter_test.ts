@@ -61,6 +61,36 @@ Deno.test("Limiter blames nobody for time in which the machine did something els
   assert.equal(guest.code, undefined);
 });
 
+Deno.test("Limiter gives the only thread its turn, however often the guest waits for nothing", () => {
+  const clock = { ms: 0 };
+  const limits: Limits = { memoryBytesMax: MIB, timeoutMs: 100 };
+  const only = { turn: () => Promise.resolve(), deaf: () => {} };
+  const [here, inWorker] = [only, undefined].map((only) => {
+    const now = () => clock.ms;
+    const limiter = new Limiter({
+      ...{ limits, now, only },
+      ledger: new Ledger(),
+      bucket: undefined,
+      shared: false,
+    });
+    /** It runs for 5 ms and is back at once; then a fuel check. */
+    return () => {
+      limiter.enter();
+      clock.ms += 5;
+      limiter.leave();
+      limiter.newSlice();
+      limiter.enter();
+      const verdict = limiter.tick();
+      limiter.leave();
+      return verdict;
+    };
+  }) as [() => number, () => number];
+  assert.deepEqual([here(), here()], [0, 2], "it pauses");
+  assert.deepEqual([inWorker(), inWorker()], [0, 0]);
+  clock.ms = 100;
+  assert.deepEqual([here(), inWorker()], [1, 0], "nobody else ends it when its time is over");
+});
+
 Deno.test("Limiter blames nobody for the time of a neighbour that is resumed in the same breath", () => {
   const clock = { ms: 0 };
   const [innocent, spinner] = [actor(clock, 50), actor(clock, 200)];

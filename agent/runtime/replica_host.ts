@@ -12,7 +12,7 @@ import { clock, now, random } from "./host_clock.ts";
 import { compileLinkage, Instance, type Linkage } from "./instance.ts";
 import { Held } from "./held.ts";
 import { END, Ledger } from "./ledger.ts";
-import { FuelBucket, Limiter } from "./limiter.ts";
+import { FuelBucket, Limiter, type OnlyThread } from "./limiter.ts";
 import { LineRate } from "./line_rate.ts";
 import { holdLocks, MountLock } from "./mount_lock.ts";
 import { Outbox } from "./outbox.ts";
@@ -73,6 +73,8 @@ export class ReplicaHost implements RequestsHost {
     readonly start: Start,
     post: (messages: FromWorker[]) => void,
     readonly over: () => void,
+    /** Set where the replica has no Worker. */
+    readonly only?: OnlyThread,
   ) {
     this.outbox = new Outbox((messages) => {
       this.#requests.flush();
@@ -249,6 +251,7 @@ export class ReplicaHost implements RequestsHost {
       now,
       // A handler's Worker has requests to take, also while its only instance runs.
       shared: start.world === "wasi:http/proxy",
+      only: this.only,
       // Who asks in a loop whether an answer has come would never let it in; and what the host
       // promises to a guest of the asynchronous ABI piles up until it pauses.
       awaits: () => this.#calls.open > 0 || typeof this.#linkage !== "function",

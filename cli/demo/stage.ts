@@ -7,7 +7,7 @@
 import * as path from "node:path";
 import { RealmError } from "../../agent/kernel/error.ts";
 import { main } from "../app.ts";
-import type { Context, Shell } from "../context.ts";
+import { type Context, PERMISSIONS, type Shell } from "../context.ts";
 import { pause } from "./load.ts";
 
 /** A step that takes longer has failed. */
@@ -87,7 +87,8 @@ export class Stage {
       readHidden: () => Promise.resolve(""),
       readAll: () => Promise.resolve(new Uint8Array()),
       interrupted: () => this.interrupted,
-      keepPermissions: (kinds) => kinds, // this process goes on
+      deaf: () => {},
+      keepPermissions: () => PERMISSIONS, // this process goes on
     };
     const status = await main([...words, "--data", this.data], shell);
     if (status === 0) return said.stdout;

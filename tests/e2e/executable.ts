@@ -25,8 +25,10 @@ export interface Running {
   readonly pid: number;
   /** The next line of standard output without its line feed; `null` at the end. */
   line(): Promise<string | null>;
+  /** The same of standard error. */
+  errorLine(): Promise<string | null>;
   kill(signal: Deno.Signal): void;
-  /** Its end; standard output is what {@link line} did not take. */
+  /** Its end; the streams are what {@link line} and {@link errorLine} did not take. */
   readonly ended: Promise<Result>;
 }
 
@@ -119,15 +121,21 @@ export function start(program: string, args: string[], options: RunOptions = {})
       .catch(() => {}); // It may end before it has read everything.
   }
   const [stdout, stderr] = [reader(child.stdout), reader(child.stderr)];
-  const line = async () => {
-    const found = await stdout.until((text) => text.indexOf("\n") + 1);
+  const lineOf = async (stream: typeof stdout) => {
+    const found = await stream.until((text) => text.indexOf("\n") + 1);
     return found === "" ? null : found.replace(/\n$/, "");
   };
   const ended = async () => {
     const [{ code }] = await Promise.all([child.status, stdout.over, stderr.over]);
     return { status: code, stdout: stdout.rest(), stderr: stderr.rest() };
   };
-  return { pid: child.pid, line, kill: (signal) => child.kill(signal), ended: ended() };
+  return {
+    pid: child.pid,
+    line: () => lineOf(stdout),
+    errorLine: () => lineOf(stderr),
+    kill: (signal) => child.kill(signal),
+    ended: ended(),
+  };
 }
 
 /** Collects a stream as text, whether or not somebody waits for it. */

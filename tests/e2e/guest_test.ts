@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import * as path from "node:path";
-import { failed, get, succeeded } from "./agent_process.ts";
+import { failed, get, sleep, succeeded } from "./agent_process.ts";
 import { withSandbox } from "./executable.ts";
 
 /** A core module with `_start` that imports `env.answer`. */
@@ -19,6 +19,17 @@ const FOREIGN = Uint8Array.from([
 function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
+
+/** A WASI 0.1 command with a start section that never ends: there no guest can be suspended. */
+const SPINS_IN_START = Uint8Array.from([
+  ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+  ...[0x01, 0x04, 0x01, 0x60, 0x00, 0x00],
+  ...[0x03, 0x03, 0x02, 0x00, 0x00],
+  ...[0x05, 0x03, 0x01, 0x00, 0x01],
+  ...[0x07, 0x13, 0x02, 0x06, ...bytes("_start"), 0x00, 0x00, 0x06, ...bytes("memory"), 0x02, 0x00],
+  ...[0x08, 0x01, 0x01],
+  ...[0x0a, 0x0c, 0x02, 0x02, 0x00, 0x0b, 0x07, 0x00, 0x03, 0x40, 0x0c, 0x00, 0x0b, 0x0b],
+]);
 
 /** Two at a time: the machine may have no more cores. */
 async function inPairs<T>(all: readonly T[], act: (each: T) => Promise<void>): Promise<void> {
@@ -91,24 +102,43 @@ Deno.test("run gives streams, arguments and environment, and no more than is gra
   });
 });
 
-Deno.test("run says with --verbose which permissions are left: none to run programs", async () => {
+Deno.test("run says with --verbose which permissions are left: none once a guest runs", async () => {
   await withSandbox(async ({ realm, fixtures }) => {
-    await fixtures("hello");
-    const { stderr } = await realm("run", "--verbose", "hello.wasm");
-    assert.match(stderr, /^permissions: read, write, env$/m);
+    await fixtures("hostile", "hello");
+    const here = await realm("run", "--verbose", "hostile.wasm", "log", "1");
+    assert.match(here.stderr, /^permissions: read, write, env\npermissions: none\n./);
+    const served = await realm("run", "--verbose", "--net", "https://example.com", "hello.wasm");
+    assert.equal(served.stderr, "permissions: read, write, net, env\n");
   });
 });
 
-Deno.test("run ends at once when it is interrupted", async () => {
-  await withSandbox(async ({ start, fixtures }) => {
+Deno.test("run ends at once when it is interrupted, in this thread and in a Worker", async () => {
+  await withSandbox(async ({ start, fixtures, folder }) => {
     await fixtures("spin");
-    const spinning = start("run", "spin.wasm");
-    assert.equal(await spinning.line(), "spinning");
-    const from = performance.now();
-    spinning.kill("SIGINT");
-    const { status, stderr } = await spinning.ended;
-    assert.deepEqual([status, stderr], [1, "error[failed]: Stopped: SIGINT\n"]);
-    assert.ok(performance.now() - from < 30_000, "it would spin for ever");
+    await Deno.writeFile(path.join(folder, "deaf.wasm"), SPINS_IN_START);
+    for (const grants of [[], ["--net", "https://example.com"]]) {
+      const spinning = start("run", ...grants, "spin.wasm");
+      assert.equal(await spinning.line(), "spinning");
+      const from = performance.now();
+      spinning.kill("SIGINT");
+      const { status, stderr } = await spinning.ended;
+      assert.deepEqual([status, stderr], [1, "error[failed]: Stopped: SIGINT\n"]);
+      assert.ok(performance.now() - from < 30_000, "it would spin for ever");
+    }
+    // Where a guest cannot be suspended nobody would hear it: after a while the system ends the process.
+    const deaf = start("run", "--verbose", "deaf.wasm");
+    while (await deaf.errorLine() !== "permissions: none");
+    let over = false;
+    deaf.ended.then(() => over = true);
+    while (!over) {
+      try {
+        deaf.kill("SIGINT");
+      } catch {
+        // It ended at this moment.
+      }
+      await sleep(100);
+    }
+    assert.equal((await deaf.ended).status, 130);
   });
 });
 
