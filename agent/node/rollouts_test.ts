@@ -389,6 +389,27 @@ Deno.test("Rollouts goes by no verdict on the release in force that more than ha
   assert.equal(failed.length, 1);
 });
 
+Deno.test("Rollouts gives a verdict on what it saw complete and gave up thrice, unless more than half say that it was", async () => {
+  for (const isComplete of [true, false]) {
+    const { open, plan, slot, say, clock } = await setUp(2);
+    say(2, 1);
+    const rollouts = open();
+    assert.ok(plan(rollouts, [slot(2)]).rollouts.get("web")!.isComplete);
+    say(2, 0, [], { isComplete });
+    const again = (forMs: number) => {
+      clock.nowMs += forMs;
+      return plan(rollouts, [slot(2, false)], [2]);
+    };
+    for (let tries = 1; tries <= 3; tries++) {
+      assert.equal(again(60_000).report.get("web")!.tries, tries);
+      assert.deepEqual(rollouts.failures, []);
+    }
+    again(60_000);
+    assert.deepEqual(rollouts.failures.map(({ version }) => version), isComplete ? [] : [2]);
+    assert.equal(again(HEARING_MS).rollouts.get("web")!.version, isComplete ? 2 : 1);
+  }
+});
+
 Deno.test("Rollouts goes by a verdict that half of the nodes heard, though who gave it says nothing any more", async () => {
   const { open, plan, slot, say, failure, failed, records } = await setUp(2);
   const verdict = { ...failure(2), wasComplete: false };

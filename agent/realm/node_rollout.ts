@@ -157,6 +157,9 @@ export interface NodeAnswer {
   readonly failures: readonly Failure[];
 }
 
+/** A node that gave a release up so often may give a verdict on it, if few say that it was complete. */
+const DOUBTED_TRIES = 3;
+
 /** See the module. */
 export function planNode(question: NodeQuestion): NodeAnswer {
   const { refusal } = question;
@@ -306,8 +309,9 @@ function planBy(
       ...(isRefusing ? { isHeld: true } : {}),
     };
     // What a component returns to has had its trial, if others came after it too.
+    const decided = decisions.get(`${component} ${goal.version}`);
     const isKnownComplete = question.complete.get(component) === goal.release ||
-      decisions.get(`${component} ${goal.version}`) === "complete" ||
+      decided === "complete" ||
       goal.version < inForce.version &&
         question.wasComplete(component, goal.release, goal.version);
     const said = reportOf(self, ownSlots, isKnownComplete, tries);
@@ -342,18 +346,19 @@ function planBy(
         isHeld,
       });
     }
-    const isNowComplete = isKnownComplete || isComplete(group);
+    const olderOne = () =>
+      lastBefore(component, goal.release, olderThan(goal.version, before), verdictOn);
+    // It saw the release complete when it had none of it, and others did not: nobody else would say
+    // that it does not run.
+    const isDoubted = isKnownComplete && tries >= DOUBTED_TRIES && decided !== "complete" &&
+      !isComplete(group) && olderOne() !== undefined;
+    const isNowComplete = !isDoubted && (isKnownComplete || isComplete(group));
     // What a slot keeps that was given up takes requests like the others.
     const isKeeping = group.some(({ revision, report }) =>
       report?.revision === revision && report.ready > report.settled
     );
     // Looked for only where something depends on it: it may be many manifests back.
-    const last = isNowComplete && held.size === 0 && !isKeeping ? undefined : lastBefore(
-      component,
-      goal.release,
-      olderThan(goal.version, before),
-      verdictOn,
-    );
+    const last = isNowComplete && held.size === 0 && !isKeeping ? undefined : olderOne();
     const base = isNowComplete ? undefined : last;
     const budget = budgetOf(component, manifest);
     const choices = chooseSlots({

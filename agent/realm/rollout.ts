@@ -67,7 +67,8 @@
  * and a stampede of nodes that return goes one by one.
  *
  * *Failure.* A node that cannot get a slot of a new release ready gives a verdict, unless it knows
- * the release to have been complete. Whether a verdict counts or the word of those that saw the
+ * the release to have been complete; but also then once it gave the release up three times and no
+ * more than half of the members say that it was: it may have seen it complete while it had none of it. Whether a verdict counts or the word of those that saw the
  * release complete is decided by what all nodes tell of it, on each in the same way, in whatever
  * order they hear of it (`verdicts.ts`). A component whose release failed goes on with the newest
  * release before it that has not (`effective_release.ts`), in the same way, slot by slot. Of one that
