@@ -304,30 +304,6 @@ Deno.test("AppPeer remembers who took part, and finds them again without a ticke
   assert.deepEqual([...store.scan("app-node/")], []);
 });
 
-Deno.test("AppPeer leaves a peer alone that misbehaved, in every topic", async () => {
-  const start = inMemory(new MemoryHub());
-  await using a = await TestNode.start(start, ann);
-  await using b = await TestNode.start(start, ben);
-  const log = createTopic();
-  await join(log, ben);
-  log.flush(0);
-  const mine = a.share(log);
-  b.share(emptyLog(log.topicId), { nodes: [a.key] });
-  await b.network.dial(a.network.addresses()[0]!);
-  await until("they are linked", () => mine.core.isOpen(b.key));
-  mine.core.received(b.key, new Uint8Array(3));
-  assert.ok(!a.peer.mayOpen(b.key, TOPIC_PROTOCOL));
-  await until("the link is gone", () => mine.core.peers().length === 0);
-  assert.match(a.notices.join(), /cut off for 10 s: garbage/);
-});
-
-// libp2p uses `AbortSignal.timeout` much, whose timers end by themselves and hold nothing up.
-const loose = { sanitizeOps: false, sanitizeResources: false };
-
-Deno.test("AppPeer lets a newcomer join over TCP", loose, async () => {
-  await joinsAndShares(overTcp);
-});
-
 Deno.test("AppPeer of a newcomer leaves nobody time to open a link that does not know of it", async () => {
   const hub = new MemoryHub();
   const seeds = [1, 2].map((byte) => new Uint8Array(32).fill(byte));
@@ -361,4 +337,28 @@ Deno.test("AppPeer of a newcomer leaves nobody time to open a link that does not
   await until("it waits", () => slept.length > 0);
   assert.deepEqual(slept, [1_000]);
   await until("the other has opened it", () => theirs.core.isOpen(a.key));
+});
+
+Deno.test("AppPeer leaves a peer alone that misbehaved, in every topic", async () => {
+  const start = inMemory(new MemoryHub());
+  await using a = await TestNode.start(start, ann);
+  await using b = await TestNode.start(start, ben);
+  const log = createTopic();
+  await join(log, ben);
+  log.flush(0);
+  const mine = a.share(log);
+  b.share(emptyLog(log.topicId), { nodes: [a.key] });
+  await b.network.dial(a.network.addresses()[0]!);
+  await until("they are linked", () => mine.core.isOpen(b.key));
+  mine.core.received(b.key, new Uint8Array(3));
+  assert.ok(!a.peer.mayOpen(b.key, TOPIC_PROTOCOL));
+  await until("the link is gone", () => mine.core.peers().length === 0);
+  assert.match(a.notices.join(), /cut off for 10 s: garbage/);
+});
+
+// libp2p uses `AbortSignal.timeout` much, whose timers end by themselves and hold nothing up.
+const loose = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test("AppPeer lets a newcomer join over TCP", loose, async () => {
+  await joinsAndShares(overTcp);
 });
