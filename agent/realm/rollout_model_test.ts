@@ -809,6 +809,7 @@ const ONCE_BROKEN = [
   21898,
   23787,
   24842,
+  25310,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {

@@ -109,7 +109,7 @@ export interface OwnHealth {
   readonly memoryBytes: number;
   readonly addresses: readonly string[];
   readonly replicas: readonly ComponentHealth[];
-  /** Releases that this node itself found to have failed, the newest last; of others no word counts. */
+  /** Releases that this node itself found to have failed, the newest last; of others it tells in `verdicts`. */
   readonly failures: readonly Failure[];
   /** What it tells of these and of verdicts that it heard, at most {@link VERDICTS_MAX}. */
   readonly verdicts: readonly HeardVerdict[];
