@@ -57,8 +57,7 @@
  * serves until the new one is ready: nothing is ever taken away. With `max_surge = 0`, and for
  * components of which two must not run at once (a volume, no requests to hand over), the old one
  * stops first, `max_unavailable` slots at a time, and only while no more are missing already. Slots
- * that a node is to give away are in the queue then, too, but for as many as serve beyond what is
- * wanted in all: these nobody misses, and those of the last nodes in the order go at once.
+ * that a node is to give away are in the queue then, too.
  *
  * *Replicas that move.* A node that is to give slots away (drain, a node that came back) keeps them
  * until as many elsewhere are ready. What is missing is started at once as long as there are fewer
@@ -258,11 +257,9 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
   const surplus = group.self.isHeld
     ? sorted.slice(wanted)
     : sorted.filter(({ index }) => index >= wanted);
-  const serving = surplus.filter(({ isServed }) => isServed).length;
   const kept = budget.isBeside
     ? surplus.filter(({ isServed }) => isServed).slice(0, group.owed)
-    : surplus.filter(({ index, isServed }) => !isNext(index) && isServed)
-      .slice(0, Math.max(0, serving - group.spare));
+    : surplus.filter(({ index, isServed }) => !isNext(index) && isServed);
   return [...choices, ...kept.map(keep)];
 }
 
@@ -353,8 +350,6 @@ class Group {
   readonly heldAside: number;
   /** Slots that this node keeps for others until theirs are ready. */
   readonly owed: number;
-  /** Slots that this node keeps and that serve beyond what is wanted, less those that nodes after it keep. */
-  readonly spare: number;
 
   constructor({ component, self, members, own, budget, homeless = 0, tries }: SlotQuestion) {
     const byName = new Map(members.map((member) => [member.node, member]));
@@ -398,11 +393,6 @@ class Group {
     // What does not serve is kept by nobody, and takes no other's place.
     const keptBefore = sum(before, (member) => Math.max(0, readyOf(member) - member.wanted));
     this.owed = isSteady ? Math.max(0, unready + homeless - keptBefore) : Infinity;
-    const keptAfter = sum(
-      ordered.slice(place + 1),
-      (member) => Math.max(0, readyOf(member) - member.wanted),
-    );
-    this.spare = isSteady ? Math.max(0, sum(ordered, readyOf) - this.wanted - keptAfter) : 0;
   }
 }
 

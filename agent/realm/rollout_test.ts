@@ -129,22 +129,6 @@ Deno.test("chooseSlots() empties no slot that rests where the old one stops firs
   assert.deepEqual(gives(1), ["0 kept"], "what serves stays until the other does");
 });
 
-Deno.test("chooseSlots() gives away what nobody misses where the old one stops first, though another holds the budget", () => {
-  const budget = { isBeside: false, slots: 1 };
-  const members = [
-    member(FIRST, 1, { ready: 0 }),
-    member(SECOND, 1, { slots: 3 }),
-    member(THIRD, 1, { slots: 2 }),
-  ];
-  const now = (index: number) => old(index, { revision: NEW });
-  const of = (self: string, own: readonly OwnSlot[], others: readonly Member[] = members) =>
-    choose({ self, own, members: others, budget });
-  assert.deepEqual(of(THIRD, [now(0), now(1)]), ["0 goal"]);
-  assert.deepEqual(of(SECOND, [now(0), now(1), now(2)]), ["0 goal", "1 kept"], "in FIRST's stead");
-  const behind = members.map((each) => each.node === FIRST ? { ...each, isBehind: true } : each);
-  assert.deepEqual(of(THIRD, [now(0), now(1)], behind), ["0 goal", "1 kept"], "it may know better");
-});
-
 Deno.test("chooseSlots() keeps what is to go elsewhere as long as what others keep does not serve", () => {
   const kept = (ready: number) =>
     choose({
