@@ -6,21 +6,13 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers";
 import type { PeerStream } from "../kernel/ports.ts";
 import { FRAME_BYTES_MAX, HELLO_BYTES_MAX } from "../kernel/peering/fields.ts";
+import { Slices } from "./slices.ts";
 
 /** Bytes that wait to be sent; with more than these there is no room. */
 const LINK_QUEUE_BYTES = 1024 * 1024;
 const LENGTH_BYTES = 4;
-/** How long frames are told one after another before everything else has its turn. */
-const SLICE_MS = 10;
-/**
- * Its turn is so many of the event loop's: what is asked of another peer meanwhile takes dozens of them
- * (each read, decryption and promise is one), and would be a slice behind with each. One in which
- * nothing happens takes some microseconds.
- */
-const TURNS = 16;
 
 /** What a {@link LinkStream} tells. */
 export interface LinkEvents {
@@ -104,23 +96,16 @@ export class LinkStream {
 
   async #read(): Promise<void> {
     const parser = new FrameParser(this.firstBytesMax);
-    let busyMs = 0;
+    const slices = new Slices();
     while (!this.#isClosed) {
       const chunk = await this.#stream.read();
       if (chunk === null) return;
       for (const frame of parser.take(chunk)) {
         if (this.#isClosed) return;
-        const fromMs = performance.now();
-        const room = this.#events.frame(frame);
-        busyMs += performance.now() - fromMs;
+        const room = slices.work(() => this.#events.frame(frame));
         if (room !== undefined) await room;
-        if (busyMs < SLICE_MS) continue;
-        busyMs = 0;
-        // Where more is here already, `read` answers without a turn of the event loop: as long as a peer
-        // sends faster than this takes, no timer, no Worker and no other peer would be heard.
-        for (let turn = 0; turn < TURNS; turn++) {
-          await new Promise((resolve) => setImmediate(resolve));
-        }
+        const pause = slices.pause();
+        if (pause !== undefined) await pause;
       }
     }
   }

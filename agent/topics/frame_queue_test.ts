@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
 import { FrameQueue, UNVERIFIED_BYTES_MAX } from "./frame_queue.ts";
 
 Deno.test("FrameQueue has frames taken in their order, whatever is found out first", async () => {
@@ -30,4 +31,25 @@ Deno.test("FrameQueue lets no more come than there is room for", async () => {
   for (const { resolve } of found) resolve();
   await queue.emptied();
   assert.deepEqual(taken, [0, 1, 2, 3]);
+});
+
+Deno.test("FrameQueue lets what takes many turns of the event loop come to its end", async () => {
+  const queue = new FrameQueue();
+  let taken = 0, isOver = false;
+  for (let i = 0; i < 30; i++) {
+    queue.push(1, Promise.resolve(), () => {
+      taken++;
+      for (const from = performance.now(); performance.now() - from < 10;);
+    });
+  }
+  const turns = (async () => {
+    for (let turn = 0; turn < 24 && !isOver; turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return taken;
+  })();
+  await queue.emptied();
+  isOver = true;
+  assert.equal(taken, 30);
+  assert.ok(await turns < 10, "each turn of the other came after a slice of frames");
 });
