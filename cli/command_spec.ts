@@ -8,7 +8,7 @@
  */
 import { RealmError } from "../agent/kernel/error.ts";
 import { Context, type GlobalFlags, hasColour, type Shell } from "./context.ts";
-import { formatError } from "./output.ts";
+import { type ErrorForm, formatError } from "./output.ts";
 import { optional, parseText, toggle, Wanted } from "./parameters.ts";
 
 /** A flag, made by the functions of `parameters.ts`. */
@@ -141,11 +141,16 @@ export async function carryOut<
   }
 }
 
+/** How an error is to look; asked before the command begins, as it may give up the environment. */
+export function errorFormOf(shell: Shell, json: boolean): ErrorForm {
+  return { json, colour: hasColour(shell, "stderr") };
+}
+
 /** The exit status of the program; what was thrown is printed. */
-export function exitStatus(outcome: Outcome, shell: Shell, json: boolean): number {
+export function exitStatus(outcome: Outcome, shell: Shell, form: ErrorForm): number {
   if ("status" in outcome) return outcome.status;
   const { error } = outcome;
-  shell.write("stderr", formatError(error, { json, colour: hasColour(shell, "stderr") }));
+  shell.write("stderr", formatError(error, form));
   return error instanceof RealmError ? error.exitStatus : 1;
 }
 

@@ -19,7 +19,7 @@ import {
 } from "@stricli/core";
 import { RealmError } from "../agent/kernel/error.ts";
 import { commands, type Invocation, type RealmCommand } from "./command.ts";
-import { exitStatus, GLOBAL_FLAGS, wrongArgument } from "./command_spec.ts";
+import { errorFormOf, exitStatus, GLOBAL_FLAGS, wrongArgument } from "./command_spec.ts";
 import { hasColour, type Shell } from "./context.ts";
 import { Wanted } from "./parameters.ts";
 import { VERSION } from "./version.ts";
@@ -40,7 +40,8 @@ export async function dispatch(
   const words = normalise(routes, argv);
   const own = words.slice(0, words.includes("--") ? words.indexOf("--") : words.length);
   const json = own.includes("--json");
-  const fail = (error: unknown) => exitStatus({ error }, shell, json);
+  const form = errorFormOf(shell, json);
+  const fail = (error: unknown) => exitStatus({ error }, shell, form);
   if (own[0] === "--version" || own[0] === "-V") {
     shell.write(
       "stdout",
@@ -73,7 +74,7 @@ export async function dispatch(
     // Help was printed. Where nobody asked for it a command is missing: wrong usage.
     return own.some((word) => word === "--help" || word === "-h") ? 0 : 2;
   }
-  return exitStatus(outcome, shell, json);
+  return exitStatus(outcome, shell, form);
 }
 
 /**

@@ -46,12 +46,18 @@ export function printableLine(text: string): string {
   return printable(text).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 }
 
+/** How an error looks. */
+export interface ErrorForm {
+  readonly json: boolean;
+  readonly colour: boolean;
+}
+
 /**
  * An error as the user sees it: `error[code]: …` and `hint: …`, or one JSON document.
  *
  * What is not a RealmError is a bug of realm and comes with its stack.
  */
-export function formatError(error: unknown, form: { json: boolean; colour: boolean }): string {
+export function formatError(error: unknown, form: ErrorForm): string {
   if (!(error instanceof RealmError)) {
     const stack = error instanceof Error ? error.stack ?? error.message : String(error);
     const bug = new RealmError(

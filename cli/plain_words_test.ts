@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { command, commands } from "./command.ts";
-import { carryOut, declare, exitStatus } from "./command_spec.ts";
+import { carryOut, declare, errorFormOf, exitStatus } from "./command_spec.ts";
 import { dispatch } from "./dispatch.ts";
 import { readPlain } from "./plain_words.ts";
 import { run } from "./run.ts";
@@ -36,7 +36,8 @@ function plainly(argv: readonly string[]) {
   const read = readPlain("run", run, argv);
   return read && carried(argv, async (spec, shell) => {
     const { values, words } = read;
-    return exitStatus(await carryOut(spec, shell, values, words), shell, values.json === true);
+    const form = errorFormOf(shell, values.json === true);
+    return exitStatus(await carryOut(spec, shell, values, words), shell, form);
   });
 }
 

@@ -7,7 +7,7 @@
  */
 import "../agent/local_engine.ts"; // it will be needed: loaded with the rest, not after it
 import { type FirstWorker, handOverFirstWorker } from "../agent/first_worker.ts";
-import { carryOut, exitStatus } from "./command_spec.ts";
+import { carryOut, errorFormOf, exitStatus } from "./command_spec.ts";
 import { type Shell, systemShell } from "./context.ts";
 import { readPlain } from "./plain_words.ts";
 import { run } from "./run.ts";
@@ -25,5 +25,6 @@ export async function main(
   if (!read) return undefined;
   if (first) handOverFirstWorker(first);
   const { values, words } = read;
-  return exitStatus(await carryOut(run, shell, values, words), shell, values.json === true);
+  const form = errorFormOf(shell, values.json === true);
+  return exitStatus(await carryOut(run, shell, values, words), shell, form);
 }

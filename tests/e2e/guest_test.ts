@@ -4,7 +4,12 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import { failed, get, sleep, succeeded } from "./agent_process.ts";
-import { withSandbox } from "./executable.ts";
+import { EXECUTABLE, run, withSandbox } from "./executable.ts";
+
+/** Of util-linux: runs a program on a terminal of its own. */
+const HAS_SCRIPT = Deno.build.os === "linux" &&
+  await new Deno.Command("script", { args: ["--version"], stdout: "null", stderr: "null" })
+    .output().then(({ success }) => success, () => false);
 
 /** A core module with `_start` that imports `env.answer`. */
 const FOREIGN = Uint8Array.from([
@@ -139,6 +144,28 @@ Deno.test("run ends at once when it is interrupted, in this thread and in a Work
       await sleep(100);
     }
     assert.equal((await deaf.ended).status, 130);
+  });
+});
+
+Deno.test("run says on a terminal, too, how a guest ended", { ignore: !HAS_SCRIPT }, async () => {
+  await withSandbox(async ({ folder, fixtures }) => {
+    await fixtures("exit", "spin");
+    const cases: [words: string, status: number, said: string][] = [
+      ["exit.wasm trap", 101, "\x1b[1;31merror[trap]\x1b[0m: "],
+      ["--timeout 200ms --json spin.wasm", 105, '"code": "timeout"'],
+      // Words that stricli reads.
+      ["--stats=true exit.wasm trap", 101, "\x1b[1;31merror[trap]\x1b[0m: "],
+    ];
+    for (const [words, status, said] of cases) {
+      const env = { HOME: path.join(folder, "home"), REALM: EXECUTABLE, SHELL: "/bin/sh" };
+      const ended = await run("script", ["-qec", `"$REALM" run ${words}`, "/dev/null"], {
+        cwd: folder,
+        env,
+      });
+      assert.equal(ended.status, status, ended.stdout + ended.stderr);
+      assert.ok(ended.stdout.includes(said), ended.stdout);
+      assert.doesNotMatch(ended.stdout, /Uncaught|NotCapable/);
+    }
   });
 });
 
