@@ -335,20 +335,22 @@ export class AppTopic {
     if (this.#runner !== undefined) return;
     // The app begins with what is stored. What is not kept, too: that may change.
     this.write(() => {});
+    // It may fail, and is tried again where nothing runs.
+    const init = {
+      topic: this.id,
+      person: this.person.publicKey,
+      behavior: this.#behavior.publicKey,
+      openers: this.#openers(),
+      grants,
+      ...this.snapshots.forStart(ticketState(this.#record)),
+    };
     const hasEarly = this.#early?.runner.hasEnded === false;
     const { runner, feed } = hasEarly ? this.#early! : this.#beginEarly();
     this.#runner = runner;
     this.#feed = feed;
     if (hasEarly) this.#early = undefined;
     runner.open(
-      {
-        topic: this.id,
-        person: this.person.publicKey,
-        behavior: this.#behavior.publicKey,
-        openers: this.#openers(),
-        grants,
-        ...this.snapshots.forStart(ticketState(this.#record)),
-      },
+      init,
       {
         progress: (progress) => this.#progressed(progress),
         behaviorEvent: (kind, payload) => this.#author.propose(kind, payload),

@@ -336,3 +336,26 @@ Deno.test("encrypted topics keep payloads from who looks into the store", async 
   assert.equal((await again.call("poll", "create", "Again?\nyes\nno")).refused, null);
   await again.stop();
 });
+
+Deno.test("an app whose state could not be read runs when it can be", async () => {
+  await using first = await Machine.start();
+  await first.install(bundles.counter);
+  await first.create("counter");
+  const { store } = first;
+  const scan = store.scan.bind(store);
+  store.scan = (prefix, ...more) => {
+    if (!prefix.includes("snapshot/newest")) return scan(prefix, ...more);
+    throw new RealmError("failed", "Cannot read the store: the disk is broken");
+  };
+  const again = await first.restarted();
+  try {
+    const { state, why } = again.status("counter");
+    assert.deepEqual([state, why], ["stopped", "Cannot read the store: the disk is broken"]);
+    store.scan = scan;
+    await again.host.api.changed({});
+    assert.equal(again.status("counter").state, "running");
+    assert.equal((await again.call("counter", "add", "5")).events[0]!.verdict, "accepted");
+  } finally {
+    await again.stop();
+  }
+});
