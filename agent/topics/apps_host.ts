@@ -155,19 +155,20 @@ export class AppsHost {
     const opening = AppLog.opening({ store: this.#namespace(topic), verify, topic, openers });
     const { log } = opening;
     let runner: AppRunner | undefined;
-    let handed: number | undefined;
     try {
-      handed = await openHandingOn(opening, () => {
+      const handed = await openHandingOn(opening, () => {
         const isInstalled = this.bundles.grantsOf(log.view!.app) !== undefined;
         if (record.isKept || !isInstalled) return undefined;
         const { app } = runner = new AppRunner({ topic: topic.toString(), openers });
         return (events) => app.add(events);
       });
-    } finally {
       if (handed === undefined) runner?.close();
+      const early = handed === undefined ? undefined : { runner: runner!, handed };
+      return await this.#add(log, record, early);
+    } catch (error) {
+      runner?.close();
+      throw error;
     }
-    const early = handed === undefined ? undefined : { runner: runner!, handed };
-    return await this.#add(log, record, early);
   }
 
   async #add(log: AppLog, record: TopicRecord, early?: EarlyRunner): Promise<AppTopic> {

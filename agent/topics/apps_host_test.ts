@@ -359,3 +359,42 @@ Deno.test("an app whose state could not be read runs when it can be", async () =
     await again.stop();
   }
 });
+
+Deno.test("a topic that cannot be opened leaves no Worker", async () => {
+  await using first = await Machine.start();
+  await first.install(bundles.counter);
+  await first.create("counter");
+  const [topic] = first.host.topics;
+  topic!.write((log) => {
+    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, topic!.person);
+  });
+  await first.stop();
+  const write = first.store.write.bind(first.store);
+  first.store.write = () => {
+    throw new RealmError("failed", "Cannot write the store: the disk is full");
+  };
+  const running = new Set<Worker>();
+  let made = 0;
+  const { Worker } = globalThis;
+  globalThis.Worker = class extends Worker {
+    constructor(...init: ConstructorParameters<typeof Worker>) {
+      super(...init);
+      running.add(this);
+      made++;
+    }
+    override terminate(): void {
+      super.terminate();
+      running.delete(this);
+    }
+  };
+  try {
+    const again = await Machine.start(undefined, first);
+    assert.match(again.notices.join(), /Cannot open topic .*: the disk is full/);
+    assert.deepEqual([made, running.size], [1, 0]);
+    await again.stop();
+  } finally {
+    globalThis.Worker = Worker;
+    first.store.write = write;
+  }
+});
