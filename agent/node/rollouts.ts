@@ -165,9 +165,9 @@ export class Rollouts {
     const isAlone = state.view === undefined || state.view.nodes.size === 0;
     const nowMs = this.#plannedMs = this.init.clock.monotonicMs();
     this.#self = node;
-    const approved = new Set([
-      node,
-      ...[...state.view?.nodes.values() ?? []].map(({ name }) => name),
+    const approved = new Map([
+      [node, 0],
+      ...[...state.view?.nodes.values() ?? []].map(({ name, since }) => [name, since] as const),
     ]);
     if (!isAlone) this.#dropOf(approved);
     this.noteRefused(refusal?.release.version ?? 0);
@@ -226,7 +226,7 @@ export class Rollouts {
   }
 
   /** Forgets verdicts of nodes that are not approved any more. */
-  #dropOf(approved: ReadonlySet<string>): void {
+  #dropOf(approved: ReadonlyMap<string, number>): void {
     const kept = this.#failures.filter(({ node }) => approved.has(node));
     if (kept.length < this.#failures.length) this.#keep(kept);
   }

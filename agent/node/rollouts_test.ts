@@ -22,18 +22,20 @@ import { type HeardVerdict, HEARING_MS } from "../realm/verdicts.ts";
 import { releaseOf as releaseIn, Rollouts } from "./rollouts.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
-const toml = `[owner]\npubkey = "${owner.key}"\n[nodes.a]\n[nodes.b]\n[nodes.idle]\n[components.web]
-source = "file:w"\nworld = "wasi:http/proxy"
-[routing]\na = [{ path = "/", component = "web" }]\nb = [{ path = "/", component = "web" }]\n`;
+const tomlOf = (nodes: readonly string[]) =>
+  `[owner]\npubkey = "${owner.key}"\n[nodes.idle]\n` +
+  nodes.map((name) => `[nodes.${name}]\n`).join("") +
+  `[components.web]\nsource = "file:w"\nworld = "wasi:http/proxy"\n[routing]\n` +
+  nodes.map((name) => `${name} = [{ path = "/", component = "web" }]\n`).join("");
 const digest = (version: number) => `${version}`.padStart(64, "0");
 
-/** A realm of `a` and `b` whose manifests 1, 2, … differ in the bytes of `web`. */
-async function setUp(versions: number) {
+/** A realm whose manifests 1, 2, … differ in the bytes of `web`, which is on these nodes. */
+async function setUp(versions: number, names: readonly string[] = ["a", "b"]) {
   const events = new Map<string, SignedEvent>();
   const history: unknown[] = [];
   const manifests: InForce[] = [];
   for (let version = 1; version <= versions; version++) {
-    const bytes = new TextEncoder().encode(toml);
+    const bytes = new TextEncoder().encode(tomlOf(names));
     const digests = new Map([["web", digest(version)]]);
     const signature = await signManifest(bytes, { version, digests, signer: owner });
     const tree = new PublishedDigests(digests.values()).head;
@@ -54,7 +56,7 @@ async function setUp(versions: number) {
   const records = new Map<string, HealthRecord>();
   const failed: Failure[] = [];
   const unwritten: Error[] = [];
-  const nodes = new Map(["a", "b", "idle"].map((name) => [`key of ${name}`, { name }]));
+  const nodes = new Map([...names, "idle"].map((name) => [`key of ${name}`, { name, since: 0 }]));
   const clock = { nowMs: 0 };
   const basisSaid = { now: "" };
   const open = () =>
@@ -387,6 +389,41 @@ Deno.test("Rollouts goes by no verdict on the release in force that more than ha
   assert.equal(answer.rollouts.get("web")!.failure, undefined);
   assert.deepEqual(digestsOf(answer), [2]);
   assert.equal(failed.length, 1);
+});
+
+Deno.test("Rollouts of nodes that saw a release complete do not go back when machines are approved", async () => {
+  const { open, plan, slot, say, clock, failure, nodes, records } = await setUp(2, [
+    "a",
+    "b",
+    "c",
+    "d",
+  ]);
+  say(2, 1);
+  records.set("c", { ...records.get("b")!, replicas: [] });
+  nodes.delete("key of d");
+  const rollouts = open();
+  const live = ["a", "b"];
+  const version = () => plan(rollouts, [slot(2)], [], "", 2, live).rollouts.get("web")!.version;
+  assert.equal(version(), 2);
+  /** What it goes by once all was heard. */
+  const later = () => {
+    version();
+    clock.nowMs += HEARING_MS;
+    return version();
+  };
+  // It cannot run there, and was complete on the others.
+  const verdict = { ...failure(2, { node: "c" }), wasComplete: false };
+  records.set("c", { ...records.get("c")!, verdicts: [verdict] });
+  say(2, 1, [], { isComplete: true, verdicts: [{ ...verdict, wasComplete: true }] });
+  assert.equal(later(), 2, "two of three");
+  nodes.set("key of d", { name: "d", since: 2 });
+  assert.equal(later(), 2, "not two of four");
+  nodes.set("key of d", { name: "d", since: 1 });
+  assert.equal(later(), 1, "it was there");
+  for (const [key, { name }] of nodes) nodes.set(key, { name, since: 2 });
+  assert.equal(later(), 1, "where none was there, all are asked");
+  nodes.delete("key of d");
+  assert.equal(later(), 2);
 });
 
 Deno.test("Rollouts gives a verdict on what it saw complete and gave up thrice, unless more than half say that it was", async () => {

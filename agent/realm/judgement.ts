@@ -36,7 +36,7 @@ export function judge(
     | "reported"
   >,
 ): Judgement {
-  const names = [...approved].filter((name) => inForce.manifest.nodes.has(name));
+  const names = [...approved.keys()].filter((name) => inForce.manifest.nodes.has(name));
   const reports = new Map(names.map((name) => [name, name === node ? null : reported(name)]));
   const tellings = new Tellings([
     [node, tellVerdicts(node, failures, wasComplete)],
@@ -71,7 +71,10 @@ export function judge(
         slots.isHeld && said!.refuses === inForce.version;
       if (isCurrent && slots.revision === (alike ?? revisionOn(name))) saw.add(name);
     }
-    const members = [...possible].filter((name) => reports.has(name));
+    const able = [...possible].filter((name) => reports.has(name));
+    // Who came later saw nothing of it: a machine that is approved takes no release back.
+    const early = able.filter((name) => approved.get(name)! < of.version);
+    const members = early.length > 0 ? early : able;
     const { gave, heard } = told ?? { gave: NOBODY, heard: NOBODY };
     const decision = decide({ gave, heard, saw }, members, isInForce);
     decisions.set(`${component} ${of.version}`, decision);

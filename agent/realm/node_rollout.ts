@@ -87,8 +87,10 @@ export interface NodeQuestion {
   readonly failures: readonly Failure[];
   /** Whether a verdict was heard of just now: see `NewVerdicts`. */
   readonly isNew: (release: JudgedRelease) => boolean;
-  /** Nodes that are approved, this one among them. */
-  readonly approved: Iterable<string>;
+  /**
+   * Nodes that are approved, this one among them, with the version that was in force when each was.
+   */
+  readonly approved: ReadonlyMap<string, number>;
   /** By component, the last release that is known to have been complete. */
   readonly complete: ReadonlyMap<string, string>;
   /** Whether a release of a component was complete in a version or later, as far as this node remembers. */

@@ -192,7 +192,9 @@ export class RealmFold {
         event: text(event),
       });
     }
-    this.#nodes.set(key, { key, name, event: text(event) });
+    const there = this.#nodes.get(key);
+    const since = there?.name === name ? there.since : this.#inForce?.record.version ?? 0;
+    this.#nodes.set(key, { key, name, event: text(event), since });
     this.#names.set(key, name);
   }
 

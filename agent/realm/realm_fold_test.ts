@@ -95,6 +95,19 @@ Deno.test("a name goes to the key approved last, with an alarm until the other k
   assert.deepEqual(log.view!.alarms, []);
 });
 
+Deno.test("a node is approved since the version in force when it got its name", async () => {
+  const log = openLog();
+  const since = () => [...log.view!.nodes.values()].map(({ name, since }) => `${name} ${since}`);
+  log.append(approve(one, "bm-01"), owner);
+  log.append(await manifestOf(owner, 2), owner);
+  log.append(approve(one, "bm-01"), owner); // once more
+  log.append(approve(two, "bm-02"), owner);
+  assert.deepEqual(since().sort(), ["bm-01 0", "bm-02 2"]);
+  log.append(await manifestOf(owner, 3), owner);
+  log.append(approve(two, "bm-03"), owner);
+  assert.deepEqual(since().sort(), ["bm-01 0", "bm-03 3"], "what it was called is forgotten");
+});
+
 Deno.test("a manifest is in force when its version is above the one before", async () => {
   const log = openLog();
   const first = log.append(await manifestOf(owner, 2), owner);

@@ -16,6 +16,8 @@ export interface ApprovedNode {
   readonly name: string;
   /** The event that approved it. */
   readonly event: string;
+  /** The version that was in force when it was given its name; 0 for none. */
+  readonly since: number;
 }
 
 /** A manifest that was handed to the realm. */

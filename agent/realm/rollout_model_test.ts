@@ -421,7 +421,7 @@ class World {
         before: (version) => this.releases.slice(0, version - 1).reverse(),
         failures: node.failures,
         isNew: (release) => node.newVerdicts.isNew(release, this.nowMs),
-        approved: this.nodes.map(({ name }) => name),
+        approved: new Map(this.nodes.map(({ name }) => [name, 0])),
         complete: node.complete,
         wasComplete: (_, release) => node.everComplete.has(release),
         overrides: node.overrides,

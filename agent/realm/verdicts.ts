@@ -6,7 +6,10 @@
  * their health records: that they gave the verdict, that they heard it from who gave it, and that
  * they saw the release complete. None of that is ever taken back, so what is told of a release is a
  * set that only grows, and what follows depends on that set and on the members: not on who is heard
- * first. Members are the approved nodes to which the component could come when the release came.
+ * first. Members are the approved nodes to which the component could come when the release came: those
+ * approved before its manifest, in the order of the log, or, where none of them is left, all. So who
+ * is approved later changes nothing of what was decided; only a revocation can, which takes a witness
+ * or a verdict away.
  *
  * - A release was *complete* once more than half of them saw it so; of one before that in force, half
  *   of them are enough, so that of two nodes neither sends the other back from release to release.

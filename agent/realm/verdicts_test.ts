@@ -157,7 +157,7 @@ class Teller {
       before: (version) => this.all.slice(0, version - 1).toReversed(),
       failures: this.failures,
       isNew: () => false,
-      approved: names,
+      approved: new Map(names.map((name) => [name, 0])),
       complete: new Map(),
       wasComplete,
       overrides: NO_OVERRIDES,
