@@ -33,7 +33,8 @@ export const TICKET_EVENTS_MIN = 1_000;
 const TICKET_FETCH_MS = 10_000;
 /** At first sooner: a peer may not have heard yet that the link with it is open. */
 const TICKET_FETCH_AGAIN_MIN_MS = 20;
-const TICKET_FETCH_AGAIN_MAX_MS = 320;
+/** So that it is asked for less often than a peer answers. */
+const TICKET_FETCH_AGAIN_MAX_MS = 640;
 /** A state that nobody has, or that was not the right one, is looked for again after so long. */
 const FETCH_AGAIN_MIN_MS = 2_000;
 const FETCH_AGAIN_MAX_MS = 60_000;
@@ -115,7 +116,7 @@ export class TopicSnapshots {
 
   /**
    * Why a newcomer does not start yet: the state that its ticket names is being fetched. Undefined once
-   * it is here, is not worth it any more, or nobody has given it for a while.
+   * it is here, is not worth it any more, or nobody has given it for a while after the first event.
    */
   ticketProblem(ticket: TicketState | undefined, came: () => void): string | undefined {
     if (this.#ticket === "unasked") {
@@ -123,9 +124,9 @@ export class TopicSnapshots {
         this.store.find(ticket.digest) === undefined;
       this.#ticket = isWanted ? "fetching" : "done";
       if (isWanted) {
-        void this.#fetchTicket(ticket).finally(() => {
-          this.#ticket = "done";
-          came();
+        void this.#fetchTicket(ticket).then((isOver) => {
+          this.#ticket = isOver ? "done" : "unasked";
+          if (isOver || this.#init.log.topic !== undefined) came();
         });
       }
     }
@@ -137,26 +138,39 @@ export class TopicSnapshots {
     return (this.#init.log.topic?.size ?? 0) < count;
   }
 
-  async #fetchTicket(ticket: TicketState): Promise<void> {
-    const { stateOf, clock } = this.#init;
+  /**
+   * Whether it is not to be looked for again. It is where nobody was there who has even the first event:
+   * with that, or with the next peer, its time begins anew.
+   */
+  async #fetchTicket(ticket: TicketState): Promise<boolean> {
+    const { log, stateOf, clock } = this.#init;
     const { signal } = this.#closed;
-    const endMs = clock.monotonicMs() + TICKET_FETCH_MS;
+    let hasBegun = log.topic !== undefined;
+    let endMs = clock.monotonicMs() + TICKET_FETCH_MS;
     let pauseMs = TICKET_FETCH_AGAIN_MIN_MS;
-    while (!signal.aborted && this.#isAhead(ticket) && clock.monotonicMs() < endMs) {
+    while (!signal.aborted && this.#isAhead(ticket)) {
+      if (!hasBegun && log.topic !== undefined) {
+        hasBegun = true;
+        endMs = clock.monotonicMs() + TICKET_FETCH_MS;
+      }
+      if (clock.monotonicMs() >= endMs) return hasBegun;
       try {
         const snapshot = await stateOf(ticket.digest);
-        if (signal.aborted) return;
+        if (signal.aborted) return true;
         if (snapshot !== undefined) {
           // It may be of other events than the ticket's: those of the kernel's change no state. What else
           // the record says is compared with the events when they are here.
-          return this.store.save(snapshot, "newest", clock.wallMs());
+          this.store.save(snapshot, "newest", clock.wallMs());
+          return true;
         }
       } catch (error) {
-        return this.#tell(error);
+        this.#tell(error);
+        return true;
       }
       await clock.sleep(pauseMs, signal).catch(() => {});
       pauseMs = Math.min(TICKET_FETCH_AGAIN_MAX_MS, 2 * pauseMs);
     }
+    return true;
   }
 
   /**

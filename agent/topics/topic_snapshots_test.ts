@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
 import { State } from "../apps/state.ts";
 import { snapshotForm } from "../apps/state_snapshot.ts";
 import type { TicketState } from "../apps/topic/app_ticket.ts";
 import { baseSnapshot, stateOf, type TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
-import { createTopic, someCid } from "../apps/topic/topic_fake.ts";
+import { createTopic, emptyLog, someCid } from "../apps/topic/topic_fake.ts";
 import { RealmError } from "../kernel/error.ts";
 import type { Clock } from "../kernel/ports.ts";
 import { TopicSnapshots } from "./topic_snapshots.ts";
@@ -176,7 +177,7 @@ Deno.test("TopicSnapshots has the state of a ticket before it says that one can 
     asked: 3,
     notices: [],
   });
-  assert.deepEqual(await started(() => undefined), { ...nothing, asked: 35, notices: [] });
+  assert.deepEqual(await started(() => undefined), { ...nothing, asked: 20, notices: [] });
   assert.deepEqual(
     await started(() => ({ ...snapshot, record: older })),
     { snapshot: 1_998, joining: 2_000, asked: 1, notices: [] },
@@ -191,4 +192,33 @@ Deno.test("TopicSnapshots has the state of a ticket before it says that one can 
     await started(() => assert.fail("asked"), { ...ticket, count: 1 }),
     { ...nothing, asked: 0, notices: [] },
   );
+});
+
+Deno.test("TopicSnapshots looks for the state of a ticket anew when peers come who have events", async () => {
+  const ticket = { heads: new Uint8Array(32), count: 2_000, digest: new Uint8Array(32) };
+  const origin = createTopic();
+  const genesis = origin.topic!.order().map((event) => origin.read(event));
+  const log = emptyLog(origin.topicId);
+  let asked = 0, came = 0;
+  const snapshots = new TopicSnapshots({
+    log,
+    clock: quickClock(),
+    baseOf: () => assert.fail("it is no fork"),
+    stateOf: () => {
+      // In the middle of the time for which it is looked for once more.
+      if (++asked === 50) log.offer(genesis);
+      return Promise.resolve(undefined);
+    },
+    notice: (text) => assert.fail(text),
+  });
+  const look = async () => {
+    const problem = snapshots.ticketProblem(ticket, () => void came++);
+    await new Promise((resolve) => setImmediate(resolve)); // nothing else takes a turn
+    return { problem, asked, came };
+  };
+  const problem = "the state of the ticket is not here yet";
+  assert.deepEqual(await look(), { problem, asked: 20, came: 0 });
+  assert.deepEqual(await look(), { problem, asked: 40, came: 0 });
+  assert.deepEqual(await look(), { problem, asked: 66, came: 1 });
+  assert.deepEqual(await look(), { problem: undefined, asked: 66, came: 1 });
 });
