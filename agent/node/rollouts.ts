@@ -88,7 +88,7 @@ export class Rollouts {
   readonly #announced: Set<string>;
   readonly #given = new GivenSlots();
   readonly #tries = new SlotTries();
-  readonly #newVerdicts: NewVerdicts;
+  readonly #newVerdicts = new NewVerdicts();
   #self: string | undefined;
   #givenUp: readonly GivenUp[] = [];
   /** When {@link plan} decided last. */
@@ -104,7 +104,6 @@ export class Rollouts {
       [component, release, version] as const
     );
     this.#refused = (read(this.#store, TURNS) ?? [0, 0]) as unknown as [number, number];
-    this.#newVerdicts = new NewVerdicts(this.#failures);
     this.#announced = new Set(this.#failures.map(nameOfVerdict));
   }
 

@@ -595,7 +595,7 @@ class World {
     node.sinceMs = this.nowMs;
     node.given = new GivenSlots();
     node.tries = new SlotTries();
-    node.newVerdicts = new NewVerdicts(node.failures);
+    node.newVerdicts = new NewVerdicts();
     node.tellAtMs = 0;
     node.decidedOn = undefined;
   }

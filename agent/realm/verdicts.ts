@@ -83,14 +83,12 @@ export function tellVerdicts(
 /** For so long what others say of a verdict may not be heard yet. */
 export const HEARING_MS = 5_000;
 
-/** How long a node has known of verdicts. Times are in milliseconds of a monotonic clock. */
+/**
+ * How long a node has known of verdicts, since its start: what others say of one that was stored is
+ * to be heard again. Times are in milliseconds of a monotonic clock.
+ */
 export class NewVerdicts {
-  readonly #sinceMs: Map<string, number>;
-
-  /** Verdicts that it heard before its start are not new. */
-  constructor(known: Iterable<JudgedRelease> = []) {
-    this.#sinceMs = new Map([...known].map((release) => [keyOf(release), -Infinity]));
-  }
+  readonly #sinceMs = new Map<string, number>();
 
   /** Whether it is asked for a verdict on this release for the first time, or was a moment ago. */
   isNew(release: JudgedRelease, nowMs: number): boolean {
