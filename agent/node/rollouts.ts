@@ -35,6 +35,7 @@ import {
   releaseOf as nameOf,
   type VersionedRelease,
 } from "../realm/effective_release.ts";
+import { byVersion, keepVerdicts, nameOfVerdict } from "../realm/kept_verdicts.ts";
 import { SlotTries } from "../realm/slot_tries.ts";
 import {
   FAILURES_MAX,
@@ -44,8 +45,14 @@ import {
   type HealthRecord,
 } from "../realm/peering/health_record.ts";
 import { possibleNodes } from "../realm/placement.ts";
+import type { RealmView } from "../realm/realm_view.ts";
 import { keyOf } from "../realm/reconcile.ts";
-import { type HeardVerdict, NewVerdicts, tellVerdicts } from "../realm/verdicts.ts";
+import {
+  type HeardVerdict,
+  type JudgedRelease,
+  NewVerdicts,
+  tellVerdicts,
+} from "../realm/verdicts.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import type { Trouble } from "../supervisor/supervisor.ts";
 
@@ -66,8 +73,8 @@ export interface RolloutsInit {
 const FAILURES = "realm/rollout-failures";
 const COMPLETE = "realm/rollout-complete";
 const TURNS = "realm/refusal-turns";
-/** Failures that are remembered: of the last versions, which are those that matter. */
-const KEPT_MAX = 256;
+/** Manifests of before that are held, and on whose releases others are believed: the newest. */
+const RELEASES_MAX = 256;
 /** Complete releases that are remembered of a component. */
 const COMPLETE_MAX = 16;
 
@@ -76,7 +83,10 @@ type Complete = readonly [component: string, release: string, version: number];
 /** See the module. */
 export class Rollouts {
   readonly #store: Store;
+  /** What is remembered, sorted by version. */
   #failures: readonly Failure[];
+  /** Those of others that who gave them tells of now, of each release one; also where there is no room to remember it. */
+  #toldNow: readonly Failure[] = [];
   /** Component, release and the last version in which it was complete, of each component the newest last. */
   #complete: readonly Complete[];
   /** The version that this node refuses, 0 for none, and how often that changed. */
@@ -119,7 +129,7 @@ export class Rollouts {
 
   /** What this node tells of verdicts, its own and others', for its record. */
   get verdicts(): readonly HeardVerdict[] {
-    return tellVerdicts(this.#self ?? "", this.#failures, (...of) => this.#wasComplete(...of));
+    return tellVerdicts(this.#self ?? "", this.#known(), (...of) => this.#wasComplete(...of));
   }
 
   /** What this node gave up and is to run all the same, for its record; by component. */
@@ -171,9 +181,11 @@ export class Rollouts {
     if (!isAlone) this.#dropOf(approved);
     this.noteRefused(refusal?.release.version ?? 0);
     const newest = refusal?.release ?? releaseOf(inForce);
-    for (const [name, record] of records) {
-      for (const failure of failuresIn(name, record)) this.#learn(failure, newest, overrides);
-    }
+    this.#learn(
+      [...records].flatMap(([name, record]) => failuresIn(name, record)),
+      newest,
+      overrides,
+    );
     const reports = new Map([...records].map(([name, record]) => [name, reportOf(name, record)]));
     const ask = () =>
       planNode({
@@ -182,7 +194,7 @@ export class Rollouts {
         refusal,
         turns: this.turns,
         before: (version) => this.#before(version),
-        failures: this.#failures,
+        failures: this.#known(),
         isNew: (release) => this.#newVerdicts.isNew(release, nowMs),
         approved,
         complete: new Map(this.#complete.map(([component, release]) => [component, release])),
@@ -209,44 +221,65 @@ export class Rollouts {
 
   /** Gives this node's verdict on what cannot be made ready. */
   #judge(answer: NodeAnswer, node: string, troubles: readonly Trouble[]): boolean {
-    const before = this.#failures;
+    const known = new Set(this.#failures.map(nameOfVerdict));
+    const given = new Map<string, Failure>();
     for (const { replica, what } of troubles) {
       if (!isOnTrial(replica, answer)) continue;
       const { component } = replica;
       const { version, release } = answer.rollouts.get(component)!;
       const verdict = { component, version, release, node };
-      if (before.some((known) => isSame(known, verdict))) continue;
+      const name = nameOfVerdict(verdict);
+      if (known.has(name) || given.has(name)) continue;
       const lines = this.init.lastLines(replica).map((line) => `  ${line}`);
       // What a guest wrote may be cut within a character, which nothing could be encoded with.
       const evidence = [what, ...lines].join("\n").slice(0, EVIDENCE_LENGTH_MAX).toWellFormed();
-      this.#add({ ...verdict, evidence });
+      given.set(name, { ...verdict, evidence });
     }
-    return this.#failures !== before;
+    this.#keep([...this.#failures, ...given.values()]);
+    return given.size > 0;
   }
 
   /** Forgets verdicts of nodes that are not approved any more. */
   #dropOf(approved: ReadonlyMap<string, number>): void {
-    const kept = this.#failures.filter(({ node }) => approved.has(node));
-    if (kept.length < this.#failures.length) this.#keep(kept);
+    this.#keep(this.#failures.filter(({ node }) => approved.has(node)));
   }
 
-  /** Takes over a verdict of another node, of a release that there was. */
-  #learn(failure: Failure, newest: VersionedRelease, { scales }: Overrides): void {
-    const { component, version, release, node } = failure;
-    // One of another node is enough; of what is not in force here yet it is heard again.
-    const isKnown = this.#failures.some((known) =>
-      known.node !== this.#self && isSame({ ...known, node }, failure)
+  /** Takes over what other nodes tell now of their verdicts, where there was such a release. */
+  #learn(told: readonly Failure[], newest: VersionedRelease, { scales }: Overrides): void {
+    const isOthers = ({ node }: Failure) => node !== this.#self;
+    // One of another node is enough.
+    const known = new Map(
+      this.#failures.filter(isOthers).map((failure) => [nameOfRelease(failure), failure]),
     );
-    if (isKnown || version > newest.version) return;
-    for (const of of [newest, ...this.#before(newest.version)]) {
-      if (of.version > version) continue;
-      const isThere = of.version === version && nameOf(component, of) === release;
-      if (!isThere) return;
+    const given = new Map<string, Failure>();
+    let before: ReadonlyMap<number, string> | undefined;
+    for (const failure of told) {
+      const { component, version, release, node } = failure;
+      const name = nameOfRelease(failure);
+      const there = known.get(name);
+      if (there !== undefined) given.set(name, there);
+      // Of what is not in force here yet it is heard again.
+      if (given.has(name) || version > newest.version) continue;
+      const event = version < newest.version && (before ??= this.#eventsOf()).get(version);
+      const of = event ? this.#release(event, version) : newest;
+      if (of?.version !== version || nameOf(component, of) !== release) continue;
       const isPossible = possibleNodes(component, of.manifest).includes(node) ||
         scales.some((scale) => scale.component === component && scale.node === node);
-      if (isPossible) this.#add(failure);
-      return;
+      if (isPossible) given.set(name, failure);
     }
+    this.#toldNow = [...given.values()].sort(byVersion);
+    this.#keep([
+      ...this.#failures,
+      ...this.#toldNow.filter((failure) => !known.has(nameOfRelease(failure))),
+    ]);
+  }
+
+  /** All verdicts that this node gave or heard, those that others tell of now and its own last. */
+  #known(): readonly Failure[] {
+    const given = new Set(this.#toldNow.map(nameOfRelease));
+    const isOwn = ({ node }: Failure) => node === this.#self;
+    const others = this.#failures.filter((each) => !isOwn(each) && !given.has(nameOfRelease(each)));
+    return [...others, ...this.#toldNow, ...this.#failures.filter(isOwn)];
   }
 
   #wasComplete(component: string, release: string, version: number): boolean {
@@ -255,14 +288,14 @@ export class Rollouts {
     );
   }
 
-  #add(failure: Failure): void {
-    const all = [...this.#failures, failure].sort((a, b) => a.version - b.version);
-    this.#keep(all.slice(-KEPT_MAX));
-  }
-
+  /** Remembers verdicts, as far as there is room. */
   #keep(failures: readonly Failure[]): void {
-    this.#failures = failures;
-    this.#write(FAILURES, failures.map((each) => ({ ...each })));
+    const kept = keepVerdicts(this.#self ?? "", failures);
+    const isSame = kept.length === this.#failures.length &&
+      kept.every((each, i) => each === this.#failures[i]);
+    if (isSame) return;
+    this.#failures = kept;
+    this.#write(FAILURES, kept.map((each) => ({ ...each })));
   }
 
   /** Tells of verdicts that count, each once. */
@@ -315,21 +348,37 @@ export class Rollouts {
 
   /** The manifests that were in force before a version, newest first. */
   *#before(newest: number): Generator<VersionedRelease> {
-    const { log, view } = this.init.state;
-    const history = view?.history ?? [];
-    for (const { event, version, outcome } of history.toReversed()) {
+    for (const { event, version, outcome } of this.#history().toReversed()) {
       if (outcome !== "applied" || version >= newest) continue;
-      let release = this.#releases.get(event);
-      if (release === undefined) {
-        const signed = log.load(CID.parse(event));
-        const said = signed && readControlEvent(signed.event);
-        if (said?.kind !== "manifest") continue; // checked when it was taken
-        const manifest = parseManifest(decodeManifest(said.manifestBytes));
-        release = { version, manifest, digests: said.signature.digests };
-        this.#releases.set(event, release);
-      }
-      yield release;
+      const release = this.#release(event, version);
+      if (release !== undefined) yield release;
     }
+  }
+
+  /** Of manifests that were in force by their versions, as far as they may be held. */
+  #eventsOf(): ReadonlyMap<number, string> {
+    const applied = this.#history().filter(({ outcome }) => outcome === "applied");
+    return new Map(applied.slice(-RELEASES_MAX).map(({ version, event }) => [version, event]));
+  }
+
+  #history(): RealmView["history"] {
+    return this.init.state.view?.history ?? [];
+  }
+
+  #release(event: string, version: number): VersionedRelease | undefined {
+    const there = this.#releases.get(event);
+    if (there !== undefined) return there;
+    const signed = this.init.state.log.load(CID.parse(event));
+    const said = signed && readControlEvent(signed.event);
+    if (said?.kind !== "manifest") return undefined; // checked when it was taken
+    const manifest = parseManifest(decodeManifest(said.manifestBytes));
+    const release = { version, manifest, digests: said.signature.digests };
+    this.#releases.set(event, release);
+    if (this.#releases.size > RELEASES_MAX) {
+      const [oldest] = [...this.#releases].reduce((a, b) => b[1].version < a[1].version ? b : a);
+      this.#releases.delete(oldest);
+    }
+    return release;
   }
 }
 
@@ -376,8 +425,9 @@ function failuresIn(name: string, { failures, verdicts }: HealthRecord): Failure
   return [...without, ...failures].filter(({ node }) => node === name);
 }
 
-const nameOfVerdict = ({ component, version, release, node }: Omit<Failure, "evidence">) =>
-  [component, version, release, node].join(" ");
+/** Names what a verdict is on. */
+const nameOfRelease = ({ component, version, release }: JudgedRelease) =>
+  [component, version, release].join(" ");
 
 const isSame = (a: Omit<Failure, "evidence">, b: Omit<Failure, "evidence">) =>
   nameOfVerdict(a) === nameOfVerdict(b);

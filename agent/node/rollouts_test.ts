@@ -58,12 +58,19 @@ async function setUp(versions: number, names: readonly string[] = ["a", "b"]) {
   const unwritten: Error[] = [];
   const nodes = new Map([...names, "idle"].map((name) => [`key of ${name}`, { name, since: 0 }]));
   const clock = { nowMs: 0 };
+  const log = {
+    loads: 0,
+    load(id: CID) {
+      log.loads++;
+      return events.get(id.toString());
+    },
+  };
   const basisSaid = { now: "" };
   const open = () =>
     new Rollouts({
       state: {
         store,
-        log: { load: (id: CID) => events.get(id.toString()) },
+        log,
         view: { nodes, history },
       } as unknown as RealmState,
       clock: { monotonicMs: () => clock.nowMs },
@@ -165,6 +172,7 @@ async function setUp(versions: number, names: readonly string[] = ["a", "b"]) {
     failed,
     unwritten,
     store,
+    log,
     nodes,
     records,
   };
@@ -588,4 +596,57 @@ Deno.test("Rollouts of a node that refuses replaces nothing, and starts only wha
   basisSaid.now = refuse(open(), [], 2).basis;
   say(3, 0);
   assert.deepEqual(digestsOf(refuse(open(), [], 2)), [1], "as far as it was itself");
+});
+
+Deno.test("Rollouts writes what it learns of others at once, and what it knows not again", async () => {
+  const { open, plan, slot, say, failure, store } = await setUp(30);
+  let writes = 0;
+  const write = store.write.bind(store);
+  store.write = (changes) => {
+    writes++;
+    write(changes);
+  };
+  const rollouts = open();
+  const verdicts = Array.from(
+    { length: 20 },
+    (_, i) => ({ ...failure(i + 9), wasComplete: false }),
+  );
+  say(30, 0, [failure(29)], { verdicts });
+  plan(rollouts, [slot(30, false)]);
+  assert.equal(rollouts.verdicts.length, 21);
+  assert.equal(writes, 1);
+  say(30, 0, [failure(29)], { verdicts: verdicts.toReversed() });
+  plan(rollouts, [slot(30, false)]);
+  assert.equal(writes, 1);
+});
+
+Deno.test("Rollouts reads no manifest for a verdict but the one that it is on", async () => {
+  const { open, plan, slot, say, failure, log } = await setUp(30);
+  const rollouts = open();
+  say(30, 0);
+  plan(rollouts, [slot(30)]);
+  const { loads } = log;
+  say(30, 0, [failure(30, { release: "0123456789abcdef" }), failure(30, { component: "other" })]);
+  plan(rollouts, [slot(30)]);
+  assert.equal(log.loads, loads);
+  say(30, 0, [failure(3, { release: "0123456789abcdef" }), failure(3)]);
+  plan(rollouts, [slot(30)]);
+  plan(rollouts, [slot(30)]);
+  assert.equal(log.loads, loads + 1);
+  assert.deepEqual(rollouts.verdicts.map(({ version }) => version), [3]);
+});
+
+Deno.test("Rollouts holds so many manifests of before, and believes nobody on older releases", async () => {
+  const { open, plan, slot, say, failure, log } = await setUp(260);
+  const rollouts = open();
+  say(260, 0, [failure(1)]);
+  plan(rollouts, [slot(260, false)]);
+  assert.deepEqual(rollouts.verdicts, []);
+  // One after the other failed, so all are looked at.
+  say(260, 0, Array.from({ length: 259 }, (_, i) => failure(i + 2)));
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(260, false)])), [1]);
+  const { loads } = log;
+  plan(rollouts, [slot(260, false)]);
+  const again = log.loads - loads;
+  assert.ok(again > 0 && again < 20, `${again}`);
 });
