@@ -14,39 +14,79 @@ import { WorkerReplica } from "../agent/runtime/worker_replica.ts";
 import { CACHE_FOLDER, endOf, fixture, type GuestOptions, NO_GRANTS, runGuest } from "./guest.ts";
 import { parse } from "./wasm_tools.ts";
 
-/** Spins where it cannot be suspended. */
+/** Spins before it is called, where no guest can be suspended. */
 const SPINS_IN_START = `(module
   (memory (export "memory") 1)
   (func $spin (loop (br 0)))
   (start $spin)
   (func (export "_start")))`;
 
+/** Asks for its arguments over and over; its allocator, which cannot be suspended, runs \`body\`. */
+const allocating = (body: string) =>
+  `(component
+  (import "wasi:cli/environment@0.2.0" (instance $environment
+    (export "get-arguments" (func (result (list string))))))
+  (core module $Memory
+    (memory (export "memory") 1)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $i i32)
+      ${body}
+      (i32.const 4096)))
+  (core instance $memory (instantiate $Memory))
+  (alias export $environment "get-arguments" (func $get))
+  (core func $lowered (canon lower (func $get)
+    (memory $memory "memory") (realloc (func $memory "cabi_realloc"))))
+  (core module $Main
+    (import "host" "get" (func $get (param i32)))
+    (func (export "run") (result i32)
+      (loop (call $get (i32.const 16)) (br 0))
+      (i32.const 0)))
+  (core instance $main (instantiate $Main
+    (with "host" (instance (export "get" (func $lowered))))))
+  (func $run (result (result)) (canon lift (core func $main "run")))
+  (component $Run (import "run" (func $run (result (result)))) (export "run" (func $run)))
+  (instance $command (instantiate $Run (with "run" (func $run))))
+  (export "wasi:cli/run@0.2.0" (instance $command)))`;
+
 /** Runs a command in this thread; what was said of the thread's hearing. */
 async function runHere(name: string, options: GuestOptions) {
   const said: boolean[] = [];
+  let hosted = 0;
   const engine = createEngine(CACHE_FOLDER, {
-    host: () => new FirstThread((isDeaf) => said.push(isDeaf)),
+    host: () => {
+      hosted++;
+      return new FirstThread((isDeaf) => said.push(isDeaf));
+    },
   });
   try {
-    return { said, ...await runGuest(engine, name, options) };
+    const result = await runGuest(engine, name, options);
+    return { ...result, said, hosted };
   } finally {
     await engine.close();
   }
 }
 
 Deno.test("FirstThread says when a guest keeps it from hearing, and when that is over", async () => {
-  const component = await parse(SPINS_IN_START);
+  const component = await parse(allocating("(loop (br 0))"));
   for (const limits of [{}, { fuelPerSec: 1_000 }]) {
-    const { said, exit } = await runHere("spins", {
+    const { said, hosted, exit } = await runHere("spins", {
       component,
+      grants: { args: ["spins"] },
       limits: { ...limits, timeoutMs: 500 },
     });
     assert.equal(endOf(exit), "timeout");
-    assert.deepEqual(said, [true, false]);
+    assert.deepEqual([hosted, said], [1, [true, false]]);
   }
   const { said, exit } = await runHere("spin", { limits: { timeoutMs: 500 } });
   assert.equal(endOf(exit), "timeout");
   assert.deepEqual(said, []);
+});
+
+Deno.test("FirstThread hosts no guest whose code runs before it can be suspended", async () => {
+  const { said, hosted, exit } = await runHere("spins", {
+    component: await parse(SPINS_IN_START),
+    limits: { timeoutMs: 500 },
+  });
+  assert.deepEqual([endOf(exit), hosted, said], ["timeout", 0, []]);
 });
 
 /** Starts a command in this thread. */

@@ -32,7 +32,7 @@ export interface EngineInit {
   readonly spawner?: boolean;
   /** A Worker without permissions that was started before, and ends with the program. */
   readonly first?: GuestWorker | undefined;
-  /** Makes what hosts a command without mounts, in place of a Worker. */
+  /** Makes what hosts a command without mounts and start sections, in place of a Worker. */
   readonly host?: (() => GuestWorker) | undefined;
   /** Whether components are kept to name frames by: for a program that will not read its cache. */
   readonly keepSources?: boolean;
@@ -138,10 +138,11 @@ export class WorkerEngine implements Engine {
   }
 
   #make(prepared: PreparedArtifact, options: StartOptions, hold: boolean): WorkerReplica {
-    const { artifact, modules, source } = prepared;
+    const { artifact, modules, source, startsCode } = prepared;
     const { mounts } = options.grants;
     const locks = mounts.map(({ hostPath }) => this.#lockWords.of(hostPath));
-    const isPlain = options.world === "wasi:cli/command" && mounts.length === 0;
+    // Code that runs before the guest is called cannot be suspended, however long it takes.
+    const isPlain = options.world === "wasi:cli/command" && mounts.length === 0 && !startsCode;
     const own = isPlain ? this.init.host?.() : undefined;
     const replica = new WorkerReplica(
       own ?? this.#pool.take(mounts),

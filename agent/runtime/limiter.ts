@@ -117,8 +117,12 @@ export class FuelBucket {
   }
 }
 
-/** A guest that cannot be suspended keeps its thread this long before those know who wait for it. */
-const DEAF_MS = 100;
+/**
+ * A guest that cannot be suspended keeps its thread this long before those know who wait for it. Not
+ * at once: what came since its last turn and was not heard is lost then, and most guests are at such
+ * a place for a moment only.
+ */
+const DEAF_MS = 20;
 
 /**
  * The only thread that there is for a guest: while it runs nothing else happens, and no other thread
@@ -189,6 +193,8 @@ export class Limiter {
   /** When the replica is over its time-out, where nobody else looks. */
   readonly #lateAtMs: number;
   #isDeaf = false;
+  /** The time since its last turn when the guest was first found where it cannot be suspended. */
+  #stuckFromMs: number | undefined;
   /** Only while there are any, as an instance is idle most of the time. */
   #waiting: Set<() => void> | undefined;
 
@@ -363,6 +369,7 @@ export class Limiter {
     const { bucket, ledger, now, only } = this.init;
     this.init.onPause?.();
     if (this.#isDeaf) only!.deaf(this.#isDeaf = false);
+    this.#stuckFromMs = undefined;
     this.leave();
     ledger.add("preemptions", 1);
     let fuel: number | undefined = SLICE;
@@ -386,7 +393,9 @@ export class Limiter {
   debt(): 0 | 1 {
     const { bucket, ledger, now, shared, only } = this.init;
     const owedMs = bucket?.emptyForMs() ?? 0;
-    if (only && !this.#isDeaf && (owedMs > 1000 || this.#turnMs > DEAF_MS)) {
+    this.#stuckFromMs ??= this.#turnMs;
+    const isStuck = this.#turnMs - this.#stuckFromMs >= DEAF_MS;
+    if (only && !this.#isDeaf && (owedMs > 1000 || isStuck)) {
       only.deaf(this.#isDeaf = true);
     }
     if (owedMs > 1000) {

@@ -91,6 +91,38 @@ Deno.test("Limiter gives the only thread its turn, however often the guest waits
   assert.deepEqual([here(), inWorker()], [1, 0], "nobody else ends it when its time is over");
 });
 
+Deno.test("Limiter says that the only thread is deaf once a guest stays where it cannot be suspended", async () => {
+  const clock = { ms: 0 };
+  const said: boolean[] = [];
+  const limiter = new Limiter({
+    limits: { memoryBytesMax: MIB },
+    ledger: new Ledger(),
+    bucket: undefined,
+    now: () => clock.ms,
+    shared: false,
+    only: { turn: () => Promise.resolve(), deaf: (isDeaf) => said.push(isDeaf) },
+  });
+  limiter.enter();
+  const stuckFor = (ms: number) => {
+    clock.ms += ms;
+    assert.equal(limiter.tick(), 2);
+    limiter.debt();
+  };
+  // At such a place for a moment, again and again, on a machine that stalls: nothing may be lost.
+  for (let i = 0; i < 3; i++) {
+    stuckFor(500);
+    await limiter.pause();
+  }
+  assert.deepEqual(said, []);
+  stuckFor(10);
+  stuckFor(10);
+  assert.deepEqual(said, []);
+  stuckFor(10);
+  assert.deepEqual(said, [true]);
+  await limiter.pause();
+  assert.deepEqual(said, [true, false]);
+});
+
 Deno.test("Limiter blames nobody for the time of a neighbour that is resumed in the same breath", () => {
   const clock = { ms: 0 };
   const [innocent, spinner] = [actor(clock, 50), actor(clock, 200)];

@@ -3,7 +3,8 @@
  */
 import assert from "node:assert/strict";
 import * as path from "node:path";
-import { failed, get, sleep, succeeded } from "./agent_process.ts";
+import { parse } from "../wasm_tools.ts";
+import { failed, get, succeeded } from "./agent_process.ts";
 import { EXECUTABLE, run, withSandbox } from "./executable.ts";
 
 /** Of util-linux: runs a program on a terminal of its own. */
@@ -25,16 +26,23 @@ function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-/** A WASI 0.1 command with a start section that never ends: there no guest can be suspended. */
-const SPINS_IN_START = Uint8Array.from([
-  ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-  ...[0x01, 0x04, 0x01, 0x60, 0x00, 0x00],
-  ...[0x03, 0x03, 0x02, 0x00, 0x00],
-  ...[0x05, 0x03, 0x01, 0x00, 0x01],
-  ...[0x07, 0x13, 0x02, 0x06, ...bytes("_start"), 0x00, 0x00, 0x06, ...bytes("memory"), 0x02, 0x00],
-  ...[0x08, 0x01, 0x01],
-  ...[0x0a, 0x0c, 0x02, 0x02, 0x00, 0x0b, 0x07, 0x00, 0x03, 0x40, 0x0c, 0x00, 0x0b, 0x0b],
-]);
+/** A command that asks for the time, and then never ends, in its start section. */
+const SPINS_IN_START = `(component
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+    (export "now" (func (result u64)))))
+  (alias export $clock "now" (func $now))
+  (core func $lowered (canon lower (func $now)))
+  (core module $Main
+    (import "host" "now" (func $now (result i64)))
+    (func $spin (drop (call $now)) (loop (br 0)))
+    (start $spin)
+    (func (export "run") (result i32) (i32.const 0)))
+  (core instance $main (instantiate $Main
+    (with "host" (instance (export "now" (func $lowered))))))
+  (func $run (result (result)) (canon lift (core func $main "run")))
+  (component $Run (import "run" (func $run (result (result)))) (export "run" (func $run)))
+  (instance $command (instantiate $Run (with "run" (func $run))))
+  (export "wasi:cli/run@0.2.0" (instance $command)))`;
 
 /** Two at a time: the machine may have no more cores. */
 async function inPairs<T>(all: readonly T[], act: (each: T) => Promise<void>): Promise<void> {
@@ -120,7 +128,7 @@ Deno.test("run says with --verbose which permissions are left: none once a guest
 Deno.test("run ends at once when it is interrupted, in this thread and in a Worker", async () => {
   await withSandbox(async ({ start, fixtures, folder }) => {
     await fixtures("spin");
-    await Deno.writeFile(path.join(folder, "deaf.wasm"), SPINS_IN_START);
+    await Deno.writeFile(path.join(folder, "deaf.wasm"), await parse(SPINS_IN_START));
     for (const grants of [[], ["--net", "https://example.com"]]) {
       const spinning = start("run", ...grants, "spin.wasm");
       assert.equal(await spinning.line(), "spinning");
@@ -130,20 +138,15 @@ Deno.test("run ends at once when it is interrupted, in this thread and in a Work
       assert.deepEqual([status, stderr], [1, "error[failed]: Stopped: SIGINT\n"]);
       assert.ok(performance.now() - from < 30_000, "it would spin for ever");
     }
-    // Where a guest cannot be suspended nobody would hear it: after a while the system ends the process.
-    const deaf = start("run", "--verbose", "deaf.wasm");
-    while (await deaf.errorLine() !== "permissions: none");
-    let over = false;
-    deaf.ended.then(() => over = true);
-    while (!over) {
-      try {
-        deaf.kill("SIGINT");
-      } catch {
-        // It ended at this moment.
-      }
-      await sleep(100);
-    }
-    assert.equal((await deaf.ended).status, 130);
+    // One that computes before it could be suspended, and says first that it does.
+    const deaf = start("run", "--trace", "deaf.wasm");
+    assert.match(await deaf.errorLine() ?? "", /^trace: wasi:clocks\/monotonic-clock#now/);
+    deaf.kill("SIGINT"); // once: the first has to be heard
+    assert.deepEqual(await deaf.ended, {
+      status: 1,
+      stdout: "",
+      stderr: "error[failed]: Stopped: SIGINT\n",
+    });
   });
 });
 
