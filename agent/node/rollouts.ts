@@ -27,6 +27,7 @@ import {
   type NodeReport,
   type OwnRefusal,
   planNode,
+  type RolloutStatus,
   type RunningSlot,
 } from "../realm/node_rollout.ts";
 import {
@@ -78,7 +79,8 @@ const RELEASES_MAX = 256;
 /** Complete releases that are remembered of a component. */
 const COMPLETE_MAX = 16;
 
-type Complete = readonly [component: string, release: string, version: number];
+/** With the key of the node by whose word alone it was seen, which had all slots; else empty. */
+type Complete = readonly [component: string, release: string, version: number, by: string];
 
 /** See the module. */
 export class Rollouts {
@@ -109,9 +111,9 @@ export class Rollouts {
   constructor(readonly init: RolloutsInit) {
     this.#store = init.state.store;
     this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Failure[];
-    const complete = (read(this.#store, COMPLETE) ?? []) as unknown as [string, string, number?][];
-    this.#complete = complete.map(([component, release, version = 0]) =>
-      [component, release, version] as const
+    const complete = (read(this.#store, COMPLETE) ?? []) as unknown as Partial<Complete>[];
+    this.#complete = complete.map(([component = "", release = "", version = 0, by = ""]) =>
+      [component, release, version, by] as const
     );
     this.#refused = (read(this.#store, TURNS) ?? [0, 0]) as unknown as [number, number];
     this.#announced = new Set(this.#failures.map(nameOfVerdict));
@@ -197,7 +199,10 @@ export class Rollouts {
         failures: this.#known(),
         isNew: (release) => this.#newVerdicts.isNew(release, nowMs),
         approved,
-        complete: new Map(this.#complete.map(([component, release]) => [component, release])),
+        complete: new Map(
+          this.#complete.filter((each) => this.#isBelieved(each))
+            .map(([component, release]) => [component, release]),
+        ),
         wasComplete: (...of) => this.#wasComplete(...of),
         overrides,
         live,
@@ -283,9 +288,26 @@ export class Rollouts {
   }
 
   #wasComplete(component: string, release: string, version: number): boolean {
-    return this.#complete.some(([name, there, last]) =>
-      name === component && there === release && last >= version
+    return this.#complete.some((each) =>
+      each[0] === component && each[1] === release && each[2] >= version && this.#isBelieved(each)
     );
+  }
+
+  /** What was seen by the word of one node only is forgotten once that is revoked. */
+  #isBelieved([, , , by]: Complete): boolean {
+    return by === "" || this.init.state.view?.nodes.has(by) === true;
+  }
+
+  /** By whose word alone a release is complete that may be known to be; empty for more than one. */
+  #soleWitness(known: Complete | undefined, { settledOn }: RolloutStatus): string {
+    if (known?.[3] === "") return "";
+    // What others say does not bring back what is not believed any more: they may not know yet.
+    if (settledOn === undefined) return known?.[3] ?? "";
+    const [name, ...more] = settledOn;
+    if (more.length > 0 || name === this.#self) return "";
+    const nodes = [...this.init.state.view?.nodes ?? []];
+    const by = nodes.find(([, node]) => node.name === name)?.[0] ?? "";
+    return known !== undefined && known[3] !== by && this.#isBelieved(known) ? "" : by;
   }
 
   /** Remembers verdicts, as far as there is room. */
@@ -311,16 +333,19 @@ export class Rollouts {
   #noteComplete({ rollouts }: NodeAnswer): void {
     const last = new Map(this.#complete.map((each) => [each[0], each]));
     let complete = this.#complete.filter(([component]) => rollouts.has(component));
-    for (const { component, release, version, isComplete } of rollouts.values()) {
+    for (const rollout of rollouts.values()) {
+      const { component, release, version, isComplete } = rollout;
+      if (!isComplete) continue;
       const there = last.get(component);
-      if (!isComplete || there?.[1] === release && there[2] >= version) continue;
       const isOf = ([name]: Complete) => name === component;
       const same = complete.find((each) => isOf(each) && each[1] === release);
+      const by = this.#soleWitness(same, rollout);
+      if (there?.[1] === release && there[2] >= version && there[3] === by) continue;
       const before = complete.filter((each) => isOf(each) && each !== same);
       complete = [
         ...complete.filter((each) => !isOf(each)),
         ...before.slice(1 - COMPLETE_MAX),
-        [component, release, Math.max(version, same?.[2] ?? 0)],
+        [component, release, Math.max(version, same?.[2] ?? 0), by],
       ];
     }
     const isSame = complete.length === this.#complete.length &&

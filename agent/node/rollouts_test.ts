@@ -458,6 +458,60 @@ Deno.test("Rollouts gives a verdict on what it saw complete and gave up thrice, 
   }
 });
 
+Deno.test("Rollouts gives a verdict on what it saw complete and gave up thrice where it has all slots", async () => {
+  const { open, plan, slot, say, clock } = await setUp(2, ["a", "b", "c"]);
+  say(2, 1);
+  const rollouts = open();
+  const drained = { ...NO_OVERRIDES, drained: ["a", "c"] };
+  assert.ok(plan(rollouts, [], [], "", 2, ["a", "b"], drained).rollouts.get("web")!.isComplete);
+  say(2, 0);
+  for (let tries = 0; tries <= 3; tries++) {
+    assert.deepEqual(rollouts.failures, []);
+    clock.nowMs += 60_000;
+    plan(rollouts, [slot(2, false)], [2], "GET /: 503", 2, ["a"]);
+  }
+  assert.deepEqual(rollouts.failures.map(({ version }) => version), [2]);
+});
+
+Deno.test("Rollouts forgets with a node that is revoked what was complete by its word only", async () => {
+  const { open, plan, slot, say, nodes, records } = await setUp(2, ["a", "b", "c"]);
+  const drained = { ...NO_OVERRIDES, drained: ["a", "c"] };
+  say(2, 1);
+  records.set("c", { ...records.get("b")!, replicas: [] });
+  let rollouts = open();
+  const seen = () => plan(rollouts, [], [], "", 2, ["a", "b", "c"], drained).rollouts.get("web")!;
+  assert.deepEqual([seen().isComplete, seen().settledOn], [true, ["b"]]);
+  say(2, 0);
+  assert.ok(seen().isComplete, "as long as it is approved");
+  rollouts = open();
+  assert.ok(seen().isComplete, "over a restart");
+  nodes.delete("key of b");
+  records.delete("b");
+  const isComplete = (own: RunningSlot[] = []) =>
+    plan(rollouts, own, [], "", 2, ["a", "c"]).rollouts.get("web")!.isComplete;
+  // One that has not heard of it yet.
+  const { revision } = plan(rollouts, [], [], "", 2, ["a", "c"]).rollouts.get("web")!;
+  const replica = {
+    component: "web",
+    digest: digest(2),
+    wanted: 1,
+    running: 0,
+    revision,
+    slots: 1,
+  };
+  const said = { ...replica, settled: 0, doubled: 0, isComplete: true, isHeld: false, tries: 0 };
+  records.set("c", { ...records.get("c")!, replicas: [said] });
+  assert.equal(isComplete(), false);
+  rollouts = open();
+  assert.equal(isComplete(), false);
+  // What it saw itself it goes on to believe.
+  records.set("c", { ...records.get("c")!, replicas: [{ ...said, settled: 1 }] });
+  assert.ok(isComplete([slot(2)]));
+  nodes.delete("key of c");
+  records.delete("c");
+  assert.ok(isComplete());
+});
+
 Deno.test("Rollouts goes by a verdict that half of the nodes heard, though who gave it says nothing any more", async () => {
   const { open, plan, slot, say, failure, failed, records } = await setUp(2);
   const verdict = { ...failure(2), wasComplete: false };

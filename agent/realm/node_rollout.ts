@@ -32,6 +32,7 @@ import {
   type Member,
   type OwnSlot,
   reportOf,
+  settledOn,
   type SlotReport,
 } from "./rollout.ts";
 import { judge } from "./judgement.ts";
@@ -121,6 +122,8 @@ export interface RolloutStatus extends Goal {
   readonly wanted: number;
   readonly settled: number;
   readonly isComplete: boolean;
+  /** By whose word every slot is settled, where that is seen now: the nodes that have them. */
+  readonly settledOn: readonly string[] | undefined;
   /** Nodes with slots that do not say that they go by the same. */
   readonly waitsFor: readonly string[];
   /**
@@ -351,9 +354,10 @@ function planBy(
     const olderOne = () =>
       lastBefore(component, goal.release, olderThan(goal.version, before), verdictOn);
     // It saw the release complete when it had none of it, and others did not: nobody else would say
-    // that it does not run.
+    // that it does not run. Where it has all slots its own word is no majority.
+    const isSaidComplete = group.length > 1 && isComplete(group);
     const isDoubted = isKnownComplete && tries >= DOUBTED_TRIES && decided !== "complete" &&
-      !isComplete(group) && olderOne() !== undefined;
+      !isSaidComplete && olderOne() !== undefined;
     const isNowComplete = !isDoubted && (isKnownComplete || isComplete(group));
     // What a slot keeps that was given up takes requests like the others.
     const isKeeping = group.some(({ revision, report }) =>
@@ -413,6 +417,7 @@ function planBy(
         0,
       ),
       isComplete: isNowComplete,
+      settledOn: settledOn(group),
       waitsFor: group.filter(({ wanted, revision, report, isBehind, isHeld }) =>
         isBehind || !isHeld && wanted > 0 && report?.revision !== revision
       ).map(({ node }) => node).sort(),

@@ -67,9 +67,10 @@
  *
  * *Failure.* A node that cannot get a slot of a new release ready gives a verdict, unless it knows
  * the release to have been complete; but also then once it gave the release up three times and no
- * more than half of the members say that it was: it may have seen it complete while it had none of it. Whether a verdict counts or the word of those that saw the
- * release complete is decided by what all nodes tell of it, on each in the same way, in whatever
- * order they hear of it (`verdicts.ts`). A component whose release failed goes on with the newest
+ * more than half of the members say that it was: it may have seen it complete while it had none of
+ * it. (Where it has all slots its own word is no majority.) Whether a verdict counts or the word of
+ * those that saw the release complete is decided by what all nodes tell of it, on each in the same
+ * way, in whatever order they hear of it (`verdicts.ts`). A component whose release failed goes on with the newest
  * release before it that has not (`effective_release.ts`), in the same way, slot by slot. Of one that
  * was complete no verdict is given, nor of one whose bytes cannot be had: slots in which it does not
  * run are given up, and the others go on. So every rollout ends in the release that is wanted or in
@@ -274,11 +275,16 @@ function keep({ index }: OwnSlot): SlotChoice {
 export function isComplete(members: readonly Member[]): boolean {
   const saysSo = ({ revision, report }: Member) =>
     report?.revision === revision && report.isComplete;
-  const isSettled = (member: Member) => settledOf(member) >= member.wanted;
   const taking = members.filter(({ isHeld }) => !isHeld);
-  const isSomewhere = taking.some(({ wanted }) => wanted > 0);
-  return taking.filter(saysSo).length * 2 > taking.length ||
-    isSomewhere && taking.every(isSettled);
+  return taking.filter(saysSo).length * 2 > taking.length || settledOn(members) !== undefined;
+}
+
+/** Where the slots of a component are, all of them settled; `undefined` where one is not, or none is. */
+export function settledOn(members: readonly Member[]): readonly string[] | undefined {
+  const taking = members.filter(({ isHeld }) => !isHeld);
+  const having = taking.filter(({ wanted }) => wanted > 0);
+  const isSettled = (member: Member) => settledOf(member) >= member.wanted;
+  return having.length > 0 && having.every(isSettled) ? having.map(({ node }) => node) : undefined;
 }
 
 /** What another node says, with no more slots than it can have. */
