@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { AppPeer, type SharedTopic } from "./app_peer.ts";
-import { encodeTopicFrame } from "../apps/peering/topic_frame.ts";
+import { decodeTopicFrame, encodeTopicFrame } from "../apps/peering/topic_frame.ts";
 import { helloAt } from "../apps/peering/topic_hello.ts";
 import { NO_STATES } from "../apps/peering/topic_states.ts";
 import type { AppLog } from "../apps/topic/app_log.ts";
@@ -30,6 +30,7 @@ import { startLibp2p } from "../net/libp2p_network.ts";
 import { MemoryHub } from "../net/memory_network.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 import { systemClock } from "../node/system_clock.ts";
+import type { LooksAhead } from "./signatures_ahead.ts";
 import { TOPIC_PROTOCOL, type TopicCarrier } from "./topic_carrier.ts";
 
 /** Starts a network for a node. */
@@ -52,12 +53,14 @@ class TestNode {
     readonly late: LateNetwork,
     readonly store: MemoryStore,
     clock: Clock,
+    ahead: LooksAhead | undefined,
   ) {
     this.peer = new AppPeer({
       self: key,
       person,
       verify,
       clock,
+      ahead,
       network: late,
       store,
       learnt: (node, addresses) => void this.learnt.set(node, addresses),
@@ -75,11 +78,12 @@ class TestNode {
       seed = crypto.getRandomValues(new Uint8Array(32)),
       store = new MemoryStore(),
       clock = systemClock,
-    } = {},
+      ahead,
+    }: { seed?: Uint8Array; store?: MemoryStore; clock?: Clock; ahead?: LooksAhead } = {},
   ): Promise<TestNode> {
     const keys = await keyPairOf(seed, nodeBackend());
     const key = formatPublicKey(keys.publicKey);
-    const node = new TestNode(key, person, new LateNetwork(), store, clock);
+    const node = new TestNode(key, person, new LateNetwork(), store, clock, ahead);
     node.network = await start(keys, {
       mayConnect: () => true,
       mayOpen: (peer, protocol) => node.peer.mayOpen(peer, protocol),
@@ -354,6 +358,48 @@ Deno.test("AppPeer leaves a peer alone that misbehaved, in every topic", async (
   assert.ok(!a.peer.mayOpen(b.key, TOPIC_PROTOCOL));
   await until("the link is gone", () => mine.core.peers().length === 0);
   assert.match(a.notices.join(), /cut off for 10 s: garbage/);
+});
+
+Deno.test("AppPeer looks ahead only at frames of who is trusted, and takes what came before an end", async () => {
+  const start = inMemory(new MemoryHub());
+  const looked: { readonly isOpen: boolean; readonly frame: string | undefined }[] = [];
+  const found = Promise.withResolvers<[]>();
+  let isHeld = false, isClosed = false;
+  const ahead: LooksAhead = {
+    look: (bytes) => {
+      const frame = decodeTopicFrame(bytes)?.frame;
+      looked.push({ isOpen: theirs.core.isOpen(a.key), frame });
+      return isHeld && frame === "events" ? found.promise : undefined;
+    },
+    during: (_, act) => act(),
+  };
+  await using a = await TestNode.start(start, ann);
+  await using b = await TestNode.start(start, ben, { ahead });
+  const log = createTopic();
+  await join(log, ben);
+  log.flush(0);
+  const copy = emptyLog(log.topicId);
+  const mine = a.share(log, { nodes: [b.key] });
+  const theirs = b.share(copy, { nodes: [a.key] });
+  const closed = theirs.closed.bind(theirs);
+  theirs.closed = (peer, link) => {
+    closed(peer, link);
+    isClosed = true;
+  };
+  await b.network.dial(a.network.addresses()[0]!);
+  await until("both have all", () => isEqual(log, copy));
+  await until("both say so", () => mine.core.peers()[0]?.inSync === true);
+  assert.deepEqual(looked.filter(({ isOpen }) => !isOpen), []);
+  isHeld = true;
+  looked.length = 0;
+  sayAt(mine, ann);
+  await until("it came", () => looked.some(({ frame }) => frame === "events"));
+  a.peer.remove(log.topicId);
+  await until("its link ends", () => isClosed);
+  assert.ok(!isEqual(log, copy));
+  found.resolve([]);
+  await until("it has ended", () => theirs.core.peers().length === 0);
+  assert.ok(isEqual(log, copy), "what it sent last was not taken");
 });
 
 // libp2p uses `AbortSignal.timeout` much, whose timers end by themselves and hold nothing up.
