@@ -81,6 +81,22 @@ Deno.test("FirstThread says when a guest keeps it from hearing, and when that is
   assert.deepEqual(said, []);
 });
 
+Deno.test("FirstThread gives all else its turn after each host call that takes long", async () => {
+  const component = await parse(`(module
+    (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+    (memory (export "memory") 1025)
+    (func (export "_start")
+      (loop (drop (call $random (i32.const 0) (i32.const 67108864))) (br 0))))`);
+  const { exit, hosted, traces } = await runHere("random", {
+    component,
+    trace: true,
+    stopAfterMs: 1,
+  });
+  assert.deepEqual([endOf(exit), hosted], ["stopped", 1]);
+  // Sixteen small calls may pass between two looks.
+  assert.ok(traces.length < 8, traces.join("\n"));
+});
+
 Deno.test("FirstThread hosts no guest whose code runs before it can be suspended", async () => {
   const { said, hosted, exit } = await runHere("spins", {
     component: await parse(SPINS_IN_START),

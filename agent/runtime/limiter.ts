@@ -37,9 +37,11 @@ const OUTLINE_BYTES = 128 * 1024;
 const FUEL_PER_MS_MIN = 20_000;
 /** Host calls between two fuel checks at most: they take time that fuel does not measure. */
 const HOST_CALLS_MAX = 16;
+/** The same of bytes that host calls take from a guest or make for it: one call may be of many MiB. */
+const HOST_BYTES_MAX = 1024 * 1024;
 /** What one host call takes at most, where it was not held up. */
 const HOST_CALL_MS_MAX = 2;
-/** Bytes per millisecond that the slowest host call takes from a guest. */
+/** Bytes per millisecond that the slowest host call takes from a guest, or makes for it. */
 const HOST_BYTES_PER_MS_MIN = 100_000;
 
 /** Why an instance ended before its code did. */
@@ -186,6 +188,7 @@ export class Limiter {
   #turnMs = 0;
   #runningSince: number | undefined;
   #hostCalls = 0;
+  #hostBytes = 0;
   /** What host calls since time was last booked can have taken. */
   #hostMsMax = 0;
   /** Whether the last check found the bucket empty. */
@@ -268,16 +271,18 @@ export class Limiter {
     this.#runningSince = undefined;
   }
 
-  /** A host call takes so many bytes from the guest, which takes its time. */
+  /** A host call takes so many bytes from the guest, or makes them for it, which takes its time. */
   hostTakes(bytes: number): void {
+    this.#hostBytes += bytes;
     this.#hostMsMax += bytes / HOST_BYTES_PER_MS_MIN;
   }
 
-  /** After a host call: the next fuel check asks the host when there were many, or it is to end. */
+  /** After a host call: the next fuel check asks the host when they were much, or it is to end. */
   hostCalled(): void {
     this.#hostMsMax += HOST_CALL_MS_MAX;
-    if (++this.#hostCalls < HOST_CALLS_MAX && this.init.ledger.ending === END.none) return;
-    this.#hostCalls = 0;
+    const isLittle = ++this.#hostCalls < HOST_CALLS_MAX && this.#hostBytes < HOST_BYTES_MAX;
+    if (isLittle && this.init.ledger.ending === END.none) return;
+    this.#hostCalls = this.#hostBytes = 0;
     if (this.#ended) return;
     this.#settle();
     this.fuel.value = this.#granted = 0;

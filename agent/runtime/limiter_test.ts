@@ -137,6 +137,19 @@ Deno.test("Limiter blames nobody for the time of a neighbour that is resumed in 
   assert.equal(innocent.code, undefined);
 });
 
+Deno.test("Limiter looks again after a host call of many bytes", () => {
+  const clock = { ms: 0 };
+  const { limiter, run } = actor(clock, 200);
+  limiter.enter();
+  assert.ok(run(0, 0), "it is given a slice");
+  limiter.hostTakes(1000);
+  limiter.hostCalled();
+  assert.ok(limiter.fuel.value > 0);
+  limiter.hostTakes(64 * MIB);
+  limiter.hostCalled();
+  assert.equal(limiter.fuel.value, 0, "the next check asks");
+});
+
 Deno.test("Limiter ends who computes, or calls the host without end, once its time is over", () => {
   for (const [fuel, calls] of [[262_144, 0], [1_000, 16]] as const) {
     const clock = { ms: 0 };

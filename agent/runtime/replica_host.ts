@@ -331,6 +331,7 @@ export class ReplicaHost implements RequestsHost {
         hasRoom: (what) => this.ledger.get(what) < this.ledger.get(`${what}Max`),
         charge: (bytes) => limiter.charge(bytes),
       },
+      makes: (bytes) => limiter.hostTakes(bytes),
       symlink: (target, hostPath) => this.#symlink(target, hostPath),
     };
   }

@@ -37,6 +37,8 @@ export interface WasiContext {
   trap(message: string, code?: "trap" | "memory-limit"): never;
   /** Where it is booked what the host holds for the guest; without it nothing is. */
   readonly account?: HostAccount;
+  /** The host is about to make so many bytes for the guest, which takes its time. */
+  makes?(bytes: number): void;
   readonly clock: WasiClock;
   readonly random: Random;
   /** Held around each step "resolve a path and act on it" on the mounts with these indexes. */

@@ -57,6 +57,7 @@ export function createRandom(host: WasiInstance) {
     if (length > BigInt(RANDOM_BYTES_MAX)) {
       host.trap(`Cannot give ${length} random bytes: the most is ${RANDOM_BYTES_MAX}`);
     }
+    host.ctx.makes?.(Number(length));
     return Number(length);
   };
   const secure = (length: bigint, call: string): Uint8Array => {
