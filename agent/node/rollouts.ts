@@ -53,6 +53,7 @@ import {
   type JudgedRelease,
   NewVerdicts,
   tellVerdicts,
+  VERDICTS_OWN_MAX,
 } from "../realm/verdicts.ts";
 import type { InForce, RealmState } from "./realm_state.ts";
 import type { Trouble } from "../supervisor/supervisor.ts";
@@ -443,11 +444,15 @@ function reportOf(name: string, record: HealthRecord): NodeReport {
   return { version, basis, refuses: refusal?.version, turns, slots: new Map(slots), verdicts: all };
 }
 
-/** A node's own verdicts in its record, those of which it has no room for the evidence too. */
+/** A node's own verdicts in its record that count, those of which it has no room for the evidence too. */
 function failuresIn(name: string, { failures, verdicts }: HealthRecord): Failure[] {
-  const without = verdicts.filter((verdict) => !failures.some((each) => isSame(each, verdict)))
-    .map(({ wasComplete: _, ...verdict }) => ({ ...verdict, evidence: "" }));
-  return [...without, ...failures].filter(({ node }) => node === name);
+  const found = new Map(failures.map((failure) => [nameOfVerdict(failure), failure]));
+  const told = verdicts.map(({ wasComplete: _, ...verdict }) => {
+    const there = found.get(nameOfVerdict(verdict));
+    found.delete(nameOfVerdict(verdict));
+    return there ?? { ...verdict, evidence: "" };
+  });
+  return [...found.values(), ...told].filter(({ node }) => node === name).slice(-VERDICTS_OWN_MAX);
 }
 
 /** Names what a verdict is on. */

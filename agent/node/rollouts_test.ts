@@ -697,7 +697,8 @@ Deno.test("Rollouts holds so many manifests of before, and believes nobody on ol
   plan(rollouts, [slot(260, false)]);
   assert.deepEqual(rollouts.verdicts, []);
   // One after the other failed, so all are looked at.
-  say(260, 0, Array.from({ length: 259 }, (_, i) => failure(i + 2)));
+  const heard = Array.from({ length: 259 }, (_, i) => failure(i + 2, { node: "a" }));
+  say(260, 0, [], { verdicts: heard.map((each) => ({ ...each, wasComplete: false })) });
   assert.deepEqual(digestsOf(plan(rollouts, [slot(260, false)])), [1]);
   const { loads } = log;
   plan(rollouts, [slot(260, false)]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Failure } from "./effective_release.ts";
-import { EVIDENCE_KEPT_MAX, keepVerdicts, VERDICTS_KEPT_MAX } from "./kept_verdicts.ts";
+import { EVIDENCE_KEPT_MAX, inTurns, keepVerdicts, VERDICTS_KEPT_MAX } from "./kept_verdicts.ts";
 
 const failure = (node: string, version: number, component = "web", evidence = "much"): Failure => //
 ({ component, version, release: "r", node, evidence });
@@ -42,8 +42,19 @@ Deno.test("keepVerdicts() leaves out again what it left out, in whatever order i
       const left = all.filter(({ node, version, component }) =>
         kept.every((k) => k.node !== node || k.version !== version || k.component !== component)
       );
-      assert.ok(keepVerdicts("a", [...kept, ...left]).every((each, i) => each === kept[i]));
+      const some = left.filter((_, i) => i % 3 > 0);
+      assert.ok(keepVerdicts("a", [...kept, ...some]).every((each, i) => each === kept[i]));
     }),
     { numRuns: 30 },
   );
+});
+
+Deno.test("inTurns() leaves out the first of who has most", () => {
+  const all = ["b", "c", "b", "b", "c", "b"].map((node, i) => failure(node, i + 1));
+  const left = (max: number) => inTurns(all, max).map(({ node, version }) => `${node}${version}`);
+  assert.deepEqual(left(6), ["b1", "c2", "b3", "b4", "c5", "b6"]);
+  assert.deepEqual(left(5), ["c2", "b3", "b4", "c5", "b6"]);
+  assert.deepEqual(left(4), ["c2", "b4", "c5", "b6"]);
+  assert.deepEqual(left(3), ["b4", "c5", "b6"]);
+  assert.deepEqual(left(0), []);
 });

@@ -4,12 +4,13 @@
  *
  * Of each release on which a node gave a verdict, nodes tell three things, each for itself, in all
  * their health records: that they gave the verdict, that they heard it from who gave it, and that
- * they saw the release complete. None of that is ever taken back, so what is told of a release is a
- * set that only grows, and what follows depends on that set and on the members: not on who is heard
- * first. Members are the approved nodes to which the component could come when the release came: those
- * approved before its manifest, in the order of the log, or, where none of them is left, all. So who
- * is approved later changes nothing of what was decided; only a revocation can, which takes a witness
- * or a verdict away.
+ * they saw the release complete. None of that is taken back while there is room for it, and who
+ * gives many verdicts takes that from itself only; so what is told of a release is a set that only
+ * grows, and what follows depends on that set and on the members: not on who is heard first.
+ * Members are the approved nodes to which the component could come when the release came: those
+ * approved before its manifest, in the order of the log, or, where none of them is left, all. So
+ * who is approved later changes nothing of what was decided; only a revocation can, which takes a
+ * witness or a verdict away.
  *
  * - A release was *complete* once more than half of them saw it so; of one before that in force, half
  *   of them are enough, so that of two nodes neither sends the other back from release to release.
@@ -27,6 +28,7 @@
  * @module
  */
 import type { Failure } from "./effective_release.ts";
+import { inTurns } from "./kept_verdicts.ts";
 
 /** A verdict that a node gave, or heard from the node that did. */
 export interface HeardVerdict extends Omit<Failure, "evidence"> {
@@ -38,7 +40,9 @@ export interface HeardVerdict extends Omit<Failure, "evidence"> {
 export type JudgedRelease = Pick<Failure, "component" | "version" | "release">;
 
 /** Verdicts that a node tells of. */
-export const VERDICTS_MAX = 64;
+export const VERDICTS_MAX = 128;
+/** Its own of them that count: others have room to say of each of these whether they saw it complete. */
+export const VERDICTS_OWN_MAX = 64;
 
 /** What nodes tell of one release, by their names. */
 export interface Told {
@@ -66,18 +70,29 @@ export function decide(
   return gave.size > 0 || isHalf(heard) ? "failed" : "untold";
 }
 
-/** What a node tells of the verdicts that it knows, its own first of all; the newest last. */
+/**
+ * What a node tells of the verdicts that it knows, what matters most last: its own, and of each other
+ * node in turn those on what it saw complete. `failures` are sorted by version, those that others
+ * tell of now after the rest.
+ */
 export function tellVerdicts(
   node: string,
   failures: readonly Failure[],
   wasComplete: (component: string, release: string, version: number) => boolean,
 ): readonly HeardVerdict[] {
-  const own = failures.filter((failure) => failure.node === node);
-  const others = failures.filter((failure) => failure.node !== node);
-  return [...others, ...own].slice(-VERDICTS_MAX).map(({ evidence: _, ...verdict }) => ({
-    ...verdict,
-    wasComplete: wasComplete(verdict.component, verdict.release, verdict.version),
-  }));
+  const all = failures.map(({ component, version, release, node }) => {
+    return {
+      component,
+      version,
+      release,
+      node,
+      wasComplete: wasComplete(component, release, version),
+    };
+  });
+  const own = all.filter((verdict) => verdict.node === node).slice(-VERDICTS_OWN_MAX);
+  const others = all.filter((verdict) => verdict.node !== node)
+    .sort((a, b) => Number(a.wasComplete) - Number(b.wasComplete));
+  return [...inTurns(others, VERDICTS_MAX - own.length), ...own];
 }
 
 /** For so long what others say of a verdict may not be heard yet. */
@@ -110,10 +125,11 @@ export class NewVerdicts {
 export class Tellings {
   readonly #by = new Map<string, { readonly teller: string; readonly verdict: HeardVerdict }[]>();
 
-  /** Verdicts by the name of the node that tells of them. */
+  /** Verdicts by the name of the node that tells of them; of more of its own than count the last. */
   constructor(told: Iterable<readonly [teller: string, verdicts: readonly HeardVerdict[]]>) {
     for (const [teller, verdicts] of told) {
-      for (const verdict of verdicts) {
+      const own = verdicts.filter(({ node }) => node === teller).slice(-VERDICTS_OWN_MAX);
+      for (const verdict of [...verdicts.filter(({ node }) => node !== teller), ...own]) {
         const key = keyOf(verdict);
         const there = this.#by.get(key);
         if (there) there.push({ teller, verdict });

@@ -14,6 +14,7 @@ import {
   Tellings,
   tellVerdicts,
   VERDICTS_MAX,
+  VERDICTS_OWN_MAX,
 } from "./verdicts.ts";
 
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
@@ -102,6 +103,37 @@ Deno.test("tellVerdicts() leaves out those of others first", () => {
     node: "a",
     wasComplete: true,
   });
+});
+
+Deno.test("tellVerdicts() has room for what was complete and each other node's verdicts, however many one gives", () => {
+  const failure = (node: string, component: string): Failure => //
+  ({ component, version: 3, release: "r", node, evidence: "" });
+  const many = (node: string, count: number, of: string) =>
+    Array.from({ length: count }, (_, i) => failure(node, `${of}${i}`));
+  const told = tellVerdicts("a", [
+    ...many("b", 3, "x"),
+    ...many("z", 100, "before"),
+    ...many("z", 32, "w"), // complete
+    ...many("z", 32, "x"),
+    ...many("a", 70, "own"),
+  ], (component) => component.startsWith("w"));
+  assert.equal(told.length, VERDICTS_MAX);
+  const count = (node: string, of: string) =>
+    told.filter((each) => each.node === node && each.component.startsWith(of)).length;
+  assert.equal(count("z", "w"), 32);
+  assert.equal(count("b", "x"), 3);
+  assert.equal(count("a", "own"), VERDICTS_OWN_MAX);
+  assert.equal(told.at(-1)!.component, "own69");
+});
+
+Deno.test("Tellings counts no more of a node's own verdicts than others have room to answer", () => {
+  const verdict = (component: string) => ({ component, version: 2, release: "r" });
+  const all = Array.from({ length: VERDICTS_MAX }, (_, i) => verdict(`w${i}`));
+  const told = all.map((each) => ({ ...each, node: "z", wasComplete: false }));
+  const tellings = new Tellings([["z", told]]);
+  assert.equal(all.filter((each) => tellings.has(each)).length, VERDICTS_OWN_MAX);
+  assert.ok(tellings.has(all.at(-1)!));
+  assert.equal(all.filter((each) => new Tellings([["a", told]]).has(each)).length, VERDICTS_MAX);
 });
 
 Deno.test("NewVerdicts takes a verdict for new for a moment", () => {
