@@ -355,7 +355,8 @@ function planBy(
       lastBefore(component, goal.release, olderThan(goal.version, before), verdictOn);
     // It saw the release complete when it had none of it, and others did not: nobody else would say
     // that it does not run. Where it has all slots its own word is no majority.
-    const isSaidComplete = group.length > 1 && isComplete(group);
+    const settled = settledOn(group);
+    const isSaidComplete = settled !== undefined || group.length > 1 && isComplete(group);
     const isDoubted = isKnownComplete && tries >= DOUBTED_TRIES && decided !== "complete" &&
       !isSaidComplete && olderOne() !== undefined;
     const isNowComplete = !isDoubted && (isKnownComplete || isComplete(group));
@@ -417,7 +418,7 @@ function planBy(
         0,
       ),
       isComplete: isNowComplete,
-      settledOn: settledOn(group),
+      settledOn: settled,
       waitsFor: group.filter(({ wanted, revision, report, isBehind, isHeld }) =>
         isBehind || !isHeld && wanted > 0 && report?.revision !== revision
       ).map(({ node }) => node).sort(),

@@ -810,6 +810,7 @@ const ONCE_BROKEN = [
   23787,
   24842,
   25310,
+  40900,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
