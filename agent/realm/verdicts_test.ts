@@ -169,7 +169,11 @@ class Teller {
   said: NodeReport | undefined;
   goal = 0;
 
-  constructor(readonly name: string, readonly all: readonly VersionedRelease[]) {}
+  constructor(
+    readonly name: string,
+    readonly all: readonly VersionedRelease[],
+    readonly approved: ReadonlyMap<string, number>,
+  ) {}
 
   release = (version: number) => releaseOf("web", this.all[version - 1]!)!;
 
@@ -179,16 +183,17 @@ class Teller {
   }
 
   plan(): void {
-    const names = [...this.all[0]!.manifest.nodes.keys()];
+    const names = [...this.approved.keys()];
+    const failures = this.failures.filter(({ node }) => this.approved.has(node));
     const wasComplete = (_: string, release: string) => this.saw.has(release);
     const { report, basis, rollouts } = planNode({
       node: this.name,
       inForce: this.all.at(-1)!,
       turns: 0,
       before: (version) => this.all.slice(0, version - 1).toReversed(),
-      failures: this.failures,
+      failures,
       isNew: () => false,
-      approved: new Map(names.map((name) => [name, 0])),
+      approved: this.approved,
       complete: new Map(),
       wasComplete,
       overrides: NO_OVERRIDES,
@@ -202,7 +207,7 @@ class Teller {
     const { version, release, isComplete } = rollouts.get("web")!;
     this.goal = version;
     if (isComplete) this.saw.add(release);
-    const verdicts = tellVerdicts(this.name, this.failures, wasComplete);
+    const verdicts = tellVerdicts(this.name, failures, wasComplete);
     this.said = { version: this.all.length, basis, turns: 0, slots: report, verdicts };
   }
 
@@ -210,7 +215,9 @@ class Teller {
     if (said === undefined) return;
     this.heard.set(name, said);
     for (const { wasComplete: _, ...verdict } of said.verdicts) {
-      const isKnown = this.failures.some(({ version }) => version === verdict.version);
+      const isKnown = this.failures.some(({ version, node }) =>
+        version === verdict.version && this.approved.has(node)
+      );
       if (verdict.node === name && !isKnown) this.failures.push({ ...verdict, evidence: "" });
     }
     this.plan();
@@ -223,20 +230,41 @@ interface Facts {
   readonly saw: readonly (readonly [node: number, version: number])[];
 }
 
+/** Who knows these facts at the beginning. */
+function tellersOf(
+  all: readonly VersionedRelease[],
+  { gave, saw }: Facts,
+  approved: ReadonlyMap<string, number>,
+): readonly Teller[] {
+  const names = [...all[0]!.manifest.nodes.keys()];
+  const tellers = names.map((name) => new Teller(name, all, approved));
+  for (const [node, version] of saw) {
+    const teller = tellers[node % tellers.length]!;
+    teller.saw.add(teller.release(version));
+  }
+  for (const [node, version] of gave) tellers[node % tellers.length]!.give(version);
+  return tellers;
+}
+
+/** Every one hears every other, again and again. */
+function hearAll(tellers: readonly Teller[]): readonly number[] {
+  for (const teller of tellers) teller.plan();
+  for (let round = 0; round < 4; round++) {
+    for (const to of tellers) for (const from of tellers) if (to !== from) to.hear(from);
+  }
+  return tellers.map(({ goal }) => goal);
+}
+
 /** What each node goes by in the end, whoever was heard first. */
 function goalsAfter(
   all: readonly VersionedRelease[],
-  { gave, saw }: Facts,
+  facts: Facts,
   order: readonly (readonly [from: number, to: number])[],
   gone?: number,
 ): readonly number[] {
-  const tellers = [...all[0]!.manifest.nodes.keys()].map((name) => new Teller(name, all));
+  const approved = new Map([...all[0]!.manifest.nodes.keys()].map((name) => [name, 0]));
+  const tellers = tellersOf(all, facts, approved);
   const { length } = tellers;
-  for (const [node, version] of saw) {
-    const teller = tellers[node % length]!;
-    teller.saw.add(teller.release(version));
-  }
-  for (const [node, version] of gave) tellers[node % length]!.give(version);
   for (const teller of tellers) teller.plan();
   for (const [from, to] of order) {
     if (from % length !== to % length) tellers[to % length]!.hear(tellers[from % length]!);
@@ -244,10 +272,7 @@ function goalsAfter(
   const left = tellers.filter((_, i) => i !== gone);
   if (gone !== undefined) { for (const teller of left) teller.heard.clear(); // they were restarted
    }
-  for (let round = 0; round < 4; round++) {
-    for (const to of left) for (const from of left) if (to !== from) to.hear(from);
-  }
-  return left.map(({ goal }) => goal);
+  return hearAll(left);
 }
 
 Deno.test("all nodes come to go by one release, whatever was told of it, and whoever is heard first", () => {
@@ -293,4 +318,69 @@ Deno.test("of three nodes of which one saw a release complete all go by the verd
     const heard = order.flatMap((from) => order.map((to) => [from, to] as const));
     assert.deepEqual(goalsAfter(all, facts, heard), [1, 1, 1]);
   }
+});
+
+/** What happens to a realm of `a`, `b` and `c` in which `d` and `e` may be approved. */
+type Change = readonly [what: "hear" | "restart" | "revoke" | "approve", node: number, of: number];
+
+/** What those that are approved in the end go by then. */
+function goalsAfterChanges(
+  all: readonly VersionedRelease[],
+  facts: Facts,
+  changes: readonly Change[],
+): readonly number[] {
+  const approved = new Map([["a", 0], ["b", 0], ["c", 1]]);
+  const gone = new Set<string>();
+  const tellers = tellersOf(all, facts, approved);
+  for (const [what, node, of] of changes) {
+    const teller = tellers[node]!;
+    const { name } = teller;
+    const isThere = approved.has(name);
+    if (what === "approve" && !isThere && !gone.has(name)) approved.set(name, all.length);
+    if (!isThere) continue;
+    if (what === "restart") teller.heard.clear();
+    if (what === "hear" && node !== of && approved.has(NAMES[of]!)) teller.hear(tellers[of]!);
+    if (what !== "revoke" || approved.size === 1) continue;
+    approved.delete(name);
+    gone.add(name);
+    for (const other of tellers) other.heard.delete(name);
+  }
+  return hearAll(tellers.filter(({ name }) => approved.has(name)));
+}
+
+const changesOf = (...kinds: readonly Change[0][]) =>
+  fc.array(fc.tuple(fc.constantFrom(...kinds), fc.nat(4), fc.nat(4)), { maxLength: 30 });
+
+Deno.test("nodes come to go by one release, whoever is approved, revoked or restarted meanwhile", () => {
+  const all = releasesOn(NAMES);
+  const fact = fc.tuple(fc.nat(4), fc.integer({ min: 1, max: 3 }));
+  const facts = fc.record({
+    gave: fc.array(fact, { maxLength: 5 }),
+    saw: fc.array(fact, { maxLength: 8 }),
+  });
+  const changes = changesOf("hear", "hear", "restart", "revoke", "approve");
+  fc.assert(
+    fc.property(facts, changes, (facts, changes) => {
+      const goals = goalsAfterChanges(all, facts, changes);
+      assert.equal(new Set(goals).size, 1, `they go by ${goals}`);
+    }),
+    { numRuns },
+  );
+});
+
+Deno.test("approvals and restarts change nothing of what nodes go by", () => {
+  const all = releasesOn(NAMES);
+  const fact = fc.tuple(fc.nat(2), fc.integer({ min: 1, max: 3 })); // of those that were there
+  const facts = fc.record({
+    gave: fc.array(fact, { maxLength: 5 }),
+    saw: fc.array(fact, { maxLength: 8 }),
+  });
+  fc.assert(
+    fc.property(facts, changesOf("hear", "restart", "approve"), (facts, changes) => {
+      const before = goalsAfterChanges(all, facts, []);
+      const after = goalsAfterChanges(all, facts, changes);
+      assert.deepEqual(new Set(after), new Set(before));
+    }),
+    { numRuns },
+  );
 });
