@@ -9,6 +9,7 @@ import { hostInThisThread } from "../agent/first_thread.ts";
 import type { Engine, Replica, Stdio } from "../agent/kernel/ports.ts";
 import { createEngine } from "../agent/local_engine.ts";
 import { FirstThread } from "../agent/runtime/first_thread.ts";
+import { ReplicaHost } from "../agent/runtime/replica_host.ts";
 import { NOTHING, spawn, WORKER } from "../agent/runtime/spawn.ts";
 import { WorkerReplica } from "../agent/runtime/worker_replica.ts";
 import { CACHE_FOLDER, endOf, fixture, type GuestOptions, NO_GRANTS, runGuest } from "./guest.ts";
@@ -160,6 +161,31 @@ Deno.test("FirstThread ends in the words of a Worker where the host fails", asyn
   const here = await failure(new FirstThread());
   assert.equal(endOf(here), "failed");
   assert.deepEqual(here, await failure(spawn(WORKER, NOTHING)));
+});
+
+Deno.test("FirstThread ends in the words of a Worker where the host fails and nobody waits", async () => {
+  const { run, receive } = ReplicaHost.prototype;
+  const engine = createEngine(CACHE_FOLDER, { host: () => new FirstThread() });
+  const fail = () => {
+    throw new Error("broken");
+  };
+  try {
+    // deno-lint-ignore require-await
+    ReplicaHost.prototype.run = async () => fail();
+    const never = await startHere(engine, "hello", {});
+    ReplicaHost.prototype.run = run;
+    const spinning = await startHere(engine, "spin", {});
+    ReplicaHost.prototype.receive = fail;
+    spinning.stop();
+    for (const { exited } of [never, spinning]) {
+      const exit = await exited;
+      assert.equal(endOf(exit), "failed");
+      assert.match(exit.kind === "trap" ? exit.message : "", /^its Worker failed: .*broken$/);
+    }
+  } finally {
+    Object.assign(ReplicaHost.prototype, { run, receive });
+    await engine.close();
+  }
 });
 
 Deno.test("FirstThread ends a guest whose output cannot be taken, and says why", async () => {

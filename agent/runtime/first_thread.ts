@@ -27,40 +27,43 @@ export class FirstThread implements GuestWorker {
   constructor(readonly deaf: OnlyThread["deaf"] = () => {}) {}
 
   postMessage(message: unknown): void {
-    this.#host?.arrived();
-    for (const each of message as ToWorker[]) {
-      if (each.type === "start") this.#start(each);
-      else this.#host?.receive(each);
+    try {
+      this.#host?.arrived();
+      for (const each of message as ToWorker[]) {
+        if (each.type === "start") this.#start(each);
+        else this.#host?.receive(each);
+      }
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
   #start(start: Extract<ToWorker, { type: "start" }>): void {
     Error.stackTraceLimit = FRAMES_MAX;
     const rounds = new Rounds();
-    try {
-      this.#host = new ReplicaHost(
-        start,
-        (messages: FromWorker[]) => this.onmessage?.({ data: messages } as MessageEvent),
-        () => {
-          this.#host = undefined;
-          rounds.close();
-        },
-        { turn: () => rounds.next(), deaf: this.deaf },
-      );
-    } catch (error) {
-      // As a Worker's event loop would tell: not while the replica still makes itself.
-      queueMicrotask(() =>
-        this.onerror?.(new ErrorEvent("error", { message: `Uncaught ${error}`, cancelable: true }))
-      );
-      return;
-    }
-    this.#host.run();
+    this.#host = new ReplicaHost(
+      start,
+      (messages: FromWorker[]) => this.onmessage?.({ data: messages } as MessageEvent),
+      () => {
+        this.#host = undefined;
+        rounds.close();
+      },
+      { turn: () => rounds.next(), deaf: this.deaf },
+    );
+    this.#host.run().catch((error) => this.#fail(error));
+  }
+
+  /** As a Worker's event loop tells of an error that nobody caught: in a turn of its own. */
+  #fail(error: unknown): void {
+    queueMicrotask(() =>
+      this.onerror?.(new ErrorEvent("error", { message: `Uncaught ${error}`, cancelable: true }))
+    );
   }
 
   /** Ends the guest at its next fuel check; a Worker would be left to itself. */
   terminate(): void {
     this.#host?.ledger.end(END.stop);
-    this.#host?.receive({ type: "end" });
+    this.postMessage([{ type: "end" } satisfies ToWorker]);
   }
 }
 
