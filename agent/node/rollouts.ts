@@ -83,13 +83,16 @@ const COMPLETE_MAX = 16;
 /** With the key of the node by whose word alone it was seen, which had all slots; else empty. */
 type Complete = readonly [component: string, release: string, version: number, by: string];
 
+/** A verdict with the key of the node that gave it, which may lose its name to another; of its own none. */
+type Kept = Failure & { readonly key?: string };
+
 /** See the module. */
 export class Rollouts {
   readonly #store: Store;
   /** What is remembered, sorted by version. */
-  #failures: readonly Failure[];
+  #failures: readonly Kept[];
   /** Those of others that who gave them tells of now, of each release one; also where there is no room to remember it. */
-  #toldNow: readonly Failure[] = [];
+  #toldNow: readonly Kept[] = [];
   /** Component, release and the last version in which it was complete, of each component the newest last. */
   #complete: readonly Complete[];
   /** The version that this node refuses, 0 for none, and how often that changed. */
@@ -111,7 +114,7 @@ export class Rollouts {
 
   constructor(readonly init: RolloutsInit) {
     this.#store = init.state.store;
-    this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Failure[];
+    this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Kept[];
     const complete = (read(this.#store, COMPLETE) ?? []) as unknown as Partial<Complete>[];
     this.#complete = complete.map(([component = "", release = "", version = 0, by = ""]) =>
       [component, release, version, by] as const
@@ -181,11 +184,12 @@ export class Rollouts {
       [node, 0],
       ...[...state.view?.nodes.values() ?? []].map(({ name, since }) => [name, since] as const),
     ]);
-    if (!isAlone) this.#dropOf(approved);
+    const keys = new Map([...state.view?.nodes ?? []].map(([key, { name }]) => [name, key]));
+    if (!isAlone) this.#dropOf(approved, keys);
     this.noteRefused(refusal?.release.version ?? 0);
     const newest = refusal?.release ?? releaseOf(inForce);
     this.#learn(
-      [...records].flatMap(([name, record]) => failuresIn(name, record)),
+      [...records].flatMap(([name, record]) => failuresIn(name, record, keys.get(name))),
       newest,
       overrides,
     );
@@ -245,19 +249,23 @@ export class Rollouts {
     return given.size > 0;
   }
 
-  /** Forgets verdicts of nodes that are not approved any more. */
-  #dropOf(approved: ReadonlyMap<string, number>): void {
-    this.#keep(this.#failures.filter(({ node }) => approved.has(node)));
+  /** Forgets verdicts of nodes that are not approved any more, though another may have the name. */
+  #dropOf(approved: ReadonlyMap<string, number>, keys: ReadonlyMap<string, string>): void {
+    this.#keep(
+      this.#failures.filter(({ node, key }) =>
+        approved.has(node) && (key === undefined || key === keys.get(node))
+      ),
+    );
   }
 
   /** Takes over what other nodes tell now of their verdicts, where there was such a release. */
-  #learn(told: readonly Failure[], newest: VersionedRelease, { scales }: Overrides): void {
+  #learn(told: readonly Kept[], newest: VersionedRelease, { scales }: Overrides): void {
     const isOthers = ({ node }: Failure) => node !== this.#self;
     // One of another node is enough.
     const known = new Map(
       this.#failures.filter(isOthers).map((failure) => [nameOfRelease(failure), failure]),
     );
-    const given = new Map<string, Failure>();
+    const given = new Map<string, Kept>();
     let before: ReadonlyMap<number, string> | undefined;
     for (const failure of told) {
       const { component, version, release, node } = failure;
@@ -312,7 +320,7 @@ export class Rollouts {
   }
 
   /** Remembers verdicts, as far as there is room. */
-  #keep(failures: readonly Failure[]): void {
+  #keep(failures: readonly Kept[]): void {
     const kept = keepVerdicts(this.#self ?? "", failures);
     const isSame = kept.length === this.#failures.length &&
       kept.every((each, i) => each === this.#failures[i]);
@@ -445,14 +453,15 @@ function reportOf(name: string, record: HealthRecord): NodeReport {
 }
 
 /** A node's own verdicts in its record that count, those of which it has no room for the evidence too. */
-function failuresIn(name: string, { failures, verdicts }: HealthRecord): Failure[] {
+function failuresIn(name: string, { failures, verdicts }: HealthRecord, key?: string): Kept[] {
   const found = new Map(failures.map((failure) => [nameOfVerdict(failure), failure]));
   const told = verdicts.map(({ wasComplete: _, ...verdict }) => {
     const there = found.get(nameOfVerdict(verdict));
     found.delete(nameOfVerdict(verdict));
     return there ?? { ...verdict, evidence: "" };
   });
-  return [...found.values(), ...told].filter(({ node }) => node === name).slice(-VERDICTS_OWN_MAX);
+  return [...found.values(), ...told].filter(({ node }) => node === name).slice(-VERDICTS_OWN_MAX)
+    .map((failure) => key === undefined ? failure : { ...failure, key });
 }
 
 /** Names what a verdict is on. */

@@ -323,6 +323,23 @@ Deno.test("Rollouts forgets verdicts of a node that is revoked, those that it st
   }
 });
 
+Deno.test("Rollouts forgets verdicts of a node that is revoked, though its name is given to another", async () => {
+  const { open, plan, slot, say, failure, nodes, records } = await setUp(2);
+  say(2, 0, [failure(2)]);
+  const rollouts = open();
+  assert.deepEqual(digestsOf(plan(rollouts, [slot(2, false)])), [1]);
+  const { since } = nodes.get("key of b")!;
+  nodes.delete("key of b");
+  nodes.set("new key of b", { name: "b", since });
+  records.delete("b");
+  for (const each of [rollouts, open()]) {
+    assert.equal(plan(each, [slot(2)]).rollouts.get("web")!.version, 2);
+    assert.deepEqual(each.verdicts, []);
+  }
+  say(2, 0, [failure(2)]);
+  assert.equal(plan(rollouts, [slot(2)]).rollouts.get("web")!.version, 1, "the new one's own word");
+});
+
 Deno.test("Rollouts is sent back by one node no further than to the last release that was complete", async () => {
   const { open, plan, slot, say, failure } = await setUp(4);
   const rollouts = open();

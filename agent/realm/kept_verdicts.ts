@@ -16,7 +16,10 @@ export const VERDICTS_KEPT_MAX = 256;
 export const EVIDENCE_KEPT_MAX = 32;
 
 /** What is remembered, the newest last. */
-export function keepVerdicts(node: string, failures: readonly Failure[]): readonly Failure[] {
+export function keepVerdicts<T extends Failure>(
+  node: string,
+  failures: readonly T[],
+): readonly T[] {
   const sorted = failures.toSorted(byVersion);
   const own = sorted.filter((each) => each.node === node).slice(-VERDICTS_KEPT_MAX / 2);
   const others = sorted.filter((each) => each.node !== node);
