@@ -116,7 +116,9 @@ export class Rollouts {
     this.#store = init.state.store;
     this.#failures = (read(this.#store, FAILURES) ?? []) as unknown as Kept[];
     const complete = (read(this.#store, COMPLETE) ?? []) as unknown as Partial<Complete>[];
-    this.#complete = complete.map(([component = "", release = "", version = 0, by = ""]) =>
+    // A program of before stored no versions: what was complete then stays so.
+    const newest = this.#history().findLast(({ outcome }) => outcome === "applied")?.version ?? 0;
+    this.#complete = complete.map(([component = "", release = "", version = newest, by = ""]) =>
       [component, release, version, by] as const
     );
     this.#refused = (read(this.#store, TURNS) ?? [0, 0]) as unknown as [number, number];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type CID, encodeCanonical } from "../kernel/canonical.ts";
+import { type CID, decodeCanonical, encodeCanonical } from "../kernel/canonical.ts";
 import { type SignedEvent, signEventSync } from "../kernel/event.ts";
 import { eventAt } from "../kernel/event.ts";
 import { controlContent } from "../realm/control_event.ts";
@@ -284,6 +284,18 @@ Deno.test("Rollouts remembers verdicts and what was complete over a restart", as
   complete.plan(complete.open(), [complete.slot(2)]);
   complete.say(2, 0);
   assert.deepEqual(digestsOf(complete.plan(complete.open(), [])), [2], "not the one before again");
+});
+
+Deno.test("Rollouts goes by what was complete by a program of before, which stored no versions", async () => {
+  const { open, plan, slot, say, store, failure } = await setUp(3);
+  say(2, 1, [], { inForce: 2 });
+  plan(open(), [slot(2)], [], "", 2);
+  const key = "realm/rollout-complete";
+  const stored = decodeCanonical(store.get(key)!) as unknown as string[][];
+  const value = encodeCanonical(stored.map(([component, release]) => [component!, release!]));
+  store.write([{ put: key, value }]);
+  say(2, 0, [failure(3), failure(2)]);
+  assert.deepEqual(digestsOf(plan(open(), [slot(3, false)])), [2]);
 });
 
 Deno.test("Rollouts believes no verdict on what there never was, or by nobody", async () => {
