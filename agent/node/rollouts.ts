@@ -247,8 +247,9 @@ export class Rollouts {
       const evidence = [what, ...lines].join("\n").slice(0, EVIDENCE_LENGTH_MAX).toWellFormed();
       given.set(name, { ...verdict, evidence });
     }
+    if (given.size === 0) return false;
     this.#keep([...this.#failures, ...given.values()]);
-    return given.size > 0;
+    return true;
   }
 
   /** Forgets verdicts of nodes that are not approved any more, though another may have the name. */
