@@ -339,17 +339,36 @@ Deno.test("server-sent events pass at once, also to who accepts compression", as
 
 Deno.test("a client that leaves before the response aborts the component's request", async () => {
   const aborted: unknown[] = [];
-  await withProxy({ replicas: [hanging(aborted)] }, async ({ base, records, upstream }) => {
-    const controller = new AbortController();
-    const gone = assert.rejects(fetch(base, { signal: controller.signal }));
-    await eventually(() => upstream.load.inFlight === 1, "in flight");
-    await sleep(60);
-    controller.abort();
-    await gone;
-    await eventually(() => aborted.length === 1, "aborted");
-    await eventually(() => records.length === 1, "a record");
-    assert.deepEqual(outcomes(records), ["499 canceled"]);
-    assert.equal(upstream.load.inFlight, 0);
+  const hold = hanging(aborted);
+  const replica = replicaOf(async (request) =>
+    request.url.endsWith("/hold") ? await hold.handle!(request) : new Response("quick")
+  );
+  const setup = { replicas: [replica], maxConcurrency: 64, requestTimeoutMs: 300_000 };
+  await withProxy(setup, async ({ base, records, upstream }) => {
+    const leave = async (count: number, stayMs: number) => {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const gone = Array.from(
+        { length: count },
+        () => assert.rejects(fetch(`${base}/hold`, { signal })),
+      );
+      await eventually(() => upstream.load.inFlight === count, "in flight");
+      await sleep(stayMs);
+      controller.abort();
+      await Promise.all(gone);
+      await eventually(() => records.length === count, "records");
+      assert.deepEqual(aborted.splice(0), Array(count).fill("AbortError"));
+      assert.deepEqual(outcomes(records.splice(0)), Array(count).fill("499 canceled"));
+      assert.equal(upstream.load.inFlight, 0);
+    };
+    await leave(1, 0);
+    // Where those before were answered at once.
+    assert.equal(await (await fetch(base)).text(), "quick");
+    await eventually(() => records.splice(0).length === 1, "a record");
+    await leave(1, 0);
+    await leave(1, 60);
+    // At once, of a component that is slow.
+    await leave(60, 0);
   });
 });
 

@@ -82,6 +82,8 @@ export class Upstream {
   readonly component: string;
   readonly requestTimeoutMs: number;
   readonly maxConcurrency: number;
+  /** For the proxy: whether the last answer took long, or there was none yet. */
+  isSlow = true;
   readonly #queueMax: number;
   readonly #elsewhere: Elsewhere | undefined;
   readonly #patienceMs: number;
