@@ -57,7 +57,8 @@
  * serves until the new one is ready: nothing is ever taken away. With `max_surge = 0`, and for
  * components of which two must not run at once (a volume, no requests to hand over), the old one
  * stops first, `max_unavailable` slots at a time, and only while no more are missing already. Slots
- * that a node is to give away are in the queue then, too.
+ * that a node is to give away are in the queue then, too; but for those that nobody misses, while
+ * slots that were given up hold the whole budget: these go at once, of the last nodes first.
  *
  * *Replicas that move.* A node that is to give slots away (drain, a node that came back) keeps them
  * until as many elsewhere are ready. What is missing is started at once as long as there are fewer
@@ -258,8 +259,11 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
   const surplus = group.self.isHeld
     ? sorted.slice(wanted)
     : sorted.filter(({ index }) => index >= wanted);
+  const serving = surplus.filter(({ isServed }) => isServed);
   const kept = budget.isBeside
-    ? surplus.filter(({ isServed }) => isServed).slice(0, group.owed)
+    ? serving.slice(0, group.owed)
+    : group.spare !== undefined
+    ? serving.slice(0, Math.max(0, serving.length - group.spare))
     : surplus.filter(({ index, isServed }) => !isNext(index) && isServed);
   return [...choices, ...kept.map(keep)];
 }
@@ -356,6 +360,12 @@ class Group {
   readonly heldAside: number;
   /** Slots that this node keeps for others until theirs are ready. */
   readonly owed: number;
+  /**
+   * How many slots that this node keeps nobody misses, where what cannot start holds all of the
+   * budget, so that nobody stops anything else: what serves beyond what is wanted, without what
+   * nodes after it keep. `undefined` elsewhere.
+   */
+  readonly spare: number | undefined;
 
   constructor({ component, self, members, own, budget, homeless = 0, tries }: SlotQuestion) {
     const byName = new Map(members.map((member) => [member.node, member]));
@@ -399,6 +409,18 @@ class Group {
     // What does not serve is kept by nobody, and takes no other's place.
     const keptBefore = sum(before, (member) => Math.max(0, readyOf(member) - member.wanted));
     this.owed = isSteady ? Math.max(0, unready + homeless - keptBefore) : Infinity;
+    const beyond = sum(ordered, readyOf) - this.wanted;
+    const keptAfter = sum(
+      ordered.slice(place + 1),
+      (member) => Math.max(0, readyOf(member) - member.wanted),
+    );
+    const stuck = sum(
+      ordered,
+      (member) => triesOf(member) > 0 ? Math.max(0, slotsOf(member) - readyOf(member)) : 0,
+    );
+    this.spare = isSteady && beyond > 0 && stuck >= budget.slots
+      ? Math.max(0, beyond - keptAfter)
+      : undefined;
   }
 }
 

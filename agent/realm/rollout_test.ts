@@ -143,3 +143,22 @@ Deno.test("chooseSlots() keeps what is to go elsewhere as long as what others ke
   assert.deepEqual(kept(0), ["0 goal", "1 kept"]);
   assert.deepEqual(kept(1), ["0 goal"]);
 });
+
+Deno.test("chooseSlots() gives away what nobody misses while one that cannot start holds the budget", () => {
+  const budget = { isBeside: false, slots: 1 };
+  const kept = (self: string, tries: number, last: number) =>
+    choose({
+      self,
+      budget,
+      own: [old(0, { revision: NEW }), old(1), old(2)],
+      members: [
+        member(FIRST, 1, { ready: 0, tries }),
+        member(SECOND, 1, { slots: 3, settled: 1 }),
+        member(THIRD, 1, { slots: last, settled: 1 }),
+      ],
+    });
+  assert.deepEqual(kept(THIRD, 1, 3), ["0 goal"], "four go on serving, three are wanted");
+  assert.deepEqual(kept(SECOND, 1, 3), ["0 goal", "1 kept"], "the last goes first");
+  assert.deepEqual(kept(SECOND, 1, 1), ["0 goal", "1 kept"], "one serves in its stead");
+  assert.deepEqual(kept(SECOND, 0, 3), ["0 goal", "1 kept", "2 kept"], "it may just be starting");
+});
