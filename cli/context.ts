@@ -33,6 +33,13 @@ export interface Shell {
   readonly columns: number;
   /** Writes all of it before it returns. */
   write(stream: OutputStream, data: string | Uint8Array): void;
+  /**
+   * Writes all of it after what was given before to either stream, while other things happen: a
+   * reader that does not read holds up nobody else. Rejects where it cannot be written.
+   */
+  put(stream: OutputStream, bytes: Uint8Array): Promise<void>;
+  /** Resolves when all that was given to {@link put} is written; rejects where it cannot be. */
+  written(): Promise<void>;
   /** The next line of standard input without its line feed; `null` at the end. */
   readLine(): Promise<string | null>;
   /** A line typed on the terminal, which does not show it. */
@@ -177,6 +184,7 @@ export function systemShell(): Shell {
   const streams = { stdout: Deno.stdout, stderr: Deno.stderr };
   const encoder = new TextEncoder();
   const lines = lineReader(() => Deno.stdin.readable);
+  let put = Promise.resolve();
   let interruption: AbortController | undefined;
   const listeners = new Map<Deno.Signal, () => void>();
   return {
@@ -201,11 +209,16 @@ export function systemShell(): Shell {
       try {
         while (rest.length > 0) rest = rest.subarray(streams[stream].writeSync(rest));
       } catch (error) {
-        // The reader is gone (`realm logs | head`): end as a program ended by SIGPIPE would.
-        if (error instanceof Deno.errors.BrokenPipe) Deno.exit(141);
-        throw error;
+        throw unlessGone(error);
       }
     },
+    put(stream, bytes) {
+      // What failed once fails for good: nothing after it is written.
+      const done = put = put.then(() => writeAll(stream, streams[stream], bytes));
+      done.catch(() => {}); // whoever waits hears of it
+      return done;
+    },
+    written: () => put,
     readLine: lines,
     readHidden: () => Promise.resolve(readHidden()),
     readAll: (bytesMax) => Promise.resolve(readAll(bytesMax)),
@@ -238,6 +251,36 @@ export function systemShell(): Shell {
         .map(({ name }) => name);
     },
   };
+}
+
+/** A pipe that another program made non-blocking, and is full, is tried again after this time. */
+const FULL_MS = 5;
+
+async function writeAll(
+  stream: OutputStream,
+  to: typeof Deno.stdout,
+  bytes: Uint8Array,
+): Promise<void> {
+  for (let rest = bytes; rest.length > 0;) {
+    try {
+      rest = rest.subarray(await to.write(rest));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) {
+        const { message } = unlessGone(error) as Error;
+        const name = stream === "stdout" ? "output" : "error";
+        throw new RealmError("failed", `Cannot write standard ${name}: ${message}`, {
+          cause: error,
+        });
+      }
+      await new Promise((resolve) => setTimeout(resolve, FULL_MS));
+    }
+  }
+}
+
+/** The reader is gone (`realm logs | head`): ends as a program ended by SIGPIPE would. */
+function unlessGone(error: unknown): unknown {
+  if (error instanceof Deno.errors.BrokenPipe) Deno.exit(141);
+  return error;
 }
 
 const [BACKSPACE, DELETE, INTERRUPT, END] = [8, 127, 3, 4];

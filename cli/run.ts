@@ -37,7 +37,7 @@ export function systemStdio(context: Context): Stdio {
       const length = await Deno.stdin.read(buffer);
       return length === null ? null : buffer.slice(0, length);
     },
-    write: (stream, bytes) => context.shell.write(stream, bytes),
+    write: (stream, bytes) => context.shell.put(stream, bytes),
   };
 }
 
@@ -106,6 +106,18 @@ export function statusOf(exit: Exit, file: string): number {
   );
 }
 
+/** What a guest wrote before it was ended is written for so long, where nobody reads it. */
+const LAST_OUTPUT_MS = 1_000;
+
+/** Waits until the guest's output is written, but not for a reader after the guest was to end. */
+async function untilWritten({ shell }: Context, exit: Exit, signal: AbortSignal): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const wait = () => setTimeout(late.resolve, LAST_OUTPUT_MS);
+  if (signal.aborted || exit.kind === "trap" && exit.code === "timeout") wait();
+  else signal.addEventListener("abort", wait, { once: true });
+  await Promise.race([shell.written(), late.promise]);
+}
+
 /** What `realm run` is. */
 export const run = declare({
   brief: "Run a component or a WASI 0.1 module here and now",
@@ -161,11 +173,13 @@ export const run = declare({
       });
       describeProcess(context, replica);
       const exit = await replica.exited;
+      await untilWritten(context, exit, signal);
       if (flags.stats) context.shell.write("stderr", `${formatUsage(replica.usage())}\n`);
       if (signal.aborted) throw signal.reason;
       return statusOf(exit, file);
     } finally {
       await engine.close();
+      context.shell.deaf(true); // nothing is left to stop but this process
     }
   },
 });

@@ -32,6 +32,11 @@ export function testShell(
     write(stream, data) {
       written[stream] += typeof data === "string" ? data : decoder.decode(data);
     },
+    put(stream, bytes) {
+      this.write(stream, bytes);
+      return Promise.resolve();
+    },
+    written: () => Promise.resolve(),
     readLine: () => Promise.resolve(input.shift() ?? null),
     readHidden: () => Promise.resolve(input.shift() ?? ""),
     readAll: (bytesMax) =>

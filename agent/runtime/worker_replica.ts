@@ -324,10 +324,19 @@ export class WorkerReplica implements Replica {
   }
 
   #output(stream: "stdout" | "stderr", bytes: Uint8Array): void {
-    const taken = () => this.#send({ type: "taken", bytes: bytes.length });
-    const done = this.options.stdio.write(stream, bytes);
-    if (done instanceof Promise) done.then(taken, taken);
-    else taken();
+    const { length } = bytes;
+    const taken = () => this.#send({ type: "taken", bytes: length });
+    const failed = (error: Error) => {
+      this.#ledger.end(END.stop);
+      this.#finish({ kind: "trap", code: "failed", message: error.message, backtrace: [] });
+    };
+    try {
+      const done = this.options.stdio.write(stream, bytes);
+      if (done instanceof Promise) done.then(taken, failed);
+      else taken();
+    } catch (error) {
+      failed(error as Error);
+    }
   }
 
   #respond(message: Extract<FromWorker, { type: "response" }>): void {

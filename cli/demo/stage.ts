@@ -83,6 +83,11 @@ export class Stage {
       write(stream, data) {
         said[stream] += typeof data === "string" ? data : decoder.decode(data);
       },
+      put(stream, bytes) {
+        this.write(stream, bytes);
+        return Promise.resolve();
+      },
+      written: () => Promise.resolve(),
       readLine: () => Promise.resolve(null),
       readHidden: () => Promise.resolve(""),
       readAll: () => Promise.resolve(new Uint8Array()),

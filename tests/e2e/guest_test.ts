@@ -172,6 +172,35 @@ Deno.test("run says on a terminal, too, how a guest ended", { ignore: !HAS_SCRIP
   });
 });
 
+Deno.test("run ends in time where nobody reads its output, and says where it cannot be written", async () => {
+  await withSandbox(async ({ folder, fixtures, realm }) => {
+    await fixtures("flood", "hello");
+    await realm("run", "--fuel", "1", "flood.wasm"); // it is compiled
+    const env = { HOME: path.join(folder, "home"), REALM: EXECUTABLE };
+    for (const grants of [[], ["--net", "https://example.com"]]) {
+      const args = ["run", "--json", "--timeout", "200ms", ...grants, "flood.wasm"];
+      const unread = new Deno.Command(EXECUTABLE, {
+        ...{ args, env, cwd: folder, clearEnv: true, stdin: "null" },
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn();
+      const giveUp = setTimeout(() => unread.kill("SIGKILL"), 60_000);
+      const errors = new Response(unread.stderr).text();
+      const { code } = await unread.status;
+      clearTimeout(giveUp);
+      await unread.stdout.cancel();
+      assert.deepEqual([code, JSON.parse(await errors).error.code], [105, "timeout"]);
+    }
+    if (Deno.build.os !== "linux") return;
+    for (const name of ["flood", "hello"]) {
+      const script = `"$REALM" run ${name}.wasm >/dev/full`;
+      const full = await run("sh", ["-c", script], { cwd: folder, env });
+      assert.equal(full.status, 1, full.stderr);
+      assert.match(full.stderr, /^error\[failed\]: Cannot write standard output: No space left/);
+    }
+  });
+});
+
 Deno.test("serve answers requests, survives a trap and ends when told to", async () => {
   await withSandbox(async (sandbox) => {
     await sandbox.fixtures("http-counter");

@@ -417,7 +417,9 @@ export class ProcessReplica implements Replica {
       this.#send({ type: "taken", bytes: bytes.length });
     };
     const done = this.options.stdio.write(stream, bytes);
-    if (done instanceof Promise) done.then(taken, taken);
+    const failed = ({ message }: Error) =>
+      this.#kill({ kind: "trap", code: "failed", message, backtrace: [] });
+    if (done instanceof Promise) done.then(taken, failed);
     else taken();
   }
 
