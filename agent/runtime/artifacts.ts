@@ -26,7 +26,7 @@ export class Artifacts {
    */
   async of(digest: string, bytes: Uint8Array): Promise<Uint8Array> {
     const key = `${digest} ${TOOLCHAIN}`;
-    const kept = await this.cache.get(key);
+    const kept = await this.#kept(key);
     if (kept) return kept;
     const made = await this.#transpiler.transpile(digest, bytes);
     // A full disk costs the next start its time, not this one its component.
@@ -37,7 +37,12 @@ export class Artifacts {
 
   /** The bytes of a component, which name the frames of its backtraces; undefined if not kept. */
   source(digest: string): Promise<Uint8Array | undefined> {
-    return this.cache.get(sourceKey(digest));
+    return this.#kept(sourceKey(digest));
+  }
+
+  /** A folder that cannot be read, too, costs time only. */
+  #kept(key: string): Promise<Uint8Array | undefined> {
+    return this.cache.get(key).catch(() => undefined);
   }
 
   close(): void {

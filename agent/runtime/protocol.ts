@@ -118,7 +118,8 @@ export type ServiceMessage =
 export type ToWorker =
   | ServiceMessage
   | Start
-  | { readonly type: "stdin"; readonly bytes: Uint8Array | null }
+  /** `null` bytes are its end; `failed` says why it could not be read. */
+  | { readonly type: "stdin"; readonly bytes: Uint8Array | null; readonly failed?: string }
   /** Bytes of standard output that were taken. */
   | { readonly type: "taken"; readonly bytes: number }
   | {

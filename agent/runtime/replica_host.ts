@@ -112,7 +112,8 @@ export class ReplicaHost implements RequestsHost {
   receive(message: Exclude<ToWorker, Start>): void {
     switch (message.type) {
       case "stdin":
-        this.#stdin?.resolve(message.bytes);
+        if (message.failed === undefined) this.#stdin?.resolve(message.bytes);
+        else this.#stdin?.reject(new Error(message.failed));
         this.#stdin = undefined;
         return;
       case "taken":

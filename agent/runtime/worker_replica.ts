@@ -260,7 +260,7 @@ export class WorkerReplica implements Replica {
       case "read-stdin":
         this.options.stdio.read().then(
           (bytes) => this.#send({ type: "stdin", bytes }),
-          () => this.#send({ type: "stdin", bytes: null }),
+          ({ message }) => this.#send({ type: "stdin", bytes: null, failed: message }),
         );
         return;
       case "output":

@@ -115,6 +115,21 @@ Deno.test("run gives streams, arguments and environment, and no more than is gra
   });
 });
 
+Deno.test("run tells a guest when its input cannot be read, and needs no data folder", async () => {
+  await withSandbox(async ({ folder, fixtures, realm }) => {
+    await fixtures("cat", "hello");
+    const env = { HOME: path.join(folder, "home"), REALM: EXECUTABLE };
+    for (const grants of ["", "--net https://example.com", "--isolation process"]) {
+      const script = `"$REALM" run ${grants} cat.wasm <.`;
+      const unread = await run("sh", ["-c", script], { cwd: folder, env });
+      assert.equal(unread.status, 101, grants);
+      assert.match(unread.stderr, /^read: .*I\/O error/m); // it panics
+    }
+    const { status, stderr } = await realm("--data", "cat.wasm", "run", "hello.wasm");
+    assert.deepEqual([status, stderr], [0, ""]);
+  });
+});
+
 Deno.test("run says with --verbose which permissions are left: none once a guest runs", async () => {
   await withSandbox(async ({ realm, fixtures }) => {
     await fixtures("hostile", "hello");

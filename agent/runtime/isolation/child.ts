@@ -114,11 +114,13 @@ class GuestHost {
         this.#run(said);
         return;
       case "stdin": {
-        if (bytes.length > 0) this.#input.push(bytes);
-        else {
-          this.#inputWish?.resolve(said.end ? null : joined(this.#input.splice(0)));
-          this.#inputWish = undefined;
+        if (bytes.length > 0) {
+          this.#input.push(bytes);
+          return;
         }
+        if (said.failed !== undefined) this.#inputWish?.reject(new Error(said.failed));
+        else this.#inputWish?.resolve(said.end ? null : joined(this.#input.splice(0)));
+        this.#inputWish = undefined;
         return;
       }
       case "taken":

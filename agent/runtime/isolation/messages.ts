@@ -43,7 +43,8 @@ export type ToProcess =
   /** A piece of the encoded artifact. */
   | { readonly type: "artifact" }
   | StartMessage
-  | { readonly type: "stdin"; readonly end: boolean }
+  /** Bytes of standard input, or none after the last of them; `failed` says why there are no more. */
+  | { readonly type: "stdin"; readonly end: boolean; readonly failed?: string }
   /** So many bytes of standard output and error were taken. */
   | { readonly type: "taken"; readonly bytes: number }
   | {

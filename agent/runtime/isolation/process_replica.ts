@@ -406,7 +406,10 @@ export class ProcessReplica implements Replica {
       }
       this.#send({ type: "stdin", end: bytes === null });
     };
-    this.options.stdio.read().then(send, () => send(null));
+    this.options.stdio.read().then(send, ({ message }) => {
+      this.#isReadingInput = false;
+      this.#send({ type: "stdin", end: true, failed: message });
+    });
   }
 
   #output(stream: "stdout" | "stderr", bytes: Uint8Array): void {
