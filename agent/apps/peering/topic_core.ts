@@ -26,10 +26,10 @@ import type { CID } from "../../kernel/canonical.ts";
 import { encodeSigned, type SignedEvent } from "../../kernel/event.ts";
 import { formatPublicKey, parsePublicKey } from "../../kernel/key.ts";
 import type { Offered } from "../../kernel/offer.ts";
-import { ADDRESSES_MAX } from "../../kernel/peering/fields.ts";
+import { ADDRESSES_MAX, messageOf } from "../../kernel/peering/fields.ts";
 import type { Trust } from "../../kernel/peering/link.ts";
 import { type LinkPorts, LinkSet } from "../../kernel/peering/link_set.ts";
-import { LogExchange, messageOf } from "../../kernel/peering/log_exchange.ts";
+import { LogExchange } from "../../kernel/peering/log_exchange.ts";
 import type { Standing } from "../../kernel/peering/standing.ts";
 import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
 import type { AppLog } from "../topic/app_log.ts";
@@ -119,6 +119,8 @@ const NODES_PAUSE_MS = 5_000;
 /** Bytes of the events in a hello. */
 const VOUCH_BYTES_MAX = 12 * 1024;
 
+const FORM = { helloBytesMax: TOPIC_HELLO_BYTES_MAX, decode: decodeTopicFrame };
+
 /** See the module. */
 export class TopicCore {
   readonly topic: CID;
@@ -182,10 +184,7 @@ export class TopicCore {
 
   /** There is room to send to a peer again. */
   sent(peer: string): void {
-    const link = this.#links.get(peer);
-    if (link === undefined) return;
-    link.drain();
-    this.#exchange.pump(link);
+    this.#exchange.sent(peer);
   }
 
   /** Whether a hello of a peer is about this topic. */
@@ -197,25 +196,8 @@ export class TopicCore {
   received(peer: string, bytes: Uint8Array): void {
     const link = this.#links.get(peer);
     if (link === undefined) return; // cut, and the carrier had more
-    const nowMs = this.#ports.nowMs();
-    link.heardAtMs = nowMs;
-    if (link.hello === undefined && bytes.length > TOPIC_HELLO_BYTES_MAX) {
-      return this.#links.fault(link, "garbage", `a first frame of ${bytes.length} bytes`);
-    }
-    let frame: TopicFrame | undefined;
-    try {
-      frame = decodeTopicFrame(bytes);
-    } catch (error) {
-      return this.#links.fault(link, "garbage", messageOf(error));
-    }
-    // Sessions have credit; everything else comes as fast as the peer likes.
-    if (frame?.frame !== "sync" && !link.take(bytes.length, nowMs)) {
-      return this.#links.fault(link, "flood", "frames too fast");
-    }
-    if (frame === undefined) return; // of a newer program
-    if ((link.hello === undefined) !== (frame.frame === "hello")) {
-      return this.#links.fault(link, "garbage", `a ${frame.frame} out of place`);
-    }
+    const frame = this.#links.received(link, bytes, FORM);
+    if (frame === undefined) return;
     if (frame.frame === "hello") return this.#hello(link, frame);
     if (frame.frame === "ready") {
       if (link.heardReady) return;
@@ -225,21 +207,17 @@ export class TopicCore {
     }
     if (!link.isOpen) return this.#links.fault(link, "garbage", `${frame.frame} before ready`);
     switch (frame.frame) {
-      case "events":
-        return this.#exchange.receivedEvents(link, frame.events);
-      case "again":
-        return this.#exchange.receivedAgain(link);
-      case "sync":
-        return this.#exchange.receivedMessage(link, frame.message);
       case "complete":
         return this.#heard(link, frame);
       case "nodes":
-        return this.#heardNodes(frame.nodes, nowMs);
+        return this.#heardNodes(frame.nodes, this.#ports.nowMs());
       case "ask":
-        if (link.trust === "full") this.#drift.asked(link, frame, nowMs);
+        if (link.trust === "full") this.#drift.asked(link, frame, this.#ports.nowMs());
         return;
       case "answer":
         return this.#drift.answered(link, frame.answer);
+      default:
+        return this.#exchange.received(link, frame);
     }
   }
 

@@ -26,7 +26,7 @@ export class TopicLink extends Link {
   isOpener = false;
   saidHello = false;
   /** What the peer said first, once it was believed. */
-  hello: TopicHello | undefined;
+  override hello: TopicHello | undefined = undefined;
   /** Whether the invite in it was good when it came, and the join that it showed. */
   isInvited = false;
   vouch: Vouch | undefined;

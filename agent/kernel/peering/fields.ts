@@ -104,6 +104,12 @@ export function cidOf(value: CborValue | undefined): CID {
   return cid;
 }
 
+/** What is wrong with what a peer sent. Anything else is a bug of ours, or the machine. */
+export function messageOf(error: unknown): string {
+  if (error instanceof RealmError) return error.message;
+  throw error;
+}
+
 /** What is wrong with a frame. */
 export function corrupt(problem: string): RealmError {
   return new RealmError("corrupt", `Cannot read frame: ${problem}`);

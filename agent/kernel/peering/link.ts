@@ -29,6 +29,8 @@ export type Trust = "full" | "read" | "none";
 /** See the module. Times are in milliseconds of the monotonic clock. */
 export class Link {
   trust: Trust = "none";
+  /** What the peer said first, once it did. */
+  hello: object | undefined;
   /** `ready` was said, by either side. */
   saidReady = false;
   heardReady = false;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ExchangeFrame } from "./exchange_frame.ts";
-import { type AnyFrame, FRAME_ITEMS_MAX } from "./fields.ts";
+import { type AnyFrame, FRAME_ITEMS_MAX, messageOf } from "./fields.ts";
 import type { Link } from "./link.ts";
 import { type Fault, Standing } from "./standing.ts";
 
@@ -20,6 +20,14 @@ export interface LinkPorts {
   nowMs(): number;
   /** A line for the log of the agent. */
   notice(text: string): void;
+}
+
+/** How frames of links are read. */
+export interface FrameForm<F extends AnyFrame> {
+  /** Of the first, which anybody may send. */
+  readonly helloBytesMax: number;
+  /** `undefined` for what a newer program says. Throws RealmError `corrupt`. */
+  decode(bytes: Uint8Array): F | undefined;
 }
 
 /** A link, made: see {@link Link}. */
@@ -89,6 +97,34 @@ export class LinkSet<L extends Link = Link, F extends AnyFrame = ExchangeFrame> 
     const seconds = Math.round(bannedMs / 1000);
     this.ports.notice(`Peer ${link.peer} is cut off for ${seconds} s: ${fault}, ${what}`);
     this.cut(link, fault);
+  }
+
+  /**
+   * Reads a frame that came, without its length: `hello` first and never again. `undefined` for one
+   * with which nothing is to be done, also because the peer is at fault with it.
+   */
+  received<R extends AnyFrame>(link: L, bytes: Uint8Array, form: FrameForm<R>): R | undefined {
+    const nowMs = this.ports.nowMs();
+    link.heardAtMs = nowMs;
+    const garbage = (what: string) => void this.fault(link, "garbage", what);
+    if (link.hello === undefined && bytes.length > form.helloBytesMax) {
+      return garbage(`a first frame of ${bytes.length} bytes`);
+    }
+    let frame: R | undefined;
+    try {
+      frame = form.decode(bytes);
+    } catch (error) {
+      return garbage(messageOf(error));
+    }
+    // Sessions have credit; everything else comes as fast as the peer likes.
+    if (frame?.frame !== "sync" && !link.take(bytes.length, nowMs)) {
+      return void this.fault(link, "flood", "frames too fast");
+    }
+    const isFirst = link.hello === undefined;
+    if (frame !== undefined && isFirst !== (frame.frame === "hello")) {
+      return garbage(`a ${frame.frame} out of place`);
+    }
+    return frame;
   }
 
   isBanned(peer: string): boolean {

@@ -8,12 +8,13 @@
  *
  * @module
  */
-import { RealmError } from "../error.ts";
 import { decodeSigned, encodeSigned, type SignedEvent } from "../event.ts";
 import { headsDigest, SyncSession } from "../sync/session.ts";
 import { type EventKey, keyOf } from "../topic.ts";
 import type { Offered } from "../offer.ts";
 import type { EventLog } from "./event_log.ts";
+import type { ExchangeFrame } from "./exchange_frame.ts";
+import { messageOf } from "./fields.ts";
 import type { Link } from "./link.ts";
 import { batches, type LinkSet } from "./link_set.ts";
 import { isDishonest, isUnauthorised, LogSource } from "./log_source.ts";
@@ -129,8 +130,20 @@ export class LogExchange {
     }
   }
 
+  /** A peer sent a frame about the log on an open link. */
+  received(link: Link, frame: ExchangeFrame): void {
+    switch (frame.frame) {
+      case "events":
+        return this.#events(link, frame.events);
+      case "again":
+        return this.#wanted(link);
+      case "sync":
+        return this.#message(link, frame.message);
+    }
+  }
+
   /** A peer handed on events. */
-  receivedEvents(link: Link, encoded: readonly Uint8Array[]): void {
+  #events(link: Link, encoded: readonly Uint8Array[]): void {
     const { links } = this.#init;
     let signed: SignedEvent[];
     try {
@@ -159,13 +172,13 @@ export class LogExchange {
   }
 
   /** The other side wants a session, and may not have it more often than this one would. */
-  receivedAgain(link: Link): void {
+  #wanted(link: Link): void {
     if (this.#begins(link)) link.syncOwed = true;
     else this.#init.links.fault(link, "garbage", "again out of place");
   }
 
   /** A message of a session came. */
-  receivedMessage(link: Link, message: Uint8Array): void {
+  #message(link: Link, message: Uint8Array): void {
     const { links, nowMs } = this.#init;
     // A session speaks of what is durable as it opens. Later it takes what comes, on each of many links
     // at once: to write that for every message would be a write for each.
@@ -191,13 +204,13 @@ export class LogExchange {
     }
     link.isGathering = false;
     this.flush();
-    if (links.has(link)) this.pump(link);
+    if (links.has(link)) this.#pump(link);
   }
 
   /** Goes on with the sessions that waited for {@link flush}, and begins those that are due. */
   tick(nowMs: number): void {
     const { links } = this.#init;
-    for (const link of links.all()) if (link.isPumpOwed && links.has(link)) this.pump(link);
+    for (const link of links.all()) if (link.isPumpOwed && links.has(link)) this.#pump(link);
     for (const link of links.all()) {
       if (!mayStart(link) || nowMs < link.syncAtMs || !links.has(link)) continue;
       link.syncOwed = false;
@@ -205,7 +218,7 @@ export class LogExchange {
       if (this.#begins(link)) {
         this.flush();
         link.session = this.#session(link, "initiator");
-        this.pump(link);
+        this.#pump(link);
       } else {
         links.send(link, { frame: "again" });
       }
@@ -225,8 +238,16 @@ export class LogExchange {
     }
   }
 
+  /** There is room to send to a peer again. */
+  sent(peer: string): void {
+    const link = this.#init.links.get(peer);
+    if (link === undefined) return;
+    link.drain();
+    this.#pump(link);
+  }
+
   /** Sends what a session has to say, as far as there is room. */
-  pump(link: Link): void {
+  #pump(link: Link): void {
     const { links, nowMs } = this.#init;
     const { session } = link;
     link.isPumpOwed = false;
@@ -290,10 +311,4 @@ export class LogExchange {
 
 function mayStart(link: Link): boolean {
   return link.isOpen && link.syncOwed && link.session === undefined && link.hasRoom;
-}
-
-/** What is wrong with what a peer sent. Anything else is a bug of ours, or the machine. */
-export function messageOf(error: unknown): string {
-  if (error instanceof RealmError) return error.message;
-  throw error;
 }

@@ -9,7 +9,7 @@ import type { Hello } from "./frame.ts";
 /** See the module. */
 export class NodeLink extends Link {
   /** What the peer said first. */
-  hello: Hello | undefined;
+  override hello: Hello | undefined = undefined;
   /** `pending` was said. */
   saidPending = false;
   heardPending = false;

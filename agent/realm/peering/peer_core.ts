@@ -29,10 +29,10 @@
  */
 import type { SignedEvent } from "../../kernel/event.ts";
 import { fingerprint, parsePublicKey } from "../../kernel/key.ts";
-import { ADDRESSES_MAX, HELLO_BYTES_MAX } from "../../kernel/peering/fields.ts";
+import { ADDRESSES_MAX, HELLO_BYTES_MAX, messageOf } from "../../kernel/peering/fields.ts";
 import type { Trust } from "../../kernel/peering/link.ts";
 import { LinkSet } from "../../kernel/peering/link_set.ts";
-import { LogExchange, messageOf } from "../../kernel/peering/log_exchange.ts";
+import { LogExchange } from "../../kernel/peering/log_exchange.ts";
 import type { SyncSigner, VerifySync } from "../../kernel/verify.ts";
 import type { ControlEvent } from "../control_event.ts";
 import type { Offered, RealmLog } from "../realm_log.ts";
@@ -108,6 +108,8 @@ const SILENT_LINK_MS = 15_000;
 const SESSION_STUCK_MS = 30_000;
 /** A peer that waits for approval may try again after so long. */
 const PENDING_LINK_MS = 300_000;
+const FORM = { helloBytesMax: HELLO_BYTES_MAX, decode: decodeFrame };
+
 /** See the module. */
 export class PeerCore {
   readonly #init: PeerCoreInit;
@@ -181,35 +183,15 @@ export class PeerCore {
 
   /** There is room to send to a peer again. */
   sent(peer: string): void {
-    const link = this.#links.get(peer);
-    if (link === undefined) return;
-    link.drain();
-    this.#exchange.pump(link);
+    this.#exchange.sent(peer);
   }
 
   /** A peer sent a frame, without its length. */
   received(peer: string, bytes: Uint8Array): void {
     const link = this.#links.get(peer);
     if (link === undefined) return; // cut, and the carrier had more
-    const nowMs = this.#ports.nowMs();
-    link.heardAtMs = nowMs;
-    if (link.hello === undefined && bytes.length > HELLO_BYTES_MAX) {
-      return this.#links.fault(link, "garbage", `a first frame of ${bytes.length} bytes`);
-    }
-    let frame: Frame | undefined;
-    try {
-      frame = decodeFrame(bytes);
-    } catch (error) {
-      return this.#links.fault(link, "garbage", messageOf(error));
-    }
-    // Sessions have credit; everything else comes as fast as the peer likes.
-    if (frame?.frame !== "sync" && !link.take(bytes.length, nowMs)) {
-      return this.#links.fault(link, "flood", "frames too fast");
-    }
-    if (frame === undefined) return; // of a newer program
-    if ((link.hello === undefined) !== (frame.frame === "hello")) {
-      return this.#links.fault(link, "garbage", `a ${frame.frame} out of place`);
-    }
+    const frame = this.#links.received(link, bytes, FORM);
+    if (frame === undefined) return;
     switch (frame.frame) {
       case "hello":
         return this.#hello(link, frame);
@@ -231,12 +213,10 @@ export class PeerCore {
         return;
     }
     if (!link.isOpen) return this.#links.fault(link, "garbage", `${frame.frame} before ready`);
-    if (frame.frame === "events") return this.#exchange.receivedEvents(link, frame.events);
-    if (frame.frame === "again") return this.#exchange.receivedAgain(link);
-    if (frame.frame === "sync") return this.#exchange.receivedMessage(link, frame.message);
+    if (frame.frame !== "health") return this.#exchange.received(link, frame);
     this.#health.received(link, frame.records);
     this.#ports.heard?.();
-    this.#noteLive(nowMs);
+    this.#noteLive(this.#ports.nowMs());
   }
 
   /** Does what is due; to be called at {@link dueMs}, and may be called at any time. */
