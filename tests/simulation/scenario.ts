@@ -6,10 +6,10 @@
  */
 import type { ControlEvent } from "../../agent/realm/control_event.ts";
 import { player } from "./cast.ts";
+import { FAULTS, Faults } from "./faults.ts";
 import { Outsider, Traitor } from "./hostile.ts";
 import { SimulatedNode } from "./node.ts";
 import type { Owners } from "./owners.ts";
-import type { SeededRandom } from "../../agent/kernel/seeded_random.ts";
 import { operator, type World } from "./world.ts";
 
 const KINDS = [
@@ -20,13 +20,7 @@ const KINDS = [
   "scale",
   "exec",
   "operate",
-  "crash",
-  "torn",
-  "off",
-  "partition",
-  "stall",
-  "break",
-  "slow",
+  ...FAULTS,
   "clock",
   "exit",
   "outsider",
@@ -41,15 +35,12 @@ export type Kind = typeof KINDS[number];
 const NODES_MAX = 12;
 
 /** See the module. */
-export class Scenario {
-  readonly random: SeededRandom;
-  /** The trouble is over: nothing new is done. */
-  isOver = false;
+export class Scenario extends Faults<SimulatedNode> {
   readonly #kinds: readonly Kind[];
   #newcomers = 0;
 
-  constructor(readonly world: World, readonly owners: Owners, readonly troubleMs: number) {
-    this.random = world.random.fork("scenario");
+  constructor(override readonly world: World, readonly owners: Owners, readonly troubleMs: number) {
+    super(world, { offMsMax: 30_000, partitionMsMax: 20_000 });
     const count = this.random.between(3, KINDS.length);
     this.#kinds = world.options.kinds ??
       (troubleMs > 600_000 ? KINDS : this.random.shuffled(KINDS).slice(0, count));
@@ -87,7 +78,7 @@ export class Scenario {
 
   /** Two laptops with one key, which know nothing of each other. */
   laptops(): void {
-    const [one, two] = [this.#asked(), this.#anyone()];
+    const [one, two] = [this.#asked(), this.anyone()];
     const acts = [one, two].map((node) => {
       const said = this.random.chance(0.7) ? this.owners.manifest(node) : this.#scaling();
       return { node, signed: said && this.owners.sign(node, said) };
@@ -153,53 +144,14 @@ export class Scenario {
     return { kind: "scale", component: this.random.pick(["web", "job"]), replicas, node: null };
   }
 
-  // What breaks.
-
-  crash(): void {
-    const node = this.#anyone();
-    node.crash();
-    this.world.timeline.after(this.random.between(50, 4_000), () => node.start());
-  }
-
-  /** The power goes during the next write. */
-  torn(): void {
-    this.#anyone().disk.cut = this.random.pick(["before", "after"]);
-  }
-
-  off(): void {
-    const node = this.#anyone();
-    node.crash("switched off");
-    this.world.timeline.after(this.random.between(5_000, 30_000), () => node.start());
-  }
-
-  partition(): void {
-    const { world, random } = this;
-    if (random.chance(0.3)) return world.network.partition(() => 0);
-    const groups = new Map(world.nodes.map(({ key }) => [key, random.between(0, 1)]));
-    world.network.partition((key) => groups.get(key) ?? 0);
-    world.timeline.after(random.between(2_000, 20_000), () => world.network.partition(() => 0));
-  }
-
-  stall(): void {
-    const { world, random } = this;
-    const [from, to] = [this.#anyone(), this.#anyone()];
-    world.network.stall(from.key, to.key, random.between(500, 25_000));
-  }
-
-  break(): void {
-    this.world.network.breakLink(this.#anyone().key, this.#anyone().key);
-  }
-
-  slow(): void {
-    this.world.network.slowness = this.random.pick([0, 0.05, 0.3]);
-  }
+  // What else breaks.
 
   clock(): void {
-    this.#anyone().wallOffsetMs += this.random.between(-86_400_000, 86_400_000);
+    this.anyone().wallOffsetMs += this.random.between(-86_400_000, 86_400_000);
   }
 
   exit(): void {
-    this.#anyone().endReplica();
+    this.anyone().endReplica();
   }
 
   // Who attacks.
@@ -238,7 +190,7 @@ export class Scenario {
     }
     if (random.chance(0.3)) return void owners.recover(world.nodes[0]!);
     const { key: thief } = owners.stolen;
-    const node = this.#anyone();
+    const node = this.anyone();
     const victim = world.nodes.at(-1)!;
     const said = random.pick<ControlEvent | undefined>([
       owners.manifest(node, thief),
@@ -265,11 +217,11 @@ export class Scenario {
 
   /** The node that the owner mostly asks. */
   #asked(): SimulatedNode {
-    return this.random.chance(0.7) ? this.world.nodes[0]! : this.#anyone();
+    return this.random.chance(0.7) ? this.world.nodes[0]! : this.anyone();
   }
 
-  #anyone(): SimulatedNode {
-    return this.random.pick(this.world.nodes);
+  protected machines(): readonly SimulatedNode[] {
+    return this.world.nodes;
   }
 
   /** A node dials whom it knows of, again and again. */

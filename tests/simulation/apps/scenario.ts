@@ -21,8 +21,8 @@ import {
 } from "../../../agent/kernel/event.ts";
 import { signerOf, type SyncSigner } from "../../../agent/kernel/verify.ts";
 import { player } from "../cast.ts";
+import { FAULTS, Faults } from "../faults.ts";
 import type { Endpoint } from "../network.ts";
-import type { SeededRandom } from "../../../agent/kernel/seeded_random.ts";
 import { actOf, creator } from "./guests.ts";
 import { AppPeerNode, type Comer } from "./peer.ts";
 import { type AppWorld, outsider } from "./world.ts";
@@ -36,13 +36,7 @@ const KINDS = [
   "revoke",
   "leave",
   "checkpoint",
-  "crash",
-  "torn",
-  "off",
-  "partition",
-  "stall",
-  "break",
-  "slow",
+  ...FAULTS,
   "stranger",
   "late",
   "branches",
@@ -63,17 +57,14 @@ const FLOOD_FRAME = 50;
 const PEERS_MAX = 9;
 
 /** See the module. */
-export class AppScenario {
-  readonly random: SeededRandom;
-  /** The trouble is over: nothing new is done. */
-  isOver = false;
+export class AppScenario extends Faults<AppPeerNode> {
   readonly #kinds: readonly AppKind[];
   #newcomers = 0;
   /** Who means harm, once there is one; it is a member. */
   #traitor: AppPeerNode | undefined;
 
-  constructor(readonly world: AppWorld) {
-    this.random = world.random.fork("scenario");
+  constructor(override readonly world: AppWorld) {
+    super(world, { offMsMax: 20_000, partitionMsMax: 15_000 });
     const kinds = this.random.shuffled(KINDS).slice(0, this.random.between(3, KINDS.length));
     this.#kinds = world.options.kinds ?? ["write", ...kinds];
     if (this.#kinds.includes("flood")) world.quota = FLOODED_QUOTA;
@@ -159,46 +150,6 @@ export class AppScenario {
     }
   }
 
-  // What breaks.
-
-  crash(): void {
-    const peer = this.#anyone();
-    peer.crash();
-    this.world.timeline.after(this.random.between(50, 4_000), () => peer.start());
-  }
-
-  /** The power goes during the next write. */
-  torn(): void {
-    this.#anyone().disk.cut = this.random.pick(["before", "after"]);
-  }
-
-  off(): void {
-    const peer = this.#anyone();
-    peer.crash("switched off");
-    this.world.timeline.after(this.random.between(5_000, 20_000), () => peer.start());
-  }
-
-  partition(): void {
-    const { world, random } = this;
-    if (random.chance(0.3)) return world.network.partition(() => 0);
-    const groups = new Map(world.peers.map(({ key }) => [key, random.between(0, 1)]));
-    world.network.partition((key) => groups.get(key) ?? 0);
-    world.timeline.after(random.between(2_000, 15_000), () => world.network.partition(() => 0));
-  }
-
-  stall(): void {
-    const { world, random } = this;
-    world.network.stall(this.#anyone().key, this.#anyone().key, random.between(500, 25_000));
-  }
-
-  break(): void {
-    this.world.network.breakLink(this.#anyone().key, this.#anyone().key);
-  }
-
-  slow(): void {
-    this.world.network.slowness = this.random.pick([0, 0.05, 0.3]);
-  }
-
   // Who attacks.
 
   /** Somebody who knows the topic and was never invited. */
@@ -265,7 +216,7 @@ export class AppScenario {
   forge(): void {
     const { world, random } = this;
     const traitor = this.#asTraitor();
-    const victim = this.#anyone();
+    const victim = this.anyone();
     const run = traitor?.run;
     if (run?.log.topic === undefined || victim === traitor) return;
     const signed = this.#eventAt(
@@ -434,8 +385,8 @@ export class AppScenario {
     return this.world.peers[0]!.run?.log.view?.members.has(person) ?? false;
   }
 
-  #anyone(): AppPeerNode {
-    return this.random.pick(this.world.peers);
+  protected machines(): readonly AppPeerNode[] {
+    return this.world.peers;
   }
 
   /** A peer dials whom it wants, again and again. */
