@@ -255,6 +255,8 @@ function planBy(
   const reports = new Map(names.map((name) => [name, question.reported(name)]));
   const { decisions, counted, verdictOn } = judge(question);
   const { release, goals } = effectiveRelease(inForce, before, verdictOn);
+  /** What the realm goes by, whether this node refuses it or not. */
+  const newest = question.refusal?.release.version ?? inForce.version;
   const { manifest, digests } = release;
   // A node that is held gives away what it cannot run, where another node could have it.
   const isLost = ({ replica: { component }, isInVain, isServed }: RunningSlot) =>
@@ -336,7 +338,7 @@ function planBy(
       const all = currentReport(component, isCurrent, said);
       const share = shares.replicas.get(component)?.get(name) ?? 0;
       const most = Math.max(wanted, share, question.givenLately(component, name));
-      const isBehind = said?.basis !== basis;
+      const isBehind = (said?.refuses ?? said?.version) !== newest || said?.basis !== basis;
       const report = all && boundReport(all, most);
       // Nothing to it, unless it may just be starting what it was given before.
       const mayStart = isBehind && most > 0 && (said?.version ?? 0) > 0;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { formatPublicKey } from "../kernel/key.ts";
 import { type DesiredReplica, NO_OVERRIDES, type Overrides, replicaOf } from "./desired.ts";
 import { parseManifest } from "./manifest.ts";
-import { type NodeReport, planNode, type RunningSlot } from "./node_rollout.ts";
+import { type NodeQuestion, type NodeReport, planNode, type RunningSlot } from "./node_rollout.ts";
 import type { VersionedRelease } from "./effective_release.ts";
 import { SlotTries } from "./slot_tries.ts";
 
@@ -17,6 +17,21 @@ const SERVES = {
   isInVain: false,
   isLate: false,
 };
+
+/** What a node knows that nothing happened to. */
+const calm = (): Omit<NodeQuestion, "node" | "inForce" | "live" | "reported" | "own"> => ({
+  turns: 0,
+  before: () => [],
+  failures: [],
+  isNew: () => false,
+  approved: new Map(["a", "b", "c"].map((name) => [name, 0])),
+  complete: new Map(),
+  wasComplete: () => false,
+  overrides: NO_OVERRIDES,
+  givenLately: () => 0,
+  tries: new SlotTries(),
+  nowMs: 0,
+});
 
 /** A manifest of handlers that run once on the nodes `a` and `b` together. */
 function releaseWith(version: number, components: readonly string[]): VersionedRelease {
@@ -45,23 +60,15 @@ function desiredOf(
   }));
   const said: NodeReport = { version: 2, basis: "", turns: 0, slots: new Map(), verdicts: [] };
   return planNode({
+    ...calm(),
     node: "a",
     inForce: first,
     refusal: { release: second, overrides: realm },
     turns: 1,
     before: (version) => version > 1 ? [first] : [],
-    failures: [],
-    isNew: () => false,
-    approved: new Map(["a", "b", "c"].map((name) => [name, 0])),
-    complete: new Map(),
-    wasComplete: () => false,
-    overrides: NO_OVERRIDES,
     live: ["a", "b"],
     reported: () => said,
     own: slots,
-    givenLately: () => 0,
-    tries: new SlotTries(),
-    nowMs: 0,
   }).desired;
 }
 
@@ -80,27 +87,42 @@ Deno.test("planNode() starts nothing in the place of what another node may be st
     const none = { slots: 0, ready: 0, settled: 0, doubled: 0, isComplete: false, isHeld: false };
     const slots = new Map([["web", { ...none, revision: "", tries: 0 }]]);
     return planNode({
+      ...calm(),
       node: "a",
       inForce: release,
-      turns: 0,
-      before: () => [],
-      failures: [],
-      isNew: () => false,
-      approved: new Map(["a", "b", "c"].map((name) => [name, 0])),
-      complete: new Map(),
-      wasComplete: () => false,
       overrides: { ...NO_OVERRIDES, drained: ["b"], basis: "2" },
       live: ["a", "b"],
       reported: () => ({ version: 1, basis, turns: 0, slots, verdicts: [] }),
       own: [],
       givenLately: () => given,
-      tries: new SlotTries(),
-      nowMs: 0,
     }).desired.map(({ component }) => component);
   };
   assert.deepEqual(started("1", 1), []);
   assert.deepEqual(started("2", 1), ["web"], "it goes by the same");
   assert.deepEqual(started("1", 0), ["web"], "it was not given any");
+});
+
+Deno.test("planNode() gives nothing away to a node that goes by another manifest, or knows of another", () => {
+  const releases = [releaseWith(1, ["web"]), releaseWith(2, ["web"])];
+  const replica = replicaOf("web", { ...releases[0]!, node: "a" })!;
+  const kept = (said: Pick<NodeReport, "version" | "refuses">) => {
+    const ready = { slots: 1, ready: 1, settled: 1, doubled: 0, isComplete: true, tries: 0 };
+    const isHeld = said.refuses !== undefined;
+    const slots = new Map([["web", { ...ready, revision: replica.revision, isHeld }]]);
+    return planNode({
+      ...calm(),
+      node: "a",
+      inForce: releases[1]!,
+      before: () => [releases[0]!],
+      overrides: { ...NO_OVERRIDES, drained: ["a"], basis: "1" },
+      live: ["a", "b"],
+      reported: () => ({ basis: "1", turns: 0, slots, verdicts: [], ...said }),
+      own: [{ replica, ...SERVES }],
+    }).desired.map(({ component }) => component);
+  };
+  assert.deepEqual(kept({ version: 1 }), ["web"], "b may be giving its own away by that");
+  assert.deepEqual(kept({ version: 1, refuses: 3 }), ["web"]);
+  assert.deepEqual(kept({ version: 2 }), []);
 });
 
 Deno.test("planNode() agrees with others on what a node that refuses keeps, though it runs in vain there", () => {
@@ -133,23 +155,15 @@ Deno.test("planNode() agrees with others on what a node that refuses keeps, thou
     const isRefusing = node !== "c";
     const turns = isRefusing ? 1 : 0;
     const answer = planNode({
+      ...calm(),
       node,
       inForce: isRefusing ? first : second,
       refusal: isRefusing ? { release: second, overrides: NO_OVERRIDES } : undefined,
       turns,
       before: (version) => version > 1 ? [first] : [],
-      failures: [],
-      isNew: () => false,
-      approved: new Map(["a", "b", "c"].map((name) => [name, 0])),
-      complete: new Map(),
-      wasComplete: () => false,
-      overrides: NO_OVERRIDES,
       live: [...own.keys()],
       reported: (name) => reports.get(name),
       own: own.get(node)!,
-      givenLately: () => 0,
-      tries: new SlotTries(),
-      nowMs: 0,
     });
     const { basis, report: slots } = answer;
     const refuses = isRefusing ? 2 : undefined;

@@ -18,7 +18,8 @@
  * - Nobody begins before every live node that has slots says that it goes by the same version and
  *   revision. What one of them still has in progress from before is in its report, and counts
  *   until it is over; nobody who has said so begins anything of before. The same goes for the drains
- *   and scales that it goes by: what a node is ready for by earlier ones it may be giving away.
+ *   and scales that it goes by. Nor does anybody give slots away before: by an earlier manifest, or
+ *   earlier drains, another may be giving away what this one counts on.
  *
  * *Nodes that refuse.* A node that does not go by the manifest in force, because its policy is
  * against it or it cannot be stored, says so. From then on it starts nothing in an empty slot and
@@ -119,7 +120,10 @@ export interface Member {
   readonly revision: string;
   /** `undefined` while nothing was heard of it; of another manifest version nothing is settled. */
   readonly report: SlotReport | undefined;
-  /** Whether it goes by other drains and scales, or knows of other refusals, or said nothing. */
+  /**
+   * Whether it goes by another manifest (as one that refuses: knows of another), or by other drains
+   * and scales, or knows of other refusals, or said nothing.
+   */
   readonly isBehind: boolean;
   /** Whether it is held: `wanted` is what it keeps then. */
   readonly isHeld?: boolean;
@@ -383,10 +387,9 @@ class Group {
     this.slots = sum(ordered, slotsOf);
     const isSteady = ordered.every(({ isBehind }) => !isBehind);
     this.isAgreed = isSteady &&
-      ordered.every(({ wanted, revision, report, isHeld }) =>
-        report === undefined
-          ? wanted === 0
-          : isHeld || wanted + report.slots === 0 || report.revision === revision
+      ordered.every((member) =>
+        member.isHeld || member.wanted + slotsOf(member) === 0 ||
+        member.report?.revision === member.revision
       );
     const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
     this.unsettledBefore = sum(queue.slice(0, turn), (member) => {

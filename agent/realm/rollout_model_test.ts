@@ -813,6 +813,8 @@ const ONCE_BROKEN = [
   25310,
   27108,
   40900,
+  52546,
+  76500,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
