@@ -679,10 +679,18 @@ class World {
     const digest = answer!.release.digests.get("web")!;
     const { isComplete, base } = answer!.rollouts.get("web")!;
     return isComplete ||
-      this.nodes.some((node) => !this.#has(node, digest)) ||
+      this.nodes.some((node) => !this.#has(node, digest)) && !this.#isVerdictToCome(digest) ||
       // Else a verdict is still to come.
       base === undefined && this.nodes.some((node) => !this.canRun(node, digest)) ||
       this.takers().every(({ slots }) => slots.size === 0);
+  }
+
+  /** Whether a node has the bytes, and will find on its trial that it cannot run them. */
+  #isVerdictToCome(digest: string): boolean {
+    return this.takers().some((node) =>
+      this.#has(node, digest) && this.#isBadOn(node, digest) && this.wantedOn(node) > 0 &&
+      this.goalOf(node) === digest && goalsOf(node.answer!).get("web")!.isOnTrial
+    );
   }
 
   /** Nothing is on its way in a slot, but a release for which the node can do nothing. */
@@ -815,6 +823,7 @@ const ONCE_BROKEN = [
   40900,
   52546,
   76500,
+  117500,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
