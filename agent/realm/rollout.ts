@@ -332,8 +332,7 @@ function isSettled(slot: OwnSlot, revision: string): boolean {
   return slot.revision === revision && slot.isReady && slot.isAlone;
 }
 
-function settledOf({ wanted, revision, report, isHeld }: Member): number {
-  if (isHeld) return wanted;
+function settledOf({ wanted, revision, report }: Member): number {
   return report?.revision === revision ? Math.min(wanted, report.settled) : 0;
 }
 
@@ -393,19 +392,19 @@ class Group {
       );
     const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
     this.unsettledBefore = sum(queue.slice(0, turn), (member) => {
-      const { wanted, report } = member;
-      const settled = settledOf(member);
+      const { wanted, isHeld } = member;
+      // One that is held begins nothing; what is in progress or not ready there counts all the same.
       if (!budget.isBeside) {
-        // One that is held begins nothing, and what is not ready there is missing all the same.
-        const staying = member.isHeld ? Math.min(member.wanted, readyOf(member)) : settled;
+        const staying = isHeld ? Math.min(wanted, readyOf(member)) : settledOf(member);
         return slotsOf(member) - Math.min(slotsOf(member), staying);
       }
-      return wanted - settled + Math.min(surplusOf(member), report?.doubled ?? 0);
+      if (isHeld) return doubledOf(member);
+      return wanted - settledOf(member) + Math.min(surplusOf(member), doubledOf(member));
     });
     this.missingBefore = sum(before, (member) => Math.max(0, member.wanted - slotsOf(member)));
     const after = queue.slice(turn + 1);
     this.heldAside = budget.isBeside
-      ? sum(after, ({ report }) => report?.doubled ?? 0) + Math.max(0, this.slots - this.wanted)
+      ? sum(after, doubledOf) + Math.max(0, this.slots - this.wanted)
       : sum(after, (member) => slotsOf(member) - Math.min(slotsOf(member), readyOf(member))) +
         Math.max(0, this.wanted - this.slots);
     const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
@@ -433,4 +432,8 @@ function triesOf({ revision, report }: Member): number {
 
 function readyOf({ report }: Member): number {
   return report?.ready ?? 0;
+}
+
+function doubledOf({ report }: Member): number {
+  return report?.doubled ?? 0;
 }

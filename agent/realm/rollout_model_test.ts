@@ -824,6 +824,7 @@ const ONCE_BROKEN = [
   52546,
   76500,
   117500,
+  42126,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {

@@ -129,6 +129,22 @@ Deno.test("chooseSlots() empties no slot that rests where the old one stops firs
   assert.deepEqual(gives(1), ["0 kept"], "what serves stays until the other does");
 });
 
+Deno.test("chooseSlots() counts what is in progress on a node that is held, wherever that is in the order", () => {
+  const chosen = (doubled: number, held: string, self: string) => {
+    const there = member(held, 2, { settled: 0 });
+    const report = { ...there.report!, revision: "old", doubled };
+    return choose({
+      self,
+      members: [{ ...there, report, isHeld: true }, member(self, 1, { settled: 0 })],
+      own: [old(0)],
+    });
+  };
+  for (const [held, self] of [[FIRST, SECOND], [SECOND, FIRST]] as const) {
+    assert.deepEqual(chosen(0, held, self), ["0 goal"], "nobody waits for what it does not begin");
+    assert.deepEqual(chosen(1, held, self), ["0 kept"], `${held} before ${self}`);
+  }
+});
+
 Deno.test("chooseSlots() keeps what is to go elsewhere as long as what others keep does not serve", () => {
   const kept = (ready: number) =>
     choose({
