@@ -34,7 +34,7 @@ import { secretReader } from "./secret_reader.ts";
 import { createServices } from "./services.ts";
 import { type DesiredReplica, proxiedPortOf } from "../realm/desired.ts";
 import type { Manifest } from "../realm/manifest.ts";
-import type { NodeAnswer, OwnRefusal } from "../realm/node_rollout.ts";
+import { type NodeAnswer, nothingBefore, type OwnRefusal } from "../realm/node_rollout.ts";
 import {
   type HealthRecord,
   type OwnHealth,
@@ -217,7 +217,7 @@ export class Node {
 
   /** The manifest that the realm goes by: that in force, but for components that went back. */
   get release(): NodeAnswer["release"] | undefined {
-    return this.#answer?.release;
+    return this.init.state.inForce && this.#answer?.release;
   }
 
   /** How far each component is, as this node knows it. */
@@ -399,7 +399,9 @@ export class Node {
   /** Runs and routes what the realm's state says, as far as rollouts are. */
   follow(): void {
     const { state } = this.init;
-    const { inForce, overrides } = state;
+    const { overrides } = state;
+    const refused = this.#refusal?.release;
+    const inForce = state.inForce ? releaseOf(state.inForce) : refused && nothingBefore(refused);
     if (!inForce) {
       this.#answer = undefined;
       this.#routes = compileRoutes({ routes: [] });

@@ -93,6 +93,8 @@ Deno.test("Node that refuses a manifest believes what the realm scaled", () =>
 Deno.test("Node that refuses its first manifest counts that, and that it takes it then", () =>
   withRefusing(NO_OVERRIDES, async (node, room) => {
     assert.equal(node.health().turns, 1);
+    assert.equal(node.release, undefined, "it goes by none");
+    assert.notEqual(node.health().basis, "", "who refuses is part of it");
     room.isThere = true;
     await node.takeOver();
     assert.deepEqual([node.health().refusal, node.health().turns], [null, 2]);

@@ -164,9 +164,9 @@ export class Rollouts {
     this.#write(TURNS, [...this.#refused]);
   }
 
-  /** What this node is to run now. */
+  /** What this node is to run now, by what it goes by: see `nothingBefore` in `node_rollout.ts`. */
   plan(
-    inForce: InForce,
+    inForce: VersionedRelease,
     { node, live, overrides, own, troubles, refusal }: {
       readonly node: string;
       readonly live: readonly string[];
@@ -189,7 +189,7 @@ export class Rollouts {
     const keys = new Map([...state.view?.nodes ?? []].map(([key, { name }]) => [name, key]));
     if (!isAlone) this.#dropOf(approved, keys);
     this.noteRefused(refusal?.release.version ?? 0);
-    const newest = refusal?.release ?? releaseOf(inForce);
+    const newest = refusal?.release ?? inForce;
     this.#learn(
       [...records].flatMap(([name, record]) => failuresIn(name, record, keys.get(name))),
       newest,
@@ -199,7 +199,7 @@ export class Rollouts {
     const ask = () =>
       planNode({
         node,
-        inForce: releaseOf(inForce),
+        inForce,
         refusal,
         turns: this.turns,
         before: (version) => this.#before(version),

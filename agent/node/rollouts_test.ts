@@ -92,7 +92,7 @@ async function setUp(versions: number, names: readonly string[] = ["a", "b"]) {
     live: readonly string[] = ["a", "b"],
     overrides: Overrides = NO_OVERRIDES,
   ) =>
-    rollouts.plan(manifests[inForce - 1]!, {
+    rollouts.plan(releaseIn(manifests[inForce - 1]!), {
       node: "a",
       live,
       overrides,
@@ -110,7 +110,7 @@ async function setUp(versions: number, names: readonly string[] = ["a", "b"]) {
   });
   /** What `a` does that goes by one version and refuses the newest. */
   const refuse = (rollouts: Rollouts, own: readonly RunningSlot[], inForce: number) =>
-    rollouts.plan(manifests[inForce - 1]!, {
+    rollouts.plan(releaseIn(manifests[inForce - 1]!), {
       node: "a",
       live: ["a", "b"],
       overrides: NO_OVERRIDES,

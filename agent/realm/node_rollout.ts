@@ -76,7 +76,7 @@ export interface OwnRefusal {
 /** What a node knows. */
 export interface NodeQuestion {
   readonly node: string;
-  /** What the node goes by, with the overrides below. */
+  /** What the node goes by, with the overrides below; see {@link nothingBefore}. */
   readonly inForce: VersionedRelease;
   /** What the realm goes by, where that is another. */
   readonly refusal?: OwnRefusal | undefined;
@@ -164,6 +164,15 @@ export interface NodeAnswer {
 
 /** A node that gave a release up so often may give a verdict on it, if few say that it was complete. */
 const DOUBTED_TRIES = 3;
+
+/**
+ * What a node goes by that refuses the first manifest there is: one of nothing. So it, too, tells of
+ * which other nodes it knows that they refuse, and keeps in mind what they are given meanwhile.
+ */
+export function nothingBefore({ manifest }: VersionedRelease): VersionedRelease {
+  const empty = { ...manifest, components: new Map(), routes: [] };
+  return { version: 0, manifest: empty, digests: new Map() };
+}
 
 /** See the module. */
 export function planNode(question: NodeQuestion): NodeAnswer {
@@ -341,7 +350,7 @@ function planBy(
       const isBehind = (said?.refuses ?? said?.version) !== newest || said?.basis !== basis;
       const report = all && boundReport(all, most);
       // Nothing to it, unless it may just be starting what it was given before.
-      const mayStart = isBehind && most > 0 && (said?.version ?? 0) > 0;
+      const mayStart = isBehind && most > 0;
       if (wanted === 0 && report?.slots === 0 && !mayStart) continue;
       group.push({
         node: name,

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { formatPublicKey } from "../kernel/key.ts";
 import { type DesiredReplica, NO_OVERRIDES, type Overrides, replicaOf } from "./desired.ts";
 import { parseManifest } from "./manifest.ts";
-import { type NodeQuestion, type NodeReport, planNode, type RunningSlot } from "./node_rollout.ts";
+import {
+  type NodeQuestion,
+  type NodeReport,
+  nothingBefore,
+  planNode,
+  type RunningSlot,
+} from "./node_rollout.ts";
+import { rank } from "./placement.ts";
 import type { VersionedRelease } from "./effective_release.ts";
 import { SlotTries } from "./slot_tries.ts";
 
@@ -123,6 +130,32 @@ Deno.test("planNode() gives nothing away to a node that goes by another manifest
   assert.deepEqual(kept({ version: 1 }), ["web"], "b may be giving its own away by that");
   assert.deepEqual(kept({ version: 1, refuses: 3 }), ["web"]);
   assert.deepEqual(kept({ version: 2 }), []);
+});
+
+Deno.test("planNode() starts nothing in the place of what one that refused its first manifest may be starting", () => {
+  const release = releaseWith(1, ["web"]);
+  const [first, second] = rank("web", ["a", "b"]) as [string, string];
+  /** What a node does when the other tells of this basis, of which one refuses. */
+  const planOf = (node: string, basis: string, isRefusing: boolean) =>
+    planNode({
+      ...calm(),
+      node,
+      inForce: isRefusing ? nothingBefore(release) : release,
+      refusal: isRefusing ? { release, overrides: NO_OVERRIDES } : undefined,
+      turns: isRefusing ? 1 : 0,
+      live: ["a", "b"],
+      reported: () =>
+        isRefusing
+          ? { version: 1, basis, turns: 0, slots: new Map(), verdicts: [] }
+          : { version: 0, refuses: 1, basis, turns: 1, slots: new Map(), verdicts: [] },
+      own: [],
+    });
+  const { basis, desired } = planOf(second, "", false);
+  assert.deepEqual(desired, [], "the one replica is the other's, should that take the manifest");
+  const refusing = planOf(first, basis, true);
+  assert.deepEqual(refusing.desired, []);
+  const agreed = planOf(second, refusing.basis, false);
+  assert.deepEqual(agreed.desired.map(({ component }) => component), ["web"]);
 });
 
 Deno.test("planNode() agrees with others on what a node that refuses keeps, though it runs in vain there", () => {

@@ -14,6 +14,7 @@ import {
   isOnTrial,
   type NodeAnswer,
   type NodeReport,
+  nothingBefore,
   planNode,
   type RunningSlot,
 } from "./node_rollout.ts";
@@ -407,16 +408,15 @@ class World {
     if (refusing !== node.refusing) node.turns++;
     node.refusing = refusing;
     if (!isRefusing(node)) node.overrides = wanted;
-    const inForce = this.releases[node.version - 1];
+    const refused = isRefusing(node) ? this.releases[node.refusing! - 1]! : undefined;
+    const inForce = this.releases[node.version - 1] ?? (refused && nothingBefore(refused));
     if (inForce === undefined) return;
     const own = ownSlots(node);
     const ask = () =>
       planNode({
         node: node.name,
         inForce,
-        refusal: isRefusing(node)
-          ? { release: this.releases[node.refusing! - 1]!, overrides: wanted }
-          : undefined,
+        refusal: refused && { release: refused, overrides: wanted },
         turns: node.turns,
         before: (version) => this.releases.slice(0, version - 1).reverse(),
         failures: node.failures,
@@ -821,10 +821,12 @@ const ONCE_BROKEN = [
   25310,
   27108,
   40900,
+  42126,
+  51163,
+  51939,
   52546,
   76500,
   117500,
-  42126,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
