@@ -62,7 +62,8 @@
  * slots that were given up hold the whole budget: these go at once, of the last nodes first.
  *
  * *Replicas that move.* A node that is to give slots away (drain, a node that came back) keeps them
- * until as many elsewhere are ready. What is missing is started at once as long as there are fewer
+ * until as many elsewhere are ready, and as many as of those that it is to have do not serve: others
+ * hear how many serve there, not which. What is missing is started at once as long as there are fewer
  * slots than replicas, beyond that out of the same budget. So a connected group that agrees on who
  * is live, and whose nodes have heard of one another, never has more than `replicas + max_surge`,
  * and a stampede of nodes that return goes one by one.
@@ -264,10 +265,13 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
     ? sorted.slice(wanted)
     : sorted.filter(({ index }) => index >= wanted);
   const serving = surplus.filter(({ isServed }) => isServed);
+  // Others count what serves: as far as its own share does not, they take these for it.
+  const served = own.filter(({ isServed }) => isServed).length;
+  const standIns = Math.max(0, wanted + serving.length - served);
   const kept = budget.isBeside
-    ? serving.slice(0, group.owed)
+    ? serving.slice(0, standIns + group.owed)
     : group.spare !== undefined
-    ? serving.slice(0, Math.max(0, serving.length - group.spare))
+    ? serving.slice(0, Math.max(standIns, serving.length - group.spare))
     : surplus.filter(({ index, isServed }) => !isNext(index) && isServed);
   return [...choices, ...kept.map(keep)];
 }

@@ -827,6 +827,7 @@ const ONCE_BROKEN = [
   52546,
   76500,
   117500,
+  160730,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {

@@ -160,6 +160,24 @@ Deno.test("chooseSlots() keeps what is to go elsewhere as long as what others ke
   assert.deepEqual(kept(1), ["0 goal"]);
 });
 
+Deno.test("chooseSlots() keeps what serves beyond its share as long as its share does not", () => {
+  const kept = (isBeside: boolean, isServed: boolean) =>
+    choose({
+      self: SECOND,
+      budget: { isBeside, slots: 1 },
+      members: [
+        member(FIRST, 1, { slots: 2 }),
+        member(SECOND, 1, { slots: 2, settled: 0 }),
+        member(THIRD, 1, { slots: isBeside ? 1 : 2, ready: 1, tries: 1 }),
+      ],
+      own: [broken(0, { isReady: isServed, isServed }), old(1)],
+    });
+  assert.deepEqual(kept(true, false), ["0 goal", "1 kept"], "the others count one that serves");
+  assert.deepEqual(kept(true, true), ["0 goal"]);
+  assert.deepEqual(kept(false, false), ["0 goal", "1 kept"]);
+  assert.deepEqual(kept(false, true), ["0 goal"]);
+});
+
 Deno.test("chooseSlots() gives away what nobody misses while one that cannot start holds the budget", () => {
   const budget = { isBeside: false, slots: 1 };
   const kept = (self: string, tries: number, last: number) =>
