@@ -147,8 +147,8 @@ export class Rollouts {
 
   /**
    * When something else follows though nothing changed: a slot that was given up is to be tried again,
-   * a node that came back is not believed everything any more, or a verdict was heard for a moment. It may have passed: what the last
-   * plan took for resting is due, however late it is by now.
+   * a node is not believed any more that it has more than it was given, or a verdict was heard for a
+   * moment. It may have passed: what the last plan took for resting is due, however late it is by now.
    */
   dueAt(): number | undefined {
     const due = [this.#tries, this.#given, this.#newVerdicts]
@@ -196,6 +196,8 @@ export class Rollouts {
       overrides,
     );
     const reports = new Map([...records].map(([name, record]) => [name, reportOf(name, record)]));
+    const reported = (name: string) => isAlone ? null : reports.get(name);
+    this.#given.hear(live);
     const ask = () =>
       planNode({
         node,
@@ -213,11 +215,12 @@ export class Rollouts {
         wasComplete: (...of) => this.#wasComplete(...of),
         overrides,
         live,
-        reported: (name) => isAlone ? null : reports.get(name),
+        reported,
         own,
         tries: this.#tries,
         nowMs,
         givenLately: (component, name) => this.#given.most(component, name, nowMs),
+        isBelieved: (component, name) => this.#given.isBelieved(component, name, nowMs),
       });
     let answer = ask();
     if (this.#judge(answer, node, troubles)) answer = ask();
@@ -227,7 +230,7 @@ export class Rollouts {
     this.#givenUp = givenUpOf(this.#tries, answer.placement, node);
     this.#noteComplete(answer);
     this.#announce(answer);
-    this.#given.note(givenBy(answer), live, nowMs);
+    this.#given.note(givenBy(answer), reported, nowMs);
     return answer;
   }
 

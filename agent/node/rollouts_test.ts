@@ -12,7 +12,7 @@ import {
   type GivenUp,
   type HealthRecord,
 } from "../realm/peering/health_record.ts";
-import { RETURNED_MS } from "../realm/given_slots.ts";
+import { BELIEVED_MS } from "../realm/given_slots.ts";
 import { genesis, owner } from "../realm/realm_log_fake.ts";
 import { signManifest } from "../realm/manifest_signature.ts";
 import { PublishedDigests } from "../realm/published.ts";
@@ -129,6 +129,7 @@ async function setUp(versions: number, names: readonly string[] = ["a", "b"]) {
       isHeld = false,
       refuses = 0,
       turns = 0,
+      slots = 1,
       verdicts = [] as HeardVerdict[],
     } = {},
   ) => {
@@ -144,7 +145,7 @@ async function setUp(versions: number, names: readonly string[] = ["a", "b"]) {
         wanted: 1,
         running: 1,
         revision: replicaOf("web", { manifest, digests, node: "b" })!.revision,
-        slots: 1,
+        slots,
         settled,
         doubled: 0,
         isComplete,
@@ -230,9 +231,20 @@ Deno.test("Rollouts lets what served go on where a release that was complete can
   clock.nowMs = 10_000;
   assert.equal(rollouts.dueAt(), 10_000, "what was planned as resting is due");
   assert.deepEqual(digestsOf(plan(rollouts, [slot(3)])), [2], "it is tried again");
-  assert.equal(rollouts.dueAt(), RETURNED_MS, "others are believed less then");
-  clock.nowMs = RETURNED_MS;
-  plan(rollouts, [slot(3)]);
+  assert.equal(rollouts.dueAt(), undefined);
+});
+
+Deno.test("Rollouts decides anew when another node is not believed any more that it has more than it was given", async () => {
+  const { open, plan, slot, say, clock } = await setUp(1);
+  const rollouts = open();
+  say(1, 1);
+  plan(rollouts, [slot(1)]);
+  assert.equal(rollouts.dueAt(), undefined);
+  say(1, 1, [], { slots: 3 });
+  assert.deepEqual(digestsOf(plan(rollouts, [])), [], "it may have taken this one over");
+  assert.equal(rollouts.dueAt(), BELIEVED_MS);
+  clock.nowMs = BELIEVED_MS;
+  assert.deepEqual(digestsOf(plan(rollouts, [])), [1]);
   assert.equal(rollouts.dueAt(), undefined);
 });
 
@@ -413,11 +425,11 @@ Deno.test("Rollouts goes by no verdict on the release in force that more than ha
   say(2, 1);
   const rollouts = open();
   assert.ok(plan(rollouts, [slot(2)]).rollouts.get("web")!.isComplete);
-  clock.nowMs = RETURNED_MS;
+  clock.nowMs = BELIEVED_MS;
   const verdict = failure(2);
   say(2, 0, [verdict]);
   assert.deepEqual(digestsOf(plan(rollouts, [slot(2)])), [2], "b may be about to say so");
-  assert.equal(rollouts.dueAt(), RETURNED_MS + HEARING_MS);
+  assert.equal(rollouts.dueAt(), BELIEVED_MS + HEARING_MS);
   clock.nowMs += HEARING_MS;
   assert.equal(plan(rollouts, [slot(2)]).rollouts.get("web")!.version, 1, "one of two");
   const again = open();

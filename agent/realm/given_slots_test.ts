@@ -1,42 +1,63 @@
 import assert from "node:assert/strict";
-import { GivenSlots, LEAVING_MS, RETURNED_MS } from "./given_slots.ts";
+import { BELIEVED_MS, GivenSlots, LEAVING_MS } from "./given_slots.ts";
+import type { SlotReport } from "./rollout.ts";
 
 const placed = (...slots: number[]) =>
   slots.map((count) => new Map([["web", new Map([["b", count]])]]));
 
-Deno.test("GivenSlots counts what a node was given lately, and of nobody more", () => {
+/** What nodes say that they have of `web`. */
+const saying = (slots: Readonly<Record<string, number>>) => (node: string) => ({
+  slots: new Map(
+    node in slots ? [["web", { slots: slots[node]! } as SlotReport]] : [],
+  ),
+});
+
+Deno.test("GivenSlots counts what a node was given lately", () => {
   const given = new GivenSlots();
-  given.note(placed(3), ["b", "c"], 0);
-  given.note(placed(1), ["b", "c"], RETURNED_MS);
-  assert.equal(given.most("web", "b", RETURNED_MS), 3);
-  assert.equal(given.most("web", "c", RETURNED_MS), 0);
-  assert.equal(given.most("api", "b", RETURNED_MS), 0);
-  given.note(placed(1, 2), ["b", "c"], RETURNED_MS);
-  assert.equal(given.most("web", "b", RETURNED_MS), 3);
-  given.note(placed(1, 2), ["b", "c"], LEAVING_MS);
+  given.note(placed(3), saying({}), 0);
+  given.note(placed(1), saying({}), BELIEVED_MS);
+  assert.equal(given.most("web", "b", BELIEVED_MS), 3);
+  assert.equal(given.most("web", "c", BELIEVED_MS), 0);
+  assert.equal(given.most("api", "b", BELIEVED_MS), 0);
+  given.note(placed(1, 2), saying({}), BELIEVED_MS);
+  assert.equal(given.most("web", "b", BELIEVED_MS), 3);
+  given.note(placed(1, 2), saying({}), LEAVING_MS);
   assert.equal(given.most("web", "b", LEAVING_MS), 2, "by what it refuses, too");
   assert.equal(given.most("web", "b", 2 * LEAVING_MS), 0);
 });
 
-Deno.test("GivenSlots knows no bound right after a node came back: what it took over is not known", () => {
+Deno.test("GivenSlots believes a node that it has more for a while, and again once it said less", () => {
   const given = new GivenSlots();
-  assert.equal(given.most("web", "b", 0), Infinity);
-  given.note(placed(1), ["b"], 0);
-  assert.equal(given.most("web", "b", RETURNED_MS - 1), Infinity);
-  assert.equal(given.most("web", "b", RETURNED_MS), 1);
-  given.note(placed(1), [], RETURNED_MS);
-  given.note(placed(1), ["b"], RETURNED_MS + 1);
-  assert.equal(given.most("web", "b", RETURNED_MS + 2), Infinity);
-  assert.equal(given.dueAt(RETURNED_MS + 2), 2 * RETURNED_MS + 1);
-  assert.equal(given.dueAt(2 * RETURNED_MS + 1), undefined);
+  given.hear(["b", "c"]);
+  const isBelieved = (slots: number, nowMs: number) => {
+    const is = given.isBelieved("web", "b", nowMs);
+    given.note(placed(1), saying({ b: slots }), nowMs);
+    return is;
+  };
+  assert.ok(isBelieved(1, 0));
+  assert.equal(given.dueAt(0), undefined);
+  assert.ok(isBelieved(2, BELIEVED_MS), "it may have taken over what others do not know of");
+  assert.equal(given.dueAt(BELIEVED_MS), 2 * BELIEVED_MS);
+  assert.ok(isBelieved(3, 2 * BELIEVED_MS - 1));
+  assert.ok(!isBelieved(4, 2 * BELIEVED_MS), "whatever it says meanwhile");
+  assert.ok(given.isBelieved("web", "c", 2 * BELIEVED_MS), "of others it is no word");
+  assert.equal(given.dueAt(2 * BELIEVED_MS), undefined);
+  assert.ok(!isBelieved(1, 2 * BELIEVED_MS), "once, for all to start what is missing");
+  assert.ok(isBelieved(2, 2 * BELIEVED_MS));
 });
 
-Deno.test("GivenSlots knows no bound of others either, which may not have heard that node", () => {
+Deno.test("GivenSlots believes all of them again when a node comes back, which others may not have heard", () => {
   const given = new GivenSlots();
-  given.note(placed(1), ["b", "c"], 0);
-  given.note(placed(1), ["b"], RETURNED_MS);
-  assert.equal(given.most("web", "b", RETURNED_MS), 1, "one that goes is nothing new");
-  given.note(placed(1), ["b", "c"], 2 * RETURNED_MS);
-  assert.equal(given.most("web", "b", 3 * RETURNED_MS - 1), Infinity);
-  assert.equal(given.most("web", "b", 3 * RETURNED_MS), 1);
+  const isBelieved = (live: readonly string[], nowMs: number) => {
+    given.hear(live);
+    const is = given.isBelieved("web", "b", nowMs);
+    given.note(placed(1), saying({ b: 2 }), nowMs);
+    return is;
+  };
+  assert.ok(isBelieved(["b", "c"], 0));
+  assert.ok(!isBelieved(["b"], BELIEVED_MS), "one that goes is nothing new");
+  assert.ok(isBelieved(["b", "c"], BELIEVED_MS));
+  assert.ok(!isBelieved(["b", "c"], 2 * BELIEVED_MS));
+  isBelieved(["c"], 2 * BELIEVED_MS);
+  assert.ok(isBelieved(["b", "c"], 2 * BELIEVED_MS), "itself");
 });

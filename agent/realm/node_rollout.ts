@@ -107,8 +107,10 @@ export interface NodeQuestion {
   readonly tries: SlotTries;
   /** Of the clock of {@link NodeQuestion.tries}. */
   readonly nowMs: number;
-  /** The most slots that another node is believed to have beyond those that it is given: see `given_slots.ts`. */
+  /** The most slots that another node was given lately: see `given_slots.ts`. */
   readonly givenLately: (component: string, node: string) => number;
+  /** Whether another node is believed that it has more. */
+  readonly isBelieved: (component: string, node: string) => boolean;
 }
 
 /** How far a component is. */
@@ -346,18 +348,19 @@ function planBy(
       const isCurrent = isHeld || said?.version === inForce.version;
       const all = currentReport(component, isCurrent, said);
       const share = shares.replicas.get(component)?.get(name) ?? 0;
-      const most = Math.max(wanted, share, question.givenLately(component, name));
+      const given = Math.max(wanted, share, question.givenLately(component, name));
       const isBehind = (said?.refuses ?? said?.version) !== newest || said?.basis !== basis;
-      const report = all && boundReport(all, most);
+      const isBound = !question.isBelieved(component, name);
+      const report = all && (isBound ? boundReport(all, given) : all);
       // Nothing to it, unless it may just be starting what it was given before.
-      const mayStart = isBehind && most > 0;
+      const mayStart = isBehind && given > 0;
       if (wanted === 0 && report?.slots === 0 && !mayStart) continue;
       group.push({
         node: name,
         wanted,
         revision: revisionOn(name),
         // By what it went by it may just be starting in a slot that was empty when it said so.
-        report: report && isBehind ? { ...report, slots: most } : report,
+        report: report && isBehind ? { ...report, slots: Math.max(report.slots, given) } : report,
         isBehind,
         isHeld,
       });

@@ -36,6 +36,7 @@ const calm = (): Omit<NodeQuestion, "node" | "inForce" | "live" | "reported" | "
   wasComplete: () => false,
   overrides: NO_OVERRIDES,
   givenLately: () => 0,
+  isBelieved: () => false,
   tries: new SlotTries(),
   nowMs: 0,
 });

@@ -31,8 +31,9 @@
  * like drains and scales, because it changes how the rest is divided; so is how often each node
  * came to refuse or ceased to.
  *
- * What a node says it has is counted as far as placement gave it slots (`given_slots.ts`): one that
- * lies can hold up a rollout, but not what is started in the place of what is missing.
+ * What a node says it has is counted as far as placement gave it slots, and beyond that for a minute
+ * (`given_slots.ts`): one that lies can hold up a rollout, but not what is started in the place of
+ * what is missing.
  *
  * *Slots in which a release cannot run.* A slot that was tried in vain, and of which no verdict is
  * given, is given up for a while (`slot_tries.ts`): what served in it goes on, or what ran in it

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { formatPublicKey } from "../kernel/key.ts";
 import { type DesiredReplica, NO_OVERRIDES, type Overrides } from "./desired.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
-import { GivenSlots, LEAVING_MS, RETURNED_MS } from "./given_slots.ts";
+import { BELIEVED_MS, GivenSlots, LEAVING_MS } from "./given_slots.ts";
 import { type ActedOn, runsTheSame } from "./peering/health_gossip.ts";
 import {
   givenBy,
@@ -412,6 +412,8 @@ class World {
     const inForce = this.releases[node.version - 1] ?? (refused && nothingBefore(refused));
     if (inForce === undefined) return;
     const own = ownSlots(node);
+    const reported = (name: string) => node.heard.get(name)?.record;
+    node.given.hear(this.live(node));
     const ask = () =>
       planNode({
         node: node.name,
@@ -426,8 +428,9 @@ class World {
         wasComplete: (_, release) => node.everComplete.has(release),
         overrides: node.overrides,
         live: this.live(node),
-        reported: (name) => node.heard.get(name)?.record,
+        reported,
         givenLately: (component, name) => node.given.most(component, name, this.nowMs),
+        isBelieved: (component, name) => node.given.isBelieved(component, name, this.nowMs),
         own,
         tries: node.tries,
         nowMs: this.nowMs,
@@ -436,7 +439,7 @@ class World {
     if (node.tries.note(goalsOf(answer), own, this.nowMs)) answer = ask();
     answer = this.options.broken?.(answer, node) ?? answer;
     node.answer = answer;
-    node.given.note(givenBy(answer), this.live(node), this.nowMs);
+    node.given.note(givenBy(answer), reported, this.nowMs);
     for (const { component, isComplete, release } of answer.rollouts.values()) {
       if (!isComplete) continue;
       node.complete.set(component, release);
@@ -822,6 +825,7 @@ const ONCE_BROKEN = [
   27108,
   40900,
   42126,
+  42223,
   51163,
   51939,
   52546,
@@ -955,7 +959,7 @@ Deno.test("what is missing is started, whatever one node says that it runs", () 
     const run = (ms: number) => {
       for (const end = world.nowMs + ms; world.nowMs < end;) world.step();
     };
-    run(RETURNED_MS + 30_000);
+    run(BELIEVED_MS + 30_000);
     world.crash(lost);
     world.wasReady = false;
     run(SILENT_MS + 30_000);

@@ -201,6 +201,7 @@ class Teller {
       reported: (name) => this.heard.get(name),
       own: [],
       givenLately: () => 0,
+      isBelieved: () => false,
       tries: new SlotTries(),
       nowMs: 0,
     });
