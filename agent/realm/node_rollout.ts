@@ -220,7 +220,10 @@ function planRefusing(question: NodeQuestion, { release, overrides }: OwnRefusal
   );
   const report = new Map([
     ...[...here.report].filter(([component]) => !isHeld(component)),
-    ...[...of.report].filter(([component]) => isHeld(component)),
+    // Where it goes by no release of a component it tells of what is in its slots, or of nothing.
+    ...[...of.report].filter(([component, { slots }]) =>
+      isHeld(component) && (slots > 0 || here.rollouts.has(component))
+    ),
   ]);
   const own = new Set(question.own.map(({ replica }) => keyOf(replica)));
   // After a restart of the agent: nobody else has, or will have, what is this node's alone.

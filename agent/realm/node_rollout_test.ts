@@ -10,7 +10,7 @@ import {
   type RunningSlot,
 } from "./node_rollout.ts";
 import { rank } from "./placement.ts";
-import type { VersionedRelease } from "./effective_release.ts";
+import { releaseOf, type VersionedRelease } from "./effective_release.ts";
 import { SlotTries } from "./slot_tries.ts";
 
 const OWNER = formatPublicKey(new Uint8Array(32).fill(9));
@@ -87,6 +87,28 @@ Deno.test("planNode() lets a node that refuses keep what the realm has no more, 
   assert.deepEqual(names(NO_OVERRIDES), ["old"]);
   assert.deepEqual(names({ ...NO_OVERRIDES, drained: ["b"] }), ["old"], "another node is");
   assert.deepEqual(names({ ...NO_OVERRIDES, drained: ["a"] }), []);
+});
+
+Deno.test("planNode() tells of nothing that a node which refuses has none of and goes by no release of", () => {
+  const [first, second, third] = [1, 2, 3].map((version) =>
+    releaseWith(version, version === 1 ? ["other"] : ["other", "web"])
+  ) as [VersionedRelease, VersionedRelease, VersionedRelease];
+  const release = releaseOf("web", third)!;
+  const verdict = { component: "web", version: 3, release, node: "b", wasComplete: false };
+  const { report, rollouts } = planNode({
+    ...calm(),
+    node: "a",
+    inForce: first,
+    refusal: { release: third, overrides: NO_OVERRIDES },
+    turns: 1,
+    before: () => [second, first],
+    wasComplete: () => true, // b told so, and that the third failed
+    live: ["a", "b"],
+    reported: () => ({ version: 3, basis: "", turns: 0, slots: new Map(), verdicts: [verdict] }),
+    own: [],
+  });
+  assert.deepEqual([...rollouts.keys()], ["other"]);
+  assert.ok(!report.has("web"), "it has no digest of it to name");
 });
 
 Deno.test("planNode() starts nothing in the place of what another node may be starting that goes by earlier drains", () => {
