@@ -19,18 +19,21 @@ Deno.test("apps build, and their parts are of the profiles that their names say,
     "apps/counter/interaction.wasm": ["identity", "state-read", "ui"],
     "apps/counter/state-apply.wasm": ["event", "state-read", "state-write"],
     "apps/counter/state-propose.wasm": [],
+    "apps/errand/behavior.wasm": ["identity", "network", "outbox", "state-read"],
+    "apps/errand/state-apply.wasm": ["event", "state-read", "state-write"],
+    "apps/errand/state-propose.wasm": [],
     "apps/poll/behavior.wasm": ["clock", "outbox", "state-read"],
     "apps/poll/interaction.wasm": ["clock", "identity", "state-read", "ui"],
     "apps/poll/state-apply.wasm": ["event", "params", "state-read", "state-write"],
     "apps/poll/state-propose.wasm": ["identity", "params", "state-read"],
   };
   const roles: string[] = [];
-  for (const app of ["counter", "poll"]) {
+  for (const app of ["counter", "errand", "poll"]) {
     for (const [role, bytes] of await appComponents(app)) {
       const file = `apps/${app}/${role}.wasm`;
       roles.push(file);
       assert.deepEqual(profilesOf(bytes), [role], file);
-      const { imports } = checkProfile(bytes, role);
+      const { imports } = checkProfile(bytes, role, role === "behavior" ? ["network"] : []);
       assert.deepEqual(imports, expected[file as keyof typeof expected], file);
       assert.ok(bytes.length <= BYTES_MAX, `${file} has ${bytes.length} bytes`);
     }

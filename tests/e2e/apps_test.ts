@@ -4,41 +4,12 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import type { TopicStatus } from "../../agent/control/apps_api.ts";
-import { freePort } from "../peers.ts";
 import { failed, succeeded, until } from "./agent_process.ts";
-import { ROOT, type Running, type Sandbox, withSandbox } from "./executable.ts";
-
-/** Somebody's machine. */
-interface Person {
-  readonly name: string;
-  readonly data: string;
-  readonly addresses: readonly string[];
-  readonly running: Running;
-}
+import { app, type Person, portOf, startPerson, topicOf } from "./app_machine.ts";
+import { ROOT, type Sandbox, withSandbox } from "./executable.ts";
 
 const NAMES = ["ann", "ben", "cem", "dan", "eva"] as const;
 const APPS = ["counter", "poll"] as const;
-
-async function start(sandbox: Sandbox, name: string, port = freePort()): Promise<Person> {
-  const data = path.join(sandbox.folder, name);
-  await Deno.mkdir(data, { mode: 0o700, recursive: true });
-  const listen = ["--http", "127.0.0.1:0", "--listen", `/ip4/127.0.0.1/tcp/${port}`];
-  const running = sandbox.start("agent", "--json", "--data", data, "--name", name, ...listen);
-  const line = await running.line();
-  if (line === null) assert.fail(`${name} did not start: ${(await running.ended).stderr}`);
-  return { name, data, addresses: JSON.parse(line).addresses, running };
-}
-
-/** The port at which a machine is reached, for when it comes again. */
-const portOf = ({ addresses }: Person) => Number(/\/tcp\/(\d+)/.exec(addresses[0]!)![1]);
-
-const app = (sandbox: Sandbox, { data }: Person, ...words: string[]) =>
-  sandbox.realm("app", ...words, "--json", "--data", data);
-
-async function topicOf(sandbox: Sandbox, person: Person, name: string): Promise<TopicStatus> {
-  const topics: TopicStatus[] = succeeded(await app(sandbox, person, "topics"));
-  return topics.find((topic) => topic.name === name) ?? assert.fail(`${person.name}: no ${name}`);
-}
 
 /** Waits until everybody has the same events and the same state of a topic. */
 async function untilEqual(sandbox: Sandbox, people: readonly Person[], name: string) {
@@ -70,7 +41,7 @@ Deno.test("five people use counter and poll at once, are parted, and come to one
       bundles.push(file);
     }
     const people: Person[] = [];
-    for (const name of NAMES) people.push(await start(sandbox, name));
+    for (const name of NAMES) people.push(await startPerson(sandbox, name));
     const [ann, ben, cem, dan, eva] = people as [Person, Person, Person, Person, Person];
 
     await t.step("all join by tickets, and have the bundles from one another", async () => {
@@ -140,14 +111,14 @@ Deno.test("five people use counter and poll at once, are parted, and come to one
         await running.ended;
       }
       const back: Person[] = [];
-      for (const person of away) back.push(await start(sandbox, person.name, portOf(person)));
+      for (const person of away) back.push(await startPerson(sandbox, person.name, portOf(person)));
       for (const person of back) {
         succeeded(await app(sandbox, person, "call", "counter", "add", "100"));
       }
       const others = await untilEqual(sandbox, back, "counter");
       assert.notEqual(others.digest, parted.digest);
       for (const person of [dan, eva]) {
-        back.push(await start(sandbox, person.name, portOf(person)));
+        back.push(await startPerson(sandbox, person.name, portOf(person)));
       }
       const healed = await untilEqual(sandbox, back, "counter");
       await untilEqual(sandbox, back, "poll");

@@ -2,6 +2,9 @@
  * Runs the behavior of a topic: wakes it when it starts, after events were applied and at the time it
  * asked for, one call at a time, and no more of it than its fuel lasts.
  *
+ * It is called only where everything that is stored is applied: by a state of before, as there is one for a
+ * moment after a start, it would do again what it has done, such as a request.
+ *
  * Its fuel is a bucket that refills at {@link FUEL_PER_SEC}: a call takes what it used, and the next one
  * waits until there is some again. One that ended by a fault is started anew after a while, which grows.
  *
@@ -17,6 +20,8 @@ export interface BehaviorInit {
   readonly around: Omit<BehaviorSurroundings, "event">;
   nowMs(): number;
   later(ms: number, act: () => void): () => void;
+  /** Whether the state is that of all events that are here; {@link BehaviorRunner.goOn} says when it is. */
+  isCurrent(): boolean;
   /** It ended by a fault, and will be started again. */
   failed(problem: string): void;
 }
@@ -65,6 +70,11 @@ export class BehaviorRunner {
     this.#next();
   }
 
+  /** The state is current again. */
+  goOn(): void {
+    if (this.#cancel === undefined) this.#next();
+  }
+
   /** It is not called any more. A call that waits for the agent goes no further. */
   stop(): void {
     this.#isStopped = true;
@@ -75,6 +85,8 @@ export class BehaviorRunner {
   #next(): void {
     if (this.#isStopped || this.#isAwake) return;
     this.#cancel?.();
+    this.#cancel = undefined;
+    if (!this.#init.isCurrent()) return;
     const nowMs = this.#init.nowMs();
     this.#fuel = Math.min(
       WAKE_FUEL,
@@ -92,7 +104,7 @@ export class BehaviorRunner {
     this.#cancel = this.#init.later(Math.min(inMs, 2 ** 31 - 1), () => {
       this.#cancel = undefined;
       // A time that is further away than a timer goes is looked at again.
-      if (this.#init.nowMs() < wantedMs) this.#next();
+      if (this.#init.nowMs() < wantedMs || !this.#init.isCurrent()) this.#next();
       else void this.#wake();
     });
   }

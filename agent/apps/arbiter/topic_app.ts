@@ -206,10 +206,11 @@ export class TopicApp {
     await this.changed();
   }
 
-  /** What the person grants from now on. */
+  /** What the person grants from now on. What is no news stops no behavior in the middle of a request. */
   async setGrants(grants: readonly string[]): Promise<void> {
+    const before = this.#grants;
     this.#grants = new Set(grants);
-    this.#behaviorOf = undefined;
+    if (this.#grants.symmetricDifference(before).size > 0) this.#behaviorOf = undefined;
     await this.changed();
   }
 
@@ -341,6 +342,7 @@ export class TopicApp {
       },
       nowMs: () => this.#platform.nowMs(),
       later: (ms, act) => this.#platform.later(ms, act),
+      isCurrent: () => this.#replay?.isBehind !== true,
       failed: (problem) => {
         this.#behaviorProblem = problem;
         this.#tell();
@@ -447,6 +449,7 @@ export class TopicApp {
       const applied = this.#behavior && this.#reader.read(event);
       if (applied !== undefined) this.#behavior!.event(applied);
     }
+    if (!replay.isBehind) this.#behavior?.goOn();
     for (const resume of this.#updated.splice(0)) resume();
   }
 

@@ -28,6 +28,7 @@ async function bundleOf(app: string, roles: readonly Role[]): Promise<BundleCode
   };
 }
 const counter = await bundleOf("counter", ["state-apply", "state-propose", "interaction"]);
+const errand = await bundleOf("errand", ["state-apply", "state-propose", "behavior"]);
 const poll = await bundleOf("poll", ["state-apply", "state-propose", "interaction", "behavior"]);
 
 function batchOf(events: readonly SignedEvent[]): EventBatch {
@@ -40,6 +41,8 @@ function batchOf(events: readonly SignedEvent[]): EventBatch {
 class Desk {
   readonly progress: TopicProgress[] = [];
   readonly logged: string[] = [];
+  /** What the behavior asked for, and how that is answered. */
+  readonly requests: { readonly url: string; answer(status: number): void }[] = [];
   nowMs = 1_000_000;
   /** What passes whenever the app looks what time it is. */
   tickMs = 0;
@@ -71,7 +74,12 @@ class Desk {
             ? { tag: "ok", val: signed.id.multihash.digest }
             : { tag: "err", val: bytes(outcome!.reason ?? outcome!.verdict) };
         },
-        request: () => Promise.resolve({ tag: "err", val: { tag: "denied" } }),
+        request: ({ url }) =>
+          new Promise((resolve) => {
+            const answer = (status: number) =>
+              resolve({ tag: "ok", val: { status, headers: [], body: new Uint8Array() } });
+            this.requests.push({ url, answer });
+          }),
         log: (profile, level, message) =>
           void this.logged.push(`${profile} ${level} ${text(message)}`),
       },
@@ -279,6 +287,54 @@ Deno.test("a grant that is taken back stops a behavior, and one that is given st
   await desk.app.setGrants(ALL);
   await desk.pass(5_000);
   assert.equal(desk.progress.at(-1)!.behavior, undefined);
+});
+
+/** An errand for a bot. */
+const ask = (bot: SyncSigner, url: string) => ({
+  type: "ask",
+  payload: Uint8Array.of(...bot.publicKey, ...bytes(url)),
+});
+/** What the bot said, what became of that, and the last byte of it: of a status all that there is. */
+const said = (desk: Desk) =>
+  desk.app.ordered(0, 99).events.filter(({ type }) => type !== "ask" && !type.startsWith("realm/"))
+    .map(({ type, verdict, payload }) => [type, verdict, payload!.at(-1)] as const);
+
+Deno.test("a behavior goes on with its request when grants are told that are no news", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const desk = await Desk.open(log, errand, {}, ben);
+  await desk.hand([log.append(ask(ben, "https://errand.example/"), ann)]);
+  await desk.pass(10);
+  assert.deepEqual(desk.requests.map(({ url }) => url), ["https://errand.example/"]);
+  await desk.app.setGrants(ALL);
+  await desk.pass(10);
+  desk.requests[0]!.answer(200);
+  await desk.pass(10);
+  assert.deepEqual(said(desk).slice(1), [["end", "accepted", 200]]);
+  assert.equal(desk.requests.length, 1);
+});
+
+Deno.test("a behavior is not called by a state of before, after a start", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const { id } = log.append(ask(ben, "https://errand.example/"), ann);
+  // As many as one moment is too short for lie between.
+  for (let i = 0; i < 20; i++) log.append(ask(ann, `https://errand.example/${i}`), ann);
+  const name = id.multihash.digest;
+  log.append({ type: "begin", payload: name }, ben);
+  log.append({ type: "end", payload: Uint8Array.of(...name, 0, 0, 0, 0, 0, 0, 0, 200) }, ben);
+  const desk = new Desk(log, {}, ben);
+  desk.tickMs = 20;
+  await desk.hand(log.topic!.order().map((event) => log.read(event)));
+  await desk.app.addBundle(errand);
+  assert.equal(desk.progress.at(-1)!.settled, false);
+  await desk.pass(10_000);
+  assert.equal(desk.progress.at(-1)!.settled, true);
+  assert.deepEqual(said(desk).map(([type, verdict]) => [type, verdict]), [
+    ["begin", "accepted"],
+    ["end", "accepted"],
+  ]);
+  assert.deepEqual(desk.requests, []);
 });
 
 Deno.test("an app goes on from a snapshot, and applies what that stands for in the background", async () => {
