@@ -19,19 +19,19 @@ export const BUNDLE = path.join(ROOT, "out", "bundle");
 /**
  * The program, what it loads for `realm run`, and the scripts of its Workers; in the bundle each has
  * its own base name. What stands together shares its code, in many small files; what is loaded at
- * every start of a guest stands alone, in as few files as may be.
+ * every start of a guest, or of an app, stands alone, in as few files as may be.
  */
 const ENTRIES = [
   [
     "main.ts",
     "agent/runtime/transpile_worker.ts",
     "agent/runtime/symbols_worker.ts",
-    "agent/topics/app_worker.ts",
     "agent/topics/signature_worker.ts",
   ],
   ["cli/run_only.ts"],
   ["agent/runtime/worker.ts"],
   ["agent/runtime/spawner_worker.ts"],
+  ["agent/topics/app_worker.ts"],
 ];
 
 /** The script of the web page, one file for browsers; in the bundle it is no module of the program. */
