@@ -832,6 +832,7 @@ const ONCE_BROKEN = [
   76500,
   117500,
   160730,
+  162503,
 ];
 
 function playAll(faults: boolean, more: Pick<Options, "refusals" | "events" | "late"> = {}): void {
