@@ -28,13 +28,14 @@ export const apply = command({
       const signed = await release.signRelease(author, read, version);
       const plan = await release.planRelease(agent, signed, current);
       const beginning = await release.beginningOf(context, agent, author);
-      const { genesis, approves, joins } = beginning;
+      const { genesis, approves, joins, retries } = beginning;
       const shown = await release.formatPlan(plan, beginning, context.colour("stdout"));
       if (!context.json) context.print(plan, () => shown);
       release.requireAllowed(plan, file);
       // Comments may differ where nothing else does: then there is still a text to put in force.
       const isInForce = plan.changes.length === 0 && current !== null &&
-        isSame(current.manifest, read.bytes) && genesis === undefined && !joins;
+        isSame(current.manifest, read.bytes) && genesis === undefined && !joins &&
+        retries.length === 0;
       if (isInForce && approves === undefined) {
         if (context.json) {
           context.print({ file, version: current.version, changes: [], applied: false }, () => "");

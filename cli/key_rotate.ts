@@ -3,18 +3,19 @@
  *
  * @module
  */
+import { sha256 } from "@noble/hashes/sha2.js";
 import * as path from "node:path";
 import type { ControlClient } from "../agent/control/client.ts";
 import { CID } from "../agent/kernel/canonical.ts";
 import { RealmError } from "../agent/kernel/error.ts";
-import { fingerprint, formatPublicKey } from "../agent/kernel/key.ts";
+import { bytesEqual, fingerprint, formatPublicKey, type KeyPair } from "../agent/kernel/key.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf } from "../agent/kernel/verify.ts";
-import { controlContent } from "../agent/realm/control_event.ts";
+import { controlContent, readControlGenesis } from "../agent/realm/control_event.ts";
 import { Author } from "./author.ts";
 import type { Context } from "./context.ts";
-import { OWNER_KEY_FILE } from "./key.ts";
-import { fileError, isProtected, writeKeyFile } from "./key_file.ts";
+import { GENESIS_FILE, OWNER_KEY_FILE } from "./key.ts";
+import { fileError, isProtected, readGenesis, writeKeyFile } from "./key_file.ts";
 import { newPassphrase, openKey } from "./passphrase.ts";
 
 /** The new key's file until the realm knows it, and the old one's afterwards. */
@@ -43,7 +44,7 @@ export async function rotateOwner(
   recoveryFile: string,
   lastVersion: number | undefined,
 ): Promise<Rotation> {
-  const recovery = new Author(await openKey(context, recoveryFile), recoveryFile);
+  const recovery = new Author(await openRecovery(context, recoveryFile), recoveryFile);
   const { node: { owner: before } } = await agent.status();
   if (before === null) throw new RealmError("unclaimed", "Cannot rotate: the agent has no owner");
   const last = await lastEvent(agent, before, lastVersion);
@@ -80,6 +81,25 @@ export async function rotateOwner(
     last,
     file: file(OWNER_KEY_FILE),
   };
+}
+
+/** The recovery key: refused where the genesis is here and names another, before any key is made. */
+async function openRecovery(context: Context, file: string): Promise<KeyPair> {
+  const orNone = (error: unknown) => {
+    if (error instanceof RealmError && error.code === "not-found") return undefined;
+    throw error;
+  };
+  const hint = "Name the recovery.key that realm init made: --recovery FILE";
+  const keys = await openKey(context, file).catch(orNone);
+  if (keys === undefined) {
+    throw new RealmError("not-found", `Cannot read key file ${file}: it does not exist`, { hint });
+  }
+  const genesis = await readGenesis(path.join(context.dataFolder, GENESIS_FILE)).catch(orNone);
+  const isAnother = genesis !== undefined &&
+    !bytesEqual(sha256(keys.publicKey), readControlGenesis(genesis.event).recoveryHash);
+  if (!isAnother) return keys;
+  const problem = `Cannot rotate: ${file} is not the recovery key of this realm`;
+  throw new RealmError("refused", problem, { hint });
 }
 
 /** The key that an earlier try made, or a new one. */

@@ -80,6 +80,23 @@ Deno.test("key rotate makes no key where it cannot tell whether the old one was 
     assert.equal(await isProtected(`${data}/owner.key`), false);
   }));
 
+Deno.test("key rotate refuses a key that is not the recovery key, before it makes another", () =>
+  withOwner(async ({ agent, owner, data, realm }) => {
+    own(agent, owner);
+    const rotate = (file: string) =>
+      realm("key", "rotate", "--recovery", `${data}/${file}`, "--yes");
+    const another = await rotate("owner.key");
+    assert.equal(another.status, 3);
+    assert.match(another.stderr, /is not the recovery key .*\nhint: Name the recovery\.key/);
+    const none = await rotate("none.key");
+    assert.equal(none.status, 4);
+    assert.match(none.stderr, /none\.key: it does not exist\nhint: Name the recovery\.key/);
+    await assert.rejects(Deno.stat(`${data}/owner.next.key`), Deno.errors.NotFound);
+    assert.deepEqual(agent.calls, []);
+    await Deno.remove(`${data}/control.genesis`);
+    assert.equal((await rotate("recovery.key")).status, 0, "a lost genesis is no reason");
+  }));
+
 Deno.test("writeKeyFile() writes a key under a passphrase at once", async () => {
   const folder = await Deno.makeTempDir();
   try {

@@ -7,6 +7,7 @@ import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
+import type { Context } from "./context.ts";
 import { type Column, formatTable, printableLine } from "./output.ts";
 import { argument, optional, parseText, toggle } from "./parameters.ts";
 import { manifestInForce } from "./secrets.ts";
@@ -73,10 +74,7 @@ const approve = command({
           printableLine(`${name}  ${key}  fingerprint ${fingerprint}`),
         );
       }
-      if (!yes && !context.json && context.shell.terminal.stdin) {
-        const names = found.map(({ name }) => printableLine(name)).join(", ");
-        if (!await context.confirm(`Approve ${names}?`, "--yes")) return 1;
-      }
+      if (!yes && !await isMeant(context, `Approve ${namesOf(found)}?`)) return 1;
       const approvals = found.map(({ key, name }) =>
         controlContent({ kind: "approve", key, name })
       );
@@ -95,16 +93,19 @@ const revoke = command({
   brief: "Take machines out of the realm, for good",
   description: "Signs, with the owner's key, that these keys count no more. Every node cuts them " +
     "off as soon as it hears of it. A machine comes back with a new key only.",
+  flags: { yes: toggle("Revoke without asking") },
+  aliases: { y: "yes" },
   rest: NODES,
-  async run(context, _flags, ...wanted) {
+  async run(context, { yes }, ...wanted) {
     requireSome("revoke", wanted);
-    await withAgent(context, async (agent) => {
+    return await withAgent(context, async (agent) => {
       const { Author } = await import("./author.ts");
       const { controlContent } = await import("../agent/realm/control_event.ts");
       const { CID } = await import("../agent/kernel/canonical.ts");
       const author = await Author.open(context);
       const nodes = await agent.nodes();
       const found = distinct(wanted.map((each) => nodeOf(nodes, each, "revoke")));
+      if (!yes && !await isMeant(context, `Revoke ${namesOf(found)}, for good?`)) return 1;
       const contents = await Promise.all(found.map(async ({ key }) => {
         const last = (await agent.place(key))?.previous ?? null;
         return controlContent({ kind: "revoke", key, last: last && CID.parse(last.id) });
@@ -125,6 +126,14 @@ const revoke = command({
     });
   },
 });
+
+const namesOf = (nodes: readonly { readonly name: string }[]) =>
+  nodes.map(({ name }) => printableLine(name)).join(", ");
+
+/** Asks on a terminal; programs mean what they say. */
+async function isMeant(context: Context, question: string): Promise<boolean> {
+  return context.json || !context.shell.terminal.stdin || await context.confirm(question, "--yes");
+}
 
 /** `drain` and `undrain`, which differ in one word. */
 function draining(verb: "drain" | "undrain", brief: string) {
@@ -194,8 +203,13 @@ export function formatNodes(nodes: readonly NodeStatus[], nowMs: number): string
     ...node,
     silentMs: node.silentSinceMs === null ? undefined : Math.max(0, nowMs - node.silentSinceMs),
   }));
-  const pending = nodes.filter(({ state }) => state === "pending");
+  const pending = nodes.filter(({ state, self }) => state === "pending" && !self);
+  const isWaiting = nodes.some(({ state, self }) => state === "pending" && self);
   return formatTable(rows, COLUMNS) +
+    (isWaiting
+      ? "\nThis machine waits for its owner: realm nodes approve where the realm runs; " +
+        "the owner's realm apply here approves it, too\n"
+      : "") +
     (pending.length === 0
       ? ""
       : `\n${pending.length} ${pending.length === 1 ? "asks" : "ask"} to join: ` +

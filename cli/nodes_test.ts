@@ -64,6 +64,21 @@ Deno.test("nodes approve asks on a terminal, and takes no for an answer", () =>
     assert.deepEqual(agent.calls, [`approve bm-03 ${keyOf(3)}`]);
   }));
 
+Deno.test("nodes revoke asks on a terminal, unless it is told not to", () =>
+  withOwner(async ({ agent, terminal }) => {
+    withNodes(agent);
+    const no = await terminal(["n"], "nodes", "revoke", "bm-02");
+    assert.equal(no.status, 1);
+    assert.match(no.stderr, /Revoke bm-02, for good\?/);
+    assert.deepEqual(agent.calls, []);
+    assert.equal((await terminal(["y"], "nodes", "revoke", "bm-02")).status, 0);
+    assert.equal((await terminal([], "nodes", "revoke", "bm-03", "--yes")).status, 0);
+    assert.deepEqual(agent.calls, [
+      `revoke ${keyOf(2)} after null`,
+      `revoke ${keyOf(3)} after null`,
+    ]);
+  }));
+
 Deno.test("nodes approve never guesses between two of one name, nor gives a name twice", () =>
   withOwner(async ({ agent, realm }) => {
     withNodes(
@@ -111,6 +126,15 @@ Deno.test("nodes revoke names the last event of the key that it revokes", () =>
     await realm("nodes", "revoke", "me");
     assert.deepEqual(agent.calls, [`revoke ${owner} after ${agent.log[0]!.id}`]);
   }));
+
+Deno.test("nodes ls does not tell a machine that waits to approve itself", () => {
+  const self = fakeNode("new", { key: keyOf(8), self: true, state: "pending" });
+  const text = formatNodes([self], 0);
+  assert.match(text, /^This machine waits for its owner: /m);
+  assert.doesNotMatch(text, /asks to join/);
+  const other = fakeNode("bm-03", { key: keyOf(3), state: "pending" });
+  assert.match(formatNodes([self, other], 0), /^1 asks to join: /m);
+});
 
 Deno.test("nodes ls shows who lives, who asks to join and whose log differs", () =>
   withOwner(async ({ agent, realm }) => {

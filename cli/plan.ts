@@ -15,12 +15,9 @@ export const plan = command({
     "Without the owner's key in the data folder components are not compared by what they hold.",
   args: [argument("Manifest", "FILE.toml", parseText)],
   async run(context, _flags, file) {
-    const { formatPlan, nextVersion, planRelease, readRelease, requireAllowed, signRelease } =
-      await import(
-        "./release.ts"
-      );
+    const release = await import("./release.ts");
     const { Author } = await import("./author.ts");
-    const release = await readRelease(context, file);
+    const read = await release.readRelease(context, file);
     await withAgent(context, async (agent) => {
       const current = await agent.manifest();
       const author = await Author.open(context).catch((error) => {
@@ -28,13 +25,14 @@ export const plan = command({
         context.note("No owner key in the data folder: digests of components are not compared");
       });
       const signed = author
-        ? await signRelease(author, release, await nextVersion(agent, author, current))
-        : release;
-      const plan = await planRelease(agent, signed, current);
-      const digests = Object.fromEntries(release.digests);
-      const shown = await formatPlan(plan, {}, context.colour("stdout"));
+        ? await release.signRelease(author, read, await release.nextVersion(agent, author, current))
+        : read;
+      const plan = await release.planRelease(agent, signed, current);
+      const beginning = author ? await release.beginningOf(context, agent, author) : {};
+      const digests = Object.fromEntries(read.digests);
+      const shown = await release.formatPlan(plan, beginning, context.colour("stdout"));
       context.print({ file, digests, ...plan }, () => shown);
-      requireAllowed(plan, file);
+      release.requireAllowed(plan, file);
     });
   },
 });

@@ -167,6 +167,8 @@ export interface Beginning {
   readonly approves?: Pick<NodeStatus, "name" | "key">;
   /** Whether it joins branches on which the owner's key wrote at once. */
   readonly joins: boolean;
+  /** What went back from a release that failed, and is tried again by a new version of the same. */
+  readonly retries: readonly { readonly component: string; readonly version: number }[];
   /** Numbers of replicas that were set before there was a log. */
   readonly scales: readonly { readonly component: string; readonly replicas: number }[];
 }
@@ -188,7 +190,7 @@ export interface ApplyOptions {
  * node of the agent that it talks to.
  *
  * Throws RealmError `not-found` where a log has to begin and its genesis is not in the data
- * folder, and `refused` when another node has this one's name.
+ * folder, and `refused` when another node has this one's name, or this one was revoked.
  */
 export async function beginningOf(
   context: Context,
@@ -200,7 +202,15 @@ export async function beginningOf(
     agent.status(),
     agent.nodes(),
   ]);
-  const isApproved = nodes.some(({ self, state }) => self && state === "approved");
+  const own = nodes.find(({ self }) => self)?.state;
+  if (own === "revoked") {
+    throw new RealmError(
+      "refused",
+      `Cannot apply by way of ${node.name}: it was revoked, no other machine hears from it`,
+      { hint: "Start its agent on a new data folder, which gives it a new key" },
+    );
+  }
+  const isApproved = own === "approved";
   const { requireNameFree } = await import("./nodes.ts");
   if (!isApproved) requireNameFree(nodes, node);
   const { readGenesis } = await import("./key_file.ts");
@@ -210,6 +220,11 @@ export async function beginningOf(
       : {}),
     ...(isApproved ? {} : { approves: { name: node.name, key: node.key } }),
     joins: place?.forked ?? false,
+    retries: components.flatMap(({ name, rollout }) =>
+      rollout?.state === "returned" || rollout?.state === "returning"
+        ? [{ component: name, version: rollout.failure?.version ?? rollout.version }]
+        : []
+    ),
     scales: place !== null
       ? []
       : components.flatMap(({ name, scaledTo }) =>
@@ -262,8 +277,13 @@ export async function applyRelease(
   agent: ControlClient,
   author: Author,
   release: SignedRelease,
-  { beginning = { joins: false, scales: [] }, plan, current, isConfirmed, beforeApply }:
-    ApplyOptions,
+  {
+    beginning = { joins: false, retries: [], scales: [] },
+    plan,
+    current,
+    isConfirmed,
+    beforeApply,
+  }: ApplyOptions,
 ): Promise<EventsAnswer> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
   const { PublishedDigests } = await import("../agent/realm/published.ts");
@@ -337,7 +357,7 @@ function overtaken(name: string): RealmError {
 /** The plan as people read it: what changes, and what each node does about it. */
 export async function formatPlan(
   plan: Pick<PlanAnswer, "changes" | "steps" | "unplaced" | "refusing">,
-  { approves, joins }: Partial<Beginning> = {},
+  { approves, joins, retries = [] }: Partial<Beginning> = {},
   colour = false,
 ): Promise<string> {
   const { formatPlan } = await import("../agent/realm/plan.ts");
@@ -347,7 +367,10 @@ export async function formatPlan(
     ? ""
     : `+ approves this node ${approves.name} ${approves.key}\n`;
   const join = joins ? "! joins what the owner's key signed on two machines at once\n" : "";
-  const changes = printable(`${approval}${join}${formatPlan(plan.changes)}\n`)
+  const retry = retries.map(({ component, version }) =>
+    `! tries ${component} again, which went back from version ${version}\n`
+  ).join("");
+  const changes = printable(`${approval}${join}${retry}${formatPlan(plan.changes)}\n`)
     .replaceAll(/^[+~!-] .*/gm, (line) => paint(SIGN_COLOURS[line[0]!]!, line));
   const steps = formatSteps(
     plan,

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Rollout } from "../agent/control/api.ts";
 import { sha256Hex } from "../agent/kernel/sha256.ts";
 import { parseManifestSignature } from "../agent/realm/manifest_signature.ts";
 import { type CommandTest, withFakeAgent } from "./agent_fake.ts";
@@ -121,11 +122,15 @@ Deno.test("the first apply begins the log, approves the node, and keeps what was
     const [self] = agent.state.nodes;
     const components = [{ ...agent.state.components[0]!, name: "hello", scaledTo: 4 }];
     agent.state = { ...agent.state, components, nodes: [{ ...self!, state: "pending" }] };
+    const { name, key } = agent.state.node;
+    const approval = `+ approves this node ${name} ${key}\n`;
+    const { stdout: planned } = await realm("plan", "realm.toml");
+    assert.ok(planned.startsWith(approval), planned);
     const { status, stdout, stderr } = await realm("apply", "realm.toml", "--yes");
     assert.equal(status, 0, stderr);
-    const { name, key } = agent.state.node;
-    assert.ok(stdout.startsWith(`+ approves this node ${name} ${key}\n`), stdout);
+    assert.ok(stdout.startsWith(approval), stdout);
     assert.deepEqual(agent.calls, [
+      "plan",
       "plan",
       "genesis",
       `approve ${name} ${key}`,
@@ -135,6 +140,38 @@ Deno.test("the first apply begins the log, approves the node, and keeps what was
     assert.deepEqual([...new Set(agent.signers)], [owner]);
     const again = JSON.parse((await realm("apply", "realm.toml", "--yes", "--json")).stdout);
     assert.deepEqual([again.applied, again.approved], [false, undefined]);
+  }));
+
+Deno.test("apply of the same tries again what went back, and says so", () =>
+  withRelease(async ({ agent, realm }) => {
+    await realm("apply", "realm.toml", "--yes");
+    const [component] = agent.state.components;
+    const rollout: Rollout = {
+      state: "returned",
+      version: 1,
+      wanted: 1,
+      settled: 1,
+      waitsFor: [],
+      refusedBy: [],
+      failure: { version: 2, node: "bm-01", evidence: "GET /: 500" },
+    };
+    agent.state = { ...agent.state, components: [{ ...component!, name: "hello", rollout }] };
+    const again = "! tries hello again, which went back from version 2\nNo changes\n";
+    assert.equal((await realm("plan", "realm.toml")).stdout, again);
+    const applied = await realm("apply", "realm.toml", "--yes");
+    assert.ok(applied.stdout.startsWith(`${again}applied version 2`), applied.stdout);
+    assert.equal(agent.current?.version, 2);
+  }));
+
+Deno.test("nothing is applied by way of a machine that was revoked", () =>
+  withRelease(async ({ agent, realm }) => {
+    const [self] = agent.state.nodes;
+    agent.state = { ...agent.state, nodes: [{ ...self!, state: "revoked" }] };
+    for (const verb of ["plan", "apply"]) {
+      const { status, stderr } = await realm(verb, "realm.toml");
+      assert.deepEqual([status, /by way of bm-01: it was revoked/.test(stderr)], [3, true], stderr);
+    }
+    assert.equal(agent.current, null);
   }));
 
 Deno.test("apply never asks where nobody can answer", () =>

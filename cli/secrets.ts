@@ -248,11 +248,12 @@ async function readValueFile(context: Context, name: string, file: string): Prom
   try {
     return await Deno.readFile(context.resolve(file));
   } catch (cause) {
-    throw new RealmError(
-      "not-found",
-      `Cannot set secret ${name}: ${file} cannot be read: ${(cause as Error).message}`,
-      { hint: "Name a file with --file, or give the value on standard input", cause },
-    );
+    const { fileError } = await import("./key_file.ts");
+    const why = fileError("read", file, cause).message.replace(/^Cannot/, "cannot");
+    throw new RealmError("not-found", `Cannot set secret ${name}: ${why}`, {
+      hint: "Name a file with --file, or give the value on standard input",
+      cause,
+    });
   }
 }
 

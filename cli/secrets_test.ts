@@ -21,3 +21,10 @@ Deno.test("secrets rm takes no value away that the next apply would set again", 
     assert.equal(removed.status, 0, removed.stderr);
     assert.equal(agent.log.at(-1)?.event.type, "control/secret");
   }));
+
+Deno.test("secrets set says in a few words that a file cannot be read", () =>
+  withOwner(async ({ realm }) => {
+    const { status, stderr } = await realm("secrets", "set", "jwt", "--file", "none");
+    assert.equal(status, 4);
+    assert.match(stderr, /^error\[not-found\]: Cannot set secret jwt: cannot read none: [^:]*\n/m);
+  }));

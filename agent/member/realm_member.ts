@@ -386,7 +386,8 @@ export class RealmMember {
     const { keys, name: node, state: { view } } = this.#init;
     if (view?.revoked.includes(this.key)) {
       const value =
-        "this node was revoked: it runs nothing, and comes back on a new data folder only";
+        "this node was revoked: it hears of nothing new, and what it ran goes on until " +
+        "its agent is stopped";
       return { code: "not-approved", node, subject: null, value };
     }
     const subject = fingerprint(keys.publicKey);
