@@ -4,6 +4,7 @@
  * @module
  */
 import * as esbuild from "esbuild";
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 import type { BenchContext, Benchmark } from "./bench.ts";
 import type { Kind, MemorySample } from "./memory_probe.ts";
 import {
@@ -71,6 +72,7 @@ async function probe(
     Deno.execPath(),
     "run",
     "-A",
+    V8_FLAGS_ARGUMENT,
     `--config=${ROOT}/deno.json`,
     program === ROOT ? `${ROOT}/bench/memory_probe.ts` : `${program}/memory_probe.js`,
     cache,
@@ -221,7 +223,7 @@ async function idleHandlers({ quick, note }: BenchContext, folder: string): Prom
     rows: [["http-counter, each", each, goal(each, "at most", 0.1)]],
     notes: [
       `${count} requests at once, each in an instance of its own, all answered ${IDLE_SECONDS} s before it is measured`,
-      "resident memory of the process; a guest declares 1.1 MB of memory and touches little of it",
+      "resident memory of the process, V8 with the flags of the executable; a guest declares 1.1 MB of memory and touches little of it",
     ],
   };
 }

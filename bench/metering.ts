@@ -6,6 +6,7 @@
  */
 import * as path from "node:path";
 import { meter } from "../agent/wasm/meter/meter.ts";
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 import type { BenchContext, Benchmark } from "./bench.ts";
 import type { KernelRun, Turns } from "./metering_probe.ts";
 import { interleave, ROOT, type Run, runProcess, withFolder } from "./programs.ts";
@@ -38,6 +39,7 @@ async function probe<T>(...args: readonly string[]): Promise<T> {
     Deno.execPath(),
     "run",
     "-A",
+    V8_FLAGS_ARGUMENT,
     `--config=${ROOT}/deno.json`,
     `${ROOT}/bench/metering_probe.ts`,
     ...args,
@@ -151,7 +153,7 @@ export const metering: Benchmark = (context) =>
       columns: ["", "V8", "metered", "ratio", "goal", "wasmtime with fuel / without"],
       rows: loops,
       notes: [
-        "V8: bench/kernels/kernels.wasm after a second of short calls, in turn with the same module rewritten, 300 times a few milliseconds each; the quickest tenth, of 5 processes the median",
+        "V8: with the flags of the executable; bench/kernels/kernels.wasm after a second of short calls, in turn with the same module rewritten, 300 times a few milliseconds each; the quickest tenth, of 5 processes the median",
         "metered: fuel handed out and checked by the runtime's own limiter",
         "the goal is for loops: dispatch and fib do nothing but call",
       ],

@@ -17,6 +17,7 @@ import { sha256Hex } from "../agent/kernel/sha256.ts";
 import { VERSION } from "../cli/version.ts";
 import { BUNDLE, bundle, PACKAGE, WORKERS } from "./bundle.ts";
 import { deno, fail, ignoreNotFound, note, ROOT } from "./task.ts";
+import { V8_FLAGS_ARGUMENT } from "./v8_flags.ts";
 
 /** What the commands of realm need; nobody is ever asked for more. `realm agent` revokes most. */
 const PERMISSIONS = [
@@ -76,16 +77,6 @@ function readArguments(args: string[]): Asked {
 }
 
 /**
- * Of V8, in the executable:
- *
- * - Else it collects garbage for every 64 MiB of declared memory, touched or not: with an instance for
- *   each request that is most of what an instance costs.
- * - Else each thread may have 32 MiB of objects that are mostly garbage before it looks, and an agent
- *   has many threads: under load it took a third more memory, and went up and down by as much.
- */
-const V8_FLAGS = ["--external-memory-accounted-in-global-limit", "--max-semi-space-size=4"];
-
-/**
  * Compiles the bundle to `output`, on the base binary that is given or else on the official one;
  * false where that cannot be downloaded.
  */
@@ -100,7 +91,7 @@ export async function compile(target: string, output: string, base?: string): Pr
     "--no-check",
     "--no-remote",
     "--no-code-cache",
-    `--v8-flags=${V8_FLAGS.join(",")}`,
+    V8_FLAGS_ARGUMENT,
     ...PERMISSIONS,
     ...included.flatMap((name) => ["--include", name]),
     "--target",
