@@ -697,7 +697,7 @@ export class FunctionEmitter {
       w.u8(OP.END);
       this.#truth = this.#joined;
       // An exception may have been caught to here.
-      this.#recover();
+      if (this.#body.handlers > 0) this.#recover();
     }
     if (live || this.#wrapped) {
       this.#spill();
