@@ -192,7 +192,7 @@ const BREAKS: { what: string; ops: number[]; at: number; to: number; every?: num
 Deno.test("a proof is refused for a rewritten module from which metering was taken", () => {
   for (const { what, ops, at, to, every = 7 } of BREAKS) {
     let broken = 0;
-    for (let seed = 0; seed < 12; seed++) {
+    for (let seed = 0; seed < 24; seed++) {
       const { bytes } = meter(generate(seed).plain, OPTIONS);
       for (const { instructions } of readWasm(bytes).codes) {
         for (let i = 0; i + ops.length <= instructions.length; i += every) {

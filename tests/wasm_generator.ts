@@ -722,7 +722,10 @@ class FunctionWriter {
     this.free(0x0b);
   }
 
-  /** A loop without loops or calls that ends in a branch to its head: one that may be unrolled. */
+  /**
+   * A loop that ends in a branch to its head, without loops or calls but where it is left for good: one
+   * that may be unrolled.
+   */
   shortLoop(): void {
     const { dice } = this;
     const counter = this.local(I32);
@@ -741,7 +744,8 @@ class FunctionWriter {
     this.op(0x6b);
     this.opIndex(0x21, counter);
     this.statements(1);
-    if (dice.oneIn(4)) this.returnIf();
+    if (dice.oneIn(4)) this.returnIf(0);
+    if (dice.oneIn(4)) this.returnIf(2);
     this.opIndex(0x20, counter);
     this.constant(0);
     if (isLeftAtTail) {
@@ -761,10 +765,17 @@ class FunctionWriter {
     this.free(0x0b);
   }
 
-  returnIf(): void {
+  /** Under a condition the function returns, after statements of any kind that are so deep. */
+  returnIf(depth: number): void {
     this.expression(I32, 1);
     this.op(0x04, VOID);
     this.labels.push({ types: [] });
+    const { inShortLoop } = this;
+    if (depth > 0) {
+      this.inShortLoop = false;
+      this.statements(depth);
+      this.inShortLoop = inShortLoop;
+    }
     for (const type of this.signature.results) this.expression(type, 1);
     this.op(0x0f);
     this.labels.pop();

@@ -12,7 +12,8 @@
  *   front of it, so it is charged in front. A trap does not count as a way out: it ends the guest.
  * - In a function that may see exceptions, a call may be a way out.
  *
- * Short innermost loops that end in a branch to their head are marked as ones that may be unrolled.
+ * Short loops that end in a branch to their head are marked as ones that may be unrolled; whether they
+ * are is decided where they are written (`prepay.ts`).
  * What the function does with its locals, and the ways out of its loops, are noted beside
  * ({@link Flow}): from that loops are outlined.
  *
@@ -35,7 +36,7 @@ export const PLACE = 0xffff;
 const STRAIGHT_UNITS_MAX = 65_536;
 const STRAIGHT_CALLS_MAX = 256;
 /** Bytes, from its first instruction to its tail, of a loop that may be unrolled. */
-const UNROLLED_BYTES_MAX = 256;
+const UNROLLED_BYTES_MAX = 384;
 /** Larger functions, unrolled and metered more than twentyfold, might be refused by engines. */
 const UNROLLED_FUNCTION_BYTES_MAX = 1 << 17;
 
@@ -52,8 +53,8 @@ export const FLAG = {
   /** An `if` that has an `else`. */
   HAS_ELSE: 16,
   /**
-   * A loop that may be unrolled: it has neither parameters nor results, holds no loop, call,
-   * handler or `br_table`, and ends in a `br` or `br_if` back to its head.
+   * A loop that may be unrolled: it has neither parameters nor results, holds no handler, throws
+   * nothing, and ends in a `br` or `br_if` back to its head.
    */
   UNROLL: 32,
   /** The end of a loop that is branched to. */
@@ -77,8 +78,9 @@ export class Body {
    */
   a = new Int32Array(256);
   /**
-   * Second index of the instruction; for branches to one label its depth, for a loop to be unrolled
-   * the event of the branch that is its tail. Depths are counted from the function's 0.
+   * Second index of the instruction; for branches to one label its depth, for `br_table` that of the
+   * innermost of its labels, for a loop to be unrolled the event of the branch that is its tail.
+   * Depths are counted from the function's 0.
    */
   b = new Int32Array(256);
   /** Units charged behind the event. */
@@ -191,7 +193,7 @@ export class BodyDecoder {
   #place = 0;
   #v128 = false;
   #callsInRow = 0;
-  /** Offset of the last loop, or other instruction that a loop to be unrolled must not hold. */
+  /** Offset of the last instruction that a loop to be unrolled must not hold. */
   #unrollFrom = -1;
   #blockAt = -1;
   #blockParams = 0;
@@ -470,7 +472,6 @@ export class BodyDecoder {
   /** Reads the immediates of instructions that name something, and records what is renumbered. */
   #special(op: number, start: number): void {
     const { body, module: m, reader: r } = this;
-    if (op >= OP.MEMORY_INIT || op === OP.MEMORY_GROW) this.#unrollFrom = start;
     if (LASTING_CHANGES.has(op)) this.changesLast = true;
     switch (op) {
       case OP.LOCAL_GET:
@@ -551,7 +552,6 @@ export class BodyDecoder {
 
   #call(op: number, start: number): void {
     const { body, module: m, reader: r } = this;
-    this.#unrollFrom = start;
     let index = 0;
     let type: number;
     if (op === OP.CALL || op === OP.RETURN_CALL) {
@@ -613,7 +613,6 @@ export class BodyDecoder {
         return;
       case OP.LOOP: {
         this.#blockType();
-        this.#unrollFrom = start;
         const e = this.#event(op, start, this.#depth + 1, 0);
         this.#open(op, this.#blockParams, this.#blockResults, e);
         body.flow.openLoop(e, this.#blockAt, this.#blockParams === 0);
@@ -687,12 +686,16 @@ export class BodyDecoder {
         return;
       }
       case OP.BR_TABLE: {
-        this.#unrollFrom = start;
         this.#spend(start);
         this.#pop(1);
         const n = r.count("labels");
-        for (let i = 0; i <= n; i++) this.#branch(this.#label());
-        this.#event(op, start, this.#depth, 0);
+        let innermost = 0;
+        for (let i = 0; i <= n; i++) {
+          const depth = this.#label();
+          innermost = Math.max(innermost, this.#depth - depth);
+          this.#branch(depth);
+        }
+        this.#event(op, start, this.#depth, innermost);
         this.#die();
         return;
       }
@@ -784,7 +787,7 @@ export class BodyDecoder {
     const tail = body.events - 1;
     const op = body.opcode[tail]!;
     if (
-      this.#unrollFrom !== body.start[loop] || end - body.end[loop]! > UNROLLED_BYTES_MAX ||
+      this.#unrollFrom > body.start[loop]! || end - body.end[loop]! > UNROLLED_BYTES_MAX ||
       r.end - body.codeStart > UNROLLED_FUNCTION_BYTES_MAX ||
       f.params[depth] !== 0 || f.results[depth] !== 0 ||
       op !== OP.BR && op !== OP.BR_IF || body.a[tail] !== 0 || body.end[tail] !== end ||

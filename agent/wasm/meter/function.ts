@@ -7,8 +7,8 @@
  * in functions with loops, so that loops do not touch memory, the global in others. Before
  * anything that leaves the function (call, throw, return) the global holds it.
  *
- * *Loops.* In a short loop most of what metering costs is the check. So short innermost loops are
- * unrolled: only the first copy of the body checks. In all but the last, the branch back becomes a
+ * *Loops.* In a short loop most of what metering costs is the check. So short loops whose rounds hold
+ * neither loops nor calls are unrolled: only the first copy of the body checks. In all but the last, the branch back becomes a
  * way out where its condition does not hold; one without a condition is left out:
  *
  * ```wat
@@ -253,7 +253,9 @@ export class FunctionEmitter {
     const { routines } = this;
     const { fuel, outline: room } = routines.imports;
     const w = this.#w;
-    if (loop.nests) w.op(OP.LOCAL_GET, this.#mark).u8(I32_OR);
+    // In a loop that is unrolled no way leads from a loop inside back to the head.
+    const isMarked = loop.nests && !(this.#body.flags[loop.event]! & FLAG.UNROLL);
+    if (isMarked) w.op(OP.LOCAL_GET, this.#mark).u8(I32_OR);
     this.#ifBelow(-ahead);
     this.#store(ahead);
     const call = (op: number) => {
@@ -270,7 +272,7 @@ export class FunctionEmitter {
       return;
     }
     const mark = (value: number) => w.u8(OP.I32_CONST).s32(value).op(OP.LOCAL_SET, this.#mark);
-    if (loop.nests) mark(0);
+    if (isMarked) mark(0);
     // Without calls it is the last frame: there is always room for one that is small.
     const isFree = !loop.calls && frameBytes <= LEAF_OUTLINE_BYTES_MAX;
     if (isFree) w.op(OP.CALL, routines.enter());
@@ -319,8 +321,7 @@ export class FunctionEmitter {
       this.#w.copy(this.module.bytes, copied, body.start[e]!);
       this.#segment(body.start[e]!, 0);
       copied = body.end[e]!;
-      if (body.flags[e]! & FLAG.UNROLL) {
-        this.#unrolled(e);
+      if (body.flags[e]! & FLAG.UNROLL && this.#unrolled(e)) {
         // Behind the tail there is nothing but the end of the loop.
         e = body.b[e]! + 1;
         copied = body.end[e]!;
@@ -329,8 +330,8 @@ export class FunctionEmitter {
     return copied;
   }
 
-  /** A whole loop, several bodies instead of one. */
-  #unrolled(loop: number): void {
+  /** A whole loop, several bodies instead of one; false, and nothing, when it cannot be unrolled. */
+  #unrolled(loop: number): boolean {
     const body = this.#body;
     const w = this.#w;
     const tail = body.b[loop]!;
@@ -340,8 +341,15 @@ export class FunctionEmitter {
     let paid = 0;
     for (let copy = UNROLLED_COPIES - 1; copy >= 0; copy--) {
       ahead[copy] = paid;
-      paid = this.#copies[copy]!.plan(body, loop, paid);
+      const atHead = this.#copies[copy]!.plan(body, loop, paid);
+      if (atHead === undefined) {
+        body.flags[loop]! &= ~FLAG.UNROLL;
+        return false;
+      }
+      paid = atHead;
     }
+    // Loops inside are written as often: here, and in functions of their own, as they are.
+    for (let e = loop + 1; e < tail; e++) body.flags[e]! &= ~FLAG.UNROLL;
     // In the global, each charge would be written to memory anyway.
     const prepays = this.#joined === LOCAL;
     this.#agree();
@@ -368,12 +376,13 @@ export class FunctionEmitter {
       }
     }
     w.u8(OP.END);
-    if (!isConditional) return;
+    if (!isConditional) return true;
     w.u8(OP.END);
     this.#blocks.pop();
     this.#truth = this.#joined;
     // What follows the loop is paid by the function that it is in.
     if (this.#root?.loop.event !== loop) this.#charge(tail);
+    return true;
   }
 
   /** What is written from here on stands for code of the module at `offset`. */

@@ -20,8 +20,8 @@
  * code at a time; so where a trap, or an exception of the host, cuts one short, its rest is paid
  * too. "fuel" is exact whenever the guest calls out or has returned. Checks are at the entries of
  * functions, at loop heads, and between chunks of bulk operations; only functions that call
- * nothing and cost at most 64 have none. Short innermost loops are unrolled and checked every few
- * rounds, which are at most 1024 units apart. Where a check at a loop head finds the slice used up,
+ * nothing and cost at most 64 have none. Short loops, whose rounds hold neither loops nor calls, are
+ * unrolled and checked every few rounds, which are at most 1536 units apart. Where a check at a loop head finds the slice used up,
  * the loop goes on in a function that has a copy of it and calls itself anew for every slice, so that
  * an engine can run one long loop in better code as it becomes ready (`outline.ts`). That takes
  * neither fuel nor "stack".

@@ -2,9 +2,9 @@
  * Fewer charges in the body of a loop that is unrolled.
  *
  * Charged place by place, a body with branches takes from the fuel behind each of them. Here a
- * round is paid at its head instead, all copies of the body at once, as if control took the cheapest
- * way through; a dearer way pays the difference where it parts, and a way out of the loop is given
- * back what it does not use:
+ * round is paid at its head instead, all copies of the body at once, as if control went past every
+ * `br_if` and took the cheaper arm of every `if`, so that the way straight on has no charges; any other
+ * way pays or is given back the difference where it parts, and so is a way out of the loop:
  *
  * ```wat
  * loop $head                        ;; loop $head
@@ -15,15 +15,16 @@
  *   (charge 3) …                    ;;   …
  * ```
  *
- * What is paid ahead at a place is a number that is known when the function is written: 0 where the
- * loop is left, the fuel of the cheapest way to the tail elsewhere, never less than 0. So wherever
- * fuel can be seen (there are no calls inside), it is what it would be otherwise. (Moving charges
+ * What is paid ahead at a place is a number that is known when the function is written: 0 where no way
+ * leads to the tail, the fuel of one of the ways elsewhere, never less than 0. A loop that calls, or
+ * holds a loop, is unrolled only where no way leads from there back to its head (a panic, what is done
+ * with what was found). So wherever fuel can be seen, it is what it would be otherwise. (Moving charges
  * along the edges of a graph by a number for each node: Ball and Larus, "Optimally profiling and
  * tracing programs", 1994.)
  *
  * @module
  */
-import { type Body, FLAG } from "./body.ts";
+import { type Body, FLAG, PLACE } from "./body.ts";
 import { OP } from "./opcodes.ts";
 
 /** Stands for what is paid ahead where no way leads to the tail: nothing. */
@@ -49,14 +50,17 @@ export class Prepayment {
   readonly #needs: number[] = [];
 
   /**
-   * Fills in what the events between a loop that is to be unrolled and its tail charge, when at the
-   * tail `ahead` is to be paid for what follows. Gives what is to be paid at the head, its cost included.
+   * Fills in what the events between a loop that may be unrolled and its tail charge, when at the tail
+   * `ahead` is to be paid for what follows. Gives what is to be paid at the head, its cost included;
+   * `undefined` when a round may hold what must not be paid ahead: then it cannot be unrolled.
    */
-  plan(body: Body, loop: number, ahead: number): number {
+  plan(body: Body, loop: number, ahead: number): number | undefined {
     const { opcode, flags, cost, a, b } = body;
     const depth = a[loop]!;
     const toLabel = (target: number) => target > depth ? this.#ends[target]! : NO_WAY;
     let now = ahead;
+    /** A branch before the tail goes to the head; what must not be paid ahead is on a way out. */
+    let continues = false, holdsMore = false;
     for (let e = b[loop]! - 1; e > loop; e--) {
       const op = opcode[e]!;
       // At an `end` and an `else`, what is dead is only what falls through to them.
@@ -82,28 +86,45 @@ export class Prepayment {
         }
         case OP.IF:
           // Without another arm there is no place on the way around.
-          before = this.#ends[a[e]!]!;
+          before = need === NO_WAY ? this.#ends[a[e]!]! : fuel(this.#ends[a[e]!]!);
           if (flags[e]! & FLAG.HAS_ELSE) {
             const other = this.#elses[e]!;
             before = cheapest(need, this.#needs[other]!);
             this.behind[other]! -= fuel(before);
           }
           break;
+        case OP.BR_TABLE:
+          // Only out of the loop: there is no place on its ways for a charge.
+          if (b[e]! >= depth) return undefined;
+          now = NO_WAY;
+          continue;
         case OP.BR:
         case OP.RETURN:
+          continues ||= op === OP.BR && b[e] === depth;
           now = op === OP.BR ? toLabel(b[e]!) : NO_WAY;
           continue;
         case OP.BR_IF: {
           const there = toLabel(b[e]!);
+          continues ||= b[e] === depth;
           // Operands that it takes along cannot be put around a charge.
-          before = flags[e]! & FLAG.VALUES ? there : cheapest(there, need);
+          if (need === NO_WAY) before = there;
+          else if (flags[e]! & FLAG.VALUES) before = fuel(there);
           this.taken[e] = fuel(there) - fuel(before);
           break;
         }
+        case PLACE:
+        case OP.GLOBAL_GET:
+        case OP.GLOBAL_SET:
+        case OP.REF_FUNC:
+          break;
+        default:
+          // A call, a loop, a bulk or growing instruction.
+          if (now !== NO_WAY) return undefined;
+          holdsMore = true;
       }
       this.behind[e] = units + fuel(now) - fuel(before);
       now = live ? before : NO_WAY;
     }
-    return cost[loop]! + fuel(now);
+    return holdsMore && continues ? undefined : cost[loop]! + fuel(now);
   }
 }

@@ -38,6 +38,71 @@ Deno.test("of two ways through a body the dearer one pays the difference", async
   assert.equal(charges.filter((units) => units > 0).length, 1 + 4);
 });
 
+Deno.test("the way past the branches of a body is paid at its head, one that is taken gets back what it spares", async () => {
+  const charges = await chargesOf(loop(`
+    (block $rest
+      (br_if $rest (i32.eq (local.get $i) (local.get $x)))
+      (local.set $x (i32.add (local.get $x) (i32.const 5))))`));
+  // A round takes 4 units to the branch, 4 that it skips, and 7.
+  assert.equal(charges[0], 4 * 15);
+  assert.deepEqual(charges.filter((units) => units === -4), [-4, -4, -4, -4]);
+  assert.deepEqual(charges.slice(1).filter((units) => units > 0), []);
+});
+
+/** Calls what sees the fuel, and a loop, where the loop is left; behind them `after`. */
+const leaving = (after: string) =>
+  `(module (import "" "see" (func $see)) (func (export "loop") (param $n i32) (param $x i32)
+  (result i32) (local $i i32)
+  (block $out (loop $head
+    (if (i32.eq (local.get $i) (local.get $x)) (then
+      (call $see)
+      (loop $more
+        (br_if $out (i32.eq (local.get $x) (i32.const 6)))
+        (br_if $more (i32.and (local.tee $x (i32.add (local.get $x) (i32.const 1))) (i32.const 7))))
+      ${after}))
+    (br_if $out (i32.eq (local.get $i) (i32.const 77)))
+    (br_if $head (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n)))))
+  (local.get $x)))`;
+
+Deno.test("a loop is unrolled when no way leads back to its head from where it calls or holds a loop", async () => {
+  const copies = async (after: string) => {
+    const text = await print(meter(await assemble(leaving(after)), OPTIONS).bytes);
+    return text.split("i32.const 77\n").length - 1;
+  };
+  // As many again are in the function that the loop goes on in.
+  assert.equal(await copies("(br $out)"), 2 * 4);
+  assert.equal(await copies("(br_table $out $out (local.get $i))"), 2 * 4);
+  assert.equal(await copies("(return (i32.const 1))"), 2 * 4);
+  assert.equal(await copies("unreachable"), 2 * 4);
+  assert.equal(await copies(""), 2);
+  assert.equal(await copies("(br $head)"), 2);
+  assert.equal(await copies("(br_if $head (local.get $n)) (br $out)"), 2);
+  assert.equal(await copies("(br_table $out $head (local.get $n))"), 2);
+  // Back past a branch that takes a value out, and by an arm that nothing is beside.
+  assert.equal(await copies("(drop (br_if 3 (i32.const 1) (local.get $n)))"), 2);
+  assert.equal(
+    await copies("(block $on (if (local.get $n) (then (br $on))) (br $out))"),
+    2,
+  );
+});
+
+Deno.test("what is called where an unrolled loop is left sees the fuel as it is", async () => {
+  const seen = async (slice: number) => {
+    const host = new TestHost(slice);
+    const units: number[] = [];
+    const { exports } = await run(leaving("(br $out)"), {
+      host,
+      imports: { "": { see: () => units.push(host.used) } },
+    });
+    for (let x = 0; x < 12; x++) units.push(exports.loop(20, x), host.used);
+    return units;
+  };
+  const whole = await seen(1_000_000);
+  // The first round: 5 with the call, and the end of the function.
+  assert.equal(whole[0], 6);
+  for (const slice of [1, 3, 10, 50]) assert.deepEqual(await seen(slice), whole);
+});
+
 Deno.test("what is paid ahead is seen neither by the host nor in what a loop costs, wherever slices end", async () => {
   const costs = async (slice: number) => {
     const seen: number[] = [];
