@@ -111,9 +111,9 @@ Deno.test("planNode() tells of nothing that a node which refuses has none of and
   assert.ok(!report.has("web"), "it has no digest of it to name");
 });
 
-Deno.test("planNode() starts nothing in the place of what another node may be starting that goes by earlier drains", () => {
-  const release = releaseWith(1, ["web"]);
-  const started = (basis: string, given: number) => {
+Deno.test("planNode() starts nothing in the place of what another node may be starting that goes by earlier drains, or an earlier manifest", () => {
+  const release = releaseWith(2, ["web"]);
+  const started = (basis: string, given: number, version = 2) => {
     const none = { slots: 0, ready: 0, settled: 0, doubled: 0, isComplete: false, isHeld: false };
     const slots = new Map([["web", { ...none, revision: "", tries: 0 }]]);
     return planNode({
@@ -122,23 +122,26 @@ Deno.test("planNode() starts nothing in the place of what another node may be st
       inForce: release,
       overrides: { ...NO_OVERRIDES, drained: ["b"], basis: "2" },
       live: ["a", "b"],
-      reported: () => ({ version: 1, basis, turns: 0, slots, verdicts: [] }),
+      reported: () => ({ version, basis, turns: 0, slots, verdicts: [] }),
       own: [],
       givenLately: () => given,
     }).desired.map(({ component }) => component);
   };
   assert.deepEqual(started("1", 1), []);
+  assert.deepEqual(started("2", 1, 1), []);
   assert.deepEqual(started("2", 1), ["web"], "it goes by the same");
   assert.deepEqual(started("1", 0), ["web"], "it was not given any");
 });
 
-Deno.test("planNode() gives nothing away to a node that goes by another manifest, or knows of another", () => {
+Deno.test("planNode() gives nothing away before all go by the same manifest and release", () => {
   const releases = [releaseWith(1, ["web"]), releaseWith(2, ["web"])];
-  const replica = replicaOf("web", { ...releases[0]!, node: "a" })!;
-  const kept = (said: Pick<NodeReport, "version" | "refuses">) => {
-    const ready = { slots: 1, ready: 1, settled: 1, doubled: 0, isComplete: true, tries: 0 };
+  const replicaBy = (version: number, node: string) =>
+    replicaOf("web", { ...releases[version - 1]!, node })!;
+  const kept = (said: Pick<NodeReport, "version" | "refuses">, goal: number) => {
+    const ready = { slots: 1, ready: 1, settled: 1, doubled: 0, isComplete: false, tries: 0 };
     const isHeld = said.refuses !== undefined;
-    const slots = new Map([["web", { ...ready, revision: replica.revision, isHeld }]]);
+    const { revision } = replicaBy(goal, "b");
+    const slots = new Map([["web", { ...ready, revision, isHeld }]]);
     return planNode({
       ...calm(),
       node: "a",
@@ -147,12 +150,13 @@ Deno.test("planNode() gives nothing away to a node that goes by another manifest
       overrides: { ...NO_OVERRIDES, drained: ["a"], basis: "1" },
       live: ["a", "b"],
       reported: () => ({ basis: "1", turns: 0, slots, verdicts: [], ...said }),
-      own: [{ replica, ...SERVES }],
+      own: [{ replica: replicaBy(1, "a"), ...SERVES }],
     }).desired.map(({ component }) => component);
   };
-  assert.deepEqual(kept({ version: 1 }), ["web"], "b may be giving its own away by that");
-  assert.deepEqual(kept({ version: 1, refuses: 3 }), ["web"]);
-  assert.deepEqual(kept({ version: 2 }), []);
+  assert.deepEqual(kept({ version: 1 }, 1), ["web"], "b may be giving its own away by that");
+  assert.deepEqual(kept({ version: 1, refuses: 3 }, 1), ["web"]);
+  assert.deepEqual(kept({ version: 2 }, 1), ["web"], "it knows of a verdict");
+  assert.deepEqual(kept({ version: 2 }, 2), []);
 });
 
 Deno.test("planNode() starts nothing in the place of what one that refused its first manifest may be starting", () => {

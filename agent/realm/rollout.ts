@@ -18,8 +18,8 @@
  * - Nobody begins before every live node that has slots says that it goes by the same version and
  *   revision. What one of them still has in progress from before is in its report, and counts
  *   until it is over; nobody who has said so begins anything of before. The same goes for the drains
- *   and scales that it goes by. Nor does anybody give slots away before: by an earlier manifest, or
- *   earlier drains, another may be giving away what this one counts on.
+ *   and scales that it goes by. Nor does anybody give slots away before: by an earlier manifest or
+ *   earlier drains, or not knowing of a verdict, another may be giving away what this one counts on.
  *
  * *Nodes that refuse.* A node that does not go by the manifest in force, because its policy is
  * against it or it cannot be stored, says so. From then on it starts nothing in an empty slot and
@@ -351,7 +351,7 @@ class Group {
   readonly self: Member;
   readonly wanted: number;
   readonly slots: number;
-  /** Whether every other node that has slots goes by the same revision. */
+  /** Whether nobody is behind, and all that have slots go by the same revision. */
   readonly isAgreed: boolean;
   /**
    * Slots of nodes before this one in the queue. Where the old one stops first
@@ -389,12 +389,10 @@ class Group {
       of.reduce((total, member) => total + value(member), 0);
     this.wanted = sum(ordered, ({ wanted }) => wanted) + homeless;
     this.slots = sum(ordered, slotsOf);
-    const isSteady = ordered.every(({ isBehind }) => !isBehind);
-    this.isAgreed = isSteady &&
-      ordered.every((member) =>
-        member.isHeld || member.wanted + slotsOf(member) === 0 ||
-        member.report?.revision === member.revision
-      );
+    this.isAgreed = ordered.every((member) =>
+      !member.isBehind && (member.isHeld || member.wanted + slotsOf(member) === 0 ||
+        member.report?.revision === member.revision)
+    );
     const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
     this.unsettledBefore = sum(queue.slice(0, turn), (member) => {
       const { wanted, isHeld } = member;
@@ -415,7 +413,7 @@ class Group {
     const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
     // What does not serve is kept by nobody, and takes no other's place.
     const keptBefore = sum(before, (member) => Math.max(0, readyOf(member) - member.wanted));
-    this.owed = isSteady ? Math.max(0, unready + homeless - keptBefore) : Infinity;
+    this.owed = this.isAgreed ? Math.max(0, unready + homeless - keptBefore) : Infinity;
     const beyond = sum(ordered, readyOf) - this.wanted;
     const keptAfter = sum(
       ordered.slice(place + 1),
@@ -425,7 +423,7 @@ class Group {
       ordered,
       (member) => triesOf(member) > 0 ? Math.max(0, slotsOf(member) - readyOf(member)) : 0,
     );
-    this.spare = isSteady && beyond > 0 && stuck >= budget.slots
+    this.spare = this.isAgreed && beyond > 0 && stuck >= budget.slots
       ? Math.max(0, beyond - keptAfter)
       : undefined;
   }
