@@ -135,13 +135,14 @@ Deno.test("the Worker of a handler that is stopped at work is used again", async
         signal: new AbortController().signal,
       });
       const refused = assert.rejects(request);
-      await pause(50);
+      while (replica.usage().handles === 0) await pause(5); // it is at work
       await replica.stop();
       await refused;
     };
     const started = await countWorkers(async () => {
       for (let i = 0; i < 8; i++) await serveAndStop(1e9 + i);
     });
-    assert(started <= 3, `${started} Workers for 8 handlers`);
+    // The pool may have grown to its size, and one that does not end within half a second is ended.
+    assert(started < 6, `${started} Workers for 8 handlers`);
   });
 });
