@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { parseAppTicket } from "../apps/topic/app_ticket.ts";
 import { decodeTopicFrame } from "../apps/peering/topic_frame.ts";
-import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import { addOnes, fixtureBundle, Machine, until } from "./apps_fake.ts";
 import type { Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
 import { SNAPSHOT_PROTOCOL } from "../artifact/peer_snapshots.ts";
 import { FrameParser } from "../net/link_stream.ts";
@@ -208,19 +208,14 @@ Deno.test("a ticket names a state, which a newcomer has from a peer before all e
   await ann.create("counter", { name: "ours" });
   const [topic] = ann.host.topics;
   assert.equal(parseAppTicket(await ann.invite("ours")).state, undefined); // it is soon there
-  const add = (count: number) =>
-    topic!.write((log) => {
-      const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-      for (let i = 0; i < count; i++) log.append({ type: "add", payload }, topic!.person);
-    });
-  add(1_200);
+  addOnes(topic!, 1_200);
   await until("ann has applied it", () => ann.status("ours").settled);
   const { events, digest } = ann.status("ours");
   const ticket = await ann.invite("ours");
   const { state } = parseAppTicket(ticket);
   assert.deepEqual([state!.count, state!.digest.toHex()], [events, digest]);
   assert.equal(parseAppTicket(await ann.invite("ours", "keeper")).state, undefined);
-  add(5);
+  addOnes(topic!, 5);
   await ben.join(ticket, "ours");
   const [theirs] = ben.host.topics;
   let wasFetched = false;
@@ -249,10 +244,7 @@ Deno.test("the state of a ticket comes as soon as a peer is linked, whenever eve
   await ann.install(bundles.counter);
   await ann.create("counter", { name: "ours" });
   const [topic] = ann.host.topics;
-  topic!.write((log) => {
-    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, topic!.person);
-  });
+  addOnes(topic!, 1_200);
   await until("ann has applied it", () => ann.status("ours").settled);
   const ticket = await ann.invite("ours");
   const { state } = parseAppTicket(ticket);
@@ -282,10 +274,7 @@ Deno.test("the Worker of an app starts while the state of its ticket is fetched,
   for (const machine of [ann, ben]) await machine.install(bundles.counter);
   await ann.create("counter", { name: "ours" });
   const [topic] = ann.host.topics;
-  topic!.write((log) => {
-    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, topic!.person);
-  });
+  addOnes(topic!, 1_200);
   await until("ann has applied it", () => ann.status("ours").settled);
   const ticket = await ann.invite("ours");
   let workers = 0;
@@ -318,10 +307,7 @@ Deno.test("a topic of many events comes with its signatures verified ahead", asy
   await ann.create("counter", { name: "ours" });
   await ben.join(await ann.invite("ours"), "ours");
   const [topic] = ann.host.topics;
-  topic!.write((log) => {
-    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-    for (let i = 0; i < 3_000; i++) log.append({ type: "add", payload }, topic!.person);
-  });
+  addOnes(topic!, 3_000);
   // Its Worker needs its time to start, which a quick sync would not give it.
   const { promise: isLooking, resolve } = Promise.withResolvers<void>();
   const large = new Uint8Array(64 * 1024);

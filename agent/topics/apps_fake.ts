@@ -5,6 +5,7 @@
  * @module
  */
 import { AppSharing } from "./app_sharing.ts";
+import type { AppTopic } from "./app_topic.ts";
 import { AppsHost } from "./apps_host.ts";
 import { buildBundle, type BuiltBundle } from "./bundle_builder.ts";
 import "../../tests/wasm_tools.ts";
@@ -29,6 +30,14 @@ export const publisher = signerOf(
 export function fixtureBundle(app: string): Promise<BuiltBundle> {
   const folder = new URL(`../../fixtures/apps/${app}`, import.meta.url).pathname;
   return buildBundle(folder, publisher, nodeBackend());
+}
+
+/** Writes so many events of the app `counter`, each of which adds one. */
+export function addOnes(topic: AppTopic, count: number): void {
+  const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
+  topic.write((log) => {
+    for (let i = 0; i < count; i++) log.append({ type: "add", payload }, topic.person);
+  });
 }
 
 /** Input of an intent as the control API has it. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import { addOnes, fixtureBundle, Machine, until } from "./apps_fake.ts";
 import { namespaced } from "../apps/arbiter/namespace.ts";
 import { AppLog } from "../apps/topic/app_log.ts";
 import { CHECKPOINT_EVENTS } from "../apps/topic/authoring.ts";
@@ -57,10 +57,7 @@ Deno.test("what an app has come to is stored, and gone on from; a checkpoint mak
   await first.create("counter");
   await first.call("counter", "add", "5");
   const [topic] = first.host.topics;
-  topic!.write((log) => {
-    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-    for (let i = 0; i < 2000; i++) log.append({ type: "add", payload }, topic!.person);
-  });
+  addOnes(topic!, 2000);
   await until("it is stored", () => topic!.snapshots.store.newest().length === 1);
   const { event } = await first.host.api.checkpoint({ topic: "counter" });
   const verdicts = async (machine: Machine) => {
@@ -88,12 +85,7 @@ Deno.test("a checkpoint is written by itself when many events have no fixed plac
   await machine.install(bundles.counter);
   await machine.create("counter");
   const [topic] = machine.host.topics;
-  const add = (count: number) =>
-    topic!.write((log) => {
-      const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-      for (let i = 0; i < count; i++) log.append({ type: "add", payload }, topic!.person);
-    });
-  add(CHECKPOINT_EVENTS);
+  addOnes(topic!, CHECKPOINT_EVENTS);
   await until("there is one", () => topic!.log.view!.checkpoints.length === 1);
   await until("it is applied", () => machine.status("counter").settled);
   const { digest } = machine.status("counter");
@@ -154,10 +146,7 @@ Deno.test("a topic of many events, handed on as it is opened, runs and is writte
   await first.install(bundles.counter);
   await first.create("counter");
   const [made] = first.host.topics;
-  made!.write((log) => {
-    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, made!.person);
-  });
+  addOnes(made!, 1_200);
   const total = async (machine: Machine) => {
     await until("all is applied", () => machine.status("counter").settled);
     const { entries } = await machine.host.api.state({ topic: "counter", prefix: "", limit: 9 });
@@ -365,10 +354,7 @@ Deno.test("a topic that cannot be opened leaves no Worker", async () => {
   await first.install(bundles.counter);
   await first.create("counter");
   const [topic] = first.host.topics;
-  topic!.write((log) => {
-    const payload = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1);
-    for (let i = 0; i < 1_200; i++) log.append({ type: "add", payload }, topic!.person);
-  });
+  addOnes(topic!, 1_200);
   await first.stop();
   const write = first.store.write.bind(first.store);
   first.store.write = () => {
