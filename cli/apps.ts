@@ -175,12 +175,14 @@ const install = command({
   brief: "Install a bundle, with the grants that it asks for",
   description:
     "Verifies the bundle, shows what it asks for beyond what was granted before, asks, " +
-    "and keeps it in the data folder.",
+    "and keeps it in the data folder. A bundle that a topic needs is fetched from peers by its CID.",
   flags: { yes: toggle("Grant what it asks for without being asked") },
-  args: [argument("Bundle", "BUNDLE", parseText)],
-  async run(context, flags, file) {
+  args: [argument("Bundle: its file, or its CID", "BUNDLE", parseText)],
+  async run(context, flags, named) {
     const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
-    const bytes = await readBundleFile(context.resolve(file));
+    const bytes = /^bafy[a-z2-7]{20,}$/.test(named)
+      ? await fromPeers(context, named)
+      : await readBundleFile(context.resolve(named));
     const { app, before } = await installBundle(context, bytes, flags.yes);
     await tellAgent(context);
     context.print(
@@ -191,6 +193,12 @@ const install = command({
     );
   },
 });
+
+/** The bytes of a bundle that the agent, or a peer of it, has. */
+async function fromPeers(context: Context, bundle: string): Promise<Uint8Array> {
+  const { bytes } = await withAgent(context, (agent) => agent.apps.bundle({ bundle }));
+  return Uint8Array.fromBase64(bytes);
+}
 
 /** Verifies a bundle, asks for what it wants beyond what was granted before, and keeps it. */
 export async function installBundle(

@@ -121,13 +121,16 @@ export const join = command({
     const topic = await withApps(context, async (apps) => {
       const name = flags.name === undefined ? {} : { name: flags.name };
       const { topic } = await apps.join({ ticket, ...name });
-      const found = await settled(apps, topic.topic, flags.wait);
-      if (found.state !== "needs-bundle" || found.bundle === null) return found;
       const { installBundle } = await import("./apps.ts");
-      const { bytes } = await apps.bundle({ bundle: found.bundle });
-      await installBundle(context, Uint8Array.fromBase64(bytes), flags.yes);
-      await apps.changed({});
-      return await settled(apps, topic.topic, flags.wait);
+      // The one that it starts with, then those that it was upgraded to.
+      for (const installed = new Set<string>();;) {
+        const found = await settled(apps, topic.topic, flags.wait);
+        if (found.needs === undefined || installed.has(found.needs)) return found;
+        installed.add(found.needs);
+        const { bytes } = await apps.bundle({ bundle: found.needs });
+        await installBundle(context, Uint8Array.fromBase64(bytes), flags.yes);
+        await apps.changed({});
+      }
     });
     context.print(topic, () => formatTopic(topic));
   },

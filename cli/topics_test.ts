@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import "../tests/wasm_tools.ts";
 import { STATUS } from "../agent/control/fake_api.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { withFakeAgent } from "./agent_fake.ts";
@@ -71,6 +72,31 @@ Deno.test("app topics and status list topics, with what is wrong", () =>
     assert.match(listed.stdout, /! lunch: bundle x is not installed\n$/);
     assert.match((await realm("status")).stdout, /lunch {2}poll {2}running/);
     assert.deepEqual(JSON.parse((await realm("app", "topics", "--json")).stdout), topics);
+  }));
+
+Deno.test("bundles that a topic needs come from peers, by app join and by their CID", () =>
+  withFakeAgent(async ({ agent, folder, realm }) => {
+    await realm("app", "new", "memo");
+    const { bundle } = JSON.parse((await realm("app", "build", "memo", "--json")).stdout);
+    const packed = await Deno.readFile(`${folder}/memo/memo-0.1.0.bundle`);
+    const waiting = { ...TOPIC!, state: "needs-bundle", needs: bundle };
+    agent.answers.join = { topic: waiting };
+    agent.answers.topics = { topics: [waiting] };
+    agent.answers.bundle = { bytes: packed.toBase64() };
+    agent.answers.changed = {};
+    const refused = await realm("app", "join", "realmapp1x");
+    assert.equal(refused.status, 2, "nobody can answer");
+    assert.deepEqual(JSON.parse((await realm("app", "ls", "--json")).stdout), []);
+    assert.deepEqual(agent.asked.bundle, { bundle });
+    // What was not installed then is installed later, without the ticket.
+    const installed = await realm("app", "install", bundle, "--yes");
+    assert.equal(installed.status, 0, installed.stderr);
+    assert.match(installed.stdout, /^installed memo 0\.1\.0\n/);
+    agent.calls.splice(0);
+    const joined = await realm("app", "join", "realmapp1x", "--yes");
+    assert.equal(joined.status, 0, joined.stderr);
+    // Once for each that is needed, whatever the agent says afterwards.
+    assert.deepEqual(agent.calls, ["join", "topics", "bundle", "changed", "topics"]);
   }));
 
 Deno.test("app verify fails where applying anew comes to something else", () =>

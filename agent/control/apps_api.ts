@@ -60,6 +60,8 @@ export const topicStatus = z.object({
     "stopped",
   ]),
   why: z.string().nullable(),
+  /** A bundle that its events name and that is not installed, the first of them. */
+  needs: cid.exactOptional(),
   /** The person's key, and that of its behavior where there is one. */
   key: z.string(),
   behaviorKey: z.string().nullable(),

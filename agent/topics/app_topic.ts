@@ -133,6 +133,8 @@ export class AppTopic {
   readonly #given = new Set<string>();
   #state: TopicStatus["state"] = "starting";
   #why: string | null = null;
+  /** The first of the bundles that its events name which is not installed. */
+  #needs: string | undefined;
   #feed: AppFeed | undefined;
   /** The state of the ticket is on its way; all else that its app needs is here. */
   #isStateFetched = false;
@@ -304,9 +306,11 @@ export class AppTopic {
     const grants = this.#init.grants(view.app);
     const first = bundles.find(({ code }) => code.id === view.bundle);
     this.#bundle = bundles.at(-1);
+    const isHere = (id: string) => bundles.some(({ code }) => code.id === id);
+    this.#needs = grants === undefined ? view.bundle : [...wanted].find((id) => !isHere(id));
     if (first === undefined || grants === undefined) {
       this.#stop();
-      return this.#set("needs-bundle", `bundle ${view.bundle} is not installed`);
+      return this.#set("needs-bundle", notInstalled(view.bundle));
     }
     const ungranted = bundles.flatMap(({ applies }) => applies)
       .find((name) => !grants.includes(name));
@@ -433,7 +437,7 @@ export class AppTopic {
     const { illness, needs } = progress;
     if (illness !== undefined) this.#set("stopped", illness);
     else if (needs?.kind === "bundle") {
-      this.#set("needs-bundle", `bundle ${needs.name} is not installed`);
+      this.#set("needs-bundle", notInstalled(needs.name));
     } else if (needs !== undefined) {
       this.#set(
         "needs-key",
@@ -532,6 +536,7 @@ export class AppTopic {
       role: this.log.membership?.roleOf(this.person.publicKey) ?? "none",
       state: this.#state,
       why: this.#why,
+      ...(this.#needs === undefined ? {} : { needs: this.#needs }),
       key: formatPublicKey(this.person.publicKey),
       behaviorKey: this.#bundle?.code.components.behavior === undefined
         ? null
@@ -601,6 +606,10 @@ function typeOf(kind: Uint8Array): string {
     `Cannot write the event: its kind is ${JSON.stringify(utf8.decode(kind).slice(0, 80))}, ` +
       "wanted words of a-z, 0-9 and -, with slashes between, and not those of realm",
   );
+}
+
+function notInstalled(bundle: string): string {
+  return `bundle ${bundle} is not installed: realm app install ${bundle} has it from peers`;
 }
 
 function messageOf(error: unknown): string {

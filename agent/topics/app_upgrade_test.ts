@@ -72,6 +72,7 @@ Deno.test("an upgrade migrates the state; a peer without the bundle stops there 
   await until("ben stops there", () => ben.status("ours").state === "needs-bundle");
   await until("ben has it all", () => ben.status("ours").events === ann.status("ours").events);
   assert.match(ben.status("ours").why!, new RegExp(`bundle ${bundle} is not installed`));
+  assert.equal(ben.status("ours").needs, bundle);
   assert.equal(ben.status("ours").settled, false);
   assert.deepEqual(await numbers(ben, "total"), [12]);
   const { bytes } = await ben.host.api.bundle({ bundle }); // ann gives it
@@ -79,6 +80,7 @@ Deno.test("an upgrade migrates the state; a peer without the bundle stops there 
   await ben.install(second);
   await until("both agree again", agree);
   assert.equal(ben.status("ours").state, "running");
+  assert.equal(ben.status("ours").needs, undefined);
   assert.deepEqual(await numbers(ben, "sum"), [13, 2]);
   await ben.call("ours", "add", "2");
   await until("both agree at last", agree);
