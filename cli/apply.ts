@@ -36,11 +36,17 @@ export const apply = command({
       const isInForce = plan.changes.length === 0 && current !== null &&
         isSame(current.manifest, read.bytes) && genesis === undefined && !joins &&
         retries.length === 0;
+      const { awaitRollouts } = await import("./rollout.ts");
+      const awaited = async (version: number) =>
+        wait ? await awaitRollouts(context, agent, version, timeout) : undefined;
       if (isInForce && approves === undefined) {
+        const { version } = current;
+        const rollouts = await awaited(version); // those of an apply before may go on
+        const failed = rollouts === undefined ? {} : { failed: rollouts.failed };
         if (context.json) {
-          context.print({ file, version: current.version, changes: [], applied: false }, () => "");
+          context.print({ file, version, changes: [], applied: false, ...failed }, () => "");
         }
-        return;
+        return rollouts?.status;
       }
       const question = isInForce ? "Approve this node?" : `Apply as version ${signed.version}?`;
       if (!yes && !await context.confirm(question, "--yes")) {
@@ -73,8 +79,7 @@ export const apply = command({
           beforeApply: () => release.writeSignature(signatureFile, signed.signature),
         },
       );
-      const { awaitRollouts } = await import("./rollout.ts");
-      const rollouts = wait ? await awaitRollouts(context, agent, version, timeout) : undefined;
+      const rollouts = await awaited(version);
       const failed = rollouts === undefined ? {} : { failed: rollouts.failed };
       context.print(
         { file, version, changes, applied: true, signature: signatureFile, ...approved, ...failed },

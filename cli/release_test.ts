@@ -431,6 +431,9 @@ Deno.test("apply --wait ends when every replica runs it, and fails when it goes 
       /--timeout.*auth is rolling: 1 of 2, waits for bm-02, given up by bm-03 \(1\), tried again: its bytes cannot be had/,
     );
     assert.match(late.stdout, /applied version 4/);
+    const again = await realm("apply", "realm.toml", "--wait", "--timeout", "1ms", "--json");
+    assert.equal(again.status, 1, "nothing changes, and what was applied before is not there yet");
+    assert.equal(JSON.parse(again.stdout).applied, false);
 
     await write({ hello: `${HANDLER}\nmemory_max_mb = 66` });
     agent.rollouts = [{ ...rolling, state: "complete", settled: 2, waitsFor: [] }];
