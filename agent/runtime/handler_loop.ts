@@ -72,6 +72,7 @@ export class HandlerLoop {
         done: () => {
           leave();
           this.#done!.resolve();
+          this.#done = undefined; // an idle instance keeps the loop, not what is settled
           waiting.add(this);
           if (waiting.size > WAITING_MAX) waiting.values().next().value!.close();
         },
@@ -95,7 +96,7 @@ export class HandlerLoop {
     waiting.delete(this);
     this.#second = second;
     this.#done = Promise.withResolvers();
-    this.#next!.resolve(first);
+    this.#next?.resolve(first);
     return this.#done.promise;
   }
 
@@ -107,5 +108,6 @@ export class HandlerLoop {
     this.#isOpen = false;
     waiting.delete(this);
     this.#next?.reject(closed ??= new Error("Cannot handle a request: the instance is closed"));
+    this.#next = undefined;
   }
 }
