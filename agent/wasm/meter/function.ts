@@ -51,6 +51,8 @@ const LEAF_UNITS_MAX = 64;
 const LEAF_OUTLINE_BYTES_MAX = 4096;
 /** Copies of the body of a loop that is unrolled. */
 const UNROLLED_COPIES = 4;
+/** Bytes, about, of the calls by which loops in one that is unrolled go on elsewhere: each copy has them. */
+const UNROLLED_CALL_BYTES_MAX = 256;
 
 const VOID = 0x40;
 const I32 = 0x7f;
@@ -330,26 +332,42 @@ export class FunctionEmitter {
     return copied;
   }
 
+  /**
+   * Plans the copies of a loop's body. Gives what must have been paid when control is at its head, and
+   * at the tail of each; `undefined` when the loop cannot be unrolled.
+   */
+  #planCopies(loop: number, tail: number): number[] | undefined {
+    const body = this.#body;
+    let callBytes = 0;
+    for (let e = loop + 1; e < tail; e++) {
+      const outline = this.#plan.outlines.get(e);
+      if (outline) {
+        callBytes += 2 * (outline.params + outline.given.length) + 12 * outline.ways.length;
+      }
+    }
+    if (callBytes > UNROLLED_CALL_BYTES_MAX) return undefined;
+    const paid = [0];
+    for (const copy of this.#copies.toReversed()) {
+      const before = copy.plan(body, loop, paid[0]!);
+      if (before === undefined) return undefined;
+      paid.unshift(before);
+    }
+    // Loops inside are written as often: here, and in functions of their own, as they are.
+    for (let e = loop + 1; e < tail; e++) body.flags[e]! &= ~FLAG.UNROLL;
+    return paid;
+  }
+
   /** A whole loop, several bodies instead of one; false, and nothing, when it cannot be unrolled. */
   #unrolled(loop: number): boolean {
     const body = this.#body;
     const w = this.#w;
     const tail = body.b[loop]!;
     const isConditional = body.opcode[tail] === OP.BR_IF;
-    /** What must have been paid when control is at the tail of each copy. */
-    const ahead: number[] = [];
-    let paid = 0;
-    for (let copy = UNROLLED_COPIES - 1; copy >= 0; copy--) {
-      ahead[copy] = paid;
-      const atHead = this.#copies[copy]!.plan(body, loop, paid);
-      if (atHead === undefined) {
-        body.flags[loop]! &= ~FLAG.UNROLL;
-        return false;
-      }
-      paid = atHead;
+    const paid = this.#planCopies(loop, tail);
+    if (!paid) {
+      body.flags[loop]! &= ~FLAG.UNROLL;
+      return false;
     }
-    // Loops inside are written as often: here, and in functions of their own, as they are.
-    for (let e = loop + 1; e < tail; e++) body.flags[e]! &= ~FLAG.UNROLL;
     // In the global, each charge would be written to memory anyway.
     const prepays = this.#joined === LOCAL;
     this.#agree();
@@ -360,7 +378,7 @@ export class FunctionEmitter {
     this.#original(loop);
     for (let copy = 0; copy < UNROLLED_COPIES; copy++) {
       this.#truth = this.#joined;
-      if (copy === 0) this.#charge(loop, true, prepays ? paid - body.cost[loop]! : 0);
+      if (copy === 0) this.#charge(loop, true, prepays ? paid[0]! - body.cost[loop]! : 0);
       else if (!prepays) this.#charge(loop, false);
       if (prepays) this.#copy = this.#copies[copy];
       const copied = this.#events(loop + 1, tail, body.end[loop]!);
@@ -372,7 +390,7 @@ export class FunctionEmitter {
       if (copy === UNROLLED_COPIES - 1) this.#original(tail);
       else if (isConditional) {
         w.u8(I32_EQZ);
-        this.#branchIf(1, prepays ? -ahead[copy]! : 0);
+        this.#branchIf(1, prepays ? -paid[copy + 1]! : 0);
       }
     }
     w.u8(OP.END);

@@ -174,6 +174,15 @@ Deno.test("loops in loops make a module grow by a bounded factor", async () => {
   }
 });
 
+Deno.test("loops with many ways and locals do not make one grow that they are in", async () => {
+  const inner = "(loop (br_if 0 (local.get 200)))".repeat(9);
+  const bytes = await assemble(`(module (func (param i32) ${"(local i32)".repeat(200)}
+    (loop (if (local.get 0) (then ${inner} (return))) (br_if 0 (local.get 0)))))`);
+  const { length } = meter(bytes, OPTIONS).bytes;
+  // A call takes some 800 bytes; each loop has one here, and one in a function of its own.
+  assert.ok(length < 20_000, `${length}`);
+});
+
 /** What a round does with $x, which is 100 before the loop and given back behind it. */
 const ROUNDS = [
   `(if (local.get $c) (then nop) (else (local.set $x (local.get $i))))`,
