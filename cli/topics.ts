@@ -190,6 +190,9 @@ export const leave = command({
   async run(context, flags, topic) {
     const answer = await withApps(context, (apps) => apps.leave({ topic, forget: flags.forget }));
     context.print(answer, () => `left ${answer.topic}\n`);
+    if (answer.told === 0) {
+      context.note("Nobody heard of it, since no peer is connected: others count you in still");
+    }
   },
 });
 

@@ -12,6 +12,8 @@ import { Slices } from "./slices.ts";
 
 /** Bytes that wait to be sent; with more than these there is no room. */
 const LINK_QUEUE_BYTES = 1024 * 1024;
+/** What {@link LinkStream.finish} waits for at most. */
+const LINK_FINISH_MS = 2_000;
 const LENGTH_BYTES = 4;
 
 /** What a {@link LinkStream} tells. */
@@ -33,6 +35,8 @@ export class LinkStream {
   #isFull = false;
   #isWriting = false;
   #isClosed = false;
+  /** Nothing more is sent or told; what was sent before goes out. */
+  #finish: number | undefined;
 
   constructor(
     stream: PeerStream,
@@ -50,7 +54,7 @@ export class LinkStream {
 
   /** Sends a frame; false when the next one has to wait for room. */
   send(frame: Uint8Array): boolean {
-    if (this.#isClosed) return true; // it is told, or was asked for
+    if (this.#isClosed || this.#finish !== undefined) return true; // it is told, or was asked for
     const length = new Uint8Array(LENGTH_BYTES);
     new DataView(length.buffer).setUint32(0, frame.length);
     this.#queue.push(length, frame);
@@ -65,13 +69,24 @@ export class LinkStream {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#queue = [];
+    clearTimeout(this.#finish);
     this.#stream.abort();
+  }
+
+  /**
+   * Sends what waits, and ends the stream when the other side has, or does not for a while. Nothing is
+   * told any more.
+   */
+  finish(): void {
+    if (this.#isClosed || this.#finish !== undefined) return;
+    this.#finish = setTimeout(() => this.close(), LINK_FINISH_MS);
+    if (!this.#isWriting) void this.#write();
   }
 
   #end(reason: string): void {
     if (this.#isClosed) return;
     this.close();
-    this.#events.closed(reason);
+    if (this.#finish === undefined) this.#events.closed(reason);
   }
 
   async #write(): Promise<void> {
@@ -84,9 +99,10 @@ export class LinkStream {
         this.#queuedBytes -= batch.length;
         if (this.#isFull && this.#queuedBytes <= LINK_QUEUE_BYTES / 2) {
           this.#isFull = false;
-          if (!this.#isClosed) this.#events.room();
+          if (!this.#isClosed && this.#finish === undefined) this.#events.room();
         }
       }
+      if (this.#finish !== undefined) await this.#stream.end();
     } catch (error) {
       this.#end(error instanceof Error ? error.message : "it broke");
     } finally {
@@ -102,6 +118,7 @@ export class LinkStream {
       if (chunk === null) return;
       for (const frame of parser.take(chunk)) {
         if (this.#isClosed) return;
+        if (this.#finish !== undefined) continue;
         const room = slices.work(() => this.#events.frame(frame));
         if (room !== undefined) await room;
         const pause = slices.pause();

@@ -11,6 +11,7 @@ class FakeStream implements PeerStream {
   readonly protocol = "/realm/link/1.0.0";
   readonly written: Uint8Array[] = [];
   aborted = false;
+  ended = false;
   gate: Promise<void> = Promise.resolve();
   #chunks: (Uint8Array | null)[] = [];
   #wake = Promise.withResolvers<void>();
@@ -32,7 +33,10 @@ class FakeStream implements PeerStream {
     if (this.aborted) throw new Error("aborted");
     this.written.push(bytes.slice());
   }
-  async end(): Promise<void> {}
+  end(): Promise<void> {
+    this.ended = true;
+    return Promise.resolve();
+  }
   abort(): void {
     this.aborted = true;
     this.#wake.resolve();
@@ -139,6 +143,27 @@ Deno.test("LinkStream tells nothing once it is closed from here", async () => {
   stream.give(framed(5));
   await settled();
   assert.deepEqual(seen, []);
+});
+
+Deno.test("LinkStream that is finished sends what waits, tells nothing, and ends with the other side", async () => {
+  const stream = new FakeStream();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stream.gate = promise;
+  const { seen, on } = events();
+  const link = new LinkStream(stream, on);
+  for (const length of [3, 4]) link.send(new Uint8Array(length));
+  link.finish();
+  link.send(new Uint8Array(9));
+  stream.give(framed(5));
+  await settled();
+  assert.deepEqual([stream.ended, stream.aborted], [false, false]);
+  resolve();
+  await settled();
+  const written = stream.written.reduce((sum, { length }) => sum + length, 0);
+  assert.deepEqual([written, stream.ended, stream.aborted], [2 * 4 + 3 + 4, true, false]);
+  stream.give(null);
+  await settled();
+  assert.deepEqual([seen, stream.aborted], [[], true]);
 });
 
 Deno.test("LinkStream gives everything else its turn, however much there is to tell at once", async () => {

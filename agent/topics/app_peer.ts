@@ -154,7 +154,7 @@ export class AppPeer {
     const carrier = this.#topics.get(id);
     if (carrier === undefined) return;
     this.#topics.delete(id);
-    carrier.close();
+    carrier.finish();
     const { store } = this.#init;
     store.write([...store.keys(`${MET}${id}/`)].map((key) => ({ delete: key })));
   }

@@ -99,6 +99,33 @@ Deno.test("who was taken out writes nothing more that counts, and reads nothing 
   assert.ok(eve.status("ours").events <= events + 1);
 });
 
+Deno.test("who left takes part again by a ticket; who was taken out does not, and is told", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours", encrypted: true });
+  await ben.join(await ann.invite("ours"), "ours");
+  await ben.dial(ann);
+  await until("ben takes part", () => ben.status("ours").role === "member");
+  const { key } = ben.status("ours");
+  const members = () => ann.status("ours").members.map(({ key }) => key);
+  await until("ann knows it", () => members().includes(key));
+  assert.equal((await ben.host.api.leave({ topic: "ours", forget: false })).told, 1);
+  await until("he left", () => !members().includes(key));
+  await ben.join(await ann.invite("ours"), "ours");
+  await until("he takes part again", () => members().includes(key));
+  await until("and both agree", () => agree("ours", ann, ben));
+  assert.equal((await ben.call("ours", "add", "5")).refused, null);
+  await ann.host.api.remove({ topic: "ours", key });
+  await ben.host.api.leave({ topic: "ours", forget: true });
+  await ben.join(await ann.invite("ours"), "ours");
+  const isTold = () =>
+    ben.status("ours").alarms.some((each) => /your key was taken out/.test(each));
+  await until("he is told", isTold);
+  assert.deepEqual([ben.status("ours").role, members().includes(key)], ["none", false]);
+});
+
 Deno.test("a fork begins with a state of its origin, also on machines that never had that", async () => {
   const hub = new MemoryHub();
   await using ann = await Machine.start(hub);

@@ -202,6 +202,11 @@ export class AppTopic {
     return this.#record;
   }
 
+  /** Text forms of the keys of people that are connected. */
+  get people(): readonly string[] {
+    return this.#sharing.people();
+  }
+
   /** From now on it is shared with peers. */
   share(sharing: TopicSharing): void {
     this.#sharing = sharing;
@@ -523,6 +528,13 @@ export class AppTopic {
     );
   }
 
+  get #isTakenOut(): boolean {
+    const { membership } = this.log;
+    const { publicKey } = this.person;
+    return membership?.roleOf(publicKey) === undefined &&
+      membership?.isRevoked(publicKey, false) === true;
+  }
+
   status(): TopicStatus {
     const { topic, view } = this.log;
     const progress = this.#progress;
@@ -549,13 +561,16 @@ export class AppTopic {
       heads: topic?.heads.map(({ id }) => id.toString()) ?? [],
       digest: progress?.digest?.toHex() ?? null,
       members: [...view?.members.values() ?? []].map(({ key, role }) => ({ key, role })),
-      peers: this.#sharing.people(),
+      peers: this.people,
       alarms: [
         ...this.#sharing.alarms(),
         ...[progress?.checkpoint, progress?.ticket].filter((problem) => problem !== undefined),
         ...progress?.slowed
           ? ["applying its events takes more of a processor than it may: some wait"]
           : [],
+        ...(this.#isTakenOut
+          ? ["your key was taken out of it: nothing that you write counts"]
+          : []),
         ...this.log.fullness.map((problem) => `takes no more events: ${problem}`),
         ...view?.alarms.map(({ author }) => `${author} wrote on branches at once`) ?? [],
       ],

@@ -363,7 +363,8 @@ export class AppsHost {
         hint: "realm app leave --forget deletes it on this machine alone",
       });
     }
-    if (!forget && role !== undefined) {
+    const told = !forget && role !== undefined ? topic.people.length : undefined;
+    if (told !== undefined) {
       topic.write((log) => log.write({ kind: "leave" }, topic.person));
     }
     for (const [session, view] of this.#views) if (view.topic === topic) this.#closeView(session);
@@ -371,7 +372,7 @@ export class AppsHost {
     topic.close();
     this.#init.removed(topic);
     clear(namespaced(this.#init.store, ["app-topic", topic.id]));
-    return { topic: topic.id };
+    return { topic: topic.id, ...(told === undefined ? {} : { told }) };
   }
 
   #remove({ topic: name, key }: AppParams<"remove">): AppAnswer<"remove"> {

@@ -167,6 +167,13 @@ export class TopicCarrier {
     else ended();
   }
 
+  /** Ends every link, when what was sent is gone. */
+  finish(): void {
+    for (const link of this.#links.values()) link?.finish();
+    this.#links.clear();
+    this.close();
+  }
+
   /** Ends every link. */
   close(): void {
     this.#isClosed = true;

@@ -133,6 +133,8 @@ export class TopicCore {
   readonly #drift: DriftWatch;
   #isChangeOwed = false;
   #isSynced = false;
+  /** Nothing of the topic was here: whoever is asked to join it now may have left it once. */
+  #isNew: boolean;
   #toldAtMs = -Infinity;
   #tellAtMs = 0;
   #nodesAtMs = 0;
@@ -145,6 +147,7 @@ export class TopicCore {
     this.#init = init;
     this.#ports = ports;
     this.#log = log;
+    this.#isNew = log.topic === undefined;
     this.#nodes = new TopicNodes(self, named, met);
     this.#links = new LinkSet<TopicLink, TopicFrame>(ports, TopicLink, init.standing);
     this.#exchange = new LogExchange({
@@ -436,12 +439,16 @@ export class TopicCore {
     this.#tellSoon();
   }
 
-  /** Joins by the invite, once it is here, who has not written anything yet. */
+  /** Joins by the invite, once it is here, who has not written anything yet, or left and comes anew. */
   #join(): void {
     const { invite, person } = this.#init;
-    const { topic } = this.#log;
-    if (invite === undefined || !this.#isSynced || topic?.knows(person.publicKey) !== false) return;
+    const { topic, membership } = this.#log;
+    if (invite === undefined || !this.#isSynced || topic === undefined) return;
+    const isBack = this.#isNew && membership?.roleOf(person.publicKey) === undefined &&
+      membership?.isRevoked(person.publicKey, false) === false;
+    if (!isBack && topic.knows(person.publicKey)) return;
     if (!isOpenInvite(this.#log, invite.publicKey)) return;
+    this.#isNew = false;
     this.writing((log) => log.write(joinBy(log, invite, person.publicKey), person));
     this.#ports.notice(`Joined topic ${this.topic}`);
   }
