@@ -180,6 +180,12 @@ export const inviteToTopic = command({
     const answer = await withApps(context, (apps) => apps.invite({ topic, role: flags.role }));
     context.print(answer, () => `${answer.ticket}\n`);
     context.note("Whoever has this word can join: realm app join TICKET");
+    if (answer.nodes === 0) {
+      context.note(
+        "warning: it names no machine to come to: start realm agent with --listen " +
+          "/ip4/0.0.0.0/tcp/4001, and invite again",
+      );
+    }
   },
 });
 

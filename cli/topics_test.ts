@@ -157,6 +157,8 @@ Deno.test("app create, join, invite, leave and remove ask what they are told", (
     assert.equal((await realm("app", "invite", "lunch", "--role", "king")).status, 2);
     assert.equal((await realm("app", "leave", "lunch", "--forget")).stdout, "left bafytopic\n");
     assert.deepEqual(agent.asked.leave, { topic: "lunch", forget: true });
+    agent.answers.invite = { ticket: "realmapp1word", nodes: 0 };
+    assert.match((await realm("app", "invite", "lunch")).stderr, /warning: it names no machine/);
     agent.answers.leave = { topic: "bafytopic", told: 0 };
     assert.match((await realm("app", "leave", "lunch")).stderr, /^Nobody heard of it/m);
     await realm("app", "remove", "lunch", "ed25519:x");

@@ -153,7 +153,8 @@ export const APP_CALLS = {
   ),
   invite: call(
     z.strictObject({ topic: topicName, role: z.enum(["member", "admin", "keeper"]) }),
-    z.object({ ticket: z.string() }),
+    /** `nodes`: how many the ticket names, by which whoever has it can come. */
+    z.object({ ticket: z.string(), nodes: count.exactOptional() }),
   ),
   /** Says so in the topic, and deletes what is here of it. With `forget` the latter alone. */
   leave: call(

@@ -41,7 +41,8 @@ const KINDS = {
   "unclaimed": {
     severity: "critical",
     say: () => "unclaimed: this agent has no owner and obeys nothing",
-    hint: () => "Start it with realm agent --owner KEY, or --ticket from realm invite",
+    hint: () =>
+      "Start it with realm agent --owner KEY, or --ticket from realm invite; apps need neither",
   },
   "not-approved": {
     severity: "critical",

@@ -345,14 +345,15 @@ export class AppsHost {
     const state = role === "keeper" ? undefined : await topic.ticketState();
     const { said, seed } = inviteTo(topic.log, role, random);
     topic.write((log) => log.write(said, topic.person));
+    const peers = this.#init.ticketPeers(topic);
     const ticket = formatAppTicket({
       topic: topic.log.topicId,
       bundle: CID.parse(topic.status().bundle!),
-      peers: this.#init.ticketPeers(topic),
+      peers,
       invite: { seed, role },
       state,
     });
-    return { ticket };
+    return { ticket, nodes: peers.length };
   }
 
   #leave({ topic: name, forget }: AppParams<"leave">): AppAnswer<"leave"> {
