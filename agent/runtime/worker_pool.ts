@@ -3,8 +3,9 @@
  *
  * A Worker has the permissions it was spawned with for good, so one is used again only where the
  * permissions are the same: those of the same mounts, or none. Whether nothing of its guest remains
- * the Worker itself says (see `replica_host.ts`). On Deno every Worker that ends leaves two file
- * descriptors behind, which is one more reason to keep them.
+ * the Worker itself says (see `replica_host.ts`). On Deno before 2.7.12 every Worker that ends leaves
+ * two file descriptors behind, whatever it did (denoland/deno#33200: its event loop, with the last
+ * one that waited for it, is never freed), which is one more reason to keep them.
  *
  * @module
  */
@@ -15,6 +16,8 @@ import { type GuestWorker, onFailure } from "./spawn.ts";
 const SPARE_MAX = 8;
 /** So long: components that are restarted, scaled or rolled out soon need as many again. */
 const SPARE_MS = 60_000;
+/** Twice as long each time that one is spawned after others ended, up to this. */
+const SPARE_MS_MAX = 60 * 60_000;
 /** A Worker that was taken is replaced after so long. */
 const REFILL_AFTER_MS = 50;
 
@@ -55,6 +58,9 @@ export class WorkerPool {
   readonly #idle: Idle[] = [];
   #timer: number | undefined;
   #spareTimer: number | undefined;
+  #spareMs = SPARE_MS;
+  /** Whether a spare one ended since the last was spawned. */
+  #hasEnded = false;
   #closed = false;
 
   constructor(readonly init: WorkerPoolInit) {
@@ -72,7 +78,14 @@ export class WorkerPool {
     const permissions = permissionsOf(mounts);
     const index = this.#idle.findLastIndex((each) => each.permissions === permissions);
     this.#refill();
-    return index < 0 ? this.init.spawn(mounts) : this.#idle.splice(index, 1)[0]!.worker;
+    return index < 0 ? this.#spawn(mounts) : this.#idle.splice(index, 1)[0]!.worker;
+  }
+
+  /** Peaks that come further apart than spare Workers are kept would end some each time. */
+  #spawn(mounts: readonly Mount[]): GuestWorker {
+    if (this.#hasEnded) this.#spareMs = Math.min(2 * this.#spareMs, SPARE_MS_MAX);
+    this.#hasEnded = false;
+    return this.init.spawn(mounts);
   }
 
   /** Takes back a Worker of which nothing of a guest remains. */
@@ -102,13 +115,14 @@ export class WorkerPool {
       .filter((each) => each.permissions !== NONE || wanted-- <= 0).reverse();
     if (spare.length === 0) return;
     const now = this.init.now();
-    while (spare.length > SPARE_MAX || (spare[0] && now - spare[0].sinceMs >= SPARE_MS)) {
+    while (spare.length > SPARE_MAX || (spare[0] && now - spare[0].sinceMs >= this.#spareMs)) {
       const [old] = spare.splice(0, 1) as [Idle];
       this.#idle.splice(this.#idle.indexOf(old), 1);
       old.worker.terminate();
+      this.#hasEnded = true;
     }
     if (!spare[0]) return;
-    const wait = spare[0].sinceMs + SPARE_MS - now;
+    const wait = spare[0].sinceMs + this.#spareMs - now;
     this.#spareTimer = setTimeout(() => this.#endSpare(), wait);
     Deno.unrefTimer(this.#spareTimer);
   }
@@ -125,7 +139,7 @@ export class WorkerPool {
 
   #fill(): void {
     while (!this.#closed && this.idle < this.init.wanted) {
-      this.#idle.unshift(this.#idleOne(this.init.spawn([]), NONE));
+      this.#idle.unshift(this.#idleOne(this.#spawn([]), NONE));
     }
   }
 

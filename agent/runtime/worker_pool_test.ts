@@ -108,6 +108,28 @@ Deno.test("WorkerPool ends spare Workers that nobody took for a minute", () => {
   workers.close();
 });
 
+Deno.test("WorkerPool keeps spare Workers for longer where those that ended are needed again", () => {
+  let now = 0;
+  const { pool: workers, spawned } = pool(1, false, () => now);
+  /** Three are needed at once, and one after a while; how many were spawned for that, and ended. */
+  const peak = (afterMs: number) => {
+    const count = () => [spawned.length, spawned.filter(({ ended }) => ended).length] as const;
+    const before = count();
+    const taken = [workers.take([]), workers.take([]), workers.take([])];
+    for (const worker of taken) workers.give(worker, []);
+    now += afterMs;
+    workers.give(workers.take([]), []);
+    return count().map((n, i) => n - before[i]!);
+  };
+  assert.deepEqual(peak(60_000), [2, 2], "for a minute");
+  assert.deepEqual(peak(119_999), [2, 0], "they were needed again: for two");
+  assert.deepEqual(peak(120_000), [0, 2]);
+  assert.deepEqual(peak(239_999), [2, 0], "for four");
+  for (let i = 0; i < 10; i++) peak(3_600_000);
+  assert.deepEqual(peak(3_600_000), [2, 2], "for an hour at most");
+  workers.close();
+});
+
 Deno.test("WorkerPool replaces what was taken, unless it comes back first", async () => {
   const { pool: workers, spawned } = pool(2, true);
   assert.equal(spawned.length, 2);
