@@ -327,6 +327,33 @@ Deno.test("scale, restart and a new manifest change what runs without losing a r
     );
   }));
 
+Deno.test("what is told of a release that failed has no line of the release before", () =>
+  withRealm(async ({ hand, start, sign, owner }) => {
+    const { agent, control } = await start();
+    await upload(control, "greeter", "hostile-http");
+    const release = (source: string, health: string) =>
+      `[owner]\npubkey = "${owner}"\n[nodes.here]\n[components.web]\n` +
+      `source = "file:${source}.wasm"\nworld = "wasi:http/proxy"\n${health}\n` +
+      `[routing]\nhere = [{ path = "/...", component = "web" }]\n`;
+    await hand.apply(control, await sign(release("greeter", ""), 1));
+    await until("it runs", allRun(agent, 1));
+    await (await fetch(`${agent.proxyUrl}/tea`)).text();
+    const isLogged = async () => {
+      for await (const event of control.logs({ component: "web" })) {
+        if (event.kind === "line" && event.text === "asked for /tea") return true;
+      }
+      return false;
+    };
+    await until("its line", isLogged);
+    const health =
+      'health = { http = "/none", interval_ms = 100, timeout_ms = 2000, grace_ms = 0 }';
+    await hand.apply(control, await sign(release("hostile-http", health), 2));
+    const failure = () => agent.status().components[0]!.rollout?.failure;
+    await until("it failed", () => failure() !== undefined && failure() !== null);
+    assert.match(failure()!.evidence, /^GET \/none: 404/);
+    assert.doesNotMatch(failure()!.evidence, /asked for/);
+  }));
+
 Deno.test("a component's key-value store is its own, shared by its replicas, and outlives the agent", () =>
   withRealm(async ({ hand, start, sign, owner, folder }) => {
     const component = (name: string, granted: boolean) =>

@@ -107,6 +107,8 @@ export class Node {
   readonly bytes: ComponentBytes;
   readonly #keyValues: KeyValues;
   readonly #logs = new Map<string, LogRing>();
+  /** By component and index: what was started there last, and since when. */
+  readonly #begun = new Map<string, Map<number, { revision: string; atMs: number }>>();
   readonly #upstreams = new Map<string, Upstream>();
   /** Those that others took the place of, while they have requests in flight. */
   readonly #former = new Map<string, readonly Upstream[]>();
@@ -133,7 +135,10 @@ export class Node {
     this.bytes = new ComponentBytes(init.blobs, init.peers);
     this.supervisor = new Supervisor({
       clock: init.clock,
-      start: (replica, io, signal) => this.#start(replica, io, signal),
+      start: (replica, io, signal) => {
+        this.#noteBegin(replica);
+        return this.#start(replica, io, signal);
+      },
       openLog: (component, index) => this.#openLog(component, index),
       serve: (component, replicas, awaited) => this.#serve(component, replicas, awaited),
       ended: init.ended,
@@ -143,8 +148,7 @@ export class Node {
       state: init.state,
       clock: init.clock,
       records: () => init.records?.() ?? new Map(),
-      lastLines: ({ component, index }) =>
-        this.log(component).lines({ tail: LINES_SHOWN, replica: index }).map(({ text }) => text),
+      lastLines: (replica) => this.#lastLines(replica),
       failed: ({ component, version, node, evidence }) =>
         init.notice?.(
           `Rollout of ${component} in version ${version} failed on ${node}: ${evidence}`,
@@ -474,6 +478,7 @@ export class Node {
       if (running.has(name)) continue;
       this.#logs.get(name)!.close();
       this.#logs.delete(name);
+      this.#begun.delete(name);
     }
   }
 
@@ -608,6 +613,21 @@ export class Node {
       }
     }
     return upstream && { route: match.route, upstream, path: match.path };
+  }
+
+  /** Takes note of when a slot begins to run something else. */
+  #noteBegin({ component, index, revision }: DesiredReplica): void {
+    const begun = this.#begun.get(component) ?? new Map();
+    this.#begun.set(component, begun);
+    if (begun.get(index)?.revision === revision) return;
+    begun.set(index, { revision, atMs: this.init.clock.wallMs() });
+  }
+
+  /** The last lines of a slot's log since its release was first started there. */
+  #lastLines({ component, index }: DesiredReplica): string[] {
+    const sinceMs = this.#begun.get(component)?.get(index)?.atMs ?? 0;
+    return this.log(component).lines({ tail: LINES_SHOWN, replica: index, sinceMs })
+      .map(({ text }) => text);
   }
 
   #openLog(component: string, index: number): ReplicaLog {
