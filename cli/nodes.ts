@@ -223,7 +223,7 @@ export function formatNodes(nodes: readonly NodeStatus[], nowMs: number): string
 export function nodeOf(
   nodes: readonly NodeStatus[],
   wanted: string,
-  verb: "approve" | "revoke" | "drain" | "undrain" | "ask",
+  verb: "approve" | "revoke" | "drain" | "undrain" | "restart" | "scale" | "ask",
 ): NodeStatus {
   const named = nodes.filter(({ name, key, fingerprint }) =>
     [name, key, fingerprint].includes(wanted)

@@ -10,17 +10,21 @@ import { controlContent } from "../agent/realm/control_event.ts";
 import type { Author } from "./author.ts";
 import { distinct, nodeOf } from "./nodes.ts";
 
-type Agent = Pick<ControlClient, "status" | "place" | "append">;
+type Agent = Pick<ControlClient, "status" | "nodes" | "place" | "append">;
 type ComponentStatus = Awaited<ReturnType<ControlClient["status"]>>["components"][number];
 
-/** Starts every replica of a component anew, or those on some nodes; returns how many. */
+/**
+ * Starts every replica of a component anew, or those on some nodes, each by its name, key or
+ * fingerprint; returns how many.
+ */
 export async function restartComponent(
   agent: Agent,
   author: Author,
   component: string,
-  nodes: readonly string[] = [],
+  wanted: readonly string[] = [],
 ): Promise<{ restarted: number }> {
   await requireComponent(agent, component);
+  const nodes = await namesOf(agent, wanted, "restart");
   await author.append(agent, [controlContent({ kind: "restart", component, nodes })]);
   const { placed } = await requireComponent(agent, component);
   const here = placed.filter(({ node }) => nodes.length === 0 || nodes.includes(node));
@@ -28,17 +32,18 @@ export async function restartComponent(
 }
 
 /**
- * Sets the number of replicas of a component, everywhere or on one node; `null` gives it back to
- * the manifest. Returns how many are wanted then.
+ * Sets the number of replicas of a component, everywhere or on one node, by its name, key or
+ * fingerprint; `null` gives it back to the manifest. Returns how many are wanted then.
  */
 export async function scaleComponent(
   agent: Agent,
   author: Author,
   component: string,
   replicas: number | null,
-  node: string | null = null,
+  wantedNode: string | null = null,
 ): Promise<{ replicas: number; scaledTo: number | null }> {
   await requireComponent(agent, component);
+  const [node = null] = await namesOf(agent, wantedNode === null ? [] : [wantedNode], "scale");
   await author.append(agent, [controlContent({ kind: "scale", component, replicas, node })]);
   const { placed } = await requireComponent(agent, component);
   const wanted = placed.filter((each) => node === null || each.node === node)
@@ -57,8 +62,7 @@ export async function drainNodes(
   drained: boolean,
 ): Promise<readonly string[]> {
   const verb = drained ? "drain" : "undrain";
-  const nodes = await agent.nodes();
-  const names = distinct(wanted.map((each) => nodeOf(nodes, each, verb))).map(({ name }) => name);
+  const names = await namesOf(agent, wanted, verb);
   await author.append(
     agent,
     names.map((node) => controlContent({ kind: "drain", node, drained })),
@@ -73,6 +77,16 @@ export async function drainNodes(
     `Cannot ${verb} ${without.join(", ")}: not in the manifest in force`,
     { hint: "Add [nodes.NAME] to realm.toml and run realm apply" },
   );
+}
+
+async function namesOf(
+  agent: Pick<Agent, "nodes">,
+  wanted: readonly string[],
+  verb: Parameters<typeof nodeOf>[2],
+): Promise<readonly string[]> {
+  if (wanted.length === 0) return [];
+  const nodes = await agent.nodes();
+  return distinct(wanted.map((each) => nodeOf(nodes, each, verb))).map(({ name }) => name);
 }
 
 async function requireComponent(agent: Agent, component: string): Promise<ComponentStatus> {

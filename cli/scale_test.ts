@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { fakeNode } from "../tui/status_fake.ts";
 import { withOwner } from "./agent_fake.ts";
 
 Deno.test("scale sets the number of replicas, or gives it back to the manifest", () =>
@@ -37,8 +38,26 @@ Deno.test("restart restarts a component", () =>
     assert.equal((await realm("restart", "none")).status, 4);
   }));
 
+Deno.test("restart and scale take nodes by name, key or fingerprint, and none that are not there", () =>
+  withOwner(async ({ agent, realm }) => {
+    const [{ name, key }] = agent.state.nodes as [typeof agent.state.nodes[number]];
+    assert.equal((await realm("restart", "auth", "--nodes", key)).status, 0);
+    assert.equal((await realm("scale", "auth", "2", "--node", key)).status, 0);
+    assert.deepEqual(agent.calls, [`restart auth ${name}`, `scale auth 2 ${name}`]);
+    for (const words of [["restart", "auth", "--nodes"], ["scale", "auth", "2", "--node"]]) {
+      const { status, stderr } = await realm(...words, "none");
+      assert.equal(status, 4);
+      assert.match(
+        stderr,
+        /Cannot find node "none": wanted .* one of bm-01\nhint: Run realm nodes ls/,
+      );
+    }
+    assert.equal(agent.calls.length, 2);
+  }));
+
 Deno.test("restart and scale are signed by the owner, or by the key that --key names", () =>
   withOwner(async ({ agent, owner, folder, realm }) => {
+    agent.state = { ...agent.state, nodes: [...agent.state.nodes, fakeNode("bm-02")] };
     await realm("restart", "auth", "--nodes", "bm-01", "--nodes", "bm-02");
     const operator = await realm("init", "--data", `${folder}/operator`, "--json");
     const key = JSON.parse(operator.stdout).owner;
