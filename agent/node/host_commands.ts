@@ -95,8 +95,10 @@ export class HostCommands {
         status = ended.signal === null ? ended.code : SIGNALLED + (ended.code & 0x7f);
       }
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) status = NOT_FOUND;
-      const reason = error instanceof Error ? error.message : String(error);
+      const isMissing = error instanceof Deno.errors.NotFound;
+      if (isMissing) status = NOT_FOUND;
+      const why = error instanceof Error ? error.message : String(error);
+      const reason = isMissing ? "there is no such program" : why;
       const text = new TextEncoder().encode(`Cannot run ${said.command[0]}: ${reason}\n`);
       yield { kind: "output", stream: "stderr", data: text.toBase64() };
     } finally {
