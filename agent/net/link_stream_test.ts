@@ -166,51 +166,50 @@ Deno.test("LinkStream that is finished sends what waits, tells nothing, and ends
   assert.deepEqual([seen, stream.aborted], [[], true]);
 });
 
-Deno.test("LinkStream gives everything else its turn, however much there is to tell at once", async () => {
-  const stream = new FakeStream();
-  let told = 0, toldBefore = Infinity;
+/** A link each of whose frames takes so long, and how many were told. */
+function slowLink(stream: PeerStream, frameMs: number) {
+  let told = 0;
   const ended = Promise.withResolvers<void>();
   const link = new LinkStream(stream, {
     frame: () => {
       told++;
-      for (const from = performance.now(); performance.now() - from < 1;);
+      for (const from = performance.now(); performance.now() - from < frameMs;);
     },
     room: () => {},
     closed: () => ended.resolve(),
   });
+  return { link, told: () => told, ended: ended.promise };
+}
+
+Deno.test("LinkStream gives everything else its turn, however much there is to tell at once", async () => {
+  const stream = new FakeStream();
+  const { link, told, ended } = slowLink(stream, 1);
+  let toldBefore = Infinity;
   stream.give(framed(...new Array(300).fill(1)));
   for (let i = 0; i < 300; i++) stream.give(framed(1));
   stream.give(null);
-  setTimeout(() => toldBefore = told, 0);
-  await ended.promise;
-  assert.equal(told, 600);
+  setTimeout(() => toldBefore = told(), 0);
+  await ended;
+  assert.equal(told(), 600);
   assert.ok(toldBefore < 300, "the timer came after all frames of a chunk");
   link.close();
 });
 
 Deno.test("LinkStream lets what takes many turns of the event loop come to its end", async () => {
   const stream = new FakeStream();
-  let told = 0, isOver = false;
-  const ended = Promise.withResolvers<void>();
-  const link = new LinkStream(stream, {
-    frame: () => {
-      told++;
-      for (const from = performance.now(); performance.now() - from < 10;);
-    },
-    room: () => {},
-    closed: () => ended.resolve(),
-  });
+  const { link, told, ended } = slowLink(stream, 10);
+  let isOver = false;
   for (let i = 0; i < 30; i++) stream.give(framed(1));
   stream.give(null);
   const turns = (async () => {
     for (let turn = 0; turn < 24 && !isOver; turn++) {
       await new Promise((resolve) => setImmediate(resolve));
     }
-    return told;
+    return told();
   })();
-  await ended.promise;
+  await ended;
   isOver = true;
-  assert.equal(told, 30);
+  assert.equal(told(), 30);
   assert.ok(await turns < 10, "each turn of the other came after a slice of frames");
   link.close();
 });
