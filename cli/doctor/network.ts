@@ -13,7 +13,9 @@ import { type Finding, ok, problem, warning } from "./finding.ts";
 export const PROXY_PORT = 8080;
 
 /** What the agent says of itself and its realm; `version` is that of this executable. */
-export function lookAtAgent({ node, nodes, alarms }: Status, version: string): Finding[] {
+export function lookAtAgent({ node, nodes, alarms, topics }: Status, version: string): Finding[] {
+  // Apps need no owner: where there are some, that there is none may well be meant.
+  const isMeant = (code: string) => code === "unclaimed" && topics.length > 0;
   const others = nodes.filter((each) =>
     each.live && each.program !== null &&
     each.program !== node.program
@@ -34,7 +36,11 @@ export function lookAtAgent({ node, nodes, alarms }: Status, version: string): F
       )
     ),
     ...alarms.map((each) =>
-      (each.severity === "critical" ? problem : warning)("alarms", each.message, each.hint)
+      (each.severity === "critical" && !isMeant(each.code) ? problem : warning)(
+        "alarms",
+        each.message,
+        each.hint,
+      )
     ),
   ];
 }

@@ -25,6 +25,15 @@ Deno.test("the doctor compares versions and hands on alarms", () => {
   assert.deepEqual(alarms.map(({ level }) => level), ["warning", "problem"]);
 });
 
+Deno.test("the doctor takes an agent without an owner that runs apps for what it may be meant to be", () => {
+  const alarms = [{ ...STATUS.alarms[0]!, code: "unclaimed", severity: "critical" as const }];
+  const level = (topics: typeof STATUS.topics) =>
+    lookAtAgent({ ...STATUS, alarms, topics }, "0.1.0").find(({ check }) => check === "alarms")!
+      .level;
+  assert.equal(level(STATUS.topics), "warning");
+  assert.equal(level([]), "problem");
+});
+
 Deno.test("the doctor says whether others can dial this machine", () => {
   const levels: [addresses: string[], others: number, level: string, message: RegExp][] = [
     [[], 0, "warning", /does not listen/],
