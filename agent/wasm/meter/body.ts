@@ -35,6 +35,8 @@ export const PLACE = 0xffff;
 /** Units, and calls, after which even straight code gets a check. */
 const STRAIGHT_UNITS_MAX = 65_536;
 const STRAIGHT_CALLS_MAX = 256;
+/** Copies of the body of a loop that is unrolled. */
+export const UNROLLED_COPIES = 4;
 /** Bytes, from its first instruction to its tail, of a loop that may be unrolled. */
 const UNROLLED_BYTES_MAX = 384;
 /** Larger functions, unrolled and metered more than twentyfold, might be refused by engines. */

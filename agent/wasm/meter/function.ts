@@ -7,9 +7,10 @@
  * in functions with loops, so that loops do not touch memory, the global in others. Before
  * anything that leaves the function (call, throw, return) the global holds it.
  *
- * *Loops.* In a short loop most of what metering costs is the check. So short loops whose rounds hold
- * neither loops nor calls are unrolled: only the first copy of the body checks. In all but the last, the branch back becomes a
- * way out where its condition does not hold; one without a condition is left out:
+ * *Loops.* In a short loop most of what metering costs is the check. So short loops whose rounds
+ * hold neither loops nor calls are unrolled: only the first copy of the body checks. In all but the
+ * last, the branch back becomes a way out where its condition does not hold; one without a condition
+ * is left out:
  *
  * ```wat
  * block $exit
@@ -23,8 +24,9 @@
  * ```
  *
  * All copies are charged at once at the head ({@link Prepayment}); the check compares with what is
- * left of the fuel without what is paid ahead, and the host sees the fuel without it. So checks find
- * the slice used up in the same round, and programs cost the same, as if each place charged for itself.
+ * left of the fuel without what is paid ahead, and the host sees the fuel without it. So checks
+ * find the slice used up in the same round, and programs cost the same, as if each place charged for
+ * itself.
  *
  * *Stack.* A function that calls takes its frame from the global "stack" at its entry, keeps the
  * rest in a local, and gives the frame back at every way out. A handler sets the global from the
@@ -33,7 +35,7 @@
  * @module
  */
 import { Reader, type Writer } from "./binary.ts";
-import { type Body, FLAG, PLACE } from "./body.ts";
+import { type Body, FLAG, PLACE, UNROLLED_COPIES } from "./body.ts";
 import { has } from "./flow.ts";
 import type { Module } from "./module.ts";
 import { OP } from "./opcodes.ts";
@@ -49,9 +51,7 @@ const LEAF_FRAME_BYTES_MAX = 1024;
 const LEAF_UNITS_MAX = 64;
 /** The frame of an outlined loop that calls nothing need not be paid up to this size. */
 const LEAF_OUTLINE_BYTES_MAX = 4096;
-/** Copies of the body of a loop that is unrolled. */
-const UNROLLED_COPIES = 4;
-/** Bytes, about, of the calls by which loops in one that is unrolled go on elsewhere: each copy has them. */
+/** Bytes, about, of the calls by which loops in one that is unrolled go on: each copy has them. */
 const UNROLLED_CALL_BYTES_MAX = 256;
 
 const VOID = 0x40;
@@ -347,13 +347,7 @@ export class FunctionEmitter {
     }
     if (callBytes > UNROLLED_CALL_BYTES_MAX) return undefined;
     const paid = [0];
-    for (const copy of this.#copies.toReversed()) {
-      const before = copy.plan(body, loop, paid[0]!);
-      if (before === undefined) return undefined;
-      paid.unshift(before);
-    }
-    // Loops inside are written as often: here, and in functions of their own, as they are.
-    for (let e = loop + 1; e < tail; e++) body.flags[e]! &= ~FLAG.UNROLL;
+    for (const copy of this.#copies.toReversed()) paid.unshift(copy.plan(body, loop, paid[0]!)!);
     return paid;
   }
 
@@ -370,6 +364,9 @@ export class FunctionEmitter {
     }
     // In the global, each charge would be written to memory anyway.
     const prepays = this.#joined === LOCAL;
+    // Nothing is paid ahead at the head of a loop in one that is unrolled.
+    const around = this.#copy;
+    this.#copy = undefined;
     this.#agree();
     if (isConditional) {
       w.u8(OP.BLOCK, VOID);
@@ -394,6 +391,7 @@ export class FunctionEmitter {
       }
     }
     w.u8(OP.END);
+    this.#copy = around;
     if (!isConditional) return true;
     w.u8(OP.END);
     this.#blocks.pop();

@@ -21,10 +21,10 @@
  * too. "fuel" is exact whenever the guest calls out or has returned. Checks are at the entries of
  * functions, at loop heads, and between chunks of bulk operations; only functions that call
  * nothing and cost at most 64 have none. Short loops, whose rounds hold neither loops nor calls, are
- * unrolled and checked every few rounds, which are at most 1536 units apart. Where a check at a loop head finds the slice used up,
- * the loop goes on in a function that has a copy of it and calls itself anew for every slice, so that
- * an engine can run one long loop in better code as it becomes ready (`outline.ts`). That takes
- * neither fuel nor "stack".
+ * unrolled and checked every few rounds, which are at most 1536 units apart. Where a check at a loop
+ * head finds the slice used up, the loop goes on in a function that has a copy of it and calls itself
+ * anew for every slice, so that an engine can run one long loop in better code as it becomes ready
+ * (`outline.ts`). That takes neither fuel nor "stack".
  *
  * *Stack.* A call costs `64 + 8 * (parameters + locals + operands at their highest)` bytes, 16 each
  * for vectors, locals of the rewriter included. Functions that call nothing and need less than a
@@ -63,6 +63,7 @@ import { encodeSize, INSTANCE_SIZE, type InstanceSize } from "./instance_size.ts
 import { LASTING, RENEWABLE } from "./lasting_names.ts";
 import { type LastingState, lastingState } from "./lasting_state.ts";
 import { planOutlines } from "./outline.ts";
+import { Prepayment, settleUnrolled } from "./prepay.ts";
 import { type Imports, Routines } from "./routines.ts";
 
 export { STACK_EXHAUSTED } from "./routines.ts";
@@ -123,6 +124,12 @@ const ADDED_FUNCTIONS = 2;
 const ADDED_GLOBALS = ["fuel", "stack", "outline"];
 /** Bytes that V8 takes for one function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
+/**
+ * Metered code is at most so many times as large as the module, and some: what compilers write stays
+ * below a fifth of that.
+ */
+const METERED_TIMES_MAX = 32;
+const METERED_BYTES_FREE = 16_384;
 const KIND_FUNCTION = 0;
 const KIND_MEMORY = 2;
 const KIND_GLOBAL = 3;
@@ -444,8 +451,11 @@ function writeCode(
   const functions = new Writer(2 * (r.end - r.at) + 64);
   const decoder = new BodyDecoder(m, r);
   const emitter = new FunctionEmitter(m, indices, routines, onFunction !== undefined);
+  const prepayment = new Prepayment();
   const body = new Writer(4096);
   const outlined: [index: number, unlikely: number[]][] = [];
+  const bytesMax = METERED_TIMES_MAX * m.bytes.length + METERED_BYTES_FREE;
+  let bytesWritten = 0;
   for (let i = 0; i < count; i++) {
     const index = m.importedFunctions + i;
     const length = r.u32();
@@ -455,11 +465,20 @@ function writeCode(
     r.end = end;
     r.functionIndex = index;
     const decoded = decoder.decode(index);
+    settleUnrolled(decoded, prepayment);
     const plan = planOutlines(decoded, m, index, routines);
     emitter.emit(decoded, index, plan, body.clear());
     const requireSize = () => {
-      if (body.length <= FUNCTION_BYTES_MAX) return;
-      throw r.unsupported(`function of ${length} bytes`, "it is too large when metered", start);
+      if (body.length > FUNCTION_BYTES_MAX) {
+        throw r.unsupported(`function of ${length} bytes`, "it is too large when metered", start);
+      }
+      bytesWritten += body.length;
+      if (bytesWritten <= bytesMax) return;
+      throw r.unsupported(
+        `code of a module of ${m.bytes.length} bytes`,
+        `it is ${bytesWritten} bytes and more when metered, at most ${bytesMax} are allowed`,
+        start,
+      );
     };
     requireSize();
     functions.appendSized(body);

@@ -315,6 +315,49 @@ Deno.test("meter() refuses what it does not support, and says where", async () =
   }
 });
 
+/** A function of 700 locals, with loops that are left where loops inside have gone on with all of them. */
+const CROWDED = `(func (param i32) (local ${"i32 ".repeat(700)})
+  ${
+  `(block $out (loop $find
+    (if (local.get 0) (then
+      ${
+    `(loop $go (br_if $out (local.get 699))
+        (br_if $go (local.tee 699 (i32.const 0))))`.repeat(6)
+  }
+      (br $out)))
+    (br_if $find (local.get 0))))`.repeat(20)
+})`;
+
+Deno.test("meter() makes no module much larger for loops that go on with many locals", async () => {
+  const bytes = await assemble(`(module ${CROWDED.repeat(10)})`);
+  const metered = meter(bytes, OPTIONS).bytes;
+  assert.ok(WebAssembly.validate(metered));
+  assert.ok(metered.length < 20 * bytes.length, `${metered.length} of ${bytes.length}`);
+});
+
+Deno.test("meter() refuses a module that would become more than 32 times as large", async () => {
+  const ways = "(br_if $out (local.get 0))".repeat(20);
+  const short = `(loop $l ${ways} (br_if $l (local.get 0)))`;
+  // In three loops, each of which goes on in a function of its own.
+  const around = (inside: string) =>
+    ["$a", "$b", "$c"].reduce(
+      (code, l) => `(loop ${l} ${code} (br_if ${l} (local.get 0)))`,
+      inside,
+    );
+  const bytes = await assemble(
+    `(module (func (param i32) (block $out ${around(short.repeat(100))})))`,
+  );
+  const wanted = new RegExp(
+    `module of ${bytes.length} bytes .* [0-9]+ bytes and more when metered, at most ${
+      32 * bytes.length + 16384
+    } `,
+  );
+  assert.throws(
+    () => meter(bytes, OPTIONS),
+    (e) => e instanceof RealmError && e.code === "unsupported" && wanted.test(e.message),
+  );
+});
+
 Deno.test("meter() refuses legacy and standard exception handling in one module", async () => {
   const legacy = "(func try catch_all end)";
   const standard = [

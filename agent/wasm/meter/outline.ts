@@ -32,7 +32,7 @@
  *
  * @module
  */
-import { type Body, FLAG } from "./body.ts";
+import { type Body, FLAG, UNROLLED_COPIES } from "./body.ts";
 import { Reader, type Writer } from "./binary.ts";
 import { has, type Loop } from "./flow.ts";
 import type { Module, Range } from "./module.ts";
@@ -202,6 +202,7 @@ export function planOutlines(
     const bytes = body.end[loop.end]! - body.start[loop.event]!;
     if (nested === nestedMax || bytes > left) continue;
     const ways: Way[] = [];
+    const slotsBefore = slots.length;
     const add = (target: number, typeAt: number, isLoop: boolean, live: Int32Array) => {
       const values = labelTypes(m, typeAt, isLoop, type.resultBytes);
       if (!values || values.length > VALUES_MAX) return false;
@@ -209,10 +210,18 @@ export function planOutlines(
       ways.push({ target, types: [...values], slots: places, live });
       return slots.length <= VALUES_MAX;
     };
-    if (loop.fallsThrough && !add(-1, loop.typeAt, false, loop.endLive)) continue;
-    if (!loop.exits.every((e) => add(e.target, e.typeAt, e.isLoop, e.live))) continue;
-    left -= bytes;
-    outlines.set(loop.event, outlineOf(body, loop, parent, ways, routines));
+    const isKnown = (!loop.fallsThrough || add(-1, loop.typeAt, false, loop.endLive)) &&
+      loop.exits.every((e) => add(e.target, e.typeAt, e.isLoop, e.live));
+    const shape = shapeOf(body, loop, ways);
+    // Here, in the functions of the loops around it, and in its own.
+    const calls = (nested + 2) * timesUnrolled(body, loop);
+    const written = bytes + writtenBytes(shape, types, slots, calls);
+    if (!isKnown || written > left) {
+      slots.length = slotsBefore;
+      continue;
+    }
+    left -= written;
+    outlines.set(loop.event, { ...shape, parent, index: routines.reserve("realm.loop") });
   }
   if (outlines.size === 0) return NOTHING;
   // Slots are shared by all: only now it is known what the functions give.
@@ -228,13 +237,9 @@ export function planOutlines(
   return { outlines, types, slots, frameBytes };
 }
 
-function outlineOf(
-  body: Body,
-  loop: Loop,
-  parent: Outline | undefined,
-  ways: readonly Way[],
-  routines: Routines,
-): Outline {
+type Shape = Omit<Outline, "parent" | "index">;
+
+function shapeOf(body: Body, loop: Loop, ways: readonly Way[]): Shape {
   const taken = loop.headLive.map((bits, w) => bits & loop.used[w]!);
   const given: number[] = [];
   let locals = 0, params = 0;
@@ -244,14 +249,34 @@ function outlineOf(
     if (has(taken, i)) params = i + 1;
     if (has(loop.written, i) && ways.some(({ live }) => has(live, i))) given.push(i);
   }
-  return {
-    loop,
-    parent,
-    index: routines.reserve("realm.loop"),
-    locals,
-    params,
-    taken,
-    given,
-    ways,
-  };
+  return { loop, locals, params, taken, given, ways };
+}
+
+/** How often a loop is written where those around it are unrolled, which they may be. */
+function timesUnrolled(body: Body, { parent }: Loop): number {
+  let times = 1;
+  for (let outer = parent; outer; outer = outer.parent) {
+    if (body.flags[outer.event]! & FLAG.UNROLL) times *= UNROLLED_COPIES;
+  }
+  return times;
+}
+
+/** Bytes, about, of so many calls of the function, and of what it has beside the copy of the loop. */
+function writtenBytes(
+  { locals, params, given, ways }: Shape,
+  types: Uint8Array,
+  slots: readonly number[],
+  calls: number,
+): number {
+  const access = types.length < 100 ? 2 : 3;
+  /** A local as it is, or the first value of one. */
+  const valueBytes = (type: number) =>
+    type === 0x7b ? 18 : type === 0x7c ? 9 : type === 0x7d ? 5 : access;
+  let values = 0;
+  for (const local of given) values += valueBytes(types[local]!);
+  for (const type of slots) values += valueBytes(type);
+  let call = 24 + access * (given.length + slots.length);
+  for (const type of types.subarray(0, params)) call += valueBytes(type);
+  for (const way of ways) call += 10 + access * way.slots.length;
+  return calls * call + 2 * (locals - params) + ways.length * (8 + values);
 }

@@ -3,8 +3,8 @@
  *
  * Charged place by place, a body with branches takes from the fuel behind each of them. Here a
  * round is paid at its head instead, all copies of the body at once, as if control went past every
- * `br_if` and took the cheaper arm of every `if`, so that the way straight on has no charges; any other
- * way pays or is given back the difference where it parts, and so is a way out of the loop:
+ * `br_if` and took the cheaper arm of every `if`, so that the way straight on has no charges; any
+ * other way pays or is given back the difference where it parts, and so is a way out of the loop:
  *
  * ```wat
  * loop $head                        ;; loop $head
@@ -15,18 +15,24 @@
  *   (charge 3) …                    ;;   …
  * ```
  *
- * What is paid ahead at a place is a number that is known when the function is written: 0 where no way
- * leads to the tail, the fuel of one of the ways elsewhere, never less than 0. A loop that calls, or
- * holds a loop, is unrolled only where no way leads from there back to its head (a panic, what is done
- * with what was found). So wherever fuel can be seen, it is what it would be otherwise. (Moving charges
- * along the edges of a graph by a number for each node: Ball and Larus, "Optimally profiling and
- * tracing programs", 1994.)
+ * What is paid ahead at a place is a number that is known when the function is written: 0 where no
+ * way leads to the tail, the fuel of one of the ways elsewhere, never less than 0. A loop that calls,
+ * or holds a loop, is unrolled only where no way leads from there back to its head (a panic, what is
+ * done with what was found). So wherever fuel can be seen while control goes on, it is what it would
+ * be otherwise. (Moving charges along the edges of a graph by a number for each node: Ball and Larus,
+ * "Optimally profiling and tracing programs", 1994.)
+ *
+ * Such an inner loop may be unrolled itself, in each of the copies, as far as the function does not
+ * become too large by that. Else only the inner one is: what was found may take longer than finding
+ * it.
  *
  * @module
  */
-import { type Body, FLAG, PLACE } from "./body.ts";
+import { type Body, FLAG, PLACE, UNROLLED_COPIES } from "./body.ts";
 import { OP } from "./opcodes.ts";
 
+/** Bytes of copies in copies: as many as the function has, and some. */
+const COPIES_INSIDE_BYTES_FREE = 256;
 /** Stands for what is paid ahead where no way leads to the tail: nothing. */
 const NO_WAY = -1;
 
@@ -59,8 +65,10 @@ export class Prepayment {
     const depth = a[loop]!;
     const toLabel = (target: number) => target > depth ? this.#ends[target]! : NO_WAY;
     let now = ahead;
-    /** A branch before the tail goes to the head; what must not be paid ahead is on a way out. */
-    let continues = false, holdsMore = false;
+    /** A branch before the tail goes to the head. */
+    let continues = false;
+    /** What must not be paid ahead is on a way out. */
+    let holdsMore = false;
     for (let e = b[loop]! - 1; e > loop; e--) {
       const op = opcode[e]!;
       // At an `end` and an `else`, what is dead is only what falls through to them.
@@ -126,5 +134,36 @@ export class Prepayment {
       now = live ? before : NO_WAY;
     }
     return holdsMore && continues ? undefined : cost[loop]! + fuel(now);
+  }
+}
+
+/** Bytes of a loop that may be unrolled, with the copies that there will be of loops inside. */
+function bytesInside(body: Body, loop: number): number {
+  const { flags, end, b } = body;
+  const tail = b[loop]!;
+  let bytes = end[tail]! - end[loop]!;
+  for (let e = loop + 1; e < tail; e++) {
+    if (!(flags[e]! & FLAG.UNROLL)) continue;
+    bytes += (UNROLLED_COPIES - 1) * bytesInside(body, e);
+    e = b[e]!;
+  }
+  return bytes;
+}
+
+/** Decides which of the loops that may be unrolled are not, and takes the flag from them. */
+export function settleUnrolled(body: Body, prepayment: Prepayment): void {
+  const { flags, end, b } = body;
+  for (let e = 0; e < body.events; e++) {
+    if (flags[e]! & FLAG.UNROLL && prepayment.plan(body, e, 0) === undefined) {
+      flags[e]! &= ~FLAG.UNROLL;
+    }
+  }
+  let left = end[body.events - 1]! - body.codeStart + COPIES_INSIDE_BYTES_FREE;
+  // Inner ones first: what is inside counts as it will be.
+  for (let e = body.events - 1; e >= 0; e--) {
+    if (!(flags[e]! & FLAG.UNROLL)) continue;
+    const copied = UNROLLED_COPIES * (bytesInside(body, e) - (end[b[e]!]! - end[e]!));
+    if (copied > left) flags[e]! &= ~FLAG.UNROLL;
+    else left -= copied;
   }
 }

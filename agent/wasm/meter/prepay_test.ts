@@ -86,6 +86,28 @@ Deno.test("a loop is unrolled when no way leads back to its head from where it c
   );
 });
 
+Deno.test("a loop in one that is unrolled is unrolled, too, while the function is not too small for it", async () => {
+  /** How often the inner loop's body, and the outer's, is written in the function itself. */
+  const copies = async (inside: string) => {
+    const text = await print(
+      meter(
+        await assemble(`(module (func (param i32) (block $out (loop $find
+      (if (local.get 0) (then
+        (loop $hot ${inside} (br_if $hot (i32.const 33)))
+        (br $out)))
+      (br_if $find (i32.const 55))))))`),
+        OPTIONS,
+      ).bytes,
+    );
+    const [, own = ""] = text.split("\n  (func ");
+    return [33, 55].map((n) => own.split(`i32.const ${n}\n`).length - 1);
+  };
+  assert.deepEqual(await copies(""), [16, 4]);
+  assert.deepEqual(await copies("(drop (i32.const 1))".repeat(50)), [4, 1]);
+  // So far inside that it is not unrolled itself.
+  assert.deepEqual(await copies("(drop (i32.const 1))".repeat(200)), [1, 1]);
+});
+
 Deno.test("what is called where an unrolled loop is left sees the fuel as it is", async () => {
   const seen = async (slice: number) => {
     const host = new TestHost(slice);
@@ -100,6 +122,10 @@ Deno.test("what is called where an unrolled loop is left sees the fuel as it is"
   const whole = await seen(1_000_000);
   // The first round: 5 with the call, and the end of the function.
   assert.equal(whole[0], 6);
+  // Behind the inner loop, which is unrolled, too, all is paid as before it: 20 rounds, and the end.
+  const { host, exports } = await run(leaving("(br $out)"), { imports: { "": { see: () => {} } } });
+  exports.loop(20, 99);
+  assert.equal(host.used, 20 * 15 + 1);
   for (const slice of [1, 3, 10, 50]) assert.deepEqual(await seen(slice), whole);
 });
 
