@@ -443,6 +443,18 @@ export class Limiter {
     return true;
   }
 
+  /**
+   * The guest failed. Behind a trap its fuel is what it stored last, so the rest of the slice counts
+   * for the replica's rate as if it were used: it may be. What the guest is said to have used stays
+   * what is known.
+   */
+  forfeit(): void {
+    if (this.#ended) return;
+    this.#settle();
+    this.init.bucket?.take(Math.max(0, this.#granted));
+    this.fuel.value = this.#granted = 0;
+  }
+
   /** Gives everything back when the instance is thrown away. */
   dispose(): void {
     this.leave();

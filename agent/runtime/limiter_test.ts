@@ -4,6 +4,7 @@ import { END, Ledger } from "./ledger.ts";
 import { FuelBucket, Limiter } from "./limiter.ts";
 import { enforced } from "./wasi/bounds.ts";
 import { meter } from "../wasm/meter/meter.ts";
+import { parse } from "../../tests/wasm_tools.ts";
 import { jspi, refuelFunction } from "./pause.ts";
 
 const MIB = 1024 * 1024;
@@ -260,6 +261,42 @@ Deno.test("Limiter throttles to the rate and books the time", async () => {
   // Time in which the machine did something else may count as either.
   assert.ok(throttledMs > 0 && throttledMs + runningMs > 100, `${throttledMs} + ${runningMs}`);
   assert.ok(runningMs < ms && preemptions > 0);
+});
+
+Deno.test("Limiter takes all of a slice in which the guest trapped from its rate", async () => {
+  // 8 units a round, none of which is stored before it traps.
+  const bytes = await parse(`(module (func (export "f") (param $n i32)
+    (loop $l
+      (if (i32.eqz (local.get $n)) (then unreachable))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br $l))))`);
+  const bucket = new FuelBucket(10_000_000, () => 0);
+  const ledger = new Ledger();
+  const limiter = new Limiter({
+    limits: { memoryBytesMax: MIB, fuelPerSec: bucket.perSec },
+    ...{ ledger, bucket, shared: true, now: () => 0 },
+  });
+  const { fuel, stack, outline } = limiter;
+  const refuel = refuelFunction({
+    tick: () => limiter.tick(),
+    pause: () => limiter.pause(),
+    debt: () => 1,
+  });
+  const realm = { fuel, stack, outline, refuel, grow: () => 0 } as WebAssembly.ModuleImports;
+  const metered = new WebAssembly.Module(meter(new Uint8Array(bytes), CEILING).bytes);
+  const { exports } = new WebAssembly.Instance(metered, { realm });
+  limiter.enter();
+  assert.throws(() => (exports.f as (n: number) => void)(10_000), WebAssembly.RuntimeError);
+  limiter.leave();
+  const known = limiter.fuelUsed;
+  limiter.forfeit();
+  assert.ok(bucket.perSec - bucket.available() >= 50_000, `${bucket.available()} are left`);
+  // Not again when it is thrown away, and not in what the guest is said to have used.
+  const left = bucket.available();
+  limiter.forfeit();
+  limiter.dispose();
+  assert.equal(bucket.available(), left);
+  assert.equal(limiter.fuelUsed, known);
 });
 
 Deno.test("Limiter lets a neighbour with little to do pass one that spins", async () => {

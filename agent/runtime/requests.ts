@@ -222,6 +222,7 @@ export class Requests {
         else this.#later();
       }
     } catch (error) {
+      limiter?.forfeit();
       if (live) this.#host.discard(live);
       else limiter?.dispose();
       const isFull = error instanceof RealmError && error.code === "memory-limit";

@@ -18,7 +18,8 @@
  * 16 bytes begun, `table.fill`, `copy` and `init` for each element; growing that is allowed costs 64
  * per page or one per element. Units are charged before what they pay for, a stretch of straight
  * code at a time; so where a trap, or an exception of the host, cuts one short, its rest is paid
- * too. "fuel" is exact whenever the guest calls out or has returned. Checks are at the entries of
+ * too. "fuel" is exact whenever the guest calls out or has returned. Behind a trap it is what was
+ * last stored: in a function with loops up to a slice more than is left. Checks are at the entries of
  * functions, at loop heads, and between chunks of bulk operations; only functions that call
  * nothing and cost at most 64 have none. Short loops, whose rounds hold neither loops nor calls, are
  * unrolled and checked every few rounds, which are at most 1536 units apart. Where a check at a loop
