@@ -2,8 +2,9 @@
  * What a state-apply component may use for one event, and what the host's functions cost it.
  *
  * One unit of fuel is one instruction (`wasm/meter/meter.ts`), and prices are about what the host's
- * work would take in instructions. All of this decides verdicts, with the rewriter and the bounds of
- * the state: another value of any is another {@link ABI}.
+ * work would take in instructions. All of this decides what is accepted, with the rewriter and the
+ * bounds of the state: another value of any is another {@link ABI}. A rewriter that takes the same
+ * fuel of all that does not fail is none: see `Outcome` of `state_apply.ts` for what fails.
  *
  * @module
  */

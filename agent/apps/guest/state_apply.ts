@@ -52,7 +52,16 @@ export type Verdict =
   | { readonly kind: "trapped"; readonly why: string }
   | { readonly kind: "out-of-fuel" };
 
-/** A verdict and the fuel that it took: both alike on every peer. */
+/**
+ * A verdict and the fuel that it took. Whether an event is accepted, rejected by the component with
+ * its reason, or fails is alike on every peer, and so is the fuel of one that does not fail.
+ *
+ * Of one that fails kind and fuel are alike where the rewriter is the same. Another version of it at
+ * the same ABI may pay for more or fewer rounds of a loop at once: what uses up its fuel a few rounds
+ * before it would trap may be `out-of-fuel` by one and `trapped` by the other, and behind a trap the
+ * fuel is what was last stored. So they are told to people, and nothing that peers share may depend on
+ * them.
+ */
 export interface Outcome {
   readonly verdict: Verdict;
   readonly fuel: number;
