@@ -8,6 +8,7 @@
  * @module
  */
 import * as path from "node:path";
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 
 export const ROOT = path.resolve(import.meta.dirname!, "..");
 export const fixture = (name: string) => path.join(ROOT, "fixtures", `${name}.wasm`);
@@ -47,9 +48,10 @@ export async function findPrograms(realm?: string): Promise<Programs> {
   }
   const version = wasmtime && (await runProcess([wasmtime, "--version"])).stdout.trim();
   return {
-    realm: isBuilt
-      ? [built]
-      : [Deno.execPath(), "run", "-A", `--config=${ROOT}/deno.json`, `${ROOT}/main.ts`],
+    realm: isBuilt ? [built] : [
+      ...[Deno.execPath(), "run", "-A", V8_FLAGS_ARGUMENT, `--config=${ROOT}/deno.json`],
+      `${ROOT}/main.ts`,
+    ],
     realmKind: isBuilt
       ? `the executable ${path.relative(ROOT, built)}`
       : "run from source: ./dev build makes the executable, which starts faster",

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 import type { Benchmark } from "./bench.ts";
 import type { StartSamples } from "./start_probe.ts";
 import { fixture, interleave, ROOT, type Run, runProcess, withFolder } from "./programs.ts";
@@ -76,6 +77,7 @@ async function inEngine({ quick }: Parameters<Benchmark>[0]): Promise<Table> {
     Deno.execPath(),
     "run",
     "-A",
+    V8_FLAGS_ARGUMENT,
     `--config=${ROOT}/deno.json`,
     `${ROOT}/bench/start_probe.ts`,
     HELLO,
