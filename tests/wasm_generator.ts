@@ -128,6 +128,8 @@ class FunctionWriter {
   /** Local of the counting form; the program must not see it. */
   scratch = 0;
   inShortLoop = false;
+  /** How many labels are outside of the short loop that this is in. */
+  shortLoopAt = 0;
   /** Locals that are assigned to; those that count loops down are not among them. */
   readonly variables: number[] = [];
   /** By type, a local that is used for a moment. */
@@ -724,10 +726,10 @@ class FunctionWriter {
 
   /**
    * A loop that ends in a branch to its head, without loops or calls but where it is left for good: one
-   * that may be unrolled.
+   * that may be unrolled. Where it is left, statements are so deep.
    */
-  shortLoop(): void {
-    const { dice } = this;
+  shortLoop(depth = 2): void {
+    const { dice, inShortLoop, shortLoopAt } = this;
     const counter = this.local(I32);
     const isLeftAtTail = dice.oneIn(2);
     this.constant(1 + dice.below(13));
@@ -739,13 +741,15 @@ class FunctionWriter {
     this.free(0x03, VOID);
     this.labels.push({ types: [], counter });
     this.inShortLoop = true;
+    this.shortLoopAt = this.labels.length - 1;
     this.opIndex(0x20, counter);
     this.constant(1);
     this.op(0x6b);
     this.opIndex(0x21, counter);
     this.statements(1);
-    if (dice.oneIn(4)) this.returnIf(0);
-    if (dice.oneIn(4)) this.returnIf(2);
+    if (dice.oneIn(4)) this.leaveLoopIf(counter, 0);
+    if (dice.oneIn(2)) this.leaveLoopIf(counter, depth);
+    if (dice.oneIn(4)) this.statements(0);
     this.opIndex(0x20, counter);
     this.constant(0);
     if (isLeftAtTail) {
@@ -757,7 +761,8 @@ class FunctionWriter {
       this.statements(0);
       this.opIndex(0x0c, 0);
     }
-    this.inShortLoop = false;
+    this.inShortLoop = inShortLoop;
+    this.shortLoopAt = shortLoopAt;
     this.labels.pop();
     this.free(0x0b);
     if (isLeftAtTail) return;
@@ -765,21 +770,54 @@ class FunctionWriter {
     this.free(0x0b);
   }
 
-  /** Under a condition the function returns, after statements of any kind that are so deep. */
-  returnIf(depth: number): void {
-    this.expression(I32, 1);
+  /**
+   * In some round, if there are so many, the short loop is left for good, after statements of any kind
+   * that are so deep: for a block around it, from the function, or by a trap.
+   */
+  leaveLoopIf(counter: number, depth: number): void {
+    const { dice, inShortLoop } = this;
+    this.opIndex(0x20, counter);
+    this.constant(dice.below(9));
+    this.op(0x46);
     this.op(0x04, VOID);
     this.labels.push({ types: [] });
-    const { inShortLoop } = this;
     if (depth > 0) {
       this.inShortLoop = false;
       this.statements(depth);
+      // What was found may take its own loop, which is unrolled, too.
+      if (dice.oneIn(2)) this.shortLoop(depth - 1);
       this.inShortLoop = inShortLoop;
     }
-    for (const type of this.signature.results) this.expression(type, 1);
-    this.op(0x0f);
+    const outside = this.labels.flatMap(({ types, caught, counter }, i) =>
+      i < this.shortLoopAt && types.length === 0 && !caught && counter === undefined
+        ? [this.labels.length - 1 - i]
+        : []
+    );
+    const how = dice.below(16);
+    if (how === 0) this.op(0x00);
+    else if (how < 6 && outside.length > 0) this.opIndex(0x0c, dice.pick(outside));
+    else if (how < 9 && outside.length > 0) {
+      this.expression(I32, 1);
+      this.op(0x0e, 2, dice.pick(outside), dice.pick(outside), dice.pick(outside));
+    } else {
+      if (how > 12) {
+        this.expression(I32, 1);
+        this.op(0x04, VOID);
+        this.labels.push({ types: [] });
+        this.return();
+        this.labels.pop();
+        this.free(0x0b);
+      }
+      this.return();
+    }
     this.labels.pop();
     this.free(0x0b);
+  }
+
+  /** Any values, with which the function returns. */
+  return(): void {
+    for (const type of this.signature.results) this.expression(type, 1);
+    this.op(0x0f);
   }
 
   /** Values for a branch to the label and the condition that keeps it from looping for ever. */
@@ -801,10 +839,8 @@ class FunctionWriter {
   leave(depth: number): boolean {
     const { dice, g } = this;
     const kind = dice.below(6);
-    if (kind === 0) {
-      for (const type of this.signature.results) this.expression(type, 1);
-      this.op(0x0f);
-    } else if (kind === 1 && g.features.tailCalls) {
+    if (kind === 0) this.return();
+    else if (kind === 1 && g.features.tailCalls) {
       const same = g.signatures.flatMap((s, i) =>
         String(s.results) === String(this.signature.results) ? [i] : []
       );
