@@ -49,12 +49,16 @@ export interface SharedTopic {
   readonly log: AppLog;
   /** The key that the person was invited with, until it has joined. */
   readonly invite?: SyncSigner | undefined;
+  /** It was asked to join and has not yet. */
+  readonly isNew?: boolean;
   /** Text forms of the keys of the nodes that a ticket names. */
   readonly nodes?: readonly string[];
   /** The states of the app; `NO_STATES` for a keeper. */
   readonly states: TopicStates;
   /** There are new events, all durable, or what {@link TopicCarrier.core} tells of is another. */
   readonly changed: () => void;
+  /** The person takes part, durably. */
+  readonly joined?: () => void;
 }
 
 /**
@@ -112,7 +116,7 @@ export class AppPeer {
 
   /** Shares a topic. Throws RealmError `usage` for one that is shared already. */
   add(shared: SharedTopic): TopicCarrier {
-    const { topic, nodes = [], states, changed, ...rest } = shared;
+    const { topic, nodes = [], states, changed, joined = () => {}, ...rest } = shared;
     const { self, person, clock, network, store, verify, learnt, addressesOf, notice, ahead } =
       this.#init;
     const id = topic.toString();
@@ -138,6 +142,7 @@ export class AppPeer {
         addressesOf,
         notice,
         states,
+        joined,
         changed: () => {
           this.#remember(prefix, met, carrier);
           changed();

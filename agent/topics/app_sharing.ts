@@ -41,6 +41,9 @@ export interface AppSharingInit {
   readonly notice: (text: string) => void;
 }
 
+const OUTSIDE = "you take no part: your ticket does not let you in. " +
+  "Leave, and join by another ticket";
+
 /** See the module. */
 export class AppSharing implements AppNeeds {
   readonly protocols = [TOPIC_PROTOCOL, BUNDLE_PROTOCOL, SNAPSHOT_PROTOCOL];
@@ -107,14 +110,16 @@ export class AppSharing implements AppNeeds {
       notice,
     });
     this.#topics.set(topic.id, topic);
-    const { invite, nodes, isKept } = topic.record;
+    const { invite, isNew = false, nodes, isKept } = topic.record;
     const carrier = peer.add({
       topic: topic.log.topicId,
       log: topic.log,
       ...(invite === undefined ? {} : { invite: inviteSigner(Uint8Array.fromBase64(invite)) }),
+      isNew,
       nodes: nodes.map(({ key }) => key),
       states: isKept ? NO_STATES : statesOf(topic),
       changed: () => topic.linked(),
+      joined: () => topic.joined(),
     });
     topic.share({
       writing(act) {
@@ -130,11 +135,13 @@ export class AppSharing implements AppNeeds {
       people: () =>
         carrier.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full")
           .map(({ peer, person }) => person ?? peer),
-      alarms: () =>
-        carrier.core.drifts().map(({ person, first }) =>
+      alarms: () => [
+        ...carrier.core.drifts().map(({ person, first }) =>
           `drift: ${person} has the same events and another state` +
           (first === undefined ? "" : `, from key ${first.key.toHex()} on`)
         ),
+        ...(carrier.core.isOutside && !topic.isTakenOut ? [OUTSIDE] : []),
+      ],
     });
     this.#learn(topic);
   }

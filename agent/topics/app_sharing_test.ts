@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { parseAppTicket } from "../apps/topic/app_ticket.ts";
+import { allOf } from "../apps/topic/topic_fake.ts";
 import { decodeTopicFrame } from "../apps/peering/topic_frame.ts";
 import { addOnes, fixtureBundle, Machine, until } from "./apps_fake.ts";
 import type { Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
@@ -124,6 +125,34 @@ Deno.test("who left takes part again by a ticket; who was taken out does not, an
     ben.status("ours").alarms.some((each) => /your key was taken out/.test(each));
   await until("he is told", isTold);
   assert.deepEqual([ben.status("ours").role, members().includes(key)], ["none", false]);
+});
+
+Deno.test("who left takes part again by a ticket, also where the program ended before all was here", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  const ben = await Machine.start(hub);
+  await ann.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  await ben.join(await ann.invite("ours"), "ours");
+  await ben.dial(ann);
+  await until("he takes part", () => ben.status("ours").role === "member");
+  const { key } = ben.status("ours");
+  const members = () => ann.status("ours").members.map(({ key }) => key);
+  await until("she knows", () => members().includes(key));
+  await ben.host.api.leave({ topic: "ours", forget: false });
+  await until("he left", () => !members().includes(key));
+  await ben.stop();
+
+  await using again = await Machine.start(undefined, ben);
+  await again.join(await ann.invite("ours"), "ours");
+  const [, ...some] = allOf(ann.host.topics[0]!.log).toReversed();
+  again.host.topics[0]!.write((log) => log.offer(some));
+  await again.stop();
+  await using back = await Machine.start(hub, ben);
+  await back.dial(ann);
+  await until("he takes part again", () => members().includes(key));
+  assert.equal(back.host.topics[0]!.record.isNew, undefined);
+  assert.deepEqual(back.status("ours").alarms, []);
 });
 
 Deno.test("a fork begins with a state of its origin, also on machines that never had that", async () => {

@@ -44,6 +44,8 @@ export interface TopicRecord {
   readonly isKept: boolean;
   /** The seed of the invite by which this machine's keys join, in base64. */
   readonly invite?: string;
+  /** The person was asked to join, and has not yet: also one who left the topic before. */
+  readonly isNew?: true;
   /** Nodes that a ticket named, with their addresses. */
   readonly nodes: readonly { readonly key: string; readonly addresses: readonly string[] }[];
   /** The state that it named: as `TicketState`, digests in hexadecimal digits. */
@@ -170,10 +172,7 @@ export class AppTopic {
       write: (act) => this.write(act),
       writeEvent: (by, kind, payload) => this.#writeEvent(by, kind, payload),
       invite: () => this.#record.invite,
-      keepInvite: (invite) => {
-        this.#record = { ...this.#record, invite };
-        init.changedRecord(this.#record);
-      },
+      keepInvite: (invite) => this.#remember({ ...this.#record, invite }),
       notice: (text) => this.#notice(text),
     });
     this.#sharing = {
@@ -205,6 +204,17 @@ export class AppTopic {
   /** Text forms of the keys of people that are connected. */
   get people(): readonly string[] {
     return this.#sharing.people();
+  }
+
+  /** The person takes part, durably. */
+  joined(): void {
+    const { isNew: _, ...record } = this.#record;
+    this.#remember(record);
+  }
+
+  #remember(record: TopicRecord): void {
+    this.#record = record;
+    this.#init.changedRecord(record);
   }
 
   /** From now on it is shared with peers. */
@@ -528,7 +538,8 @@ export class AppTopic {
     );
   }
 
-  get #isTakenOut(): boolean {
+  /** Whether the person was removed. */
+  get isTakenOut(): boolean {
     const { membership } = this.log;
     const { publicKey } = this.person;
     return membership?.roleOf(publicKey) === undefined &&
@@ -568,9 +579,7 @@ export class AppTopic {
         ...progress?.slowed
           ? ["applying its events takes more of a processor than it may: some wait"]
           : [],
-        ...(this.#isTakenOut
-          ? ["your key was taken out of it: nothing that you write counts"]
-          : []),
+        ...(this.isTakenOut ? ["your key was taken out of it: nothing that you write counts"] : []),
         ...this.log.fullness.map((problem) => `takes no more events: ${problem}`),
         ...view?.alarms.map(({ author }) => `${author} wrote on branches at once`) ?? [],
       ],

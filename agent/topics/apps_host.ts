@@ -324,7 +324,7 @@ export class AppsHost {
       const topic = await this.#open(id, {
         name: this.#nameFor(name, `topic-${text.slice(-6)}`),
         isKept: keep || invite?.role === "keeper",
-        ...(invite === undefined ? {} : { invite: invite.seed.toBase64() }),
+        ...(invite === undefined ? {} : { invite: invite.seed.toBase64(), isNew: true as const }),
         nodes: peers,
         ...state && {
           state: {

@@ -30,7 +30,7 @@ export interface TopicCarrierInit extends Omit<TopicCoreInit, "ports"> {
   readonly ahead?: LooksAhead | undefined;
   readonly ports: Pick<
     TopicPorts,
-    "changed" | "learnt" | "addressesOf" | "verify" | "notice" | "states"
+    "changed" | "joined" | "learnt" | "addressesOf" | "verify" | "notice" | "states"
   >;
 }
 

@@ -82,6 +82,7 @@ export class Peers {
         person,
         log,
         invite,
+        isNew: log.topic === undefined,
         named,
         standing: new Standing(),
         ports: {
@@ -99,6 +100,7 @@ export class Peers {
           wallMs: () => this.nowMs,
           notice: (text) => void peer.notices.push(text),
           changed: () => void peer.changes++,
+          joined: () => {},
           learnt: (node, addresses) => void peer.learnt.set(node, addresses),
           addressesOf: (node) => [`/memory/${node.slice(-4)}`],
           secret: () => sha256(bytesOf(`${key} ${secrets++}`)).slice(0, 16),

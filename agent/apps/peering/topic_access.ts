@@ -4,7 +4,7 @@
  * @module
  */
 import { CID } from "../../kernel/canonical.ts";
-import { bytesEqual, formatPublicKey } from "../../kernel/key.ts";
+import { formatPublicKey } from "../../kernel/key.ts";
 import type { AppRole } from "../topic/app_event.ts";
 import type { AppLog } from "../topic/app_log.ts";
 
@@ -31,14 +31,17 @@ export function isOpenInvite(log: AccessLog, key: Uint8Array): boolean {
   return log.membership?.invites().some(({ isOpen, said }) => isOpen && said.key === text) ?? false;
 }
 
-/** Events by which a person came to be admitted, the first first; none for the creator. */
+/**
+ * Events by which a person came to be admitted, the first first; none for the creator. A join that
+ * ended by a leave shows nothing to who has heard of that.
+ */
 export function admissionOf(log: AccessLog, person: Uint8Array): readonly CID[] {
   const chain: CID[] = [];
-  for (let i = 0, key = person; i < CHAIN_MAX; i++) {
-    const join = log.membership?.joins().find(({ event }) => bytesEqual(event.author, key));
-    if (join === undefined) break;
-    chain.unshift(join.invite.event.id, join.event.id);
-    key = join.invite.event.author;
+  let join = log.membership?.admittedBy(person);
+  for (let i = 0; join !== undefined && i < CHAIN_MAX; i++) {
+    const invite = join.invite.event;
+    chain.unshift(invite.id, join.event.id);
+    join = log.membership!.admittedBy(invite.author, invite);
   }
   return chain;
 }

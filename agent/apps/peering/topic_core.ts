@@ -59,6 +59,8 @@ export interface TopicPorts extends LinkPorts {
    * Called from {@link TopicCore.tick} alone.
    */
   changed(): void;
+  /** The person takes part, durably: what {@link TopicCoreInit.isNew} says is so no more. */
+  joined(): void;
   /** Where a node may be reached, as another says that takes part. */
   learnt(node: string, addresses: readonly string[]): void;
   /** Where this node, or another, may be reached. */
@@ -83,6 +85,8 @@ export interface TopicCoreInit {
   readonly log: AppLog;
   /** The key that the person was invited with, until it has joined. */
   readonly invite?: SyncSigner | undefined;
+  /** It was asked to join and has not yet: whoever is may have left the topic once. */
+  readonly isNew?: boolean;
   /** Nodes that a ticket names, or that were met before. */
   readonly named: readonly string[];
   readonly met?: readonly string[];
@@ -133,7 +137,6 @@ export class TopicCore {
   readonly #drift: DriftWatch;
   #isChangeOwed = false;
   #isSynced = false;
-  /** Nothing of the topic was here: whoever is asked to join it now may have left it once. */
   #isNew: boolean;
   #toldAtMs = -Infinity;
   #tellAtMs = 0;
@@ -147,7 +150,7 @@ export class TopicCore {
     this.#init = init;
     this.#ports = ports;
     this.#log = log;
-    this.#isNew = log.topic === undefined;
+    this.#isNew = init.isNew ?? false;
     this.#nodes = new TopicNodes(self, named, met);
     this.#links = new LinkSet<TopicLink, TopicFrame>(ports, TopicLink, init.standing);
     this.#exchange = new LogExchange({
@@ -335,6 +338,16 @@ export class TopicCore {
     return view === undefined ? [] : [view.bundle, ...view.upgrades.map(({ bundle }) => bundle)];
   }
 
+  /**
+   * Whether the person holds an invite and takes no part, though everything that a peer has is here: so
+   * it waits for what does not come by itself.
+   */
+  get isOutside(): boolean {
+    const { invite, person } = this.#init;
+    return invite !== undefined && roleOf(this.#log, person.publicKey) === undefined &&
+      this.peers().some(({ isOpen, isSyncing, inSync }) => isOpen && !isSyncing && inSync);
+  }
+
   /** Peers that have the same events and come to another state. */
   drifts(): readonly StateDrift[] {
     return this.#drift.all();
@@ -444,13 +457,20 @@ export class TopicCore {
     const { invite, person } = this.#init;
     const { topic, membership } = this.#log;
     if (invite === undefined || !this.#isSynced || topic === undefined) return;
-    const isBack = this.#isNew && membership?.roleOf(person.publicKey) === undefined &&
-      membership?.isRevoked(person.publicKey, false) === false;
+    // By another machine of the person's, or before the record of it was written.
+    if (roleOf(this.#log, person.publicKey) !== undefined) return this.#joined();
+    const isBack = this.#isNew && membership?.isRevoked(person.publicKey, false) === false;
     if (!isBack && topic.knows(person.publicKey)) return;
     if (!isOpenInvite(this.#log, invite.publicKey)) return;
-    this.#isNew = false;
     this.writing((log) => log.write(joinBy(log, invite, person.publicKey), person));
+    this.#joined();
     this.#ports.notice(`Joined topic ${this.topic}`);
+  }
+
+  #joined(): void {
+    if (!this.#isNew) return;
+    this.#isNew = false;
+    this.#ports.joined();
   }
 
   // How far everybody is.

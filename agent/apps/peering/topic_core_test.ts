@@ -542,11 +542,51 @@ Deno.test("before the first session a newcomer does not join, and joins once", a
   const joins = b.log.membership!.joins();
   assert.equal(joins.length, 1);
   assert.equal(joins[0]!.event.lamport, 302); // after all that there was
+  assert.equal(b.core.isOutside, false);
   // Whoever left stays away until it is asked.
   b.core.writing((log) => log.write({ kind: "leave" }, ben));
   peers.pass(5_000);
   assert.equal(b.log.membership!.joins().length, 1);
   assert.equal(a.log.view!.members.has(ben.key), false);
+  assert.ok(b.core.isOutside); // which is told
+});
+
+Deno.test("who came back links with a peer that has only heard of the leave", async () => {
+  const { log, invite } = await invited();
+  const join = () => log.write(joinBy(log, invite, cem.publicKey), cem);
+  log.write(joinBy(log, invite, ben.publicKey), ben);
+  join();
+  log.write({ kind: "leave" }, cem);
+  const peers = new Peers(log.topicId);
+  const b = peers.add("b", ben);
+  exchange(log, b.log);
+  join();
+  const c = peers.add("c", cem);
+  exchange(log, c.log);
+  peers.connect(c, b);
+  peers.pass(1_000);
+  assert.ok(peers.isUp(b, c));
+  assert.ok(b.log.view!.members.has(cem.key));
+});
+
+Deno.test("an admin who came back shows the join by which it may invite now", async () => {
+  const { log } = await invited();
+  await join(log, ben, "admin");
+  await join(log, dan);
+  log.write({ kind: "leave" }, ben);
+  for (const { key } of log.view!.invites) log.write({ kind: "revoke", key, last: null }, ann);
+  const peers = new Peers(log.topicId);
+  const d = peers.add("d", dan);
+  exchange(log, d.log);
+  // While dan is away ben is admin again, joins by the ticket of a member too, and invites cem.
+  await join(log, ben, "admin");
+  await join(log, ben);
+  await join(log, cem, "member", ben);
+  const c = peers.add("c", cem);
+  exchange(log, c.log);
+  peers.connect(c, d);
+  peers.pass(1_000);
+  assert.ok(d.log.view!.members.has(cem.key));
 });
 
 Deno.test("two newcomers who know nothing learn nothing of each other", async () => {

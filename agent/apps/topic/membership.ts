@@ -382,13 +382,31 @@ export class Membership {
 
   /** The rank of an author by its joins in a past; 0 where it is not admitted. */
   #rankAt(author: KeyText, isPast: IsPast): number {
+    return this.#standing(author, isPast)
+      .reduce((rank, { invite }) => Math.max(rank, RANKS[invite.said.role]), 0);
+  }
+
+  /** Of an author the joins in a past that are not void, and which no leave there has ended. */
+  #standing(author: KeyText, isPast: IsPast): readonly Join[] {
     const leaves = (this.#leaves.get(author) ?? []).filter(isPast);
-    let rank = 0;
-    for (const { event, invite } of this.#joins.get(author) ?? []) {
-      const hasLeft = leaves.some((leave) => this.topic.isAncestor(event, leave));
-      if (!hasLeft && isPast(event)) rank = Math.max(rank, RANKS[invite.said.role]);
-    }
-    return rank;
+    return (this.#joins.get(author) ?? []).filter(({ event }) =>
+      isPast(event) && !leaves.some((leave) => this.topic.isAncestor(event, leave))
+    );
+  }
+
+  /**
+   * The join by which a key takes part after everything that is there, or is admin at an event of its
+   * own; of several the last.
+   */
+  admittedBy(key: Uint8Array, at?: TopicEvent): Join | undefined {
+    const isPast: IsPast = (event) =>
+      at === undefined ? this.topic.isKept(event) : this.topic.isAncestor(event, at);
+    return this.#standing(textOf(key), isPast)
+      .filter((join) => at === undefined || isAdminJoin(join))
+      .reduce<Join | undefined>(
+        (last, join) => last === undefined || isAfter(join.event, last.event) ? join : last,
+        undefined,
+      );
   }
 
   /** The role that a key has after everything that is there; `undefined` for who takes no part. */
@@ -438,6 +456,10 @@ function byKey(revokes: readonly Fact<"revoke">[]): Revocations {
     append(by, key, fact);
   }
   return by;
+}
+
+function isAfter(a: TopicEvent, b: TopicEvent): boolean {
+  return a.lamport > b.lamport || (a.lamport === b.lamport && a.key > b.key);
 }
 
 function isJoin(fact: Fact<"invite"> | Join): fact is Join {

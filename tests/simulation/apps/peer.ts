@@ -133,6 +133,7 @@ export class AppPeerNode {
       person: this.person,
       log,
       invite,
+      isNew: log.topic === undefined,
       named,
       standing,
       ports: {
@@ -149,6 +150,7 @@ export class AppPeerNode {
         wallMs: () => START_OF_TIME_MS + world.timeline.nowMs,
         notice: (line) => world.note(this.name, line),
         changed: () => isChanged = true,
+        joined: () => {},
         learnt: () => {},
         addressesOf: () => [],
         secret: () => random.bytes(16),
