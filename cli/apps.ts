@@ -8,7 +8,14 @@ import * as path from "node:path";
 import type { PackedBundle } from "../agent/apps/bundle.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Signer } from "../agent/kernel/verify.ts";
-import type { InstalledApp } from "../agent/topics/installed_apps.ts";
+import {
+  APPS_FOLDER,
+  installBundle,
+  installed,
+  installNeeded,
+  meaning,
+  verified,
+} from "./app_install.ts";
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
@@ -40,27 +47,6 @@ import {
 
 /** Name of the publisher's key in the data folder. */
 export const PUBLISHER_KEY_FILE = "publisher.key";
-/** Name of the folder of installed apps in the data folder. */
-export const APPS_FOLDER = "apps";
-
-/** What a person is asked, by what a bundle asks for. */
-const MEANING: Readonly<Record<string, string>> = {
-  clock: "read the time of this machine",
-  crypto: "compute hashes, check signatures",
-  event: "read the events of its topics",
-  floats: "compute with floats, in a behavior",
-  identity: "know your public key",
-  log: "write lines to its log",
-  network: "send requests",
-  outbox: "write events on its own, as a key of its own",
-  params: "read the parameters of its topics",
-  random: "get random bytes",
-  simd: "compute with SIMD, in a behavior",
-  "state-read": "read its own state",
-  "state-write": "change its own state, by events",
-  ui: "show its user interface",
-};
-
 const newApp = command({
   brief: "Write the source of a small app that builds",
   description: "Makes a folder of that name with bundle.toml and an app in the text format of " +
@@ -180,11 +166,25 @@ const install = command({
   args: [argument("Bundle: its file, or its CID", "BUNDLE", parseText)],
   async run(context, flags, named) {
     const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
-    const bytes = /^bafy[a-z2-7]{20,}$/.test(named)
+    const isCid = /^bafy[a-z2-7]{20,}$/.test(named);
+    const bytes = isCid
       ? await fromPeers(context, named)
       : await readBundleFile(context.resolve(named));
-    const { app, before } = await installBundle(context, bytes, flags.yes);
+    const topics = isCid ? await needing(context, named) : [];
+    const { app, before, packed } = topics.length === 0
+      ? await installBundle(context, bytes, flags.yes)
+      : await installNeeded(context, bytes, topics, { isGranted: flags.yes, isAsked: false });
     await tellAgent(context);
+    const id = packed.id.toString();
+    if (app.bundle !== id) {
+      context.print(
+        { ...app, replaced: null, kept: id },
+        () =>
+          `kept ${app.name} ${packed.bundle.version} for topics that need it; ${app.name} stays ` +
+          `${app.version}\napp     ${app.app}\nbundle  ${id}\n`,
+      );
+      return;
+    }
     context.print(
       { ...app, replaced: before?.bundle ?? null },
       () =>
@@ -200,30 +200,10 @@ async function fromPeers(context: Context, bundle: string): Promise<Uint8Array> 
   return Uint8Array.fromBase64(bytes);
 }
 
-/** Verifies a bundle, asks for what it wants beyond what was granted before, and keeps it. */
-export async function installBundle(
-  context: Context,
-  bytes: Uint8Array,
-  isGranted: boolean,
-): Promise<{ app: InstalledApp; before: InstalledApp | undefined }> {
-  const { asksOf } = await import("../agent/topics/installed_apps.ts");
-  const packed = await verified(bytes);
-  const apps = await installed(context);
-  const before = await apps.before(packed);
-  const asks = asksOf(packed);
-  const isNew = asks.filter((ask) => !before?.grants.includes(ask));
-  const { name, version } = packed.bundle;
-  if (isNew.length > 0 && !isGranted) {
-    context.note(
-      `${name} ${version} asks to:\n${isNew.map((ask) => `  ${meaning(ask)}\n`).join("")}`,
-    );
-    if (!await context.confirm(`Install ${name} and grant this?`, "--yes")) {
-      throw new RealmError("refused", `Cannot install ${name}: what it asks for was not granted`);
-    }
-  }
-  const { makePrivateFolder } = await import("./key_file.ts");
-  await makePrivateFolder(context.dataFolder);
-  return { app: await apps.install(packed, bytes, asks), before };
+/** The topics that need a bundle first. */
+async function needing(context: Context, bundle: string) {
+  const { topics } = await withAgent(context, (agent) => agent.apps.topics({}));
+  return topics.filter(({ needs }) => needs === bundle);
 }
 
 /** An agent that runs looks again; one that does not will when it starts. */
@@ -366,21 +346,6 @@ async function open(
   return { packed: await verified(bytes), bytes };
 }
 
-async function verified(bytes: Uint8Array): Promise<PackedBundle> {
-  const { unpackBundle, verifyBundle } = await import("../agent/apps/bundle.ts");
-  const { checkAsked } = await import("../agent/apps/asked.ts");
-  const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
-  const packed = unpackBundle(bytes);
-  await verifyBundle(packed, webCryptoBackend());
-  checkAsked(packed.bundle, packed.components);
-  return packed;
-}
-
-async function installed(context: Context) {
-  const { InstalledApps } = await import("../agent/topics/installed_apps.ts");
-  return new InstalledApps(path.join(context.dataFolder, APPS_FOLDER));
-}
-
 /** The key that signs bundles; the one of the data folder is made where it is missing. */
 async function publisher(context: Context, keyFile: string | undefined): Promise<Signer> {
   const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
@@ -406,13 +371,6 @@ async function publisher(context: Context, keyFile: string | undefined): Promise
   );
   context.note(`made ${file}, which signs your bundles: keep a copy, later versions need it`);
   return signerOf(keys, backend);
-}
-
-function meaning(grant: string): string {
-  const [name = "", host] = grant.split(/=(.*)/s);
-  return printable(
-    host === undefined ? MEANING[name] ?? name : `${MEANING[name]} to ${host}`,
-  );
 }
 
 function parseName(text: string): string {

@@ -27,6 +27,8 @@ type TopicStatus = Awaited<ReturnType<Apps["topics"]>>["topics"][number];
 
 /** How often a topic that is waited for is looked at. */
 const LOOK_MS = 250;
+/** Bundles that `app join` installs: whoever may upgrade the topic names them, and others wait. */
+const INSTALLS_MAX = 16;
 
 export const topicArgument = argument("Topic: its CID, or its name here", "TOPIC", parseText);
 const nameFlag = optional("What to call it on this machine", "NAME", parseText);
@@ -109,11 +111,11 @@ export const createTopic = command({
 
 export const join = command({
   brief: "Take part in a topic, by a ticket",
-  description: "The app's bundle is fetched from peers where it is not installed, and you are " +
-    "asked for what it wants to be granted.",
+  description: "The app's bundle is fetched from peers where it is not installed, and those that " +
+    "the topic was upgraded to; you are asked before each is installed.",
   flags: {
     name: nameFlag,
-    yes: toggle("Grant what the app asks for without being asked"),
+    yes: toggle("Install what it needs and grant what that asks for, without being asked"),
     wait: defaulted("How long to wait for peers", "DURATION", parseDuration, "30s"),
   },
   args: [argument("What realm app invite printed", "TICKET", parseText)],
@@ -121,14 +123,24 @@ export const join = command({
     const topic = await withApps(context, async (apps) => {
       const name = flags.name === undefined ? {} : { name: flags.name };
       const { topic } = await apps.join({ ticket, ...name });
-      const { installBundle } = await import("./apps.ts");
+      const { installNeeded } = await import("./app_install.ts");
       // The one that it starts with, then those that it was upgraded to.
       for (const installed = new Set<string>();;) {
         const found = await settled(apps, topic.topic, flags.wait);
-        if (found.needs === undefined || installed.has(found.needs)) return found;
-        installed.add(found.needs);
-        const { bytes } = await apps.bundle({ bundle: found.needs });
-        await installBundle(context, Uint8Array.fromBase64(bytes), flags.yes);
+        const { needs } = found;
+        if (needs === undefined || installed.has(needs)) return found;
+        if (installed.size === INSTALLS_MAX) {
+          context.note(
+            `It needs more bundles than the ${INSTALLS_MAX} that were installed: go on with ` +
+              `realm app install ${needs}`,
+          );
+          return found;
+        }
+        installed.add(needs);
+        const { bytes } = await apps.bundle({ bundle: needs });
+        const isGranted = flags.yes;
+        const packed = Uint8Array.fromBase64(bytes);
+        await installNeeded(context, packed, [found], { isGranted, isAsked: true });
         await apps.changed({});
       }
     });

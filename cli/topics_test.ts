@@ -75,11 +75,11 @@ Deno.test("app topics and status list topics, with what is wrong", () =>
   }));
 
 Deno.test("bundles that a topic needs come from peers, by app join and by their CID", () =>
-  withFakeAgent(async ({ agent, folder, realm }) => {
+  withFakeAgent(async ({ agent, folder, realm, terminal }) => {
     await realm("app", "new", "memo");
     const { bundle } = JSON.parse((await realm("app", "build", "memo", "--json")).stdout);
     const packed = await Deno.readFile(`${folder}/memo/memo-0.1.0.bundle`);
-    const waiting = { ...TOPIC!, state: "needs-bundle", needs: bundle };
+    const waiting = { ...TOPIC!, app: bundle, state: "needs-bundle", needs: bundle };
     agent.answers.join = { topic: waiting };
     agent.answers.topics = { topics: [waiting] };
     agent.answers.bundle = { bytes: packed.toBase64() };
@@ -88,6 +88,8 @@ Deno.test("bundles that a topic needs come from peers, by app join and by their 
     assert.equal(refused.status, 2, "nobody can answer");
     assert.deepEqual(JSON.parse((await realm("app", "ls", "--json")).stdout), []);
     assert.deepEqual(agent.asked.bundle, { bundle });
+    assert.equal((await terminal(["n"], "app", "join", "realmapp1x")).status, 3);
+    assert.deepEqual(JSON.parse((await realm("app", "ls", "--json")).stdout), []);
     // What was not installed then is installed later, without the ticket.
     const installed = await realm("app", "install", bundle, "--yes");
     assert.equal(installed.status, 0, installed.stderr);
@@ -97,6 +99,91 @@ Deno.test("bundles that a topic needs come from peers, by app join and by their 
     assert.equal(joined.status, 0, joined.stderr);
     // Once for each that is needed, whatever the agent says afterwards.
     assert.deepEqual(agent.calls, ["join", "topics", "bundle", "changed", "topics"]);
+  }));
+
+Deno.test("app join installs what a topic needs of its own app only, and takes no app back", () =>
+  withFakeAgent(async ({ agent, folder, realm, terminal }) => {
+    await realm("app", "new", "memo");
+    const build = async () => JSON.parse((await realm("app", "build", "memo", "--json")).stdout);
+    const { bundle: older } = await build();
+    const toml = `${folder}/memo/bundle.toml`;
+    const text = await Deno.readTextFile(toml);
+    await Deno.writeTextFile(
+      toml,
+      text.replace('"0.1.0"', '"0.2.0"')
+        .replace("capabilities = [", 'follows = "memo-0.1.0.bundle"\ncapabilities = ["event", '),
+    );
+    const { bundle: newer, file } = await build();
+    agent.answers.changed = {};
+    await realm("app", "install", file, "--yes");
+    const apps = async () => JSON.parse((await realm("app", "ls", "--json")).stdout);
+    const before = await apps();
+    assert.deepEqual(before[0].grants, ["event", "state-write"]);
+    const bytes = async (version: string) =>
+      (await Deno.readFile(`${folder}/memo/memo-${version}.bundle`)).toBase64();
+
+    // Whoever may upgrade a topic names the bundle, whichever it is.
+    const needs = (app: string, needed: string) => {
+      const topic = { ...TOPIC!, app, state: "needs-bundle", needs: needed };
+      agent.answers.join = { topic };
+      agent.answers.topics = { topics: [topic] };
+    };
+    needs("bafyother", older);
+    agent.answers.bundle = { bytes: await bytes("0.1.0") };
+    for (const words of [["join", "realmapp1x"], ["install", older]]) {
+      const { status, stderr } = await realm("app", ...words, "--yes");
+      assert.equal(status, 3);
+      assert.match(
+        stderr,
+        new RegExp(`lunch: it is of app ${older} \\(memo 0.1.0\\), wanted bafyo`),
+      );
+    }
+    const kept = `${folder}/../home/apps/${older}.bundle`;
+    await assert.rejects(Deno.stat(kept), Deno.errors.NotFound);
+
+    needs(older, older);
+    assert.equal((await realm("app", "join", "realmapp1x")).status, 2, "nothing new is asked for");
+    await assert.rejects(Deno.stat(kept), Deno.errors.NotFound);
+    const asked = await terminal(["y"], "app", "join", "realmapp1x");
+    assert.equal(asked.status, 0, asked.stderr);
+    assert.match(
+      asked.stderr,
+      /lunch needs memo 0\.1\.0\npublisher +ed25519:.*\n.*\ninstalled +0\.2\.0\n[^]*change its own state/,
+    );
+    assert.deepEqual(await apps(), before, "it stays on the newer one, with its grants");
+    assert.equal((await Deno.readFile(kept)).toBase64(), await bytes("0.1.0"));
+    const installed = await realm("app", "install", older);
+    assert.match(
+      installed.stdout,
+      /^kept memo 0\.1\.0 for topics that need it; memo stays 0\.2\.0\n/,
+    );
+
+    // The other way round it goes on with the newer one, and loses nothing that was granted.
+    await realm("app", "install", "memo/memo-0.1.0.bundle");
+    needs(older, newer);
+    agent.answers.bundle = { bytes: await bytes("0.2.0") };
+    assert.equal((await realm("app", "join", "realmapp1x", "--yes")).status, 0);
+    assert.deepEqual(await apps(), before);
+  }));
+
+Deno.test("app join installs no more bundles than it says", () =>
+  withFakeAgent(async ({ agent, folder, realm }) => {
+    await realm("app", "new", "memo");
+    const { bundle } = JSON.parse((await realm("app", "build", "memo", "--json")).stdout);
+    const packed = await Deno.readFile(`${folder}/memo/memo-0.1.0.bundle`);
+    agent.answers.join = { topic: TOPIC };
+    agent.answers.bundle = { bytes: packed.toBase64() };
+    agent.answers.changed = {};
+    let looks = 0;
+    Object.defineProperty(agent.answers, "topics", {
+      get: () => ({
+        topics: [{ ...TOPIC!, app: bundle, state: "needs-bundle", needs: `bafy${looks++}` }],
+      }),
+    });
+    const { status, stderr } = await realm("app", "join", "realmapp1x", "--yes");
+    assert.equal(status, 0, stderr);
+    assert.equal(agent.calls.filter((call) => call === "bundle").length, 16);
+    assert.match(stderr, /more bundles than the 16 .* realm app install bafy16/);
   }));
 
 Deno.test("app verify fails where applying anew comes to something else", () =>

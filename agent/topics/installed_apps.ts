@@ -12,6 +12,7 @@ import { writeWhole } from "../node/whole_file.ts";
 import { RealmError } from "../kernel/error.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import { BUNDLE_BYTES_MAX, type PackedBundle } from "../apps/bundle.ts";
+import { compareVersions } from "../apps/version.ts";
 
 /** What is known of an installed app. */
 export interface InstalledApp {
@@ -92,7 +93,6 @@ export class InstalledApps {
     grants: readonly string[],
   ): Promise<InstalledApp> {
     const { bundle, id, app, succession } = packed;
-    if (await this.revocationOf(id.toString()) !== undefined) throw revoked(id.toString());
     const installed: InstalledApp = {
       app: app.toString(),
       bundle: id.toString(),
@@ -102,10 +102,31 @@ export class InstalledApps {
       successions: succession.length,
       grants: [...grants].sort(),
     };
-    await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await writeWhole(path.join(this.#folder, `${id}.bundle`), bytes);
+    await this.#keep(id.toString(), bytes);
     await this.#write(installed);
     return installed;
+  }
+
+  /**
+   * Keeps a bundle that a topic needs, which was verified: its app goes on with it only where it is
+   * newer, and loses no grant. Throws for one that was revoked.
+   */
+  async installNeeded(packed: PackedBundle, bytes: Uint8Array): Promise<InstalledApp> {
+    const before = await this.before(packed);
+    const grants = [...new Set([...before?.grants ?? [], ...asksOf(packed)])].sort();
+    if (before === undefined || isNewer(packed, before)) {
+      return await this.install(packed, bytes, grants);
+    }
+    await this.#keep(packed.id.toString(), bytes);
+    const kept = { ...before, grants };
+    await this.#write(kept);
+    return kept;
+  }
+
+  async #keep(id: string, bytes: Uint8Array): Promise<void> {
+    if (await this.revocationOf(id) !== undefined) throw revoked(id);
+    await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await writeWhole(path.join(this.#folder, `${id}.bundle`), bytes);
   }
 
   /** The revocation of a bundle that was taken, encoded; verified when it was. */
@@ -158,6 +179,11 @@ export class InstalledApps {
     }
     return record;
   }
+}
+
+/** Whether a bundle comes after the one that its app is on, whose key it has or a later one. */
+function isNewer({ bundle, succession }: PackedBundle, { version, successions }: InstalledApp) {
+  return succession.length > successions || compareVersions(bundle.version, version) > 0;
 }
 
 /** The error for a bundle that its publisher took back. */

@@ -1,0 +1,157 @@
+/**
+ * Installing bundles of apps: those that the person names, and those that a topic needs.
+ *
+ * @module
+ */
+import * as path from "node:path";
+import type { PackedBundle } from "../agent/apps/bundle.ts";
+import { RealmError } from "../agent/kernel/error.ts";
+import type { InstalledApp, InstalledApps } from "../agent/topics/installed_apps.ts";
+import type { Context } from "./context.ts";
+import { printable } from "./output.ts";
+
+/** Name of the folder of installed apps in the data folder. */
+export const APPS_FOLDER = "apps";
+
+/** What a person is asked, by what a bundle asks for. */
+const MEANING: Readonly<Record<string, string>> = {
+  clock: "read the time of this machine",
+  crypto: "compute hashes, check signatures",
+  event: "read the events of its topics",
+  floats: "compute with floats, in a behavior",
+  identity: "know your public key",
+  log: "write lines to its log",
+  network: "send requests",
+  outbox: "write events on its own, as a key of its own",
+  params: "read the parameters of its topics",
+  random: "get random bytes",
+  simd: "compute with SIMD, in a behavior",
+  "state-read": "read its own state",
+  "state-write": "change its own state, by events",
+  ui: "show its user interface",
+};
+
+/** What came of installing a bundle. */
+export interface Installation {
+  /** The app as it is now. */
+  readonly app: InstalledApp;
+  /** As it was; undefined where it was not installed. */
+  readonly before: InstalledApp | undefined;
+  readonly packed: PackedBundle;
+}
+
+/** What a topic says of itself that needs a bundle. */
+export interface NeedyTopic {
+  readonly name: string;
+  /** The app that it is of; `null` where that is not known. */
+  readonly app: string | null;
+}
+
+/** Verifies a bundle that was named, asks for what it wants beyond what was granted, and keeps it. */
+export async function installBundle(
+  context: Context,
+  bytes: Uint8Array,
+  isGranted: boolean,
+): Promise<Installation> {
+  const { asksOf } = await import("../agent/topics/installed_apps.ts");
+  const packed = await verified(bytes);
+  const apps = await installed(context);
+  const before = await apps.before(packed);
+  const asks = asksOf(packed);
+  const isNew = asks.filter((ask) => !before?.grants.includes(ask));
+  const { name, version } = packed.bundle;
+  if (isNew.length > 0 && !isGranted) {
+    context.note(`${name} ${version} ${formatAsks(isNew)}`);
+    await requireYes(context, name, `Install ${name} and grant this?`);
+  }
+  return { app: await keep(context, () => apps.install(packed, bytes, asks)), before, packed };
+}
+
+/**
+ * Verifies a bundle that a topic needs and keeps it: the events of the topic named it, whoever wrote
+ * them, so it has to be of the topic's app, and the app neither goes back nor loses a grant by it.
+ * Asks where `isAsked` and not `isGranted`, and otherwise only for grants that are new.
+ *
+ * Throws RealmError `refused` where it is of another app than each of these topics, or the answer is
+ * no.
+ */
+export async function installNeeded(
+  context: Context,
+  bytes: Uint8Array,
+  topics: readonly NeedyTopic[],
+  { isGranted, isAsked }: { readonly isGranted: boolean; readonly isAsked: boolean },
+): Promise<Installation> {
+  const { asksOf } = await import("../agent/topics/installed_apps.ts");
+  const { formatPublicKey } = await import("../agent/kernel/key.ts");
+  const packed = await verified(bytes);
+  const { bundle: { name, version, publisher }, id } = packed;
+  const app = packed.app.toString();
+  const topic = topics.find((each) => each.app === app);
+  if (topic === undefined) {
+    const [other] = topics;
+    throw new RealmError(
+      "refused",
+      `Cannot install bundle ${id} for topic ${other?.name}: it is of app ${app} (${name} ` +
+        `${version}), wanted ${other?.app}, of which the topic is`,
+      { hint: "Somebody who may upgrade the topic named it: leave the topic, or ask them" },
+    );
+  }
+  const apps = await installed(context);
+  const before = await apps.before(packed);
+  const asks = asksOf(packed);
+  const isNew = asks.some((ask) => !before?.grants.includes(ask));
+  if (!isGranted && (isAsked || isNew)) {
+    const there = before === undefined ? "" : `installed  ${before.version}\n`;
+    const text = `publisher  ${formatPublicKey(publisher)}\napp        ${app}\n${there}`;
+    context.note(
+      `topic ${topic.name} needs ${name} ${version}\n${text}` +
+        `${name} ${version} ${asks.length === 0 ? "asks for nothing" : formatAsks(asks)}`,
+    );
+    await requireYes(context, name, `Install ${name} ${version} and grant this?`);
+  }
+  return { app: await keep(context, () => apps.installNeeded(packed, bytes)), before, packed };
+}
+
+/** Asks; throws RealmError `refused` where the answer is no. */
+async function requireYes(context: Context, name: string, question: string): Promise<void> {
+  if (await context.confirm(question, "--yes")) return;
+  throw new RealmError("refused", `Cannot install ${name}: what it asks for was not granted`);
+}
+
+async function keep(
+  context: Context,
+  install: () => Promise<InstalledApp>,
+): Promise<InstalledApp> {
+  const { makePrivateFolder } = await import("./key_file.ts");
+  await makePrivateFolder(context.dataFolder);
+  return await install();
+}
+
+function formatAsks(asks: readonly string[]): string {
+  return `asks to:\n${asks.map((ask) => `  ${meaning(ask)}\n`).join("")}`;
+}
+
+/** A bundle that passed every check that there is before it runs. */
+export async function verified(bytes: Uint8Array): Promise<PackedBundle> {
+  const { unpackBundle, verifyBundle } = await import("../agent/apps/bundle.ts");
+  const { checkAsked } = await import("../agent/apps/asked.ts");
+  const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+  const packed = unpackBundle(bytes);
+  await verifyBundle(packed, webCryptoBackend());
+  checkAsked(packed.bundle, packed.components);
+  return packed;
+}
+
+/** The apps of the data folder. */
+export async function installed(context: Context): Promise<InstalledApps> {
+  const { InstalledApps } = await import("../agent/topics/installed_apps.ts");
+  return new InstalledApps(path.join(context.dataFolder, APPS_FOLDER));
+}
+
+/** What a grant lets an app do, in words. */
+export function meaning(grant: string): string {
+  const [name = "", host] = grant.split(/=(.*)/s);
+  return printable(
+    host === undefined ? MEANING[name] ?? name : `${MEANING[name]} to ${host}`,
+  );
+}
