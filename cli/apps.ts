@@ -19,7 +19,7 @@ import {
 import { command, commands } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
-import { formatTable, printable } from "./output.ts";
+import { formatTable } from "./output.ts";
 import { openApp } from "./app_open.ts";
 import { call, digest, log, state, verify } from "./topic_contents.ts";
 import {
