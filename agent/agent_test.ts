@@ -349,7 +349,10 @@ Deno.test("what is told of a release that failed has no line of the release befo
       'health = { http = "/none", interval_ms = 100, timeout_ms = 2000, grace_ms = 0 }';
     await hand.apply(control, await sign(release("hostile-http", health), 2));
     const failure = () => agent.status().components[0]!.rollout?.failure;
-    await until("it failed", () => failure() !== undefined && failure() !== null);
+    await until("it failed, while the one before takes requests", async () => {
+      await (await fetch(`${agent.proxyUrl}/tea`)).text();
+      return failure() !== undefined && failure() !== null;
+    });
     assert.match(failure()!.evidence, /^GET \/none: 404/);
     assert.doesNotMatch(failure()!.evidence, /asked for/);
   }));

@@ -107,8 +107,6 @@ export class Node {
   readonly bytes: ComponentBytes;
   readonly #keyValues: KeyValues;
   readonly #logs = new Map<string, LogRing>();
-  /** By component and index: what was started there last, and since when. */
-  readonly #begun = new Map<string, Map<number, { revision: string; atMs: number }>>();
   readonly #upstreams = new Map<string, Upstream>();
   /** Those that others took the place of, while they have requests in flight. */
   readonly #former = new Map<string, readonly Upstream[]>();
@@ -135,11 +133,8 @@ export class Node {
     this.bytes = new ComponentBytes(init.blobs, init.peers);
     this.supervisor = new Supervisor({
       clock: init.clock,
-      start: (replica, io, signal) => {
-        this.#noteBegin(replica);
-        return this.#start(replica, io, signal);
-      },
-      openLog: (component, index) => this.#openLog(component, index),
+      start: (replica, io, signal) => this.#start(replica, io, signal),
+      openLog: (replica) => this.#openLog(replica),
       serve: (component, replicas, awaited) => this.#serve(component, replicas, awaited),
       ended: init.ended,
       changed: () => this.#followSoon(),
@@ -478,7 +473,6 @@ export class Node {
       if (running.has(name)) continue;
       this.#logs.get(name)!.close();
       this.#logs.delete(name);
-      this.#begun.delete(name);
     }
   }
 
@@ -615,28 +609,20 @@ export class Node {
     return upstream && { route: match.route, upstream, path: match.path };
   }
 
-  /** Takes note of when a slot begins to run something else. */
-  #noteBegin({ component, index, revision }: DesiredReplica): void {
-    const begun = this.#begun.get(component) ?? new Map();
-    this.#begun.set(component, begun);
-    if (begun.get(index)?.revision === revision) return;
-    begun.set(index, { revision, atMs: this.init.clock.wallMs() });
-  }
-
-  /** The last lines of a slot's log since its release was first started there. */
-  #lastLines({ component, index }: DesiredReplica): string[] {
-    const sinceMs = this.#begun.get(component)?.get(index)?.atMs ?? 0;
-    return this.log(component).lines({ tail: LINES_SHOWN, replica: index, sinceMs })
+  /** The last lines of a slot's log that are of its release: the one before may serve beside it. */
+  #lastLines({ component, index, revision }: DesiredReplica): string[] {
+    return this.log(component).lines({ tail: LINES_SHOWN, replica: index, of: revision })
       .map(({ text }) => text);
   }
 
-  #openLog(component: string, index: number): ReplicaLog {
+  #openLog({ component, index, revision }: DesiredReplica): ReplicaLog {
     const ring = this.log(component);
-    const streams = { stdout: ring.writer(index, "stdout"), stderr: ring.writer(index, "stderr") };
+    const writer = (stream: "stdout" | "stderr") => ring.writer(index, stream, revision);
+    const streams = { stdout: writer("stdout"), stderr: writer("stderr") };
     return {
       write: (stream, bytes) => streams[stream].write(bytes),
-      log: (level, text) => ring.log(level, text, index),
-      notice: (text) => text.split("\n").forEach((line) => ring.notice(line, index)),
+      log: (level, text) => ring.log(level, text, index, revision),
+      notice: (text) => text.split("\n").forEach((line) => ring.notice(line, index, revision)),
       close: () => {
         streams.stdout.close();
         streams.stderr.close();

@@ -41,6 +41,14 @@ export interface ReadOptions {
   readonly tail?: number;
   /** Only this replica's, and what is said about the component as a whole. */
   readonly replica?: number;
+  /** Only what was written for this one: see {@link LogRing.writer}. */
+  readonly of?: string;
+}
+
+/** A line, and for whom it was written. */
+interface Kept {
+  readonly entry: LogEntry;
+  readonly of: string | undefined;
 }
 
 /** Takes the output of one stream of one replica. */
@@ -50,7 +58,7 @@ export interface LogWriter {
   close(): void;
 }
 
-/** What a line costs besides its characters: the object, its fields, its place in the ring. */
+/** What a line costs besides its characters: the objects, their fields, its place in the ring. */
 const LINE_OVERHEAD_BYTES = 100;
 
 export class LogRing {
@@ -61,7 +69,7 @@ export class LogRing {
   readonly #linesPerSecMax: number;
 
   /** Entries from number `#first` on; the array is a circle of `#linesMax` places. */
-  readonly #entries: (LogEntry | undefined)[] = [];
+  readonly #entries: (Kept | undefined)[] = [];
   #first = 0;
   #next = 0;
   #bytes = 0;
@@ -89,12 +97,15 @@ export class LogRing {
     return this.#droppedLines;
   }
 
-  /** A writer for one stream of one replica; each has its own unfinished line. */
-  writer(replica: number, stream: "stdout" | "stderr"): LogWriter {
+  /**
+   * A writer for one stream of one replica; each has its own unfinished line. Where two instances
+   * write at once for one replica, `of` tells their lines apart.
+   */
+  writer(replica: number, stream: "stdout" | "stderr", of?: string): LogWriter {
     const splitter = new LineSplitter(this.#lineBytesMax);
     const accept = () => this.#admit();
     const emit = (text: string) =>
-      this.#append({ wallMs: this.#clock.wallMs(), stream, text, replica });
+      this.#append({ wallMs: this.#clock.wallMs(), stream, text, replica }, of);
     return {
       write: (bytes) => splitter.push(bytes, accept, emit),
       close: () => splitter.end(accept, emit),
@@ -102,23 +113,24 @@ export class LogRing {
   }
 
   /** A line with a level, of `wasi:logging`. */
-  log(level: LogLevel, text: string, replica: number): void {
+  log(level: LogLevel, text: string, replica: number, of?: string): void {
     if (!this.#admit()) return;
     const line = text.slice(0, this.#lineBytesMax);
-    this.#append({ wallMs: this.#clock.wallMs(), stream: "stderr", level, text: line, replica });
+    const wallMs = this.#clock.wallMs();
+    this.#append({ wallMs, stream: "stderr", level, text: line, replica }, of);
   }
 
   /** A line that realm says about the component. Never dropped for coming too fast. */
-  notice(text: string, replica: number | null = null): void {
-    this.#append({ wallMs: this.#clock.wallMs(), stream: "realm", text, replica });
+  notice(text: string, replica: number | null = null, of?: string): void {
+    this.#append({ wallMs: this.#clock.wallMs(), stream: "realm", text, replica }, of);
   }
 
   /** The lines that are there, oldest first. */
   lines(options: ReadOptions = {}): LogEntry[] {
     const found: LogEntry[] = [];
     for (let number = this.#start(options); number < this.#next; number++) {
-      const entry = this.#at(number);
-      if (wanted(entry, options)) found.push(entry);
+      const kept = this.#at(number);
+      if (wanted(kept, options)) found.push(kept.entry);
     }
     return found;
   }
@@ -154,8 +166,8 @@ export class LogRing {
           number = this.#first; // Before the yield: what is overwritten during it counts again.
           yield { kind: "missed", lines };
         } else if (number < this.#next) {
-          const entry = this.#at(number++);
-          if (wanted(entry, options)) yield { kind: "line", ...entry };
+          const kept = this.#at(number++);
+          if (wanted(kept, options)) yield { kind: "line", ...kept.entry };
         } else if (this.#closed.signal.aborted) {
           return;
         } else {
@@ -174,7 +186,7 @@ export class LogRing {
     this.#closed.abort();
   }
 
-  #at(number: number): LogEntry {
+  #at(number: number): Kept {
     return this.#entries[number % this.#linesMax]!;
   }
 
@@ -217,10 +229,10 @@ export class LogRing {
     this.notice(`${count} lines dropped: more than ${this.#linesPerSecMax} lines in one second`);
   }
 
-  #append(entry: LogEntry): void {
+  #append(entry: LogEntry, of?: string): void {
     if (this.#closed.signal.aborted) return;
     if (this.#next - this.#first === this.#linesMax) this.#dropOldest();
-    this.#entries[this.#next++ % this.#linesMax] = entry;
+    this.#entries[this.#next++ % this.#linesMax] = { entry, of };
     this.#bytes += sizeOf(entry);
     while (this.#bytes > this.#bytesMax && this.#next - this.#first > 1) this.#dropOldest();
     for (const wake of this.#waiting) wake();
@@ -229,12 +241,13 @@ export class LogRing {
 
   #dropOldest(): void {
     const place = this.#first++ % this.#linesMax;
-    this.#bytes -= sizeOf(this.#entries[place]!);
+    this.#bytes -= sizeOf(this.#entries[place]!.entry);
     this.#entries[place] = undefined;
   }
 }
 
-function wanted(entry: LogEntry, { sinceMs, replica }: ReadOptions): boolean {
+function wanted({ entry, of }: Kept, { sinceMs, replica, of: wantedOf }: ReadOptions): boolean {
+  if (wantedOf !== undefined && of !== wantedOf) return false;
   if (sinceMs !== undefined && entry.wallMs < sinceMs) return false;
   return replica === undefined || entry.replica === null || entry.replica === replica;
 }

@@ -198,3 +198,24 @@ Deno.test("a flood through the ring stays in its bounds", () => {
   assert.equal(ring.lines().length, 1_000);
   assert.equal(ring.droppedLines, 160 * 1_600 - 1_000);
 });
+
+Deno.test("LogRing tells apart what two instances of one replica write, whatever the clock says", () => {
+  const { clock, ring, out } = setUp();
+  const next = ring.writer(0, "stdout", "next");
+  next.write(bytes("one\ntw"));
+  out.write(bytes("of before\n"));
+  clock.nowMs -= 60_000;
+  next.write(bytes("o\n"));
+  ring.log("info", "three", 0, "next");
+  ring.notice("of all");
+  ring.notice("four", 0, "next");
+  const texts = (tail: number) => ring.lines({ tail, of: "next" }).map(({ text }) => text);
+  assert.deepEqual(texts(10), ["one", "two", "three", "four"]);
+  assert.deepEqual(texts(3), ["two", "three", "four"]);
+  assert.deepEqual(Object.keys(ring.lines({ tail: 1 })[0]!).sort(), [
+    "replica",
+    "stream",
+    "text",
+    "wallMs",
+  ], "whoever reads the log is not told of whom it is");
+});

@@ -40,7 +40,7 @@ export interface SupervisorInit {
     signal: AbortSignal,
   ): Promise<Replica>;
   /** Where the output of one instance goes; closed when it ended. */
-  openLog(component: string, index: number): ReplicaLog;
+  openLog(replica: DesiredReplica): ReplicaLog;
   /**
    * The replicas of a request handler that take requests from now on. Resolves when those that
    * were there before have finished what they had.
@@ -334,7 +334,7 @@ export class Supervisor {
   async #run(entry: Entry): Promise<void> {
     const { clock } = this.init;
     const { replica } = entry;
-    const log = this.init.openLog(replica.component, replica.index);
+    const log = this.init.openLog(replica);
     const pace = new Pace(clock);
     const startedMs = clock.monotonicMs();
     let exit: Exit;
