@@ -16,7 +16,7 @@ import { type GuestWorker, onFailure } from "./spawn.ts";
 const SPARE_MAX = 8;
 /** So long: components that are restarted, scaled or rolled out soon need as many again. */
 const SPARE_MS = 60_000;
-/** Twice as long each time that one is spawned after others ended, up to this. */
+/** Twice as long each time that one is spawned soon after others were too old, up to this. */
 const SPARE_MS_MAX = 60 * 60_000;
 /** A Worker that was taken is replaced after so long. */
 const REFILL_AFTER_MS = 50;
@@ -59,8 +59,8 @@ export class WorkerPool {
   #timer: number | undefined;
   #spareTimer: number | undefined;
   #spareMs = SPARE_MS;
-  /** Whether a spare one ended since the last was spawned. */
-  #hasEnded = false;
+  /** When a spare one was too old last; undefined where one was spawned since. */
+  #endedAtMs: number | undefined;
   #closed = false;
 
   constructor(readonly init: WorkerPoolInit) {
@@ -81,10 +81,18 @@ export class WorkerPool {
     return index < 0 ? this.#spawn(mounts) : this.#idle.splice(index, 1)[0]!.worker;
   }
 
-  /** Peaks that come further apart than spare Workers are kept would end some each time. */
+  /**
+   * Peaks that come further apart than spare Workers are kept would end some each time: they are
+   * kept for longer where that would have helped, and not as long where it would not.
+   */
   #spawn(mounts: readonly Mount[]): GuestWorker {
-    if (this.#hasEnded) this.#spareMs = Math.min(2 * this.#spareMs, SPARE_MS_MAX);
-    this.#hasEnded = false;
+    if (this.#endedAtMs !== undefined) {
+      const isSoon = this.init.now() - this.#endedAtMs <= this.#spareMs;
+      this.#spareMs = isSoon
+        ? Math.min(2 * this.#spareMs, SPARE_MS_MAX)
+        : Math.max(this.#spareMs / 2, SPARE_MS);
+    }
+    this.#endedAtMs = undefined;
     return this.init.spawn(mounts);
   }
 
@@ -115,11 +123,15 @@ export class WorkerPool {
       .filter((each) => each.permissions !== NONE || wanted-- <= 0).reverse();
     if (spare.length === 0) return;
     const now = this.init.now();
-    while (spare.length > SPARE_MAX || (spare[0] && now - spare[0].sinceMs >= this.#spareMs)) {
+    for (;;) {
+      const isOneTooMany = spare.length > SPARE_MAX;
+      const isTooOld = spare[0] !== undefined && now - spare[0].sinceMs >= this.#spareMs;
+      if (!isOneTooMany && !isTooOld) break;
       const [old] = spare.splice(0, 1) as [Idle];
       this.#idle.splice(this.#idle.indexOf(old), 1);
       old.worker.terminate();
-      this.#hasEnded = true;
+      // One too many would end however long they are kept.
+      if (!isOneTooMany) this.#endedAtMs = now;
     }
     if (!spare[0]) return;
     const wait = spare[0].sinceMs + this.#spareMs - now;

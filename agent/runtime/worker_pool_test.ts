@@ -130,6 +130,30 @@ Deno.test("WorkerPool keeps spare Workers for longer where those that ended are 
   workers.close();
 });
 
+Deno.test("WorkerPool keeps spare Workers no longer for those that were too many, or needed late", () => {
+  let now = 0;
+  const { pool: workers, spawned } = pool(1, false, () => now);
+  /** So many at once, then one after a while; how many of those that were idle ended by then. */
+  const peak = (count: number, afterMs: number) => {
+    const taken = Array.from({ length: count }, () => workers.take([]));
+    for (const worker of taken) workers.give(worker, []);
+    const ended = () => spawned.filter((each) => each.ended).length;
+    const before = ended();
+    now += afterMs;
+    workers.give(workers.take([]), []);
+    return ended() - before;
+  };
+  for (let i = 0; i < 8; i++) assert.equal(peak(12, 10_000), 0, "three of each end by number");
+  assert.equal(peak(3, 60_000), 8, "a minute, still");
+  assert.equal(peak(3, 119_999), 0, "needed at once: two");
+  assert.equal(peak(3, 120_000), 2);
+  now += 120_001;
+  assert.equal(peak(3, 60_000), 2, "needed later than after two more: one again");
+  now += 60_001;
+  assert.equal(peak(3, 59_999), 0, "and never less");
+  workers.close();
+});
+
 Deno.test("WorkerPool replaces what was taken, unless it comes back first", async () => {
   const { pool: workers, spawned } = pool(2, true);
   assert.equal(spawned.length, 2);
