@@ -27,7 +27,7 @@ export const apply = command({
       const version = await release.nextVersion(agent, author, current);
       const signed = await release.signRelease(author, read, version);
       const plan = await release.planRelease(agent, signed, current);
-      const beginning = await release.beginningOf(context, agent, author);
+      const beginning = await release.beginningOf(context, agent, author, read.manifest, plan);
       const { genesis, approves, joins, retries } = beginning;
       const shown = await release.formatPlan(plan, beginning, context.colour("stdout"));
       if (!context.json) context.print(plan, () => shown);
@@ -44,7 +44,10 @@ export const apply = command({
         const rollouts = await awaited(version); // those of an apply before may go on
         const failed = rollouts === undefined ? {} : { failed: rollouts.failed };
         if (context.json) {
-          context.print({ file, version, changes: [], applied: false, ...failed }, () => "");
+          context.print(
+            { file, version, changes: [], applied: false, retries, ...failed },
+            () => "",
+          );
         }
         return rollouts?.status;
       }
@@ -60,7 +63,7 @@ export const apply = command({
           ...await release.seals(context, agent, author, read.manifest, beginning),
         ]);
         context.print(
-          { file, version: current.version, changes: [], applied: false, ...approved },
+          { file, version: current.version, changes: [], applied: false, retries, ...approved },
           () => `approved ${approves!.name}\n`,
         );
         return;
@@ -82,7 +85,16 @@ export const apply = command({
       const rollouts = await awaited(version);
       const failed = rollouts === undefined ? {} : { failed: rollouts.failed };
       context.print(
-        { file, version, changes, applied: true, signature: signatureFile, ...approved, ...failed },
+        {
+          file,
+          version,
+          changes,
+          applied: true,
+          signature: signatureFile,
+          retries,
+          ...approved,
+          ...failed,
+        },
         () => `applied version ${version}, signature in ${file}.sig\n`,
       );
       return rollouts?.status;

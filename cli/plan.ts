@@ -28,10 +28,13 @@ export const plan = command({
         ? await release.signRelease(author, read, await release.nextVersion(agent, author, current))
         : read;
       const plan = await release.planRelease(agent, signed, current);
-      const beginning = author ? await release.beginningOf(context, agent, author) : {};
+      const beginning = author
+        ? await release.beginningOf(context, agent, author, read.manifest, plan)
+        : undefined;
       const digests = Object.fromEntries(read.digests);
       const shown = await release.formatPlan(plan, beginning, context.colour("stdout"));
-      context.print({ file, digests, ...plan }, () => shown);
+      const retries = beginning?.retries ?? [];
+      context.print({ file, digests, ...plan, retries }, () => shown);
       release.requireAllowed(plan, file);
     });
   },

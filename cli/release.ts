@@ -196,6 +196,8 @@ export async function beginningOf(
   context: Context,
   agent: ControlClient,
   author: Author,
+  manifest: Manifest,
+  { changes }: Pick<PlanAnswer, "changes">,
 ): Promise<Beginning> {
   const [place, { node, components }, nodes] = await Promise.all([
     agent.place(author.key),
@@ -214,6 +216,10 @@ export async function beginningOf(
   const { requireNameFree } = await import("./nodes.ts");
   if (!isApproved) requireNameFree(nodes, node);
   const { readGenesis } = await import("./key_file.ts");
+  // A component that changes is not tried again: it is another.
+  const changed = new Set(
+    changes.flatMap(({ subject, name }) => subject === "component" ? [name] : []),
+  );
   return {
     ...(place === null
       ? { genesis: await readGenesis(path.join(context.dataFolder, GENESIS_FILE)) }
@@ -221,7 +227,8 @@ export async function beginningOf(
     ...(isApproved ? {} : { approves: { name: node.name, key: node.key } }),
     joins: place?.forked ?? false,
     retries: components.flatMap(({ name, rollout }) =>
-      rollout?.state === "returned" || rollout?.state === "returning"
+      manifest.components.has(name) && !changed.has(name) &&
+        (rollout?.state === "returned" || rollout?.state === "returning")
         ? [{ component: name, version: rollout.failure?.version ?? rollout.version }]
         : []
     ),

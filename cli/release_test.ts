@@ -143,7 +143,7 @@ Deno.test("the first apply begins the log, approves the node, and keeps what was
   }));
 
 Deno.test("apply of the same tries again what went back, and says so", () =>
-  withRelease(async ({ agent, realm }) => {
+  withRelease(async ({ agent, folder, realm }) => {
     await realm("apply", "realm.toml", "--yes");
     const [component] = agent.state.components;
     const rollout: Rollout = {
@@ -158,9 +158,29 @@ Deno.test("apply of the same tries again what went back, and says so", () =>
     agent.state = { ...agent.state, components: [{ ...component!, name: "hello", rollout }] };
     const again = "! tries hello again, which went back from version 2\nNo changes\n";
     assert.equal((await realm("plan", "realm.toml")).stdout, again);
+    const retries = [{ component: "hello", version: 2 }];
+    const json = async (verb: string, ...words: string[]) =>
+      JSON.parse((await realm(verb, "realm.toml", "--json", ...words)).stdout);
+    assert.deepEqual((await json("plan")).retries, retries);
     const applied = await realm("apply", "realm.toml", "--yes");
     assert.ok(applied.stdout.startsWith(`${again}applied version 2`), applied.stdout);
     assert.equal(agent.current?.version, 2);
+    assert.deepEqual((await json("apply", "--yes")).retries, retries);
+    // One that changes is another, and one that is gone is not tried.
+    const toml = await Deno.readTextFile(`${folder}/realm.toml`);
+    for (
+      const other of [
+        toml.replace("[components.hello]", "[components.hello]\nmemory_max_mb = 64"),
+        toml.replaceAll("hello]", "other]").replaceAll('"hello"', '"other"'),
+      ]
+    ) {
+      assert.notEqual(other, toml);
+      await Deno.writeTextFile(`${folder}/realm.toml`, other);
+      const { stdout, stderr } = await realm("plan", "realm.toml");
+      assert.doesNotMatch(stdout, /again/);
+      assert.match(stdout, /component/, stderr);
+      assert.deepEqual((await json("plan")).retries, []);
+    }
   }));
 
 Deno.test("nothing is applied by way of a machine that was revoked", () =>
