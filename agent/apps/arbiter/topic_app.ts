@@ -342,12 +342,18 @@ export class TopicApp {
       },
       nowMs: () => this.#platform.nowMs(),
       later: (ms, act) => this.#platform.later(ms, act),
-      isCurrent: () => this.#replay?.isBehind !== true,
+      isCurrent: () => this.#isCurrent,
       failed: (problem) => {
         this.#behaviorProblem = problem;
         this.#tell();
       },
     });
+  }
+
+  /** Whether the state is that after all events: not where an upgrade waits for its bundle. */
+  get #isCurrent(): boolean {
+    const replay = this.#replay;
+    return replay !== undefined && !replay.isBehind && replay.needs === undefined;
   }
 
   #setting(): AppSetting {
@@ -449,7 +455,7 @@ export class TopicApp {
       const applied = this.#behavior && this.#reader.read(event);
       if (applied !== undefined) this.#behavior!.event(applied);
     }
-    if (!replay.isBehind) this.#behavior?.goOn();
+    if (this.#isCurrent) this.#behavior?.goOn();
     for (const resume of this.#updated.splice(0)) resume();
   }
 

@@ -337,6 +337,21 @@ Deno.test("a behavior is not called by a state of before, after a start", async 
   assert.deepEqual(desk.requests, []);
 });
 
+Deno.test("a behavior is not called by the state before an upgrade whose bundle is not here", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const { id } = log.append(ask(ben, "https://errand.example/"), ann);
+  const next = someCid("next");
+  log.write({ kind: "upgrade", bundle: next }, ann);
+  const name = id.multihash.digest;
+  log.append({ type: "begin", payload: name }, ben);
+  log.append({ type: "end", payload: Uint8Array.of(...name, 0, 0, 0, 0, 0, 0, 0, 200) }, ben);
+  const desk = await Desk.open(log, errand, {}, ben);
+  assert.deepEqual(desk.progress.at(-1)!.needs, { kind: "bundle", name: next.toString() });
+  await desk.pass(10_000);
+  assert.deepEqual(desk.requests, []);
+});
+
 Deno.test("an app goes on from a snapshot, and applies what that stands for in the background", async () => {
   const log = createTopic();
   const first = await Desk.open(log, counter);
