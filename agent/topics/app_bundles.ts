@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import type { BundleCode } from "../apps/arbiter/topic_app_port.ts";
 import { checkAsked } from "../apps/asked.ts";
-import { unpackBundle, verifyBundle } from "../apps/bundle.ts";
+import { type PackedBundle, unpackBundle, verifyBundle } from "../apps/bundle.ts";
 import { checkProfile } from "../apps/profile.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
 import { type InstalledApp, InstalledApps, readBundleFile, revoked } from "./installed_apps.ts";
@@ -65,6 +65,13 @@ export class AppBundles {
     }
   }
 
+  /** {@link bytes} that were compared with its digests. Throws RealmError where they are not it, too. */
+  async whole(id: string): Promise<Uint8Array> {
+    const bytes = await this.bytes(id);
+    unpackedAs(id, bytes);
+    return bytes;
+  }
+
   /** The packed bytes of a bundle. Throws RealmError `not-found`. */
   bytes(id: string): Promise<Uint8Array> {
     if (!/^[a-z0-9]{1,120}$/.test(id)) {
@@ -74,12 +81,7 @@ export class AppBundles {
   }
 
   async #load(id: string): Promise<RunnableBundle> {
-    const packed = unpackBundle(await this.bytes(id));
-    if (packed.id.toString() !== id) {
-      throw new RealmError("corrupt", `Cannot read bundle ${id}: the file has ${packed.id}`, {
-        hint: "Install it again",
-      });
-    }
+    const packed = unpackedAs(id, await this.bytes(id));
     await verifyBundle(packed, nodeBackend());
     checkAsked(packed.bundle, packed.components);
     const apply = packed.components.get("state-apply")!;
@@ -95,4 +97,13 @@ export class AppBundles {
       applies: checkProfile(apply, "state-apply").imports,
     };
   }
+}
+
+/** A bundle whose file has that name: each block was compared with its digest. */
+function unpackedAs(id: string, bytes: Uint8Array): PackedBundle {
+  const packed = unpackBundle(bytes);
+  if (packed.id.toString() === id) return packed;
+  throw new RealmError("corrupt", `Cannot read bundle ${id}: the file has ${packed.id}`, {
+    hint: "Install it again",
+  });
 }

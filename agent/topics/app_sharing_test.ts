@@ -382,3 +382,22 @@ Deno.test("a topic of many events comes with its signatures verified ahead", asy
   await until("both agree", () => ben.status("ours").events > 3_000 && agree("ours", ann, ben));
   assert.ok(verified > 2_000, `${verified} were verified ahead`);
 });
+
+Deno.test("a bundle whose file is damaged is had from peers", async () => {
+  const { counter } = bundles;
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(counter);
+  await ann.create("counter", { name: "ours" });
+  await ben.join(await ann.invite("ours"), "ours");
+  await ben.dial(ann);
+  await until("ben takes part", () => ben.status("ours").role === "member");
+  const bundle = counter.packed.id.toString();
+  const file = `${ben.folder}/apps/${bundle}.bundle`;
+  const damaged = counter.bytes.slice();
+  damaged[damaged.length >> 1]! ^= 1;
+  await Deno.writeFile(file, damaged);
+  const { bytes } = await ben.host.api.bundle({ bundle });
+  assert.deepEqual(Uint8Array.fromBase64(bytes), counter.bytes);
+});

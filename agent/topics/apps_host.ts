@@ -426,10 +426,12 @@ export class AppsHost {
   async #bundle(id: string): Promise<AppAnswer<"bundle">> {
     let bytes: Uint8Array | undefined;
     try {
-      bytes = await this.bundles.bytes(id);
+      bytes = await this.bundles.whole(id);
     } catch (error) {
-      if (!(error instanceof RealmError) || error.code !== "not-found") throw error;
+      if (!(error instanceof RealmError)) throw error;
+      // A file that is damaged is as good as none: a peer may have what it was.
       bytes = await this.#init.fetchBundle(id);
+      if (bytes === undefined && error.code !== "not-found") throw error;
     }
     if (bytes !== undefined) return { bytes: bytes.toBase64() };
     throw new RealmError(
