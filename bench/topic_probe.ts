@@ -91,7 +91,6 @@ async function open(who: number, log: AppLog, ticket: Partial<TopicRecord> = {})
     person,
     behavior: await keyPairOf(new Uint8Array(32).fill(200 + who), backend),
     clock: systemClock,
-    random,
     bundle: () =>
       Promise.resolve({
         app,

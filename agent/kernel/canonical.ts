@@ -42,6 +42,7 @@ export type Domain =
   | "realm/revocation/1"
   | "realm/succession/1"
   | "realm/join/1"
+  | "realm/acts-for/1"
   | "realm/topic-hello/1"
   | "realm/topic-tag/1"
   | "realm/release/1";

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { parseAppTicket } from "../apps/topic/app_ticket.ts";
+import { behaviorKey as keyOfBehavior, ownKey, PERSON_KEY_FILE } from "../node/own_keys.ts";
+import { CID } from "../kernel/canonical.ts";
+import { formatSecretKey } from "../kernel/key.ts";
 import { allOf } from "../apps/topic/topic_fake.ts";
 import { decodeTopicFrame } from "../apps/peering/topic_frame.ts";
 import { addOnes, fixtureBundle, Machine, until } from "./apps_fake.ts";
@@ -153,6 +156,46 @@ Deno.test("who left takes part again by a ticket, also where the program ended b
   await until("he takes part again", () => members().includes(key));
   assert.equal(back.host.topics[0]!.record.isNew, undefined);
   assert.deepEqual(back.status("ours").alarms, []);
+});
+
+Deno.test("who was taken out does not come back by the key of its behavior", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  const ben = await Machine.start(hub);
+  await using mal = await Machine.start(hub);
+  for (const machine of [ann, ben, mal]) await machine.install(bundles.poll);
+  await ann.create("poll", { name: "ours", encrypted: true });
+  const ticket = await ann.invite("ours");
+  await ben.join(ticket, "ours");
+  await ben.dial(ann);
+  const of = () => ben.status("ours");
+  await until("he takes part", () => of().role === "member" && of().behaviorKey !== null);
+  const { key, behaviorKey } = of();
+  const members = () => ann.status("ours").members.map(({ key }) => key);
+  const isIn = (key: string | null) => members().includes(key!);
+  const { behaviorKey: anns } = ann.status("ours");
+  await until("their behaviors do", () => isIn(behaviorKey) && isIn(anns));
+  const own = await ownKey(`${ben.folder}/${PERSON_KEY_FILE}`);
+  await ann.host.api.remove({ topic: "ours", key });
+  assert.deepEqual(members(), [ann.status("ours").key, anns].sort());
+  await ben.stop();
+
+  const pair = await keyOfBehavior(own, CID.parse(ann.status("ours").topic), 0);
+  await Deno.writeTextFile(
+    `${mal.folder}/${PERSON_KEY_FILE}`,
+    `${formatSecretKey(pair.secretKey)}\n`,
+  );
+  await mal.join(ticket, "ours");
+  await mal.dial(ann);
+  // What is told to a key that has it all shows that he would have been told.
+  await using cem = await Machine.start(hub);
+  await cem.install(bundles.poll);
+  await cem.join(await ann.invite("ours"), "ours");
+  await cem.dial(ann);
+  await until("another does take part", () => cem.status("ours").role === "member");
+  assert.equal(mal.status("ours").key, behaviorKey);
+  assert.equal(mal.status("ours").role, "none");
+  assert.equal(mal.status("ours").events, 0);
 });
 
 Deno.test("a fork begins with a state of its origin, also on machines that never had that", async () => {

@@ -31,7 +31,7 @@ import type { CID } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
 import { isEventType } from "../kernel/event.ts";
 import { formatPublicKey, type KeyPair } from "../kernel/key.ts";
-import type { Clock, Random } from "../kernel/ports.ts";
+import type { Clock } from "../kernel/ports.ts";
 import type { TopicEvent } from "../kernel/topic.ts";
 import { signerOf, type SyncSigner } from "../kernel/verify.ts";
 import { TopicSnapshots } from "./topic_snapshots.ts";
@@ -42,7 +42,7 @@ export interface TopicRecord {
   readonly name: string;
   /** Its events are stored and served, and not applied. */
   readonly isKept: boolean;
-  /** The seed of the invite by which this machine's keys join, in base64. */
+  /** The seed of the invite by which the person joins, in base64. */
   readonly invite?: string;
   /** The person was asked to join, and has not yet: also one who left the topic before. */
   readonly isNew?: true;
@@ -82,7 +82,6 @@ export interface AppTopicInit {
   /** The key of the person's behavior in this topic. */
   readonly behavior: KeyPair;
   readonly clock: Clock;
-  readonly random: Random;
   /** A bundle that may be run; undefined where it is not here. Throws where it may not. */
   readonly bundle: (id: string) => Promise<RunnableBundle | undefined>;
   /** What the person granted the app; undefined where it is not installed. */
@@ -166,13 +165,10 @@ export class AppTopic {
     this.#author = new BehaviorAuthor({
       log: init.log,
       clock: init.clock,
-      random: init.random,
       person: this.person,
       signer: this.#behavior,
       write: (act) => this.write(act),
       writeEvent: (by, kind, payload) => this.#writeEvent(by, kind, payload),
-      invite: () => this.#record.invite,
-      keepInvite: (invite) => this.#remember({ ...this.#record, invite }),
       notice: (text) => this.#notice(text),
     });
     this.#sharing = {
@@ -209,10 +205,6 @@ export class AppTopic {
   /** The person takes part, durably. */
   joined(): void {
     const { isNew: _, ...record } = this.#record;
-    this.#remember(record);
-  }
-
-  #remember(record: TopicRecord): void {
     this.#record = record;
     this.#init.changedRecord(record);
   }

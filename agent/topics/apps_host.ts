@@ -181,7 +181,6 @@ export class AppsHost {
       person,
       behavior: await behaviorKey(person, log.topicId, 0),
       clock,
-      random,
       bundle: (id) => this.bundles.get(id),
       grants: (app) => this.bundles.grantsOf(app),
       baseOf: (topic, fork) => this.#baseOf(topic, fork),

@@ -7,18 +7,17 @@ import type { RunnableBundle } from "./app_bundles.ts";
 import type { Result } from "../apps/arbiter/guest_host.ts";
 import type { EventOutcome } from "../apps/arbiter/topic_app_port.ts";
 import type { AppLog } from "../apps/topic/app_log.ts";
-import { inviteTo, joinBy } from "../apps/topic/authoring.ts";
+import { behaviorOf } from "../apps/topic/authoring.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
 import { CID } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
-import type { Clock, Random } from "../kernel/ports.ts";
+import type { Clock } from "../kernel/ports.ts";
 import { signerOf, type SyncSigner } from "../kernel/verify.ts";
 
 /** What a {@link BehaviorAuthor} is made of. */
 export interface BehaviorAuthorInit {
   readonly log: AppLog;
   readonly clock: Clock;
-  readonly random: Random;
   readonly person: SyncSigner;
   /** The key of the behavior. */
   readonly signer: SyncSigner;
@@ -30,9 +29,6 @@ export interface BehaviorAuthorInit {
     kind: Uint8Array,
     payload: Uint8Array,
   ) => Promise<EventOutcome>;
-  /** The seed of the invite by which this machine's keys join, in base64, and its place. */
-  readonly invite: () => string | undefined;
-  readonly keepInvite: (seed: string) => void;
   /** A line for the log of the agent. */
   readonly notice: (text: string) => void;
 }
@@ -74,26 +70,20 @@ export class BehaviorAuthor {
     }
   }
 
-  /** The behavior takes part by an invite: the one by which the person came, or one of the person's. */
+  /** The behavior takes part where its person may write; again when its person came back. */
   admit(bundle: RunnableBundle | undefined): void {
-    const { log, person, signer, random, write, invite, keepInvite, notice } = this.#init;
+    const { log, person, signer, write, notice } = this.#init;
+    const { membership } = log;
     const hasBehavior = bundle?.code.components.behavior !== undefined;
-    const own = log.membership?.roleOf(person.publicKey);
+    const own = membership?.roleOf(person.publicKey);
     if (!hasBehavior || own === undefined || own === "keeper") return;
-    if (log.topic!.knows(signer.publicKey)) return; // also when it was taken out
-    let seed = invite();
-    if (seed === undefined) {
-      if (own !== "creator" && own !== "admin") return;
-      const made = inviteTo(log, "member", random);
-      write(() => log.write(made.said, person));
-      keepInvite(seed = made.seed.toBase64());
-    }
+    const isTakenOut = membership!.isRevoked(signer.publicKey, false);
+    if (isTakenOut || membership!.roleOf(signer.publicKey) !== undefined) return;
     try {
-      const join = joinBy(log, inviteSigner(Uint8Array.fromBase64(seed)), signer.publicKey);
-      write(() => log.write(join, signer));
+      write(() => log.write(behaviorOf(log.topicId, person, signer.publicKey), signer));
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      notice(`its behavior cannot join: ${why}`);
+      notice(`its behavior cannot take part: ${why}`);
     }
   }
 }

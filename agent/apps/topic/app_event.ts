@@ -85,6 +85,8 @@ export type KernelEvent =
   }
   /** Its author takes part from here on: by an invite, whose key has signed it. */
   | { readonly kind: "join"; readonly invite: CID; readonly proof: Uint8Array }
+  /** Its author acts for a person, whose key has signed it, as long as that takes part. */
+  | { readonly kind: "behavior"; readonly person: string; readonly proof: Uint8Array }
   /** Its author takes no part any more, unless it joins again. */
   | { readonly kind: "leave" }
   /**
@@ -128,6 +130,11 @@ export function joinBytes(topic: CID, newcomer: Uint8Array): Uint8Array<ArrayBuf
   return signedBytes("realm/join/1", encodeCanonical([topic, newcomer]));
 }
 
+/** What a person's key signs for the key of its behavior. */
+export function behaviorBytes(topic: CID, behavior: Uint8Array): Uint8Array<ArrayBuffer> {
+  return signedBytes("realm/acts-for/1", encodeCanonical([topic, behavior]));
+}
+
 /** Type and payload of an event of the kernel. */
 export function appContent(said: AppGenesis | KernelEvent): EventContent {
   return { type: KERNEL + said.kind, payload: payloadOf(said) };
@@ -153,6 +160,8 @@ function payloadOf(said: AppGenesis | KernelEvent): CborValue {
         sealed: sealed === undefined ? null : { ...sealed },
       };
     }
+    case "behavior":
+      return { person: parsePublicKey(said.person), proof: said.proof };
     case "revoke":
       return { key: parsePublicKey(said.key), last: said.last };
     case "epoch": {
@@ -247,6 +256,14 @@ const READERS: {
     read: ({ invite, proof }) => ({
       kind: "join",
       invite: idField("invite", invite),
+      proof: bytesField("proof", proof, SIGNATURE_BYTES),
+    }),
+  },
+  behavior: {
+    keys: "person proof",
+    read: ({ person, proof }) => ({
+      kind: "behavior",
+      person: keyField("person", person),
       proof: bytesField("proof", proof, SIGNATURE_BYTES),
     }),
   },

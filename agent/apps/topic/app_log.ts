@@ -67,6 +67,9 @@ export interface AppLogInit {
  */
 const RECENT_BYTES = 8 * 1024 * 1024;
 
+/** After events of these types those may have a say who had none. */
+const GIVE_SAY: readonly string[] = ["realm/revoke", "realm/join", "realm/behavior"];
+
 /** Who wants to hear of each change at once; `Replay` is one. */
 export interface TopicFollower {
   /** The event is in the topic now. */
@@ -271,7 +274,8 @@ export class AppLog implements EventLog {
   /** Why there is no room for an event by itself. */
   #crowded({ author, type }: Written): string | undefined {
     const { membership } = this;
-    if (type === "realm/join" && (membership?.joinedBy(author) ?? 0) >= JOINS_MAX) {
+    const isJoin = type === "realm/join" || type === "realm/behavior";
+    if (isJoin && (membership?.joinedBy(author) ?? 0) >= JOINS_MAX) {
       return "its author joined too often";
     }
     // Who has had its share can leave: as often as it can join, since it could leave on branches.
@@ -469,7 +473,7 @@ export class AppLog implements EventLog {
       hadSay: ({ event: { author } }) => open.membership.hasEnded(author),
       enter: (signed) => this.#enter(open, signed, offer),
       // After these, events of who was revoked may be none of a revoked key's.
-      givesSay: (type) => type === "realm/revoke" || type === "realm/join",
+      givesSay: (type) => GIVE_SAY.includes(type),
       roomFor: ({ event }) => this.#usage.roomFor(event, open.membership.isCreator(event.author)),
     };
   }

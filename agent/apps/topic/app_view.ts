@@ -16,6 +16,8 @@ import type { Membership } from "./membership.ts";
 export interface AppMember {
   readonly key: string;
   readonly role: AppRole | "creator";
+  /** Of a behavior the key of its person, whom it goes with. */
+  readonly person?: string;
   /** The joins that admitted it; the genesis, for the creator. */
   readonly events: readonly string[];
 }
@@ -98,6 +100,13 @@ export function appView(topic: Topic, membership: Membership): AppView {
     if (role === undefined || role === "creator") continue;
     const events = [...members.get(key)?.events ?? [], text(event)];
     members.set(key, { key, role, events });
+  }
+  for (const { event, said: { person } } of inOrder(membership.behaviors())) {
+    const key = by(event);
+    const role = roles.has(key) ? undefined : membership.roleOf(event.author);
+    if (role === undefined || role === "creator") continue;
+    const events = [...members.get(key)?.events ?? [], text(event)];
+    members.set(key, { key, role, person, events });
   }
   const marks = membership.marks().filter(({ event }) =>
     topic.isKept(event) && topic.counts(event)

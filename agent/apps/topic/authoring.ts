@@ -10,7 +10,7 @@ import { PARENTS_MAX } from "../../kernel/event.ts";
 import { bytesEqual, formatPublicKey, KEY_BYTES, parsePublicKey } from "../../kernel/key.ts";
 import type { Random } from "../../kernel/ports.ts";
 import type { SyncSigner } from "../../kernel/verify.ts";
-import { type AppRole, joinBytes, type KernelEvent } from "./app_event.ts";
+import { type AppRole, behaviorBytes, joinBytes, type KernelEvent } from "./app_event.ts";
 import type { AppLog } from "./app_log.ts";
 import { openerOf, sealEpoch, sealKey } from "./payload_keys.ts";
 
@@ -52,9 +52,19 @@ export function joinBy(log: AppLog, invite: SyncSigner, newcomer: Uint8Array): O
   return { kind: "join", invite: event.event.id, proof };
 }
 
+/** How a key comes to act for a person, whose signer is `person`. */
+export function behaviorOf(topic: CID, person: SyncSigner, behavior: Uint8Array): Of<"behavior"> {
+  return {
+    kind: "behavior",
+    person: formatPublicKey(person.publicKey),
+    proof: person.sign(behaviorBytes(topic, behavior)),
+  };
+}
+
 /**
  * The revocation of a member after the last event of it that is here (or after `last`), or of an invite
- * key. With a member go the invites by which it joined, since it has their secrets.
+ * key. With a member go the invites by which it joined, since it has their secrets, and its behaviors
+ * by themselves (`membership.ts`).
  */
 export function revocationsOf(log: AppLog, key: string, last?: CID | null): Of<"revoke">[] {
   const author = parsePublicKey(key);
@@ -71,13 +81,16 @@ export function revocationsOf(log: AppLog, key: string, last?: CID | null): Of<"
 }
 
 /**
- * A new epoch for all who are to read on: members and open invites, but no keepers. After a revocation
+ * A new epoch for all who are to read on: members and open invites, but no keepers, and no behaviors:
+ * what they see their person's key opens. After a revocation
  * the revoked is none of them. Throws RealmError `not-found` where the key before is not known here.
  */
 export function nextEpoch(log: AppLog, random: Random): Of<"epoch"> {
   const { members, invites } = log.view!;
   const readers = [
-    ...[...members.values()].filter(({ role }) => role !== "keeper"),
+    ...[...members.values()].filter(({ role, person }) =>
+      role !== "keeper" && person === undefined
+    ),
     ...invites.filter(({ isOpen, role }) => isOpen && role !== "keeper"),
   ].map(({ key }) => key);
   const before = newestKey(log);

@@ -13,6 +13,10 @@
  * - The creator revokes anybody. Admins revoke who is no admin, and invites that make none. So who is
  *   admin follows from the creator's revocations alone, and two admins cannot revoke each other.
  *
+ * A *behavior* is a key that a person has signed for: it is admitted where its person is, as a member at
+ * most, and of it only those events are left that each revocation of its person has in its past. So it
+ * goes with its person, also where nobody has heard of it yet.
+ *
  * An event of who is not admitted, or that its role does not allow, is void, and so is what rests on
  * it: the joins by a void invite, and the events of who joined so. Whether the events of an author on
  * branches count does not matter here.
@@ -29,6 +33,7 @@ import {
   type AppGenesis,
   type AppRole,
   type AppSaid,
+  behaviorBytes,
   isKernelType,
   joinBytes,
   readAppEvent,
@@ -74,6 +79,8 @@ export class Membership {
   readonly #facts: (Fact<"invite"> | Join)[] = [];
   /** Every join, void ones too, by author. */
   readonly #joined = new Map<KeyText, TopicEvent[]>();
+  /** Of keys that act for persons, void ones too, by author. */
+  readonly #behaviors = new Map<KeyText, Fact<"behavior">[]>();
   readonly #leaves = new Map<KeyText, TopicEvent[]>();
   readonly #revokes: Fact<"revoke">[] = [];
   /** By the creator, and by admins. */
@@ -115,8 +122,9 @@ export class Membership {
     if (author === this.#creator) return false;
     const said = this.#said.get(event);
     if (said?.kind === "join") return !this.#isGoodJoin(this.#joinOf(event, said));
+    if (said?.kind === "behavior") return !this.#isGoodBehavior({ event, said });
     return !this.#isLeft(event, author) ||
-      this.#rankAt(author, (e) => this.topic.isAncestor(e, event)) < rankFor(event.type);
+      this.#rankAt(author, (e) => this.topic.isAncestor(e, event), event) < rankFor(event.type);
   }
 
   /**
@@ -126,8 +134,13 @@ export class Membership {
   mayEnter({ event }: SignedEvent, after: readonly TopicEvent[]): boolean {
     const author = textOf(event.author);
     if (author === this.#creator) return true;
+    const isPast: IsPast = (e) => after.some((a) => a === e || this.topic.isAncestor(e, a));
+    if (event.type === "realm/behavior") {
+      const said = readAppEvent(event) as Fact<"behavior">["said"];
+      return this.#revokesOf(author, this.#admins.has(author)).length === 0 &&
+        this.#isActing(event.author, said) && this.#rankOfPerson(said, isPast) > 0;
+    }
     if (event.type !== "realm/join") {
-      const isPast: IsPast = (e) => after.some((a) => a === e || this.topic.isAncestor(e, a));
       return this.#revokesOf(author, this.#admins.has(author)).length === 0 &&
         this.#rankAt(author, isPast) >= rankFor(event.type);
     }
@@ -152,7 +165,11 @@ export class Membership {
 
   /** Whether a key takes part no more, which not everyone may know. */
   hasEnded(author: Uint8Array): boolean {
-    const key = textOf(author);
+    const persons = (this.#behaviors.get(textOf(author)) ?? []).map(({ said }) => said.person);
+    return this.#hasEnded(textOf(author)) || persons.some((key) => this.#hasEnded(keyText(key)));
+  }
+
+  #hasEnded(key: KeyText): boolean {
     return this.#leaves.has(key) || this.#revokesOf(key, false).length > 0 ||
       this.#facts.some((fact) =>
         isJoin(fact) && textOf(fact.event.author) === key && !this.#isGoodJoin(fact)
@@ -176,6 +193,14 @@ export class Membership {
           return this.#isProven(event.author, said, invite!)
             ? undefined
             : "proof is not by the invite's key";
+        }
+        case "behavior": {
+          if (this.isCreator(event.author)) return "the creator acts for nobody";
+          const joined = this.#joined.get(textOf(event.author)) ?? [];
+          if (joined.filter(isPast).length >= JOINS_MAX) return "its author joined too often";
+          return this.#isActing(event.author, said)
+            ? undefined
+            : "proof is not by the person's key";
         }
         case "leave":
           return this.isCreator(event.author) ? "the creator cannot leave" : undefined;
@@ -257,6 +282,10 @@ export class Membership {
         this.#admit(fact);
         return false;
       }
+      case "behavior":
+        append(this.#joined, author, event);
+        append(this.#behaviors, author, { event, said });
+        return false;
       case "leave":
         append(this.#leaves, author, event);
         return false; // what it ends comes after it
@@ -350,6 +379,24 @@ export class Membership {
     return this.verify(parsePublicKey(said.key), joinBytes(this.topic.id, by), proof);
   }
 
+  #isActing(by: Uint8Array, { person, proof }: Fact<"behavior">["said"]): boolean {
+    return this.verify(parsePublicKey(person), behaviorBytes(this.topic.id, by), proof);
+  }
+
+  #isGoodBehavior({ event, said }: Fact<"behavior">): boolean {
+    const isPast: IsPast = (other) => this.topic.isAncestor(other, event);
+    return this.#isLeft(event, textOf(event.author)) && this.#rankOfPerson(said, isPast, event) > 0;
+  }
+
+  /** The rank that its person gives a behavior in a past; `at` is the event that has that past. */
+  #rankOfPerson({ person }: Fact<"behavior">["said"], isPast: IsPast, at?: TopicEvent): number {
+    const key = keyText(person);
+    if (key === this.#creator) return RANKS.member;
+    const isLeft = this.#revokesOf(key, this.#admins.has(key))
+      .every(({ event }) => at !== undefined && this.topic.isAncestor(at, event));
+    return isLeft ? Math.min(RANKS.member, this.#rankOfJoins(key, isPast)) : 0;
+  }
+
   #isGoodJoin({ event, invite }: Join): boolean {
     const isAdmin = invite.said.role === "admin";
     const author = textOf(event.author);
@@ -380,18 +427,40 @@ export class Membership {
     });
   }
 
-  /** The rank of an author by its joins in a past; 0 where it is not admitted. */
-  #rankAt(author: KeyText, isPast: IsPast): number {
+  /**
+   * The rank of an author in a past, that of the event `at`, or of none that is here; 0 where it is not
+   * admitted.
+   */
+  #rankAt(author: KeyText, isPast: IsPast, at?: TopicEvent): number {
+    const rank = this.#rankOfJoins(author, isPast);
+    return this.#behaviors.has(author)
+      ? Math.max(rank, this.#rankOfBehavior(author, isPast, at))
+      : rank;
+  }
+
+  #rankOfBehavior(author: KeyText, isPast: IsPast, at?: TopicEvent): number {
+    return this.#behaviors.get(author)!
+      .filter((fact) => !this.#hasLeft(author, fact.event, isPast) && this.#isGoodBehavior(fact))
+      .reduce((rank, { said }) => Math.max(rank, this.#rankOfPerson(said, isPast, at)), 0);
+  }
+
+  #rankOfJoins(author: KeyText, isPast: IsPast): number {
     return this.#standing(author, isPast)
       .reduce((rank, { invite }) => Math.max(rank, RANKS[invite.said.role]), 0);
   }
 
   /** Of an author the joins in a past that are not void, and which no leave there has ended. */
   #standing(author: KeyText, isPast: IsPast): readonly Join[] {
-    const leaves = (this.#leaves.get(author) ?? []).filter(isPast);
-    return (this.#joins.get(author) ?? []).filter(({ event }) =>
-      isPast(event) && !leaves.some((leave) => this.topic.isAncestor(event, leave))
-    );
+    return (this.#joins.get(author) ?? [])
+      .filter(({ event }) => !this.#hasLeft(author, event, isPast));
+  }
+
+  /** Whether an event by which an author takes part is not in a past, or a leave there has ended it. */
+  #hasLeft(author: KeyText, event: TopicEvent, isPast: IsPast): boolean {
+    return !isPast(event) ||
+      (this.#leaves.get(author) ?? []).some((leave) =>
+        isPast(leave) && this.topic.isAncestor(event, leave)
+      );
   }
 
   /**
@@ -425,6 +494,11 @@ export class Membership {
   /** Joins that are not void, in no order. */
   joins(): readonly Join[] {
     return [...this.#joins.values()].flat();
+  }
+
+  /** What makes keys behaviors of persons and is not void, in no order. */
+  behaviors(): readonly Fact<"behavior">[] {
+    return [...this.#behaviors.values()].flat().filter((fact) => this.#isGoodBehavior(fact));
   }
 
   /** Invites that are not void, and whether one can still join by each. */

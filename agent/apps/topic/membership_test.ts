@@ -14,6 +14,7 @@ import {
   signEventSync,
 } from "../../kernel/event.ts";
 import { APP_ROLES, appContent, joinBytes, type KernelEvent } from "./app_event.ts";
+import { behaviorOf } from "./authoring.ts";
 import {
   allOf,
   ann,
@@ -22,13 +23,15 @@ import {
   createTopic,
   dan,
   emptyLog,
+  eva,
   type Person,
   personOf,
   someCid,
   summary,
 } from "./topic_fake.ts";
 
-const people = [ann, ben, cem, dan];
+/** eva joins by no invite: she acts for others. */
+const people = [ann, ben, cem, dan, eva];
 const invites = await Promise.all(
   [90, 91, 92, 93].map((n) => personOf(new Uint8Array(32).fill(n))),
 );
@@ -49,6 +52,7 @@ const STEP = fc.record({
   sees: fc.array(fc.nat(11).map((n) => Math.max(0, n - 6)), { minLength: 1, maxLength: 4 }),
   kind: fc.constantFrom(
     ...["invite", "invite", "join", "join", "join", "join", "revoke", "leave"] as const,
+    ...["behavior", "behavior"] as const,
     ...["event", "event", "event", "upgrade", "checkpoint"] as const,
   ),
   pick: fc.nat(),
@@ -89,7 +93,7 @@ function write(
     const past = new Set(heads.flatMap((head) => [head, ...head.past]));
     const own = [...past].filter((each) => each.by === by)
       .sort((a, b) => a.signed.event.seq - b.signed.event.seq);
-    const said = saidBy(by, kind, past, pick, other);
+    const said = saidBy(by, by === eva && kind === "join" ? "behavior" : kind, past, pick, other);
     if (kind !== "event" && said === undefined) continue;
     const content = said === undefined
       ? { type: "app/say", payload: bytesOf(`${pick % 50}`) }
@@ -127,11 +131,16 @@ function saidBy(
     }
     case "revoke": {
       if (other % 4 === 0) return { kind, key: invites[pick % invites.length]!.key, last: null };
-      const whom = people[1 + pick % 3]!;
+      const whom = people[1 + pick % 4]!;
       if (whom === by) return undefined;
       const theirs = [...past].filter((each) => each.by === whom);
       const last = theirs[(other >> 2) % (theirs.length + 1)];
       return { kind, key: whom.key, last: last?.signed.id ?? null };
+    }
+    case "behavior": {
+      const person = people[pick % people.length]!;
+      if (by === ann || person === by) return undefined;
+      return behaviorOf(genesis.id, person, by.publicKey);
     }
     case "leave":
       return by === ann ? undefined : { kind };
@@ -166,6 +175,23 @@ function rule(all: readonly Written[]): Set<Written> {
       const invite = said!.kind === "join" ? at.get(said!.invite.toString())! : undefined;
       return invite?.said?.kind === "invite" ? { invite, ...invite.said } : undefined;
     };
+    /** By its own joins alone, of which no leave has ended. */
+    const rankOf = (by: Person, past: ReadonlySet<Written>) => {
+      const own = [...past].filter((each) => each.by === by);
+      const leaves = own.filter(({ said }) => said?.kind === "leave");
+      const ranks = own.filter((join) => join.said?.kind === "join" && !isVoid(join))
+        .filter((join) => !leaves.some(({ past }) => past.has(join)))
+        .map((join) => RANKS[inviteOf(join)!.role]);
+      return Math.max(0, ...ranks);
+    };
+    /** What a behavior may by its person, at an event. */
+    const rankBy = ({ said }: Written, at: Written) => {
+      const key = said?.kind === "behavior" ? said.person : "";
+      const person = people.find((each) => each.key === key)!;
+      if (person === ann) return 2;
+      const isLeft = acting(key, spared.has(person)).every(({ past }) => past.has(at));
+      return isLeft ? Math.min(2, rankOf(person, at.past)) : 0;
+    };
     function isVoid(each: Written): boolean {
       if (each.by === ann) return false;
       let known = memo.get(each);
@@ -178,13 +204,16 @@ function rule(all: readonly Written[]): Set<Written> {
         return isVoid(invite) || !isLeft(each, role === "admin") ||
           !acting(key, role === "admin").every(({ past }) => past.has(each));
       }
+      if (each.said?.kind === "behavior") {
+        return !isLeft(each, false) || rankBy(each, each) === 0;
+      }
       const wanted = each.said === undefined ? 2 : each.said.kind === "leave" ? 1 : 3;
       const own = [...each.past].filter(({ by }) => by === each.by);
       const leaves = own.filter(({ said }) => said?.kind === "leave");
-      const ranks = own.filter((join) => join.said?.kind === "join" && !isVoid(join))
-        .filter((join) => !leaves.some(({ past }) => past.has(join)))
-        .map((join) => RANKS[inviteOf(join)!.role]);
-      return !isLeft(each, false) || Math.max(0, ...ranks) < wanted;
+      const ranks = own.filter(({ said }) => said?.kind === "behavior")
+        .filter((acts) => !isVoid(acts) && !leaves.some(({ past }) => past.has(acts)))
+        .map((acts) => rankBy(acts, each));
+      return !isLeft(each, false) || Math.max(rankOf(each.by, each.past), ...ranks) < wanted;
     }
     const joinedAsAdmin = (each: Written) =>
       each.said?.kind === "join" && inviteOf(each)!.role === "admin" && !isVoid(each);
@@ -255,14 +284,27 @@ Deno.test("any order of delivery gives the same view, and the one that the rules
       }
       // Who is a member has a join that is left.
       for (const { key, role } of a.view!.members.values()) {
-        const has = [...left].some(({ by, said }) => by.key === key && said?.kind === "join");
+        const has = [...left].some(({ by, said }) =>
+          by.key === key && (said?.kind === "join" || said?.kind === "behavior")
+        );
         assert.ok(has || role === "creator");
       }
     }),
     { numRuns },
   );
   // Each kind was seen to count, and not to.
-  for (const kind of ["invite", "join", "revoke", "leave", "event", "upgrade", "checkpoint"]) {
+  for (
+    const kind of [
+      "invite",
+      "join",
+      "behavior",
+      "revoke",
+      "leave",
+      "event",
+      "upgrade",
+      "checkpoint",
+    ]
+  ) {
     for (const counts of [true, false]) {
       assert.ok(seen.has(`${kind} ${counts}`), `${kind} ${counts}`);
     }

@@ -40,7 +40,7 @@ const SHARE = 1 / 2;
  * of which nothing needs to be here: others may have been told something else.
  */
 const ROOM = { app: 1, joining: 1.1, admin: 1.9, creator: 2 } as const;
-const JOINING: readonly string[] = ["realm/join", "realm/leave"];
+const JOINING: readonly string[] = ["realm/join", "realm/behavior", "realm/leave"];
 
 /** Who wrote what, as far as it matters for whether there is room. */
 export interface Written {
