@@ -346,9 +346,11 @@ Deno.test("a behavior is not called by the state before an upgrade whose bundle 
   const name = id.multihash.digest;
   log.append({ type: "begin", payload: name }, ben);
   log.append({ type: "end", payload: Uint8Array.of(...name, 0, 0, 0, 0, 0, 0, 0, 200) }, ben);
+  const count = log.topic!.size;
   const desk = await Desk.open(log, errand, {}, ben);
   assert.deepEqual(desk.progress.at(-1)!.needs, { kind: "bundle", name: next.toString() });
   await desk.pass(10_000);
+  assert.equal(log.topic!.size, count, "it begins nothing");
   assert.deepEqual(desk.requests, []);
 });
 
