@@ -28,6 +28,7 @@ import {
   boundReport,
   budgetOf,
   chooseSlots,
+  isAgreeing,
   isComplete,
   type Member,
   type OwnSlot,
@@ -366,6 +367,7 @@ function planBy(
         report: report && isBehind ? { ...report, slots: Math.max(report.slots, given) } : report,
         isBehind,
         isHeld,
+        isOther: question.basis !== undefined && !isCurrent && said?.refuses === newest,
       });
     }
     const olderOne = () =>
@@ -391,6 +393,7 @@ function planBy(
       members: group,
       own: ownSlots,
       tries,
+      isDrained: overrides.drained.includes(node),
       budget,
       homeless: Math.max(0, totalOf(shares.replicas.get(component)) - totalOf(placed)),
       isProven: base === undefined,
@@ -436,9 +439,7 @@ function planBy(
       ),
       isComplete: isNowComplete,
       settledOn: settled,
-      waitsFor: group.filter(({ wanted, revision, report, isBehind, isHeld }) =>
-        isBehind || !isHeld && wanted > 0 && report?.revision !== revision
-      ).map(({ node }) => node).sort(),
+      waitsFor: group.filter((member) => !isAgreeing(member)).map(({ node }) => node).sort(),
       refused: group.filter(({ isHeld }) => isHeld).reduce(
         (sum, { wanted, report }) => sum + wanted - Math.min(wanted, report?.settled ?? 0),
         0,

@@ -41,13 +41,17 @@ const calm = (): Omit<NodeQuestion, "node" | "inForce" | "live" | "reported" | "
   nowMs: 0,
 });
 
-/** A manifest of handlers that run once on the nodes `a` and `b` together. */
-function releaseWith(version: number, components: readonly string[]): VersionedRelease {
+/** A manifest of handlers that run so often on the nodes `a` and `b` together. */
+function releaseWith(
+  version: number,
+  components: readonly string[],
+  replicas = 1,
+): VersionedRelease {
   const specs = components.map((name) =>
     `[components.${name}]\nsource = "file:${name}"\nworld = "wasi:http/proxy"\n`
   );
   const routes = components.map((name) =>
-    `{ path = "/${name}", component = "${name}", replicas = 1 }`
+    `{ path = "/${name}", component = "${name}", replicas = ${replicas} }`
   );
   const manifest = parseManifest(`[owner]\npubkey = "${OWNER}"
 [nodes.a]\ntags = ["web"]\n[nodes.b]\ntags = ["web"]\n${specs.join("")}
@@ -157,6 +161,62 @@ Deno.test("planNode() gives nothing away before all go by the same manifest and 
   assert.deepEqual(kept({ version: 1, refuses: 3 }, 1), ["web"]);
   assert.deepEqual(kept({ version: 2 }, 1), ["web"], "it knows of a verdict");
   assert.deepEqual(kept({ version: 2 }, 2), []);
+});
+
+/** Lets nodes decide in turn that refuse version 3, where starts are at once ready. */
+function playRefusing(
+  goesBy: Readonly<Record<string, number>>,
+  begun: Readonly<Record<string, number>>,
+  drained: string,
+) {
+  const releases = [1, 2, 3].map((version) => releaseWith(version, ["web"], 2));
+  const release = releases[2]!;
+  const own = new Map(
+    Object.entries(begun).map(([node, slots]) => [
+      node,
+      Array.from({ length: slots }, (_, index): RunningSlot => ({
+        replica: {
+          ...replicaOf("web", { ...releases[goesBy[node]! - 1]!, node })!,
+          index,
+        },
+        ...SERVES,
+      })),
+    ]),
+  );
+  const overrides = { ...NO_OVERRIDES, drained: [drained], basis: "1" };
+  const reports = new Map<string, NodeReport>();
+  const waitsFor = new Set<string>();
+  let most = 0;
+  for (let round = 0; round < 20; round++) {
+    for (const node of own.keys()) {
+      const version = goesBy[node]!;
+      const answer = planNode({
+        ...calm(),
+        node,
+        inForce: releases[version - 1]!,
+        refusal: { release, overrides },
+        turns: 1,
+        before: (version) => releases.slice(0, version - 1).reverse(),
+        live: [...own.keys()],
+        reported: (name) => reports.get(name),
+        own: own.get(node)!,
+      });
+      const { basis, report: slots, desired } = answer;
+      reports.set(node, { version, basis, refuses: 3, turns: 1, slots, verdicts: [] });
+      own.set(node, desired.map((replica) => ({ replica, ...SERVES })));
+      most = Math.max(most, [...own.values()].reduce((sum, { length }) => sum + length, 0));
+      if (round === 19) answer.rollouts.get("web")!.waitsFor.forEach((name) => waitsFor.add(name));
+    }
+  }
+  return { runs: [...own].map(([, { length }]) => length), most, waitsFor: [...waitsFor] };
+}
+
+Deno.test("planNode() lets a drain end where all refuse, by whatever manifests they go", () => {
+  for (const goesBy of [{ a: 2, b: 2 }, { a: 1, b: 2 }, { a: 2, b: 1 }]) {
+    const ended = { most: 3, waitsFor: [] };
+    assert.deepEqual(playRefusing(goesBy, { a: 1, b: 1 }, "a"), { ...ended, runs: [0, 2] });
+    assert.deepEqual(playRefusing(goesBy, { a: 1, b: 1 }, "b"), { ...ended, runs: [2, 0] });
+  }
 });
 
 Deno.test("planNode() starts nothing in the place of what one that refused its first manifest may be starting", () => {

@@ -27,13 +27,15 @@
  * it is *held*, and nobody waits for it: its slots are wanted where they are, as far as they are no
  * more than its share, and count as settled. Slots beyond that it gives away like any other node.
  * It holds itself only where another node could take its place; where all refuse, all go on as
- * before. Who refuses with how many slots is part of what nodes agree on before anything begins,
- * like drains and scales, because it changes how the rest is divided; so is how often each node
- * came to refuse or ceased to.
+ * before. Where they go by different manifests then, each takes the word of the others for how far
+ * they are; away it gives only what is drained. Who refuses with how many slots is part of what
+ * nodes agree on before anything begins, like drains and scales, because it changes how the rest is
+ * divided; so is how often each node came to refuse or ceased to.
  *
  * What a node says it has is counted as far as placement gave it slots, and beyond that for a minute
- * (`given_slots.ts`): one that lies can hold up a rollout, but not what is started in the place of
- * what is missing.
+ * (`given_slots.ts`). One that lies, or stays behind, holds up rollouts and drains of what it shares
+ * until it is revoked. What is started in the place of what is missing it delays by that minute at
+ * most; for as long a node that is drained may count on what it says.
  *
  * *Slots in which a release cannot run.* A slot that was tried in vain, and of which no verdict is
  * given, is given up for a while (`slot_tries.ts`): what served in it goes on, or what ran in it
@@ -129,6 +131,11 @@ export interface Member {
   readonly isBehind: boolean;
   /** Whether it is held: `wanted` is what it keeps then. */
   readonly isHeld?: boolean;
+  /**
+   * Whether both refuse what the realm goes by, and go by other manifests: what it says is of that.
+   * They agree on when to begin something, not on where it is to be.
+   */
+  readonly isOther?: boolean;
 }
 
 /** What there is in one slot of the node that decides. */
@@ -158,6 +165,8 @@ export interface SlotQuestion {
   readonly own: readonly OwnSlot[];
   /** How often this node gave up to get a slot ready. */
   readonly tries?: number;
+  /** Whether this node is drained: by whatever manifest, nobody gives anything to it. */
+  readonly isDrained?: boolean;
   readonly budget: Budget;
   /** Replicas that have no place because of nodes that refuse: nobody gives these away. */
   readonly homeless?: number;
@@ -273,12 +282,19 @@ export function chooseSlots(question: SlotQuestion): SlotChoice[] {
     ? serving.slice(0, standIns + group.owed)
     : group.spare !== undefined
     ? serving.slice(0, Math.max(standIns, serving.length - group.spare))
-    : surplus.filter(({ index, isServed }) => !isNext(index) && isServed);
+    : surplus.filter(({ index, isServed }) => !(group.givesAway && isNext(index)) && isServed);
   return [...choices, ...kept.map(keep)];
 }
 
 function keep({ index }: OwnSlot): SlotChoice {
   return { index, run: "kept" };
+}
+
+/** Whether a node lets others begin something: see the module. */
+export function isAgreeing(member: Member): boolean {
+  const { wanted, revision, report, isBehind, isHeld, isOther } = member;
+  if (isBehind) return false;
+  return isHeld || isOther || wanted + slotsOf(member) === 0 || report?.revision === revision;
 }
 
 /**
@@ -296,7 +312,7 @@ export function isComplete(members: readonly Member[]): boolean {
 export function settledOn(members: readonly Member[]): readonly string[] | undefined {
   const taking = members.filter(({ isHeld }) => !isHeld);
   const having = taking.filter(({ wanted }) => wanted > 0);
-  const isSettled = (member: Member) => settledOf(member) >= member.wanted;
+  const isSettled = (member: Member) => !member.isOther && settledOf(member) >= member.wanted;
   return having.length > 0 && having.every(isSettled) ? having.map(({ node }) => node) : undefined;
 }
 
@@ -337,8 +353,13 @@ function isSettled(slot: OwnSlot, revision: string): boolean {
   return slot.revision === revision && slot.isReady && slot.isAlone;
 }
 
-function settledOf({ wanted, revision, report }: Member): number {
-  return report?.revision === revision ? Math.min(wanted, report.settled) : 0;
+/** What it says of its goal, where that is ours; or both go by their own. */
+function sayingOf({ revision, report, isOther }: Member): SlotReport | undefined {
+  return isOther || report?.revision === revision ? report : undefined;
+}
+
+function settledOf(member: Member): number {
+  return Math.min(member.wanted, sayingOf(member)?.settled ?? 0);
 }
 
 /** Of a node that has said nothing yet the worst is taken: it has all its slots, none is settled. */
@@ -353,6 +374,11 @@ class Group {
   readonly slots: number;
   /** Whether nobody is behind, and all that have slots go by the same revision. */
   readonly isAgreed: boolean;
+  /**
+   * Whether this node may give slots away. By another manifest another may be giving away what this
+   * one counts on, but not to a node that is drained.
+   */
+  readonly givesAway: boolean;
   /**
    * Slots of nodes before this one in the queue. Where the old one stops first
    * these are all that run and are not to stay; what is empty is no matter of order then.
@@ -375,7 +401,8 @@ class Group {
    */
   readonly spare: number | undefined;
 
-  constructor({ component, self, members, own, budget, homeless = 0, tries }: SlotQuestion) {
+  constructor(question: SlotQuestion) {
+    const { component, self, members, own, budget, homeless = 0, tries } = question;
     const byName = new Map(members.map((member) => [member.node, member]));
     const here = byName.get(self) ?? { node: self, wanted: 0, revision: "", isBehind: false };
     this.self = { ...here, report: reportOf(here, own, false, tries) };
@@ -389,10 +416,9 @@ class Group {
       of.reduce((total, member) => total + value(member), 0);
     this.wanted = sum(ordered, ({ wanted }) => wanted) + homeless;
     this.slots = sum(ordered, slotsOf);
-    this.isAgreed = ordered.every((member) =>
-      !member.isBehind && (member.isHeld || member.wanted + slotsOf(member) === 0 ||
-        member.report?.revision === member.revision)
-    );
+    this.isAgreed = ordered.every(isAgreeing);
+    this.givesAway = this.isAgreed &&
+      (question.isDrained === true || !ordered.some(({ isOther }) => isOther));
     const surplusOf = (member: Member) => Math.max(0, slotsOf(member) - member.wanted);
     this.unsettledBefore = sum(queue.slice(0, turn), (member) => {
       const { wanted, isHeld } = member;
@@ -413,7 +439,7 @@ class Group {
     const unready = sum(ordered, (member) => Math.max(0, member.wanted - readyOf(member)));
     // What does not serve is kept by nobody, and takes no other's place.
     const keptBefore = sum(before, (member) => Math.max(0, readyOf(member) - member.wanted));
-    this.owed = this.isAgreed ? Math.max(0, unready + homeless - keptBefore) : Infinity;
+    this.owed = this.givesAway ? Math.max(0, unready + homeless - keptBefore) : Infinity;
     const beyond = sum(ordered, readyOf) - this.wanted;
     const keptAfter = sum(
       ordered.slice(place + 1),
@@ -423,14 +449,14 @@ class Group {
       ordered,
       (member) => triesOf(member) > 0 ? Math.max(0, slotsOf(member) - readyOf(member)) : 0,
     );
-    this.spare = this.isAgreed && beyond > 0 && stuck >= budget.slots
+    this.spare = this.givesAway && beyond > 0 && stuck >= budget.slots
       ? Math.max(0, beyond - keptAfter)
       : undefined;
   }
 }
 
-function triesOf({ revision, report }: Member): number {
-  return report?.revision === revision ? report.tries : 0;
+function triesOf(member: Member): number {
+  return sayingOf(member)?.tries ?? 0;
 }
 
 function readyOf({ report }: Member): number {

@@ -4,7 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { rank } from "./placement.ts";
-import { chooseSlots, type Member, type OwnSlot, type SlotQuestion } from "./rollout.ts";
+import {
+  chooseSlots,
+  isAgreeing,
+  type Member,
+  type OwnSlot,
+  settledOn,
+  type SlotQuestion,
+} from "./rollout.ts";
 
 const [FIRST, SECOND, THIRD] = rank("web", ["a", "b", "c"]) as [string, string, string];
 const NEW = "new";
@@ -145,6 +152,44 @@ Deno.test("chooseSlots() counts what is in progress on a node that is held, wher
   }
 });
 
+Deno.test("chooseSlots() gives to a node that goes by another manifest only what is drained", () => {
+  const kept = (isBeside: boolean, isDrained: boolean, isOther: boolean) =>
+    choose({
+      self: SECOND,
+      budget: { isBeside, slots: 1 },
+      isDrained,
+      members: [
+        { ...member(FIRST, 1), ...(isOther ? { revision: "other", isOther } : {}) },
+        member(SECOND, 0, { slots: 1 }),
+      ],
+      own: [old(0)],
+    });
+  for (const isBeside of [true, false]) {
+    assert.deepEqual(kept(isBeside, false, false), []);
+    assert.deepEqual(kept(isBeside, false, true), ["0 kept"], "it may be giving its own to us");
+    assert.deepEqual(kept(isBeside, true, true), []);
+  }
+});
+
+Deno.test("isAgreeing() waits for all that have slots, but for those that go by another manifest", () => {
+  const before = (wanted: number, slots: number) => ({
+    ...member(FIRST, wanted, { slots }),
+    revision: "before",
+  });
+  assert.ok(isAgreeing(before(0, 0)));
+  assert.ok(!isAgreeing(before(0, 1)), "it may be giving it away by something else");
+  assert.ok(!isAgreeing(before(1, 0)));
+  assert.ok(isAgreeing({ ...before(1, 1), isHeld: true }));
+  assert.ok(isAgreeing({ ...before(1, 1), isOther: true }));
+  assert.ok(!isAgreeing({ ...before(0, 0), isBehind: true }));
+});
+
+Deno.test("settledOn() takes nobody's word that goes by another manifest", () => {
+  const others = (more: Partial<Member>) => [member(FIRST, 1), { ...member(SECOND, 1), ...more }];
+  assert.deepEqual(settledOn(others({})), [FIRST, SECOND]);
+  assert.equal(settledOn(others({ isOther: true })), undefined);
+});
+
 Deno.test("chooseSlots() keeps what is to go elsewhere as long as what others keep does not serve", () => {
   const kept = (ready: number) =>
     choose({
@@ -180,19 +225,21 @@ Deno.test("chooseSlots() keeps what serves beyond its share as long as its share
 
 Deno.test("chooseSlots() gives away what nobody misses while one that cannot start holds the budget", () => {
   const budget = { isBeside: false, slots: 1 };
-  const kept = (self: string, tries: number, last: number) =>
+  const kept = (self: string, tries: number, last: number, first: Partial<Member> = {}) =>
     choose({
       self,
       budget,
       own: [old(0, { revision: NEW }), old(1), old(2)],
       members: [
-        member(FIRST, 1, { ready: 0, tries }),
+        { ...member(FIRST, 1, { ready: 0, tries }), ...first },
         member(SECOND, 1, { slots: 3, settled: 1 }),
         member(THIRD, 1, { slots: last, settled: 1 }),
       ],
     });
   assert.deepEqual(kept(THIRD, 1, 3), ["0 goal"], "four go on serving, three are wanted");
+  const asBefore = ["0 goal", "1 kept", "2 kept"];
+  assert.deepEqual(kept(THIRD, 1, 3, { isBehind: true }), asBefore, "it may divide them otherwise");
   assert.deepEqual(kept(SECOND, 1, 3), ["0 goal", "1 kept"], "the last goes first");
   assert.deepEqual(kept(SECOND, 1, 1), ["0 goal", "1 kept"], "one serves in its stead");
-  assert.deepEqual(kept(SECOND, 0, 3), ["0 goal", "1 kept", "2 kept"], "it may just be starting");
+  assert.deepEqual(kept(SECOND, 0, 3), asBefore, "it may just be starting");
 });
