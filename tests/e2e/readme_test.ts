@@ -39,7 +39,6 @@ function normalise(text: string, home: string): string {
     .replace(/it ran \d+ ms/g, "it ran N ms")
     .replace(/\b\d+(\.\d+)?\/(32|128) MiB/g, "N/$2 MiB")
     .replace(/^\s+at .*\n/gm, "") // frames of a guest
-    .replace(/^fuel +\d+$/m, "fuel N")
     .replace(/^running +\d+ ms$/m, "running N ms")
     .replace(/^(paths +0 +running +)\d+/m, "$1PID")
     .replace(/[ \t]+/g, " ")
