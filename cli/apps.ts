@@ -79,10 +79,16 @@ const build = command({
   description: "Reads bundle.toml in the folder (default: the current one), makes components of " +
     "what are none yet, checks each against its profile and against what the bundle asks for, " +
     "and writes NAME-VERSION.bundle. Signs with the publisher's key of the data folder, which is " +
-    "made at the first build.",
+    "made at the first build. With --former-key the key that signed the bundle which this one " +
+    "follows hands the app over to that key: from then on the former signs no version of it.",
   flags: {
     key: optional(
       "Key file of the publisher (default: the one of the data folder)",
+      "FILE",
+      parseText,
+    ),
+    formerKey: optional(
+      "Key file of the publisher until now, who hands the app over",
       "FILE",
       parseText,
     ),
@@ -97,9 +103,15 @@ const build = command({
     const { buildBundle } = await import("../agent/topics/bundle_builder.ts");
     const { writeWhole } = await import("../agent/node/whole_file.ts");
     const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+    const { signerOf } = await import("../agent/kernel/verify.ts");
     const folder = context.resolve(dir);
+    const { openKey } = await import("./passphrase.ts");
+    const backend = webCryptoBackend();
+    const former = flags.formerKey === undefined
+      ? undefined
+      : signerOf(await openKey(context, context.resolve(flags.formerKey)), backend);
     const signer = await publisher(context, flags.key);
-    const { packed, bytes } = await buildBundle(folder, signer, webCryptoBackend());
+    const { packed, bytes } = await buildBundle(folder, signer, backend, former);
     const { name, version } = packed.bundle;
     const file = flags.output === undefined
       ? path.join(folder, `${name}-${version}.bundle`)

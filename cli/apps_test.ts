@@ -1,9 +1,8 @@
 import "../tests/wasm_tools.ts";
 import assert from "node:assert/strict";
-import { cidOf } from "../agent/kernel/canonical.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { signerOf } from "../agent/kernel/verify.ts";
-import { encodeBundle, packBundle, succeed, unpackBundle } from "../agent/apps/bundle.ts";
+import { packBundle, unpackBundle } from "../agent/apps/bundle.ts";
 import { State } from "../agent/apps/state.ts";
 import { StateApply } from "../agent/apps/guest/state_apply.ts";
 import { main } from "./app.ts";
@@ -234,22 +233,23 @@ Deno.test("app install takes later versions, and nothing of a key that handed th
     const update = await json(realm("app", "install", "memo/memo-0.2.0.bundle", "--json"));
     assert.deepEqual([update.app, update.version, update.replaced], [app, "0.2.0", app]);
 
-    // Hands the app to another key, whose first version is 0.3.0.
-    const backend = webCryptoBackend();
-    const old = signerOf(await readKeyFile(`${folder}/home/publisher.key`), backend);
-    const other = { publicKey: await backend.publicKey(new Uint8Array(32).fill(5)) };
-    const keys = { ...other, secretKey: new Uint8Array(32).fill(5) };
-    const latest = unpackBundle(await Deno.readFile(`${folder}/memo/memo-0.2.0.bundle`));
-    assert.equal(cidOf(encodeBundle(latest.first)).toString(), app);
-    const step = await succeed({ app: latest.app, chain: [], to: keys.publicKey }, old);
-    const bytes = await packBundle(
-      { ...latest.bundle, version: "0.3.0", publisher: keys.publicKey },
-      latest.components,
-      signerOf(keys, backend),
-      { first: latest.first, succession: [step] },
+    // Hands the app to a new key, whose first version is 0.3.0.
+    const [now, former] = [`${folder}/home/publisher.key`, `${folder}/former.key`];
+    await Deno.rename(now, former);
+    const last = next.replace("0.2.0", "0.3.0").replaceAll("memo-0.1.0", "memo-0.2.0");
+    await Deno.writeTextFile(`${folder}/memo/bundle.toml`, last);
+    const build = (...words: string[]) => realm("app", "build", "memo", ...words);
+    const hand = ["--former-key", former];
+    await fails(build("--key", former, ...hand), "usage", /the key that has it/);
+    await fails(
+      build(),
+      "wrong-owner",
+      /the key is .*, wanted .*, who signed memo-0\.2\.0\.bundle/,
     );
-    await Deno.writeFile(`${folder}/handed.bundle`, bytes);
-    const handed = await json(realm("app", "install", "handed.bundle", "--json"));
+    await fails(build("--former-key", now), "wrong-owner", /the former key is .*, wanted/);
+    const handedOver = await json(build("--json", ...hand));
+    assert.deepEqual([handedOver.app, handedOver.publisher === built.publisher], [app, false]);
+    const handed = await json(realm("app", "install", "memo/memo-0.3.0.bundle", "--json"));
     assert.deepEqual([handed.app, handed.successions], [app, 1]);
     await fails(
       realm("app", "install", "memo/memo-0.2.0.bundle"),

@@ -19,6 +19,8 @@ import {
   packBundle,
   type PackedBundle,
   type Role,
+  succeed,
+  type Succession,
   unpackBundle,
   verifyBundle,
 } from "../apps/bundle.ts";
@@ -32,7 +34,7 @@ import { rawCidOf } from "../apps/car.ts";
 import { readBundleFile } from "./installed_apps.ts";
 import { sha256HexSync } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
-import { formatPublicKey } from "../kernel/key.ts";
+import { bytesEqual, formatPublicKey } from "../kernel/key.ts";
 import type { SignatureBackend, Signer } from "../kernel/verify.ts";
 import { compose, type Plug } from "../wasm/composition.ts";
 
@@ -45,11 +47,15 @@ export interface BuiltBundle {
   readonly bytes: Uint8Array;
 }
 
-/** Builds the bundle of a folder, signed by `signer`. */
+/**
+ * Builds the bundle of a folder, signed by `signer`. To `signer` the app is handed over by `former`, who
+ * signed the bundle that this one follows; undefined where they are the same.
+ */
 export async function buildBundle(
   folder: string,
   signer: Signer,
   backend: SignatureBackend,
+  former?: Signer,
 ): Promise<BuiltBundle> {
   const name = path.join(folder, BUNDLE_FILE);
   const file = parseBundleToml(new TextDecoder().decode(await readSource(name)), name);
@@ -73,6 +79,15 @@ export async function buildBundle(
     components.set(role, await withModules(component, role, plugs));
   }
   const before = await followed(folder, file, backend);
+  const origin = before && {
+    first: before.first,
+    succession: await successionTo(signer, before, former, file.follows!),
+  };
+  if (former !== undefined && before === undefined) {
+    throw new RealmError("usage", `Cannot hand the app over: it follows no bundle`, {
+      hint: `Name its last bundle with follows in ${BUNDLE_FILE}`,
+    });
+  }
   const bundle = bundleOf(file, {
     publisher: signer.publicKey,
     app: before?.app,
@@ -80,7 +95,6 @@ export async function buildBundle(
     modules: new Map([...modules].map(([label, bytes]) => [label, rawCidOf(bytes)])),
   });
   checkAsked(bundle, components);
-  const origin = before && { first: before.first, succession: before.succession };
   const bytes = await packBundle(bundle, components, signer, origin);
   const packed = unpackBundle(bytes);
   await verifyBundle(packed, backend);
@@ -96,6 +110,39 @@ async function followed(
   const packed = unpackBundle(await readBundleFile(path.resolve(folder, follows)));
   await verifyBundle(packed, backend);
   return packed;
+}
+
+/** The steps from the first publisher to `signer`: those before, and one more where the key is another. */
+async function successionTo(
+  signer: Signer,
+  { app, bundle: { publisher }, succession }: PackedBundle,
+  former: Signer | undefined,
+  follows: string,
+): Promise<readonly Succession[]> {
+  if (former === undefined && bytesEqual(signer.publicKey, publisher)) return succession;
+  const by = former ?? signer;
+  if (!bytesEqual(by.publicKey, publisher)) {
+    throw new RealmError(
+      "wrong-owner",
+      `Cannot sign bundle: the ${former ? "former key" : "key"} is ` +
+        `${formatPublicKey(by.publicKey)}, wanted ${
+          formatPublicKey(publisher)
+        }, who signed ${follows}`,
+      {
+        hint:
+          "Name the file of that key with --key; or with --former-key, to hand the app over to " +
+          "the other",
+      },
+    );
+  }
+  if (bytesEqual(signer.publicKey, publisher)) {
+    throw new RealmError(
+      "usage",
+      `Cannot hand the app over: ${formatPublicKey(publisher)} is the key that has it`,
+      { hint: "Name the file of another key with --key" },
+    );
+  }
+  return [...succession, await succeed({ app, chain: succession, to: signer.publicKey }, by)];
 }
 
 async function buildComponent(
