@@ -5,7 +5,9 @@ import { AppLog } from "../apps/topic/app_log.ts";
 import { CHECKPOINT_EVENTS } from "../apps/topic/authoring.ts";
 import { randomFrom, verify } from "../apps/topic/topic_fake.ts";
 import { asksOf } from "./installed_apps.ts";
+import { CID } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
+import type { SyncSigner } from "../kernel/verify.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
 const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
@@ -167,6 +169,26 @@ Deno.test("a topic of many events, handed on as it is opened, runs and is writte
   assert.equal(await total(third), 1_202);
 });
 
+/** A genesis is anybody's, and says what it likes: the machine has a topic of this one from its next start. */
+function keepTopic(
+  machine: Machine,
+  person: SyncSigner,
+  name: string,
+  genesis: Parameters<typeof AppLog.create>[1],
+): void {
+  const signing = { signer: person, random: randomFrom(1) };
+  const made = AppLog.create({ store: new MemoryStore(), verify }, genesis, signing);
+  const place = ["app-topic", made.topicId.toString()];
+  const store = namespaced(machine.store, [...place, "log"]);
+  const log = AppLog.open({ store, verify, topic: made.topicId });
+  log.offer([made.read(made.topic!.genesis)]);
+  log.flush(0);
+  const record = JSON.stringify({ name, isKept: false, nodes: [] });
+  machine.store.write([
+    { put: `${place.join("/")}/record`, value: new TextEncoder().encode(record) },
+  ]);
+}
+
 Deno.test("a bundle does not run with what was granted to another app", async () => {
   await using machine = await Machine.start();
   await machine.install(bundles.counter);
@@ -179,19 +201,13 @@ Deno.test("a bundle does not run with what was granted to another app", async ()
   assert.equal(machine.status("counter").state, "stopped");
   assert.match(machine.status("counter").why!, /is of app/);
   await assert.rejects(machine.call("counter", "add", "1"), code("not-found"));
-  // A genesis is anybody's, and says what it likes.
-  const made = AppLog.create(
-    { store: new MemoryStore(), verify },
-    { app: counter, bundle: poll, params: new Map(), isEncrypted: false, fork: undefined },
-    { signer: topic!.person, random: randomFrom(1) },
-  );
-  const name = ["app-topic", made.topicId.toString()];
-  const store = namespaced(machine.store, [...name, "log"]);
-  const log = AppLog.open({ store, verify, topic: made.topicId });
-  log.offer([made.read(made.topic!.genesis)]);
-  log.flush(0);
-  const record = new TextEncoder().encode('{"name":"lent","isKept":false,"nodes":[]}');
-  machine.store.write([{ put: `${name.join("/")}/record`, value: record }]);
+  keepTopic(machine, topic!.person, "lent", {
+    app: counter,
+    bundle: poll,
+    params: new Map(),
+    isEncrypted: false,
+    fork: undefined,
+  });
   await using again = await machine.restarted();
   assert.equal(again.status("lent").state, "stopped");
   assert.match(again.status("lent").why!, /is of app/);
@@ -277,6 +293,26 @@ Deno.test("a fork begins with the state of an event, and goes its own way", asyn
   const again = await machine.restarted();
   assert.ok((await again.host.api.verify({ topic: "other" })).equal);
   await again.stop();
+});
+
+Deno.test("a fork of a topic that is here does not start with another state than that had", async () => {
+  await using machine = await Machine.start();
+  await machine.install(bundles.counter);
+  await machine.create("counter");
+  const { events: [event] } = await machine.call("counter", "add", "5");
+  const [topic] = machine.host.topics;
+  keepTopic(machine, topic!.person, "forged", {
+    ...topic!.log.membership!.genesis,
+    fork: {
+      topic: topic!.log.topicId,
+      event: CID.parse(event!.event),
+      digest: new Uint8Array(32).fill(7),
+    },
+  });
+  await using again = await machine.restarted();
+  const said = () => again.status("forged").why ?? "";
+  await until("it is refused", () => /is another than its creator says/.test(said()));
+  assert.notEqual(again.status("forged").state, "running");
 });
 
 Deno.test("topics have names, are left, and forgotten", async () => {

@@ -8,7 +8,6 @@
  */
 import type { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
-import { bytesEqual } from "../../kernel/key.ts";
 import type { TopicEvent } from "../../kernel/topic.ts";
 import { Replay } from "../replay.ts";
 import type { State } from "../state.ts";
@@ -60,24 +59,6 @@ function bundleOf(log: AppLog, bundle: string): CID {
   const said = log.membership!.marks().map((mark) => mark.said)
     .find((said) => said.kind === "upgrade" && said.bundle.toString() === bundle);
   return (said as { bundle: CID }).bundle;
-}
-
-/**
- * Whether a fork begins with the state, and the bundle, that it says, for one who has the topic that it
- * comes from. Throws as {@link pastState} does, and RealmError `not-found` where the event is not here.
- */
-export function isTrueFork(
-  fork: AppGenesis,
-  origin: AppLog,
-  abi: number,
-  init: AppReplayInit,
-): boolean {
-  if (fork.fork === undefined || !fork.fork.topic.equals(origin.topicId)) return false;
-  const event = origin.topic?.get(fork.fork.event);
-  if (event === undefined) throw missing(`event ${fork.fork.event}`);
-  const { state, bundle } = pastState(origin, [event], init);
-  return bytesEqual(state.digest(abi), fork.fork.digest) && bundle === fork.bundle.toString() &&
-    fork.app.equals(origin.membership!.genesis.app);
 }
 
 function missing(what: string): RealmError {

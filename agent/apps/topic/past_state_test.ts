@@ -5,7 +5,7 @@ import { Replay } from "../replay.ts";
 import { AppLog } from "./app_log.ts";
 import { replayParts } from "./app_replay.ts";
 import { revocationsOf } from "./authoring.ts";
-import { forkAt, isTrueFork, pastState } from "./past_state.ts";
+import { forkAt, pastState } from "./past_state.ts";
 import {
   allOf,
   ann,
@@ -56,16 +56,6 @@ for (const isEncrypted of [false, true]) {
     replay.update(0);
     assert.equal(textOf(replay.state.get(ben.publicKey)!), "app/saymine");
     assert.equal(textOf(replay.state.get(ann.publicKey)!), "app/sayone");
-
-    const said = fork.membership!.genesis;
-    assert.ok(isTrueFork(said, log, ABI, init));
-    const wrong = { ...said, fork: { ...said.fork!, digest: new Uint8Array(32) } };
-    assert.ok(!isTrueFork(wrong, log, ABI, init));
-    assert.ok(!isTrueFork({ ...said, bundle: someCid("other") }, log, ABI, init));
-    assert.ok(!isTrueFork({ ...said, app: someCid("other") }, log, ABI, init));
-    assert.ok(!isTrueFork(log.membership!.genesis, log, ABI, init));
-    const elsewhere = { ...said, fork: { ...said.fork!, event: someCid("other") } };
-    assert.throws(() => isTrueFork(elsewhere, log, ABI, init), /is not here/);
     // A fork of the fork needs what that began with.
     const again = fork.topic!.heads[0]!;
     const second = forkAt(fork, again, ABI, { guestOf, state: past.state });
