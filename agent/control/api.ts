@@ -567,7 +567,6 @@ export const logEvent = z.discriminatedUnion("kind", [
 
 export type ReplicaState = z.infer<typeof replicaState>;
 export type ReplicaStatus = z.infer<typeof replicaStatus>;
-export type RefusedManifest = z.infer<typeof refusedManifest>;
 export type ProgramAnswer = z.infer<typeof programAnswer>["node"];
 export type Status = z.infer<typeof status>;
 export type ManifestRequest = z.infer<typeof manifestRequest>;

@@ -250,7 +250,4 @@ export type AppsClient = {
 
 export type TopicStatus = z.infer<typeof topicStatus>;
 export type EventVerdict = z.infer<typeof verdict>;
-export type LoggedEvent = z.infer<typeof loggedEvent>;
 export type CallAnswer = z.infer<typeof callAnswer>;
-export type UiNode = z.infer<typeof uiNode>;
-export type UiInput = z.infer<typeof uiInput>;

@@ -28,8 +28,6 @@ import { type KernelEvent, KEY_ID_BYTES, type SealedKey } from "./app_event.ts";
 
 const NONCE_BYTES = 24;
 const TAG_BYTES = 16;
-/** What encryption adds to a payload. */
-export const ENCRYPTION_BYTES = KEY_ID_BYTES + NONCE_BYTES + TAG_BYTES;
 
 const ZERO_NONCE = new Uint8Array(NONCE_BYTES);
 const utf8 = new TextEncoder();
