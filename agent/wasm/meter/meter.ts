@@ -47,7 +47,7 @@
  */
 import { RealmError } from "../../kernel/error.ts";
 import { Reader, Writer } from "./binary.ts";
-import { BodyDecoder } from "./body.ts";
+import { BodyDecoder } from "./body_decoder.ts";
 import { FunctionEmitter } from "./function.ts";
 import {
   copyExpression,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { RealmError } from "../../kernel/error.ts";
 import { Writer } from "./binary.ts";
-import { LOCALS_MAX } from "./body.ts";
+import { LOCALS_MAX } from "./body_decoder.ts";
 import { meter } from "./meter.ts";
 import { OPTIONS, run, TestHost } from "./host_fake.ts";
 
