@@ -7,10 +7,10 @@
  * in functions with loops, so that loops do not touch memory, the global in others. Before
  * anything that leaves the function (call, throw, return) the global holds it.
  *
- * *Loops.* In a short loop most of what metering costs is the check. So short loops whose rounds
- * hold neither loops nor calls are unrolled: only the first copy of the body checks. In all but the
- * last, the branch back becomes a way out where its condition does not hold; one without a condition
- * is left out:
+ * *Loops.* In a short loop most of what metering costs is the check. So short loops are unrolled where
+ * no way leads from a call or a loop inside back to their head: only the first copy of the body checks.
+ * In all but the last, the branch back becomes a way out where its condition does not hold; one without
+ * a condition is left out:
  *
  * ```wat
  * block $exit
