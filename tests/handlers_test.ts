@@ -159,7 +159,7 @@ onEachEngine(
       );
       assert.deepEqual(
         { spin, trap, silent, grow, fine },
-        { spin: "epoch-timeout", trap: "trap", silent: "trap", grow: "memory-limit", fine: 200 },
+        { spin: "epoch-timeout", trap: "trap", silent: "failed", grow: "memory-limit", fine: 200 },
       );
       assert.equal(await h.text("/healthz"), "ok\n");
       assert.equal(h.replica.usage().traps, 3, "silence is an answer of a kind");

@@ -168,14 +168,20 @@ Deno.test("a body that drips for ever ends with its reader", () =>
   }));
 
 Deno.test("a handler that gives no answer gets one made for it: 502, or 504 in time", () =>
-  served(async ({ get, replica }) => {
-    for (const path of ["/drop", "/error", "/exit", "/panic", "/recurse", "/forget"]) {
+  served(async ({ get, replica, notices }) => {
+    for (const path of ["/drop", "/error", "/lie?n=3", "/exit", "/panic", "/recurse", "/forget"]) {
       const [status, text] = await get(path);
       assert.equal(status, 502, path);
       assert.ok(text.length < 1_000, "one line, and nothing of the guest's");
     }
     assert.equal((await get("/hold"))[0], 504);
     assert.ok(replica.usage().traps >= 3);
+    const failed = notices.filter((notice) => notice.startsWith("failed: "));
+    assert.match(
+      failed.join("\n"),
+      /never set a response.*\n.*"e{1024}…"\n.*body-size.*\n.*with 0/,
+    );
+    assert.equal(failed.length, 4, "the log has why, also of those that did not trap");
   }));
 
 Deno.test("a handler that hoards gets no more than its memory, and starts anew", () =>

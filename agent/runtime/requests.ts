@@ -14,8 +14,10 @@ import type { Outbox } from "./outbox.ts";
 import type { Start, ToWorker } from "./protocol.ts";
 import { LazyHead, packFields } from "./request_head.ts";
 import { RingReader, RingWriter } from "./shared_ring.ts";
-import { exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
+import { cut, exitOf, GuestEnded, hostFault, type RawExit } from "./trap.ts";
 import type { Instance } from "./instance.ts";
+import { TRAP_MESSAGE_LENGTH_MAX } from "./wasi/bounds.ts";
+import type { HttpErrorCode } from "./wasi/http_body.ts";
 import type { BodyReader, BodySource, ResponseResult, WasiHost } from "./wasi/host.ts";
 
 /** Requests beyond `maxConcurrency` that wait here; the proxy keeps the real queue. */
@@ -67,6 +69,8 @@ export interface RequestsHost {
   renew(live: Live): Promise<Live | undefined>;
   /** Tells of an instance that trapped. */
   trapped(exit: Extract<RawExit, { kind: "trap" }>): void;
+  /** Says something about the replica. */
+  notice(text: string): void;
 }
 
 /** Messages that are about one request. */
@@ -322,16 +326,19 @@ export class Requests {
     }
   }
 
-  #answeredError(flight: Flight, { tag, val }: { tag: string; val?: unknown }): void {
-    const reason = typeof val === "string" ? `${tag}: ${val}` : tag;
-    this.#fail(flight, new RealmError("trap", `it answered with the error ${reason}`));
+  #answeredError(flight: Flight, error: HttpErrorCode): void {
+    this.#unanswered(flight, `it answered with the error ${described(error)}`);
   }
 
   #bodyFailed(flight: Flight, error: unknown): void {
-    const failed = error instanceof Error
-      ? error.message
-      : String((error as { tag?: unknown })?.tag ?? error);
-    this.#fail(flight, new RealmError("trap", `its response body failed: ${failed}`));
+    const failed = error instanceof Error ? error.message : described(error as HttpErrorCode);
+    this.#unanswered(flight, `its response body failed: ${failed}`);
+  }
+
+  /** The guest goes on, but this request has no whole response: only the log can tell why. */
+  #unanswered(flight: Flight, reason: string): void {
+    if (!flight.cancelled) this.#host.notice(`failed: ${reason}`);
+    this.#fail(flight, new RealmError("failed", reason));
   }
 
   #pulled(flight: Flight): Promise<void> {
@@ -348,6 +355,7 @@ export class Requests {
       this.#fail(flight, new RealmError(exit.code, exit.message));
     } else {
       const how = exit.kind === "exit" ? `it exited with ${exit.status}` : "it was stopped";
+      if (exit.kind === "exit") this.#host.notice(`failed: ${how} in a request`);
       this.#fail(flight, new RealmError("failed", `Cannot handle the request: ${how}`));
     }
   }
@@ -363,6 +371,12 @@ export class Requests {
     } else this.#host.outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
     this.#land(flight);
   }
+}
+
+/** An error of the interface in words; what the guest wrote into it stays on one line. */
+function described({ tag, val }: HttpErrorCode): string {
+  const said = typeof val === "string" ? JSON.stringify(cut(val, TRAP_MESSAGE_LENGTH_MAX)) : val;
+  return said === undefined || typeof said === "object" ? tag : `${tag}: ${said}`;
 }
 
 /** What a health export said, as a response. */
