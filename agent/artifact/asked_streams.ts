@@ -45,6 +45,8 @@ const ASKED_PER_MIN = 8;
 const PEERS_MAX = 1024;
 /** For so long. */
 const LIED_MS = 600_000;
+/** Peers of which it is told why each did not give something. */
+const TOLD_MAX = 3;
 /** Answers that honest peers give. */
 const HONEST = new Set(["not-found", "unreachable", "refused", "unsupported"]);
 
@@ -65,17 +67,22 @@ export class AskedStreams {
   /**
    * What the first of these peers answers that has it: `act` writes and reads, and throws a RealmError
    * where the peer does not give it. An error of `corrupt` or the like says that it lied. Returns the
-   * last reason where nobody gave it; throws the signal's.
+   * reasons where nobody gave it, in one text; throws the signal's.
    */
   async first<T>(
     peers: readonly string[],
     act: (exchange: Exchange) => Promise<T>,
     signal?: AbortSignal,
   ): Promise<{ readonly answer: T } | { readonly why: string | undefined }> {
-    let why: string | undefined;
+    const failures: RealmError[] = [];
     for (const peer of peers) {
       signal?.throwIfAborted();
-      if ((this.#liars.get(peer) ?? 0) > this.#init.clock.monotonicMs()) continue;
+      if ((this.#liars.get(peer) ?? 0) > this.#init.clock.monotonicMs()) {
+        failures.push(
+          new RealmError("refused", `${peer} is not asked: it sent something else before`),
+        );
+        continue;
+      }
       try {
         return { answer: await this.#ask(peer, act, signal) };
       } catch (error) {
@@ -84,10 +91,10 @@ export class AskedStreams {
         if (!HONEST.has(error.code)) {
           put(this.#liars, peer, this.#init.clock.monotonicMs() + LIED_MS);
         }
-        why = error.message;
+        failures.push(error);
       }
     }
-    return { why };
+    return { why: whyNobody(failures) };
   }
 
   /** Ends every stream that is served, and answers no more. */
@@ -154,9 +161,16 @@ export class AskedStreams {
 
   /** Networks fail in their own ways, and a stream that ends in the middle of something is no lie. */
   async #timed<T>(stream: PeerStream, act: Promise<T>): Promise<T> {
+    const { clock, stallMs } = this.#init;
+    let isLate = false;
+    const expired = () => {
+      isLate = true;
+      stream.abort();
+    };
     try {
-      return await before(this.#init.clock, this.#init.stallMs, () => stream.abort(), act);
+      return await before(clock, stallMs, expired, act);
     } catch (cause) {
+      if (isLate) throw away(stream.peer, `nothing came for ${stallMs / 1000} s`);
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new RealmError(
         "unreachable",
@@ -174,6 +188,24 @@ export class AskedStreams {
     put(this.#asked, peer, { left: Math.max(0, now), atMs: nowMs });
     return now >= 0;
   }
+}
+
+/** Why nobody gave something: of many peers those that do not have it are counted. */
+function whyNobody(failures: readonly RealmError[]): string | undefined {
+  const lacking = failures.filter(({ code }) => code === "not-found");
+  const others = failures.filter(({ code }) => code !== "not-found").map(({ message }) => message);
+  const more = others.length - TOLD_MAX;
+  const parts = [
+    ...lacking.length > 1 ? [`${lacking.length} peers do not have it`] : [],
+    ...lacking.length === 1 ? [lacking[0]!.message] : [],
+    ...others.slice(0, TOLD_MAX),
+    ...more > 0 ? [`and ${more} more do not give it`] : [],
+  ];
+  return parts.length === 0 ? undefined : parts.join("; ");
+}
+
+function away(peer: string, why: string): RealmError {
+  return new RealmError("unreachable", `Cannot have what ${peer} was asked for: ${why}`);
 }
 
 function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
@@ -218,13 +250,11 @@ export async function writeParcel(
  */
 export async function readParcel(exchange: Exchange, lengthMax: number): Promise<Uint8Array> {
   const { peer } = exchange;
-  const away = (why: string) =>
-    new RealmError("unreachable", `Cannot have what ${peer} was asked for: ${why}`);
   const head = await exchange.read(LENGTH_BYTES);
-  if (head === null) throw away("it ended the stream");
+  if (head === null) throw away(peer, "it ended the stream");
   const length = new DataView(head.buffer, head.byteOffset).getUint32(0);
   if (length === 0) throw new RealmError("not-found", `${peer} does not have it`);
-  if (length === BUSY) throw away("it is busy");
+  if (length === BUSY) throw away(peer, "it is busy");
   if (length > lengthMax) {
     throw new RealmError(
       "corrupt",
@@ -232,6 +262,6 @@ export async function readParcel(exchange: Exchange, lengthMax: number): Promise
     );
   }
   const bytes = await exchange.read(length);
-  if (bytes === null) throw away(`it ended before ${length} bytes`);
+  if (bytes === null) throw away(peer, `it ended before ${length} bytes`);
   return bytes;
 }

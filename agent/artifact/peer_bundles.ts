@@ -74,8 +74,8 @@ export class PeerBundles {
     if ("answer" in got) return got.answer;
     throw new RealmError(
       "not-found",
-      `Cannot fetch bundle ${id}: ${got.why ?? "no peer of its topic is connected"}`,
-      { hint: "Install it from a file: realm app install FILE.bundle" },
+      `Cannot fetch bundle ${id}: ${got.why ?? "no peer that uses it is connected"}`,
+      { hint: `Install it from a file, or run realm app install ${id} when other peers are there` },
     );
   }
 

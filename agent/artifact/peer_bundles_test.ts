@@ -81,6 +81,27 @@ Deno.test("PeerBundles fetches a bundle from the first peer that has it, and may
   await assert.rejects(() => taker.fetch(ID, []), hasCode("not-found", /no peer/));
 });
 
+Deno.test("PeerBundles says why each peer did not give a bundle", async () => {
+  await using net = new Net();
+  const taker = await net.giver("b", { bytes: none });
+  await net.giver("empty", { bytes: none });
+  await net.giver("closed", { mayHave: () => false });
+  const tooMuch = framed(BUNDLE_BYTES_MAX + 1, new Uint8Array());
+  await net.liar("large", (stream) => stream.write(tooMuch));
+  await net.liar("other", (stream) => stream.write(framed(OTHER.length, OTHER)));
+  const why = (peers: readonly string[]) =>
+    taker.fetch(ID, peers).then(() => "", (error) => error.message.replace(/.*?: /, ""));
+  assert.equal(await why(["empty"]), "empty does not have it");
+  assert.match(
+    await why(["empty", "large", "closed", "other", "away"]),
+    /^2 peers do not have it; Cannot take what large sends: .*; .* of other: it sent .*; .* not connected$/,
+  );
+  assert.match(
+    await why(["large", "other", "away", "gone"]),
+    /^large is not asked: it sent something else before; other is not .*; and 1 more do not give it$/,
+  );
+});
+
 Deno.test("PeerBundles takes nothing that is not what was asked for, and asks liars no more", async () => {
   await using net = new Net();
   const changed = BYTES.slice();
@@ -95,7 +116,7 @@ Deno.test("PeerBundles takes nothing that is not what was asked for, and asks li
     await net.liar(name, (stream) => stream.write(bytes));
     await assert.rejects(() => taker.fetch(ID, [name]), hasCode("not-found", wanted));
     const asked = net.asked.length;
-    await assert.rejects(() => taker.fetch(ID, [name]), hasCode("not-found", /no peer/));
+    await assert.rejects(() => taker.fetch(ID, [name]), hasCode("not-found", /is not asked/));
     assert.equal(net.asked.length, asked);
   }
   // Who is cut off, or claims too much, is no proof of anything but costs next to nothing.
@@ -120,7 +141,10 @@ Deno.test("PeerBundles waits for nobody for ever", async () => {
   await using net = new Net();
   await net.liar("stalled", () => new Promise(() => {}));
   const taker = await net.giver("b", { bytes: none, stallMs: 30 });
-  await assert.rejects(() => taker.fetch(ID, ["stalled"]), hasCode("not-found"));
+  await assert.rejects(
+    () => taker.fetch(ID, ["stalled"]),
+    hasCode("not-found", /nothing came for 0\.03 s/),
+  );
   const stop = new AbortController();
   const patient = await net.giver("c", { bytes: none });
   const fetching = patient.fetch(ID, ["stalled"], stop.signal);

@@ -159,15 +159,9 @@ export class AppSharing implements AppNeeds {
       .filter(({ addresses }) => addresses.length > 0);
   }
 
-  /** A bundle that a peer has; undefined where none has it. */
-  async fetch(id: string): Promise<Uint8Array | undefined> {
-    const peers = this.#peer?.peersFor(id) ?? [];
-    try {
-      return (await this.#bundles.fetch(id, peers)).bytes;
-    } catch (error) {
-      if (error instanceof RealmError && error.code === "not-found") return undefined;
-      throw error;
-    }
+  /** A bundle that a peer has. Throws RealmError `not-found`, which says why none gives it. */
+  async fetch(id: string): Promise<Uint8Array> {
+    return (await this.#bundles.fetch(id, this.#peer?.peersFor(id) ?? [])).bytes;
   }
 
   /** A state of a topic that a peer has, by its digest; undefined where none has it. */

@@ -23,19 +23,31 @@ function agree(topic: string, ...machines: Machine[]): boolean {
 }
 
 Deno.test("two people share a topic: by a ticket, with the bundle from the peer, to one state", async () => {
+  const { counter } = bundles;
   const hub = new MemoryHub();
   await using ann = await Machine.start(hub);
   await using ben = await Machine.start(hub);
-  await ann.install(bundles.counter);
+  await ann.install(counter);
   await ann.create("counter", { name: "ours" });
   const ticket = await ann.invite("ours");
   assert.match(ticket, /^realmapp1z/);
   await ben.join(ticket, "ours");
   await ben.dial(ann);
   await until("ben has the events", () => ben.status("ours").state === "needs-bundle");
+  const file = `${ann.folder}/apps/${counter.packed.id}.bundle`;
+  await Deno.rename(file, `${file}.away`);
+  await assert.rejects(
+    async () => await ben.host.api.bundle({ bundle: ben.status("ours").bundle! }),
+    {
+      code: "not-found",
+      message: `Cannot fetch bundle ${counter.packed.id}: ${ann.node} does not have it`,
+    },
+  );
+  assert.match(ben.status("ours").why!, /is not installed.* Cannot fetch .* does not have it$/);
+  await Deno.rename(`${file}.away`, file);
   const { bytes } = await ben.host.api.bundle({ bundle: ben.status("ours").bundle! });
-  assert.deepEqual(Uint8Array.fromBase64(bytes), bundles.counter.bytes);
-  await ben.install(bundles.counter);
+  assert.deepEqual(Uint8Array.fromBase64(bytes), counter.bytes);
+  await ben.install(counter);
   await until("ben takes part", () => ben.status("ours").role === "member");
   await Promise.all([1, 2, 3].flatMap((n) => [
     ann.call("ours", "add", `${n}`),

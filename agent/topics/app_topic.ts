@@ -136,6 +136,8 @@ export class AppTopic {
   #why: string | null = null;
   /** The first of the bundles that its events name which is not installed. */
   #needs: string | undefined;
+  /** Why no peer gave a bundle that it needs, when they were asked last. */
+  #notFetched: { readonly bundle: string; readonly why: string } | undefined;
   #feed: AppFeed | undefined;
   /** The state of the ticket is on its way; all else that its app needs is here. */
   #isStateFetched = false;
@@ -207,6 +209,11 @@ export class AppTopic {
     const { isNew: _, ...record } = this.#record;
     this.#record = record;
     this.#init.changedRecord(record);
+  }
+
+  /** Peers were asked for a bundle, and none gave it: told as long as that is what the topic needs. */
+  notFetched(bundle: string, why: string): void {
+    if (this.#needs === bundle) this.#notFetched = { bundle, why };
   }
 
   /** From now on it is shared with peers. */
@@ -542,6 +549,7 @@ export class AppTopic {
     const { topic, view } = this.log;
     const progress = this.#progress;
     const settled = this.settledDigest;
+    const asked = this.#notFetched?.bundle === this.#needs ? this.#notFetched?.why : undefined;
     return {
       topic: this.id,
       name: this.#record.name,
@@ -550,7 +558,7 @@ export class AppTopic {
       bundle: progress?.bundle ?? view?.bundle ?? null,
       role: this.log.membership?.roleOf(this.person.publicKey) ?? "none",
       state: this.#state,
-      why: this.#why,
+      why: this.#why === null || asked === undefined ? this.#why : `${this.#why}. ${asked}`,
       ...(this.#needs === undefined ? {} : { needs: this.#needs }),
       key: formatPublicKey(this.person.publicKey),
       behaviorKey: this.#bundle?.code.components.behavior === undefined

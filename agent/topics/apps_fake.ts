@@ -45,7 +45,6 @@ export const base64 = (text: string): string => new TextEncoder().encode(text).t
 
 /** See the module. */
 export class Machine {
-  readonly notices: string[] = [];
   #network: Network | undefined;
 
   private constructor(
@@ -56,6 +55,7 @@ export class Machine {
     readonly sharing: AppSharing,
     readonly host: AppsHost,
     readonly ahead: SignaturesAhead,
+    readonly notices: readonly string[],
   ) {}
 
   /** With several processors signatures are verified ahead. */
@@ -101,8 +101,7 @@ export class Machine {
       fetchBundle: (id) => sharing.fetch(id),
       fetchState: (topic, digest) => sharing.fetchState(topic, digest),
     });
-    const machine = new Machine(node, folder, store, hub, sharing, host, ahead);
-    machine.notices.push(...notices);
+    const machine = new Machine(node, folder, store, hub, sharing, host, ahead, notices);
     machine.#join();
     return machine;
   }

@@ -48,8 +48,8 @@ export interface AppsHostInit {
   readonly ticketPeers: (topic: AppTopic) => TopicRecord["nodes"];
   /** A state of a topic from peers, by its digest; undefined where nobody has it. */
   readonly fetchState: (topic: CID, digest: Uint8Array) => Promise<TopicSnapshot | undefined>;
-  /** A bundle's packed bytes from peers; undefined where nobody has it. */
-  readonly fetchBundle: (id: string) => Promise<Uint8Array | undefined>;
+  /** A bundle's packed bytes from peers. Throws RealmError, which says why nobody gives it. */
+  readonly fetchBundle: (id: string) => Promise<Uint8Array>;
 }
 
 /** A user interface that nobody asks about is closed after so long. */
@@ -423,23 +423,19 @@ export class AppsHost {
   }
 
   async #bundle(id: string): Promise<AppAnswer<"bundle">> {
-    let bytes: Uint8Array | undefined;
     try {
-      bytes = await this.bundles.whole(id);
+      return { bytes: (await this.bundles.whole(id)).toBase64() };
     } catch (error) {
       if (!(error instanceof RealmError)) throw error;
       // A file that is damaged is as good as none: a peer may have what it was.
-      bytes = await this.#init.fetchBundle(id);
-      if (bytes === undefined && error.code !== "not-found") throw error;
+      try {
+        return { bytes: (await this.#init.fetchBundle(id)).toBase64() };
+      } catch (problem) {
+        if (!(problem instanceof RealmError)) throw problem;
+        for (const topic of this.#topics.values()) topic.notFetched(id, problem.message);
+        throw error.code === "not-found" ? problem : error;
+      }
     }
-    if (bytes !== undefined) return { bytes: bytes.toBase64() };
-    throw new RealmError(
-      "not-found",
-      `Cannot find bundle ${id}: no peer that is connected has it`,
-      {
-        hint: "Install its file: realm app install",
-      },
-    );
   }
 
   async #view({ topic: name, session, input }: AppParams<"view">): Promise<AppAnswer<"view">> {
