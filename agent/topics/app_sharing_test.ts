@@ -48,6 +48,7 @@ Deno.test("two people share a topic: by a ticket, with the bundle from the peer,
   const { bytes } = await ben.host.api.bundle({ bundle: ben.status("ours").bundle! });
   assert.deepEqual(Uint8Array.fromBase64(bytes), counter.bytes);
   await ben.install(counter);
+  assert.equal(ben.notices.filter((text) => text.includes("not installed")).length, 1);
   await until("ben takes part", () => ben.status("ours").role === "member");
   await Promise.all([1, 2, 3].flatMap((n) => [
     ann.call("ours", "add", `${n}`),

@@ -136,6 +136,8 @@ export class AppTopic {
   #why: string | null = null;
   /** The first of the bundles that its events name which is not installed. */
   #needs: string | undefined;
+  /** All of them. */
+  #missing: ReadonlySet<string> = new Set();
   /** Why no peer gave a bundle that it needs, when they were asked last. */
   #notFetched: { readonly bundle: string; readonly why: string } | undefined;
   #feed: AppFeed | undefined;
@@ -320,8 +322,8 @@ export class AppTopic {
     const grants = this.#init.grants(view.app);
     const first = bundles.find(({ code }) => code.id === view.bundle);
     this.#bundle = bundles.at(-1);
-    const isHere = (id: string) => bundles.some(({ code }) => code.id === id);
-    this.#needs = grants === undefined ? view.bundle : [...wanted].find((id) => !isHere(id));
+    this.#missing = wanted.difference(new Set(bundles.map(({ code }) => code.id)));
+    this.#needs = grants === undefined ? view.bundle : [...this.#missing][0];
     if (first === undefined || grants === undefined) {
       this.#stop();
       return this.#set("needs-bundle", notInstalled(view.bundle));
@@ -347,6 +349,7 @@ export class AppTopic {
     }
     await this.#runner!.app.setGrants(grants);
     this.#author.admit(this.#bundle);
+    if (this.#progress !== undefined) this.#judge(this.#progress);
   }
 
   async #start(grants: readonly string[]): Promise<void> {
@@ -448,24 +451,29 @@ export class AppTopic {
 
   #progressed(progress: TopicProgress): void {
     this.#progress = progress;
-    const { illness, needs } = progress;
-    if (illness !== undefined) this.#set("stopped", illness);
-    else if (needs?.kind === "bundle") {
-      this.#set("needs-bundle", notInstalled(needs.name));
-    } else if (needs !== undefined) {
-      this.#set(
-        "needs-key",
-        `the key of epoch ${needs.name} is not here: an admin has to renew it`,
-      );
-    } else if (this.#runner !== undefined) {
-      this.#set("running", progress.joining ? JOINING : null);
-    }
+    this.#judge(progress);
     if (progress.settled && this.#runner !== undefined) {
       const { app } = this.#runner;
       void this.snapshots.keep(progress.applied, (known) => app.snapshot(known));
       this.#checkpoint(progress);
     }
     this.#sharing.stateChanged();
+  }
+
+  /** Says how it stands by what the Worker said last. */
+  #judge({ illness, needs, joining }: TopicProgress): void {
+    if (illness !== undefined) this.#set("stopped", illness);
+    else if (needs?.kind === "key") {
+      this.#set(
+        "needs-key",
+        `the key of epoch ${needs.name} is not here: an admin has to renew it`,
+      );
+    } else if (needs !== undefined && this.#missing.has(needs.name)) {
+      this.#set("needs-bundle", notInstalled(needs.name));
+    } else if (this.#runner !== undefined) {
+      // A bundle that is here the Worker is about to get.
+      this.#set("running", joining ? JOINING : null);
+    }
   }
 
   /** Writes a checkpoint when one is due. */

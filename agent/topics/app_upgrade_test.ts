@@ -85,4 +85,7 @@ Deno.test("an upgrade migrates the state; a peer without the bundle stops there 
   await ben.call("ours", "add", "2");
   await until("both agree at last", agree);
   assert.deepEqual(await numbers(ann, "sum"), [15, 2]);
+  // Only he lacked one, and only once.
+  const lacking = ({ notices }: Machine) => notices.filter((each) => /not installed/.test(each));
+  assert.deepEqual([lacking(ann).length, lacking(ben).length], [0, 1]);
 });
