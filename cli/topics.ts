@@ -219,7 +219,11 @@ export const removeMember = command({
   args: [topicArgument, argument("Public key", "KEY", parseText)],
   async run(context, _flags, topic, key) {
     const answer = await withApps(context, (apps) => apps.remove({ topic, key }));
-    context.print(answer, () => `removed ${key}\nevent ${answer.event}\n`);
+    context.print(
+      answer,
+      () =>
+        `${answer.already ? "was removed already:" : "removed"} ${key}\nevent ${answer.event}\n`,
+    );
   },
 });
 

@@ -209,10 +209,10 @@ export const APP_CALLS = {
   ),
   /** Fixes the order, and so the verdicts, of everything that is here now. */
   checkpoint: call(z.strictObject({ topic: topicName }), z.object({ event: cid })),
-  /** Takes a key, or an invite, out of a topic. */
+  /** Takes a key, or an invite, out of a topic; `already` where an event that is there has done so. */
   remove: call(
     z.strictObject({ topic: topicName, key: z.string().max(80) }),
-    z.object({ event: cid }),
+    z.object({ event: cid, already: z.literal(true).exactOptional() }),
   ),
   /** The packed bytes of a bundle that a topic needs, of this machine or of peers. */
   bundle: call(z.strictObject({ bundle: cid }), z.object({ bytes: z.base64() })),

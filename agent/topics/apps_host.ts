@@ -17,7 +17,7 @@ import { appRequest } from "./app_requests.ts";
 import { clear, namespaced, NOWHERE } from "../apps/arbiter/namespace.ts";
 import { AppLog } from "../apps/topic/app_log.ts";
 import { formatAppTicket, parseAppTicket } from "../apps/topic/app_ticket.ts";
-import { inviteTo, nextEpoch, revocationsOf } from "../apps/topic/authoring.ts";
+import { inviteTo, nextEpoch, removedBy, revocationsOf } from "../apps/topic/authoring.ts";
 import type { ForkOrigin } from "../apps/topic/app_event.ts";
 import { openerOf } from "../apps/topic/payload_keys.ts";
 import { SnapshotStore, type TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
@@ -377,10 +377,13 @@ export class AppsHost {
 
   #remove({ topic: name, key }: AppParams<"remove">): AppAnswer<"remove"> {
     const topic = this.#find(name);
+    const { person } = topic;
+    const before = removedBy(topic.log, key, person.publicKey);
+    if (before !== undefined) return { event: before, already: true };
     const events = topic.write((log) => {
-      const written = revocationsOf(log, key).map((said) => log.write(said, topic.person));
+      const written = revocationsOf(log, key).map((said) => log.write(said, person));
       // From now on it reads nothing that is written.
-      if (log.view!.isEncrypted) written.push(log.write(nextEpoch(log, random), topic.person));
+      if (log.view!.isEncrypted) written.push(log.write(nextEpoch(log, random), person));
       return written;
     });
     return { event: events[0]!.id.toString() };

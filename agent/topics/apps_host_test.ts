@@ -8,6 +8,7 @@ import { asksOf } from "./installed_apps.ts";
 import { CID } from "../kernel/canonical.ts";
 import { RealmError } from "../kernel/error.ts";
 import type { SyncSigner } from "../kernel/verify.ts";
+import { MemoryHub } from "../net/memory_network.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 
 const bundles = { counter: await fixtureBundle("counter"), poll: await fixtureBundle("poll") };
@@ -313,6 +314,26 @@ Deno.test("a fork of a topic that is here does not start with another state than
   const said = () => again.status("forged").why ?? "";
   await until("it is refused", () => /is another than its creator says/.test(said()));
   assert.notEqual(again.status("forged").state, "running");
+});
+
+Deno.test("a key is taken out of a topic once, and only one that took part", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await ann.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  await ben.join(await ann.invite("ours"), "ours");
+  await ben.dial(ann);
+  await until("he takes part", () => ann.status("ours").members.length === 2);
+  const { key } = ben.status("ours");
+  const remove = async (key: string) => await ann.host.api.remove({ topic: "ours", key });
+  const { events } = ann.status("ours");
+  await assert.rejects(remove(ben.node), { code: "not-found", message: /it never took part/ });
+  assert.equal(ann.status("ours").events, events);
+  const first = await remove(key);
+  assert.equal(first.already, undefined);
+  assert.deepEqual(await remove(key), { event: first.event, already: true });
+  assert.equal(ann.status("ours").events, events + 2, "the member, and the invite");
 });
 
 Deno.test("topics have names, are left, and forgotten", async () => {

@@ -81,6 +81,31 @@ export function revocationsOf(log: AppLog, key: string, last?: CID | null): Of<"
 }
 
 /**
+ * The event by which a key was taken out of a topic, in a way that nobody undoes who could not undo it
+ * if `by` said it again; undefined for one to take out. Throws RealmError `not-found` for one that never
+ * took part.
+ */
+export function removedBy(log: AppLog, key: string, by: Uint8Array): string | undefined {
+  const author = parsePublicKey(key);
+  const { membership, topic, view } = log;
+  if (membership === undefined || topic === undefined || view === undefined) return undefined;
+  const isInvite = view.invites.some((invite) => invite.key === key);
+  if (!topic.knows(author) && !isInvite) {
+    throw new RealmError(
+      "not-found",
+      `Cannot remove ${key}: it never took part, wanted the key of a member, a behavior or an invite`,
+      { hint: "realm app topics --json lists members: the key of a person is not its machine's" },
+    );
+  }
+  if (membership.roleOf(author) !== undefined) return undefined;
+  const strong = [view.creator, formatPublicKey(by)];
+  const before = revocationsOf(log, key).map((wanted) =>
+    view.revocations.find((each) => each.key === wanted.key && strong.includes(each.by))
+  );
+  return before.includes(undefined) ? undefined : before[0]!.event;
+}
+
+/**
  * A new epoch for all who are to read on: members and open invites, but no keepers, and no behaviors:
  * what they see their person's key opens. After a revocation
  * the revoked is none of them. Throws RealmError `not-found` where the key before is not known here.
