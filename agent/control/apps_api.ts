@@ -75,8 +75,10 @@ export const topicStatus = z.object({
   settled: z.boolean(),
   heads: z.array(cid).readonly(),
   digest: digest.nullable(),
-  /** Keys that take part, the creator too. */
-  members: z.array(z.object({ key: z.string(), role: z.string() })).readonly(),
+  /** Keys that take part, the creator too; of a behavior whose it is. */
+  members: z.array(
+    z.object({ key: z.string(), role: z.string(), person: z.string().exactOptional() }),
+  ).readonly(),
   /** People that are connected in this topic. */
   peers: z.array(z.string()).readonly(),
   alarms: z.array(z.string()).readonly(),

@@ -188,6 +188,10 @@ Deno.test("who was taken out does not come back by the key of its behavior", asy
   const isIn = (key: string | null) => members().includes(key!);
   const { behaviorKey: anns } = ann.status("ours");
   await until("their behaviors do", () => isIn(behaviorKey) && isIn(anns));
+  const behavior = { key: behaviorKey, role: "member", person: key };
+  const isOf = (wanted: string | null) =>
+    ann.status("ours").members.find(({ key }) => key === wanted);
+  assert.deepEqual([isOf(behaviorKey), isOf(key)], [behavior, { key, role: "member" }]);
   const own = await ownKey(`${ben.folder}/${PERSON_KEY_FILE}`);
   await ann.host.api.remove({ topic: "ours", key });
   assert.deepEqual(members(), [ann.status("ours").key, anns].sort());

@@ -579,7 +579,7 @@ export class AppTopic {
       settled: settled !== undefined,
       heads: topic?.heads.map(({ id }) => id.toString()) ?? [],
       digest: progress?.digest?.toHex() ?? null,
-      members: [...view?.members.values() ?? []].map(({ key, role }) => ({ key, role })),
+      members: [...view?.members.values() ?? []].map(({ events: _, ...member }) => member),
       peers: this.people,
       alarms: [
         ...this.#sharing.alarms(),

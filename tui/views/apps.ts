@@ -85,7 +85,12 @@ export const apps = listView<Topic>({
       ["bundle", topic.bundle ?? "not known"],
       ["payloads", topic.encrypted ? "encrypted" : "not encrypted"],
       ["you", `${topic.key}, ${topic.role}`],
-      ["members", topic.members.map(({ key, role }) => `${key} ${role}`).join("  ") || "none"],
+      ["members", topic.members.map(memberText).join("  ") || "none"],
       ["peers", topic.peers.join("  ") || "none connected"],
     ], columns),
 });
+
+/** A key with its role; of a behavior with whose it is. */
+function memberText({ key, role, person }: Topic["members"][number]): string {
+  return person === undefined ? `${key} ${role}` : `${key} ${role} (behavior of ${person})`;
+}

@@ -34,7 +34,10 @@ const TOPIC: Status["topics"][number] = {
   settled: false,
   heads: ["bafyhead"],
   digest: "cd".repeat(32),
-  members: [{ key: KEY, role: "creator" }],
+  members: [
+    { key: KEY, role: "creator" },
+    { key: "ed25519:bot", role: "member", person: "ed25519:bob" },
+  ],
   peers: ["ed25519:bob"],
   alarms: ["drift with ed25519:bob"],
 };
@@ -152,6 +155,7 @@ Deno.test("every view shows what there is, and something about what is selected"
 
   const apps = shown("apps");
   assert.match(apps, /▸ lunch +poll +running +member +1 9\/12 +cdcdcdcdcdcd/);
+  assert.match(apps, /members[^]*creator[^]*ed25519:bot member[^]*behavior of[^]*ed25519:bob/);
   assert.match(apps, /alarm +drift with ed25519:bob[^]*digest +(cd){32}\n +\(not settled\)/);
 
   assert.match(shown("secrets"), /▸ db +no value[^]*sealed to +nobody/);
