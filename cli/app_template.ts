@@ -98,10 +98,10 @@ const NOTE =
     (i32.const 0)))
 `;
 
-const PROPOSE =
-  `;; One event for whatever a person wants: the intent is its type, the input its payload.
+const PROPOSE = `;; The one intent is "write": an event of that type, whose payload is the input.
 (module
   (memory (export "memory") 8)
+  (data (i32.const 32) "unknown intent, wanted write")
   (global $free (mut i32) (i32.const 64))
 
   ;; Where intent and input are put, after one another.
@@ -112,11 +112,24 @@ const PROPOSE =
     (global.set $free (i32.add (local.get $at) (local.get $size)))
     (local.get $at))
 
+  (func $is_write (param $name i32) (param $length i32) (result i32)
+    (if (i32.ne (local.get $length) (i32.const 5)) (then (return (i32.const 0))))
+    (i32.and
+      (i32.eq (i32.load align=1 (local.get $name)) (i32.const 0x74697277)) ;; "writ", the last byte first
+      (i32.eq (i32.load8_u offset=4 (local.get $name)) (i32.const 0x65))))
+
   ;; Gives the address of a result<list<proposal>, list<u8>>: that it is no error, where the list is,
   ;; its length. At 16 is its one proposal: address and length of the type, then of the payload.
   (func (export "realm:app/proposer@0.1.0#propose")
     (param $intent i32) (param $named i32) (param $input i32) (param $length i32) (result i32)
     (global.set $free (i32.const 64)) ;; for the next call
+    (if (i32.eqz (call $is_write (local.get $intent) (local.get $named)))
+      (then
+        (i32.store (i32.const 0) (i32.const 1)) ;; an error: where the reason is, its length
+        (i32.store (i32.const 4) (i32.const 32))
+        (i32.store (i32.const 8) (i32.const 28))
+        (return (i32.const 0))))
+    (i32.store (i32.const 0) (i32.const 0))
     (i32.store (i32.const 4) (i32.const 16))
     (i32.store (i32.const 8) (i32.const 1))
     (i32.store (i32.const 16) (local.get $intent))

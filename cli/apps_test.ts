@@ -1,9 +1,11 @@
 import "../tests/wasm_tools.ts";
 import assert from "node:assert/strict";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
-import { signerOf } from "../agent/kernel/verify.ts";
+import { signerOf, verifierOf } from "../agent/kernel/verify.ts";
 import { packBundle, unpackBundle } from "../agent/apps/bundle.ts";
 import { State } from "../agent/apps/state.ts";
+import { subjectOf } from "../agent/apps/check/subject.ts";
+import { nodeBackend } from "../agent/node/crypto_node.ts";
 import { StateApply } from "../agent/apps/guest/state_apply.ts";
 import { main } from "./app.ts";
 import { readKeyFile } from "./key_file.ts";
@@ -134,6 +136,31 @@ Deno.test("the app of app new applies events", async () => {
       new TextDecoder().decode((outcome as { reason: Uint8Array }).reason),
       "the note is empty",
     );
+  });
+});
+
+Deno.test("the app of app new has one intent, and names it where another is wanted", async () => {
+  await inFolder(async (realm, folder) => {
+    await realm("app", "new", "memo");
+    await json(realm("app", "build", "memo", "--json"));
+    const { components } = unpackBundle(await Deno.readFile(`${folder}/${BUNDLE}`));
+    const subject = await subjectOf(components, verifierOf(nodeBackend()));
+    const bytes = (text: string) => new TextEncoder().encode(text);
+    const propose = (intent: string) =>
+      subject.propose(
+        { key: new Uint8Array(32), state: State.EMPTY },
+        bytes(intent),
+        bytes("back at three"),
+      );
+    const written = [{ kind: bytes("write"), payload: bytes("back at three") }];
+    assert.deepEqual(propose("write"), written);
+    for (const other of ["", "w", "wrote", "writ", "writE", "Write", "written", "wwwwe"]) {
+      const why = propose(other);
+      assert.ok(why instanceof Uint8Array, other);
+      assert.equal(new TextDecoder().decode(why), "unknown intent, wanted write");
+    }
+    assert.deepEqual(propose("write"), written);
+    assert.deepEqual([...subject.faults], []);
   });
 });
 
