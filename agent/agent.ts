@@ -17,6 +17,7 @@ import { nodeBackend } from "./node/crypto_node.ts";
 import { HostCommands } from "./node/host_commands.ts";
 import { formatPublicKey } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
+import { SteadyServer } from "./kernel/steady_server.ts";
 import { verifierOf } from "./kernel/verify.ts";
 import { listen } from "./listen.ts";
 import { createEngine } from "./local_engine.ts";
@@ -78,6 +79,10 @@ export interface Agent {
 }
 
 const SAMPLE_MS = 5_000;
+/** Nobody reads metrics for so long where there is no descriptor for another connection. */
+const LISTEN_AGAIN_MS = 100;
+/** It is told so often that there is no descriptor for connections. */
+const CROWDED_MS = 60_000;
 const WARM_WORKERS = 2;
 /** Requests of clients and of other nodes have this long to end when the agent is stopped. */
 const CLOSE_GRACE_MS = 3_000;
@@ -106,6 +111,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const sampler = new NodeSampler(dataFolder);
     let sample = await sampler.sample();
     const notice = options.notice ?? (() => {});
+    /** Tells that a server takes no connections for a moment, not at each of those. */
+    const crowded = (what: string) => {
+      let toldMs = -Infinity;
+      return (reason: unknown) => {
+        const nowMs = clock.monotonicMs();
+        if (nowMs - toldMs < CROWDED_MS) return;
+        toldMs = nowMs;
+        notice(
+          `Cannot take connections for ${what}, which is tried again: ${reason}. ` +
+            "Start the agent with more open files: ulimit -n 65536",
+        );
+      };
+    };
     const peers: PeerServices = new PeerServices({
       blobs,
       clock,
@@ -294,6 +312,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       serveProxy({
         ...options.http,
         route: (request) => node.route(request),
+        crowded: crowded("the proxy"),
         ...(traces ? { tracer: traces.tracer } : {}),
         onRequest: ({ route = "none", component, status, durationMs, outcome }) => {
           metrics.counts.request({
@@ -309,7 +328,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         },
       }));
     opened.push(() => Promise.all([listening.close(CLOSE_GRACE_MS), peers.finish(CLOSE_GRACE_MS)]));
-    const metricsServer = options.metrics && serveMetrics(options.metrics, metrics);
+    const metricsServer = options.metrics &&
+      serveMetrics(options.metrics, metrics, crowded("metrics"));
     if (metricsServer) opened.push(() => metricsServer.shutdown());
 
     await node.takeOver();
@@ -352,16 +372,23 @@ function startTraces(
 function serveMetrics(
   at: { readonly hostname: string; readonly port: number },
   metrics: NodeMetrics,
-): Deno.HttpServer<Deno.NetAddr> {
-  return listen("metrics", at, () =>
-    Deno.serve({ ...at, onListen: () => {} }, (request) => {
+  failed: (reason: unknown) => void,
+) {
+  const serve = (port: number) =>
+    Deno.serve({ ...at, port, onListen: () => {} }, (request) => {
       if (new URL(request.url).pathname !== "/metrics") {
         return new Response("Not found: see /metrics\n", { status: 404 });
       }
       return new Response(metrics.counts.text(), {
         headers: { "content-type": "text/plain; version=0.0.4" },
       });
-    }));
+    });
+  const first = listen("metrics", at, () => serve(at.port));
+  const { addr } = first;
+  const again = () => serve(addr.port);
+  const pause = () => systemClock.sleep(LISTEN_AGAIN_MS);
+  const server = new SteadyServer({ first, again, pause, failed });
+  return { addr, shutdown: () => server.shutdown() };
 }
 
 function urlOf({ hostname, port }: { hostname: string; port: number }): string {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { SteadyServer } from "../kernel/steady_server.ts";
 import type { ControlApi } from "./api.ts";
 import { controlHandler, type HandlerOptions } from "./handler.ts";
 import { prepareSocket, secureSocket } from "./socket.ts";
@@ -14,6 +15,9 @@ export interface ControlServerOptions extends Omit<HandlerOptions, "closing"> {
   /** How long {@link ControlServer.close} lets requests that are under way finish; 2 s. */
   readonly closeTimeoutMs?: number;
 }
+
+/** Nobody is answered for so long where there is no descriptor for another connection. */
+const LISTEN_AGAIN_MS = 100;
 
 /** A control API that is being served. */
 export interface ControlServer {
@@ -30,16 +34,28 @@ export interface ControlServer {
 export async function serveControl(options: ControlServerOptions): Promise<ControlServer> {
   const place = await prepareSocket(options.path);
   const closing = new AbortController();
-  let server: Deno.HttpServer<Deno.UnixAddr>;
+  const handler = controlHandler(options.api, { ...options, closing: closing.signal });
+  const serve = () => Deno.serve({ path: place.path, onListen: () => {} }, handler);
+  let first: Deno.HttpServer<Deno.UnixAddr>;
   try {
-    server = Deno.serve(
-      { path: place.path, onListen: () => {} },
-      controlHandler(options.api, { ...options, closing: closing.signal }),
-    );
+    first = serve();
   } catch (error) {
     await place.remove();
     throw error;
   }
+  const server = new SteadyServer({
+    first,
+    again: async () => {
+      await place.clear();
+      const next = serve();
+      await secureSocket(place.path).catch(async (error) => {
+        await next.shutdown();
+        throw error;
+      });
+      return next;
+    },
+    pause: () => new Promise((resolve) => setTimeout(resolve, LISTEN_AGAIN_MS)),
+  });
   const close = async () => {
     // A followed log never ends by itself, and shutdown waits for every answer.
     closing.abort();

@@ -21,6 +21,8 @@ export const SOCKET_PATH_BYTES_MAX = 103;
 export interface SocketPlace {
   /** Short enough to bind; in a folder that only this user may enter. */
   readonly path: string;
+  /** Removes the socket of a listener that ended, so that another can be bound. */
+  clear(): Promise<void>;
   /** Removes the socket and what was made for it. */
   remove(): Promise<void>;
 }
@@ -36,7 +38,8 @@ export async function prepareSocket(path: string): Promise<SocketPlace> {
     await makePrivate(dirname(path));
     await removeStale(path);
     if (byteLength(path) <= SOCKET_PATH_BYTES_MAX) {
-      return { path, remove: () => removeIfThere(path) };
+      const remove = () => removeIfThere(path);
+      return { path, clear: remove, remove };
     }
     return await linkToShortPath(path);
   } catch (error) {
@@ -98,7 +101,7 @@ async function linkToShortPath(path: string): Promise<SocketPlace> {
     );
   }
   await Deno.symlink(target, path);
-  return { path: target, remove };
+  return { path: target, clear: () => removeIfThere(target), remove };
 }
 
 async function removeStale(path: string): Promise<void> {

@@ -21,6 +21,7 @@
  */
 import type { HandlerRequest, HandlerResponse, Replica, Tracer } from "../kernel/ports.ts";
 import { Slots } from "../kernel/slots.ts";
+import { SteadyServer } from "../kernel/steady_server.ts";
 import { type Address, addressOf } from "./address.ts";
 import { Deadlines } from "./deadline.ts";
 import { type Failure, failureResponse, type Outcome, reasonOf } from "./failure.ts";
@@ -65,6 +66,8 @@ export interface ServeOptions {
   readonly port: number;
   /** Called when a request is over. Must not throw. */
   readonly onRequest?: (record: RequestRecord) => void;
+  /** Hears why it takes no connections for a moment: the system has no descriptor left for them. */
+  readonly crowded?: (reason: unknown) => void;
   /** Records requests; nobody does unless given. */
   readonly tracer?: Tracer;
   /** The longest address of a request; 8 KiB unless given. */
@@ -92,6 +95,9 @@ export interface HandlerOptions extends ServeOptions {
   readonly requestTimeoutMs?: number;
 }
 
+/** Connections are refused for so long where there is no descriptor for them. */
+const LISTEN_AGAIN_MS = 100;
+
 /** A server that listens. */
 export interface ProxyServer {
   readonly hostname: string;
@@ -105,11 +111,7 @@ export function serveProxy(options: ProxyOptions): ProxyServer {
   const deadlines = new Deadlines();
   const inFlight = new Slots<() => void>();
   const shared: Shared = { options, deadlines, inFlight, watchedMs: -Infinity };
-  const server = Deno.serve({
-    hostname: options.hostname,
-    port: options.port,
-    onListen: () => {},
-  }, (request, info) => {
+  const answer: Deno.ServeHandler<Deno.NetAddr> = (request, info) => {
     const head = readHeaders(request.headers);
     const refusal = refusalOf(request, head, options);
     if (refusal) return answerFailure(request, info, options, refusal);
@@ -124,10 +126,20 @@ export function serveProxy(options: ProxyOptions): ProxyServer {
       return answerFailure(request, info, options, { outcome: "no-route", status: 404, reason });
     }
     return forward(request, info, address, head, decision, shared);
+  };
+  const serve = (port: number) =>
+    Deno.serve({ hostname: options.hostname, port, onListen: () => {} }, answer);
+  const first = serve(options.port);
+  const { hostname, port } = first.addr;
+  const server = new SteadyServer({
+    first,
+    again: () => serve(port),
+    pause: () => new Promise((resolve) => setTimeout(resolve, LISTEN_AGAIN_MS)),
+    ...(options.crowded ? { failed: options.crowded } : {}),
   });
   return {
-    hostname: server.addr.hostname,
-    port: server.addr.port,
+    hostname,
+    port,
     async close(graceMs = 0) {
       const late = setTimeout(() => inFlight.forEach((end) => end()), graceMs);
       await server.shutdown();
