@@ -53,10 +53,24 @@ export async function installBundle(
   bytes: Uint8Array,
   isGranted: boolean,
 ): Promise<Installation> {
-  const { asksOf } = await import("../agent/topics/installed_apps.ts");
+  const { asksOf, isOfFormerKey } = await import("../agent/topics/installed_apps.ts");
   const packed = await verified(bytes);
   const apps = await installed(context);
   const before = await apps.before(packed);
+  if (before !== undefined && isOfFormerKey(packed, before)) {
+    throw new RealmError(
+      "stale",
+      `Cannot install bundle: it is signed by key ${
+        packed.succession.length + 1
+      } of its app, wanted ` +
+        `key ${before.successions + 1}, which ${before.version} is signed by`,
+      {
+        hint:
+          "Get a bundle that the publisher signed since; realm app install CID keeps one that a " +
+          "topic needs",
+      },
+    );
+  }
   const asks = asksOf(packed);
   const isNew = asks.filter((ask) => !before?.grants.includes(ask));
   const { name, version } = packed.bundle;
@@ -68,9 +82,10 @@ export async function installBundle(
 }
 
 /**
- * Verifies a bundle that a topic needs and keeps it: the events of the topic named it, whoever wrote
- * them, so it has to be of the topic's app, and the app neither goes back nor loses a grant by it.
- * Asks where `isAsked` and not `isGranted`, and otherwise only for grants that are new.
+ * Verifies a bundle that was named by its CID and keeps it: the events of topics named it, whoever wrote
+ * them, so it has to be of the app of one of these topics where there are any, and the app neither goes
+ * back nor loses a grant by it. Asks where `isAsked` and not `isGranted`, and otherwise only for grants
+ * that are new and for what is signed by a key that handed the app on.
  *
  * Throws RealmError `refused` where it is of another app than each of these topics, or the answer is
  * no.
@@ -81,18 +96,18 @@ export async function installNeeded(
   topics: readonly NeedyTopic[],
   { isGranted, isAsked }: { readonly isGranted: boolean; readonly isAsked: boolean },
 ): Promise<Installation> {
-  const { asksOf } = await import("../agent/topics/installed_apps.ts");
+  const { asksOf, isOfFormerKey } = await import("../agent/topics/installed_apps.ts");
   const { formatPublicKey } = await import("../agent/kernel/key.ts");
   const packed = await verified(bytes);
   const { bundle: { name, version, publisher }, id } = packed;
   const app = packed.app.toString();
   const topic = topics.find((each) => each.app === app);
-  if (topic === undefined) {
-    const [other] = topics;
+  const [other] = topics;
+  if (topic === undefined && other !== undefined) {
     throw new RealmError(
       "refused",
-      `Cannot install bundle ${id} for topic ${other?.name}: it is of app ${app} (${name} ` +
-        `${version}), wanted ${other?.app}, of which the topic is`,
+      `Cannot install bundle ${id} for topic ${other.name}: it is of app ${app} (${name} ` +
+        `${version}), wanted ${other.app}, of which the topic is`,
       { hint: "Somebody who may upgrade the topic named it: leave the topic, or ask them" },
     );
   }
@@ -100,11 +115,14 @@ export async function installNeeded(
   const before = await apps.before(packed);
   const asks = asksOf(packed);
   const isNew = asks.some((ask) => !before?.grants.includes(ask));
-  if (!isGranted && (isAsked || isNew)) {
+  const isFormer = before !== undefined && isOfFormerKey(packed, before);
+  if (!isGranted && (isAsked || isNew || isFormer)) {
     const there = before === undefined ? "" : `installed  ${before.version}\n`;
-    const text = `publisher  ${formatPublicKey(publisher)}\napp        ${app}\n${there}`;
+    const former = isFormer ? ", which handed the app on since: it may be in other hands" : "";
+    const text = `publisher  ${formatPublicKey(publisher)}${former}\napp        ${app}\n${there}`;
+    const who = topic === undefined ? `bundle ${id} is` : `topic ${topic.name} needs`;
     context.note(
-      `topic ${topic.name} needs ${name} ${version}\n${text}` +
+      `${who} ${name} ${version}\n${text}` +
         `${name} ${version} ${asks.length === 0 ? "asks for nothing" : formatAsks(asks)}`,
     );
     await requireYes(context, name, `Install ${name} ${version} and grant this?`);

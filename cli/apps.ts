@@ -183,9 +183,10 @@ const install = command({
       ? await fromPeers(context, named)
       : await readBundleFile(context.resolve(named));
     const topics = isCid ? await needing(context, named) : [];
-    const { app, before, packed } = topics.length === 0
-      ? await installBundle(context, bytes, flags.yes)
-      : await installNeeded(context, bytes, topics, { isGranted: flags.yes, isAsked: false });
+    const isAsked = topics.length === 0;
+    const { app, before, packed } = isCid
+      ? await installNeeded(context, bytes, topics, { isGranted: flags.yes, isAsked })
+      : await installBundle(context, bytes, flags.yes);
     await tellAgent(context);
     const id = packed.id.toString();
     if (app.bundle !== id) {

@@ -283,7 +283,40 @@ Deno.test("app install takes later versions, and nothing of a key that handed th
       "stale",
       /signed by key 1 of its app, wanted key 2/,
     );
+    // The former key hands it over once more: to somebody else, who hands it on.
+    const other = (...words: string[]) => build("--data", `${folder}/other`, ...words);
+    await Deno.writeTextFile(`${folder}/memo/bundle.toml`, last.replace("0.3.0", "0.3.1"));
+    await json(other("--json", ...hand));
+    const further = last.replace("0.3.0", "0.3.2").replaceAll("0.2.0", "0.3.1");
+    await Deno.writeTextFile(`${folder}/memo/bundle.toml`, further);
+    await Deno.rename(`${folder}/other/publisher.key`, `${folder}/other.key`);
+    await json(other("--json", "--former-key", `${folder}/other.key`));
+    for (const version of ["0.3.1", "0.3.2"]) {
+      const bundle = `memo/memo-${version}.bundle`;
+      await fails(
+        realm("app", "install", bundle, "--yes"),
+        "wrong-owner",
+        /key 2 of its app is ed25519:.*, wanted ed25519:.*, as for the 0\.3\.0 that is installed/,
+      );
+    }
     assert.equal((await json(realm("app", "ls", "--json")))[0].version, "0.3.0");
+    // Nor is what came before it of another's line.
+    await json(
+      realm(
+        "app",
+        "install",
+        "memo/memo-0.3.2.bundle",
+        "--data",
+        `${folder}/other`,
+        "--yes",
+        "--json",
+      ),
+    );
+    await fails(
+      realm("app", "install", "memo/memo-0.3.0.bundle", "--data", `${folder}/other`),
+      "wrong-owner",
+      /key 2 of its app is/,
+    );
   });
 });
 

@@ -166,6 +166,51 @@ Deno.test("app join installs what a topic needs of its own app only, and takes n
     assert.deepEqual(await apps(), before);
   }));
 
+Deno.test("app install CID asks for what no topic needs, or a former key signed, and takes no app back", () =>
+  withFakeAgent(async ({ agent, folder, realm, terminal }) => {
+    await realm("app", "new", "memo");
+    const { bundle: older, publisher } = JSON.parse(
+      (await realm("app", "build", "memo", "--json")).stdout,
+    );
+    const toml = `${folder}/memo/bundle.toml`;
+    const text = await Deno.readTextFile(toml);
+    await Deno.writeTextFile(
+      toml,
+      text.replace('"0.1.0"', '"0.2.0"')
+        .replace("capabilities = [", 'follows = "memo-0.1.0.bundle"\ncapabilities = ["event", '),
+    );
+    const key = `${folder}/../home/publisher.key`;
+    await Deno.rename(key, `${folder}/former.key`);
+    await realm("app", "build", "memo", "--former-key", `${folder}/former.key`);
+    agent.answers.changed = {};
+    await realm("app", "install", "memo/memo-0.2.0.bundle", "--yes");
+    const apps = async () => JSON.parse((await realm("app", "ls", "--json")).stdout);
+    const before = await apps();
+    assert.deepEqual([before[0].successions, before[0].grants], [1, ["event", "state-write"]]);
+
+    const packed = await Deno.readFile(`${folder}/memo/memo-0.1.0.bundle`);
+    agent.answers.bundle = { bytes: packed.toBase64() };
+    const kept = `${folder}/../home/apps/${older}.bundle`;
+    const topic = { ...TOPIC!, app: older, needs: older };
+    for (const topics of [[], [topic]]) {
+      agent.answers.topics = { topics };
+      assert.equal((await realm("app", "install", older)).status, 2, "nobody can answer");
+      await assert.rejects(Deno.stat(kept), Deno.errors.NotFound);
+      const who = topics.length === 0 ? `bundle ${older} is` : "topic lunch needs";
+      const asked = await terminal(["y"], "app", "install", older);
+      assert.equal(asked.status, 0, asked.stderr);
+      assert.ok(asked.stderr.includes(`${who} memo 0.1.0\npublisher  ${publisher}, which handed`));
+      assert.match(
+        asked.stdout,
+        /^kept memo 0\.1\.0 for topics that need it; memo stays 0\.2\.0\n/,
+      );
+      assert.deepEqual(await apps(), before);
+      await Deno.remove(kept);
+    }
+    const file = await realm("app", "install", "memo/memo-0.1.0.bundle");
+    assert.match(file.stderr, /^error\[stale\]: .* signed by key 1 of its app, wanted key 2/);
+  }));
+
 Deno.test("app join installs no more bundles than it says", () =>
   withFakeAgent(async ({ agent, folder, realm }) => {
     await realm("app", "new", "memo");

@@ -10,7 +10,7 @@ import { checkAsked } from "../apps/asked.ts";
 import { type PackedBundle, unpackBundle, verifyBundle } from "../apps/bundle.ts";
 import { checkProfile } from "../apps/profile.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
-import { type InstalledApp, InstalledApps, readBundleFile, revoked } from "./installed_apps.ts";
+import { type InstalledApp, InstalledApps, revoked } from "./installed_apps.ts";
 import { RealmError } from "../kernel/error.ts";
 
 /** Name of the folder of installed apps in the data folder. */
@@ -29,13 +29,11 @@ export interface RunnableBundle {
 /** See the module. */
 export class AppBundles {
   readonly installed: InstalledApps;
-  readonly #folder: string;
   readonly #loaded = new Map<string, Promise<RunnableBundle>>();
   #apps: readonly InstalledApp[] = [];
 
   constructor(dataFolder: string) {
-    this.#folder = join(dataFolder, APPS_FOLDER);
-    this.installed = new InstalledApps(this.#folder);
+    this.installed = new InstalledApps(join(dataFolder, APPS_FOLDER));
   }
 
   /** Looks again what is installed, and with which grants. */
@@ -77,7 +75,7 @@ export class AppBundles {
     if (!/^[a-z0-9]{1,120}$/.test(id)) {
       throw new RealmError("not-found", `Cannot find bundle ${JSON.stringify(id)}: it is no CID`);
     }
-    return readBundleFile(join(this.#folder, `${id}.bundle`));
+    return this.installed.bytes(id);
   }
 
   async #load(id: string): Promise<RunnableBundle> {

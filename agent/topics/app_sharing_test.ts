@@ -460,4 +460,14 @@ Deno.test("a bundle whose file is damaged is had from peers", async () => {
   await Deno.writeFile(file, damaged);
   const { bytes } = await ben.host.api.bundle({ bundle });
   assert.deepEqual(Uint8Array.fromBase64(bytes), counter.bytes);
+
+  await using again = await ben.restarted();
+  const { state, needs, why } = again.status("ours");
+  assert.deepEqual([state, needs], ["stopped", bundle]);
+  assert.ok(why!.includes(`realm app install ${bundle}`), why!);
+  await again.install(counter);
+  assert.deepEqual([again.status("ours").state, again.status("ours").needs], [
+    "running",
+    undefined,
+  ]);
 });

@@ -305,7 +305,9 @@ export class AppTopic {
       } catch (error) {
         const isRevoked = error instanceof RealmError && error.code === "refused";
         this.#stop();
-        return this.#set(isRevoked ? "revoked" : "stopped", messageOf(error));
+        this.#needs = isDamaged(error) ? id : undefined;
+        const mend = this.#needs && `: realm app install ${id} has it whole from peers`;
+        return this.#set(isRevoked ? "revoked" : "stopped", messageOf(error) + (mend ?? ""));
       }
       if (bundle === undefined) continue;
       if (bundle.app !== view.app) {
@@ -557,7 +559,9 @@ export class AppTopic {
     const { topic, view } = this.log;
     const progress = this.#progress;
     const settled = this.settledDigest;
-    const asked = this.#notFetched?.bundle === this.#needs ? this.#notFetched?.why : undefined;
+    // What the replay stops at comes first.
+    const needs = progress?.needs?.kind === "bundle" ? progress.needs.name : this.#needs;
+    const asked = this.#notFetched?.bundle === needs ? this.#notFetched?.why : undefined;
     return {
       topic: this.id,
       name: this.#record.name,
@@ -567,7 +571,7 @@ export class AppTopic {
       role: this.log.membership?.roleOf(this.person.publicKey) ?? "none",
       state: this.#state,
       why: this.#why === null || asked === undefined ? this.#why : `${this.#why}. ${asked}`,
-      ...(this.#needs === undefined ? {} : { needs: this.#needs }),
+      ...(needs === undefined ? {} : { needs }),
       key: formatPublicKey(this.person.publicKey),
       behaviorKey: this.#bundle?.code.components.behavior === undefined
         ? null
@@ -646,4 +650,9 @@ function notInstalled(bundle: string): string {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Whether a bundle that is here is not what it was: peers may have it. */
+function isDamaged(error: unknown): boolean {
+  return error instanceof RealmError && ["corrupt", "digest-mismatch"].includes(error.code);
 }

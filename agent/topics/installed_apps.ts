@@ -11,7 +11,7 @@ import * as path from "node:path";
 import { writeWhole } from "../node/whole_file.ts";
 import { RealmError } from "../kernel/error.ts";
 import { formatPublicKey } from "../kernel/key.ts";
-import { BUNDLE_BYTES_MAX, type PackedBundle } from "../apps/bundle.ts";
+import { BUNDLE_BYTES_MAX, type PackedBundle, unpackBundle } from "../apps/bundle.ts";
 import { compareVersions } from "../apps/version.ts";
 
 /** What is known of an installed app. */
@@ -24,7 +24,7 @@ export interface InstalledApp {
   readonly version: string;
   /** Text form of the key that signed the bundle. */
   readonly publisher: string;
-  /** Steps of succession to that key: no bundle of an earlier key is taken any more. */
+  /** Steps of succession to that key. */
   readonly successions: number;
   /** What the person granted, as {@link asksOf} words it; sorted. */
   readonly grants: readonly string[];
@@ -72,18 +72,35 @@ export class InstalledApps {
     });
   }
 
-  /** What is installed of the app of a bundle. Throws RealmError `stale` for an earlier key's. */
-  async before({ app, succession }: PackedBundle): Promise<InstalledApp | undefined> {
+  /**
+   * What is installed of the app of a bundle. Throws RealmError `wrong-owner` where one of the two is of
+   * a key to which the app was not handed over on the way to the other's: a former key can hand it over
+   * again.
+   */
+  async before({ app, first, succession }: PackedBundle): Promise<InstalledApp | undefined> {
     const there = (await this.list()).find((each) => each.app === app.toString());
-    if (there !== undefined && succession.length < there.successions) {
-      throw new RealmError(
-        "stale",
-        `Cannot install bundle: it is signed by key ${succession.length + 1} of its app, wanted ` +
-          `key ${there.successions + 1}, which ${there.version} is signed by`,
-        { hint: "Get a bundle that the publisher signed since" },
-      );
-    }
-    return there;
+    if (there === undefined) return undefined;
+    const number = Math.min(succession.length, there.successions);
+    const key = keyOf(number, { first, succession });
+    const wanted = number === there.successions
+      ? there.publisher
+      : keyOf(number, unpackBundle(await this.bytes(there.bundle)));
+    if (key === wanted) return there;
+    throw new RealmError(
+      "wrong-owner",
+      `Cannot install bundle: key ${
+        number + 1
+      } of its app is ${key}, wanted ${wanted}, as for the ` +
+        `${there.version} that is installed`,
+      {
+        hint: "The app was handed over twice, to different keys: ask its publisher which is right",
+      },
+    );
+  }
+
+  /** The packed bytes of a bundle. Throws RealmError `not-found`. */
+  bytes(id: string): Promise<Uint8Array> {
+    return readBundleFile(path.join(this.#folder, `${id}.bundle`));
   }
 
   /** Keeps a bundle that was verified. `bytes` are its packed form. Throws for one that was revoked. */
@@ -181,9 +198,23 @@ export class InstalledApps {
   }
 }
 
-/** Whether a bundle comes after the one that its app is on, whose key it has or a later one. */
-function isNewer({ bundle, succession }: PackedBundle, { version, successions }: InstalledApp) {
-  return succession.length > successions || compareVersions(bundle.version, version) > 0;
+/** Whether a bundle is signed by a key that handed its app on since. */
+export function isOfFormerKey({ succession }: PackedBundle, there: InstalledApp): boolean {
+  return succession.length < there.successions;
+}
+
+/** Whether a bundle comes after the one that its app is on. */
+function isNewer(packed: PackedBundle, there: InstalledApp): boolean {
+  return packed.succession.length > there.successions ||
+    !isOfFormerKey(packed, there) && compareVersions(packed.bundle.version, there.version) > 0;
+}
+
+/** Text form of the key that had an app after so many steps. */
+function keyOf(
+  number: number,
+  { first, succession }: Pick<PackedBundle, "first" | "succession">,
+): string {
+  return formatPublicKey(number === 0 ? first.publisher : succession[number - 1]!.to);
 }
 
 /** The error for a bundle that its publisher took back. */
