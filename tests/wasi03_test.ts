@@ -123,6 +123,7 @@ Deno.test("what is not there of WASI 0.3 is refused before anything runs, by its
     const refused = async (component: Promise<Uint8Array>, code: string, message: RegExp) =>
       await assert.rejects(engine.prepare(await component), { code, message });
     await refused(command("0.3.0-rc-2025-09-16"), "unsupported", /of a release candidate/);
+    await refused(command("0.4.0"), "unsupported", /exports wasi:cli\/run@0\.4\.0, wanted/);
     await refused(
       command("0.3.0", lowered("wasi:clocks/timezone@0.3.0", "to-debug-string", "")),
       "unknown-import",

@@ -21,6 +21,7 @@ import {
   identify,
   refuseCandidates,
   type Wasi03,
+  written,
 } from "../wasm/component.ts";
 import {
   GRANT_OF_INTERFACE,
@@ -67,8 +68,6 @@ export interface Inspection {
 }
 
 const PREVIEW1 = "wasi_snapshot_preview1";
-
-const written = ({ name, version }: ExternName) => version ? `${name}@${version}` : name;
 
 function grantOf(name: GrantName | null | undefined): Pick<InspectedImport, "grant"> {
   if (!name) return {};

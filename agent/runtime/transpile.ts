@@ -10,7 +10,13 @@ import { RealmError } from "../kernel/error.ts";
 import { type Artifact, CEILING } from "./artifact.ts";
 import { decodePlan } from "./abi/decode.ts";
 import type { Plan } from "./abi/plan.ts";
-import { coreNames, identify, type Identity, refuseCandidates } from "../wasm/component.ts";
+import {
+  coreNames,
+  identify,
+  type Identity,
+  refuseCandidates,
+  written,
+} from "../wasm/component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { bypassShims } from "./glue_shims.ts";
 import { meter } from "../wasm/meter/meter.ts";
@@ -46,19 +52,19 @@ export function checkImports(identity: Identity): void {
     return;
   }
   refuseCandidates(identity.wasi03);
-  for (const { name, version } of identity.imports) {
-    if (!isProvided(name, version)) {
+  for (const imported of identity.imports) {
+    if (!isProvided(imported.name, imported.version)) {
       throw new RealmError(
         "unknown-import",
-        `Cannot link the component: it imports "${name}${
-          version ? `@${version}` : ""
+        `Cannot link the component: it imports "${
+          written(imported)
         }", which realm does not provide`,
         { hint: "realm inspect lists what a component imports" },
       );
     }
   }
   if (identity.worlds.length === 0) {
-    const exports = identity.exports.map((e) => e.name).join(", ") || "nothing";
+    const exports = identity.exports.map(written).join(", ") || "nothing";
     throw new RealmError(
       "unsupported",
       `Cannot run the component: it exports ${exports}, wanted wasi:cli/run, wasi:http/incoming-handler of WASI 0.2 or wasi:http/handler of WASI 0.3`,

@@ -19,6 +19,10 @@ export interface ExternName {
   readonly version: string | undefined;
 }
 
+/** The name as it stands in the file. */
+export const written = ({ name, version }: ExternName): string =>
+  version ? `${name}@${version}` : name;
+
 /** What a file is. */
 export interface Identity {
   readonly kind: "component" | "module";
