@@ -112,7 +112,7 @@ export function serveProxy(options: ProxyOptions): ProxyServer {
   const inFlight = new Slots<() => void>();
   const shared: Shared = { options, deadlines, inFlight, watchedMs: -Infinity };
   const answer: Deno.ServeHandler<Deno.NetAddr> = (request, info) => {
-    const head = readHeaders(request.headers);
+    const head = readHeaders(request);
     const refusal = refusalOf(request, head, options);
     if (refusal) return answerFailure(request, info, options, refusal);
     const address = addressOf(request.url);
