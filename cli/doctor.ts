@@ -37,7 +37,7 @@ export const doctor = command({
 
 async function examine(context: Context): Promise<Finding[]> {
   const { lookAtFolder } = await import("./doctor/folder.ts");
-  const { lookAtClock, lookAtDisk, openFiles } = await import("./doctor/machine.ts");
+  const { lookAtClock, lookAtDisk, lookAtOpenFiles } = await import("./doctor/machine.ts");
   const network = await import("./doctor/network.ts");
   const { runHere } = await import("./upgrade/service.ts");
   const folder = context.dataFolder;
@@ -51,7 +51,7 @@ async function examine(context: Context): Promise<Finding[]> {
     ...(self === undefined ? [] : [network.lookAtAddresses(self.addresses, others)]),
     await lookAtDisk(folder),
     await lookAtClock(Date.now(), runHere()),
-    ...openFiles(await Deno.readTextFile("/proc/self/limits").catch(() => "")),
+    ...await lookAtOpenFiles(runHere()),
   ];
 }
 

@@ -105,18 +105,24 @@ async function makeKeys(name: string, files: KeyFiles): Promise<void> {
   const newKeys = () => keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend);
   const [owner, recovery] = [await newKeys(), await newKeys()];
   const genesis = await createControlGenesis(signerOf(owner, backend), recovery.publicKey);
-  await writeKeyFile(
-    files.recoveryFile,
-    recovery,
-    `recovery key of the realm "${name}"\n` +
-      "Keep it offline: only it can replace the owner key, and whoever has it can do so",
-  );
-  await writeNewFile(files.genesisFile, encodeSigned(genesis), 0o600);
-  await writeKeyFile(
-    files.ownerFile,
-    owner,
-    `owner key of the realm "${name}"\nKeep it secret: whoever has it owns the realm`,
-  );
+  try {
+    await writeKeyFile(
+      files.recoveryFile,
+      recovery,
+      `recovery key of the realm "${name}"\n` +
+        "Keep it offline: only it can replace the owner key, and whoever has it can do so",
+    );
+    await writeNewFile(files.genesisFile, encodeSigned(genesis), 0o600);
+    await writeKeyFile(
+      files.ownerFile,
+      owner,
+      `owner key of the realm "${name}"\nKeep it secret: whoever has it owns the realm`,
+    );
+  } catch (error) {
+    // Of a realm that does not begin nothing is left; neither was there before.
+    await Promise.allSettled([files.recoveryFile, files.genesisFile].map((at) => Deno.remove(at)));
+    throw error;
+  }
 }
 
 /** Writes the manifest unless there is one; whether it did. */

@@ -99,7 +99,10 @@ async function bodyOf(
 const PUBLIC_KEY = "public key:";
 const PROTECTED = "age-encrypted:";
 
-/** Writes a file that must not exist yet, durably. Throws RealmError `refused` when it does. */
+/**
+ * Writes a file that must not exist yet, durably: all of it or none. Throws RealmError `refused` when
+ * it does.
+ */
 export async function writeNewFile(path: string, bytes: Uint8Array, mode: number): Promise<void> {
   let file: Deno.FsFile;
   try {
@@ -109,11 +112,13 @@ export async function writeNewFile(path: string, bytes: Uint8Array, mode: number
     throw new RealmError("refused", `Cannot write ${path}: it exists, wanted a new file`);
   }
   try {
+    using open = file;
     let rest = bytes;
-    while (rest.length > 0) rest = rest.subarray(await file.write(rest));
-    await file.sync();
-  } finally {
-    file.close();
+    while (rest.length > 0) rest = rest.subarray(await open.write(rest));
+    await open.sync();
+  } catch (error) {
+    await Deno.remove(path).catch(() => {});
+    throw fileError("write", path, error);
   }
 }
 

@@ -43,9 +43,7 @@ function createPrivate(path: string): void {
     Deno.openSync(path, { write: true, createNew: true, mode: 0o600 }).close();
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return;
-    throw new RealmError("failed", `Cannot create store "${path}": ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw storeError("create", path, error);
   }
 }
 
@@ -122,5 +120,10 @@ export function storeError(action: string, path: string, error: unknown): unknow
       cause: error,
     });
   }
-  return new RealmError("failed", `Cannot ${action} store "${path}": ${reason}`, { cause: error });
+  return new RealmError("failed", `Cannot ${action} store "${path}": ${reason}`, {
+    hint: /disk is full/.test(reason)
+      ? "Make room on its file system"
+      : "Run realm doctor, which looks at the folder, the disk and the machine",
+    cause: error,
+  });
 }

@@ -51,12 +51,17 @@ async function ownership(
   const trial = path.join(folder, `.doctor-${crypto.randomUUID()}`);
   try {
     await Deno.writeFile(trial, new Uint8Array(1), { createNew: true, mode: 0o600 });
-    await Deno.remove(trial);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = (error instanceof Error ? error.message : String(error)).replace(
+      /: \w+ '.*/,
+      "",
+    );
     return [
       problem("folder", `${folder} cannot be written: ${reason}`, "Make room, or mount it rw"),
     ];
+  } finally {
+    // Where the disk is full it is made, and has nothing in it.
+    await Deno.remove(trial).catch(() => {});
   }
   return [ok("folder", `${folder} is this user's alone`)];
 }

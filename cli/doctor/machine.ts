@@ -52,12 +52,17 @@ export async function lookAtClock(wallMs: number, run: Run): Promise<Finding> {
   return ok("clock", `${now.toISOString().slice(0, 19)}Z`);
 }
 
-/** How many files a process may have open, from `/proc/self/limits`; nothing where that is not. */
-export function openFiles(limits: string): Finding[] {
-  const soft = /^Max open files +(\d+|unlimited)/m.exec(limits)?.[1];
-  if (soft === undefined) return [];
-  const message = `${soft} open files are allowed`;
-  if (soft === "unlimited" || Number(soft) >= OPEN_FILES_LOW) return [ok("limits", message)];
+/**
+ * How many files the agent may have open if it is started like this. Deno takes for itself all that it
+ * may have, and gives it on to the shell; the system's own words (`/proc/self/limits`) it shows to
+ * nobody who lacks any permission.
+ */
+export async function lookAtOpenFiles(run: Run): Promise<Finding[]> {
+  const said = await run("sh", "-c", "ulimit -n");
+  const [limit] = /^(?:\d+|unlimited)$/m.exec(said?.output ?? "") ?? [];
+  if (limit === undefined) return [];
+  const message = `${limit} open files are allowed`;
+  if (limit === "unlimited" || Number(limit) >= OPEN_FILES_LOW) return [ok("limits", message)];
   const fix = "ulimit -n 65536 before realm agent; services of install.sh have it";
   return [warning("limits", message, fix)];
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Run } from "../upgrade/service.ts";
-import { disk, lookAtClock, lookAtDisk, openFiles } from "./machine.ts";
+import { disk, lookAtClock, lookAtDisk, lookAtOpenFiles } from "./machine.ts";
 
 const nothing: Run = () => Promise.resolve(undefined);
 const NOW = Date.UTC(2027, 0, 1);
@@ -25,12 +25,12 @@ Deno.test("the doctor looks at the clock", async () => {
   assert.equal((await lookAtClock(NOW, says("yes\n"))).level, "ok");
 });
 
-Deno.test("the doctor wants room for open files", () => {
-  const limits = (soft: string) =>
-    `Limit                     Soft Limit           Hard Limit           Units\n` +
-    `Max open files            ${soft}                 1048576              files\n`;
-  assert.deepEqual(openFiles(limits("1024")).map(({ level }) => level), ["warning"]);
-  assert.deepEqual(openFiles(limits("65536")).map(({ level }) => level), ["ok"]);
-  assert.deepEqual(openFiles(limits("unlimited")).map(({ level }) => level), ["ok"]);
-  assert.deepEqual(openFiles(""), []);
+Deno.test("the doctor wants room for open files", async () => {
+  const levels = async (run: Run) => (await lookAtOpenFiles(run)).map(({ level }) => level);
+  const says = (output: string): Run => () => Promise.resolve({ status: 0, output });
+  assert.deepEqual(await levels(says("1024\n")), ["warning"]);
+  assert.deepEqual(await levels(says("65536\n")), ["ok"]);
+  assert.deepEqual(await levels(says("unlimited\n")), ["ok"]);
+  assert.deepEqual(await levels(says("sh: ulimit: not found\n")), []);
+  assert.deepEqual(await levels(nothing), []);
 });
