@@ -209,7 +209,9 @@ export const leave = command({
     const answer = await withApps(context, (apps) => apps.leave({ topic, forget: flags.forget }));
     context.print(answer, () => `left ${answer.topic}\n`);
     if (answer.told === 0) {
-      context.note("Nobody heard of it, since no peer is connected: others count you in still");
+      context.note(
+        "Nobody heard of it, as no peer was there to take it: others count you in still",
+      );
     }
   },
 });

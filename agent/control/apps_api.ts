@@ -161,7 +161,7 @@ export const APP_CALLS = {
   /** Says so in the topic, and deletes what is here of it. With `forget` the latter alone. */
   leave: call(
     z.strictObject({ topic: topicName, forget: z.boolean().default(false) }),
-    /** `told`: how many people were connected and hear of it, where it was said. */
+    /** `told`: how many people are known to have heard of it, where it was said. */
     z.object({ topic: cid, told: count.exactOptional() }),
   ),
   /** Answered when the events are durable and applied. */

@@ -135,6 +135,7 @@ export class AppSharing implements AppNeeds {
       people: () =>
         carrier.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full")
           .map(({ peer, person }) => person ?? peer),
+      told: async () => (await carrier.told()).size,
       alarms: () => [
         ...carrier.core.drifts().map(({ person, first }) =>
           `drift: ${person} has the same events and another state` +

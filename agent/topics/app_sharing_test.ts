@@ -143,6 +143,43 @@ Deno.test("who left takes part again by a ticket; who was taken out does not, an
   assert.deepEqual([ben.status("ours").role, members().includes(key)], ["none", false]);
 });
 
+Deno.test("who leaves hears how many took it, not how many were connected", async () => {
+  let isLost = false;
+  const hub = new ChangedHub(TOPIC_PROTOCOL, (stream) => ({
+    read: () => stream.read(),
+    write: (bytes) => isLost ? Promise.resolve() : stream.write(bytes),
+  }));
+  await using ann = await Machine.start(hub);
+  await using cem = await Machine.start(hub);
+  let ben = await Machine.start(hub);
+  for (const machine of [ann, ben, cem]) await machine.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  await ann.create("counter", { name: "theirs" });
+  const names = ["ours", "theirs"];
+  for (const name of names) {
+    for (const machine of [ben, cem]) await machine.join(await ann.invite(name), name);
+  }
+  for (const machine of [ben, cem]) await machine.dial(ann);
+  await until(
+    "all take part",
+    () => names.every((name) => [ben, cem].every((each) => each.status(name).role === "member")),
+  );
+  // Who hears that he left ends the link; where he can come back by an invite it says what it has.
+  const { id, log } = ann.host.topics.find(({ record }) => record.name === "ours")!;
+  for (const { key } of log.view!.invites) await ann.host.api.remove({ topic: id, key });
+  const { events } = ann.status("ours");
+  await until("all have that", () => [ben, cem].every((m) => m.status("ours").events === events));
+  await using again = await ben.restarted();
+  ben = again;
+  for (const machine of [ann, cem]) await ben.dial(machine);
+  const arePeers = (name: string) => ben.status(name).peers.length === 2;
+  await until("both are linked", () => names.every(arePeers));
+  assert.equal((await ben.host.api.leave({ topic: "ours", forget: false })).told, 2);
+  isLost = true;
+  assert.equal((await ben.host.api.leave({ topic: "theirs", forget: false })).told, 0);
+  assert.deepEqual(ben.host.statuses(), []);
+});
+
 Deno.test("who left takes part again by a ticket, also where the program ended before all was here", async () => {
   const hub = new MemoryHub();
   await using ann = await Machine.start(hub);

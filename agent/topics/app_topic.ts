@@ -62,6 +62,8 @@ export interface TopicSharing {
   isLinked(): boolean;
   /** Text forms of the keys of people that are connected. */
   people(): readonly string[];
+  /** How many people have it that the person left, which was written just before. */
+  told(): Promise<number>;
   alarms(): readonly string[];
 }
 
@@ -184,6 +186,7 @@ export class AppTopic {
       stateChanged() {},
       isLinked: () => false,
       people: () => [],
+      told: () => Promise.resolve(0),
       alarms: () => [],
     };
     const { early } = init;
@@ -201,9 +204,14 @@ export class AppTopic {
     return this.#record;
   }
 
-  /** Text forms of the keys of people that are connected. */
-  get people(): readonly string[] {
-    return this.#sharing.people();
+  /** Says that the person takes part no more; how many people have taken that. */
+  async leave(): Promise<number> {
+    this.write((log) => log.write({ kind: "leave" }, this.person));
+    return await this.#sharing.told();
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** The person takes part, durably. */
@@ -584,7 +592,7 @@ export class AppTopic {
       heads: topic?.heads.map(({ id }) => id.toString()) ?? [],
       digest: progress?.digest?.toHex() ?? null,
       members: [...view?.members.values() ?? []].map(({ events: _, ...member }) => member),
-      peers: this.people,
+      peers: this.#sharing.people(),
       alarms: [
         ...this.#sharing.alarms(),
         ...[progress?.checkpoint, progress?.ticket].filter((problem) => problem !== undefined),

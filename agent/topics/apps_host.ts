@@ -355,7 +355,7 @@ export class AppsHost {
     return { ticket, nodes: peers.length };
   }
 
-  #leave({ topic: name, forget }: AppParams<"leave">): AppAnswer<"leave"> {
+  async #leave({ topic: name, forget }: AppParams<"leave">): Promise<AppAnswer<"leave">> {
     const topic = this.#find(name);
     const role = topic.log.membership?.roleOf(topic.person.publicKey);
     if (!forget && role === "creator") {
@@ -363,16 +363,23 @@ export class AppsHost {
         hint: "realm app leave --forget deletes it on this machine alone",
       });
     }
-    const told = !forget && role !== undefined ? topic.people.length : undefined;
-    if (told !== undefined) {
-      topic.write((log) => log.write({ kind: "leave" }, topic.person));
+    const told = !forget && role !== undefined ? { told: await topic.leave() } : {};
+    if (this.#topics.get(topic.id) !== topic) return { topic: topic.id, ...told };
+    if (topic.isClosed) {
+      throw new RealmError(
+        "unreachable",
+        "Cannot delete the topic: the agent ends, others were told",
+        {
+          hint: "Run realm app leave again when it is there",
+        },
+      );
     }
     for (const [session, view] of this.#views) if (view.topic === topic) this.#closeView(session);
     this.#topics.delete(topic.id);
     topic.close();
     this.#init.removed(topic);
     clear(namespaced(this.#init.store, ["app-topic", topic.id]));
-    return { topic: topic.id, ...(told === undefined ? {} : { told }) };
+    return { topic: topic.id, ...told };
   }
 
   #remove({ topic: name, key }: AppParams<"remove">): AppAnswer<"remove"> {

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { before } from "../artifact/time_limit.ts";
 import { TopicCore, type TopicCoreInit, type TopicPorts } from "../apps/peering/topic_core.ts";
 import { TOPIC_HELLO_BYTES_MAX } from "../apps/peering/topic_frame.ts";
 import type { Clock, Network, PeerStream } from "../kernel/ports.ts";
@@ -43,6 +44,8 @@ const COURTESY_MS = 1_000;
 const OPEN_MS = 10_000;
 /** After the disk failed it is tried again after so long. */
 const FAILED_PAUSE_MS = 1_000;
+/** Who is told of something that is to be known before the topic ends here has so long to take it. */
+const TOLD_MS = 5_000;
 /** Who is cut off waits so long for its end, so that it learns nothing from when that comes. */
 const REFUSED_MIN_MS = 20;
 const REFUSED_MAX_MS = 120;
@@ -71,6 +74,8 @@ export class TopicCarrier {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #dueMs = Infinity;
   #isClosed = false;
+  /** Looks who has been told, while {@link told} waits. */
+  #toldLook: (() => void) | undefined;
 
   constructor(init: TopicCarrierInit) {
     const { clock, ports } = init;
@@ -88,6 +93,7 @@ export class TopicCarrier {
         changed: () => {
           ports.changed();
           this.#openWanted();
+          this.#toldLook?.();
         },
         learnt: (node, addresses) => {
           ports.learnt(node, addresses);
@@ -167,6 +173,37 @@ export class TopicCarrier {
     else ended();
   }
 
+  /**
+   * Waits for peers that are linked to take what was written just before, which says that the person
+   * takes part no more; text forms of the keys of people who did. A peer ends the link by that, or, where
+   * an invite still lets the person in, says that it has the same events.
+   */
+  async told(): Promise<ReadonlySet<string>> {
+    const { clock, network } = this.#init;
+    const done = Promise.withResolvers<void>();
+    const asked = this.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full");
+    const same = new Set<string>();
+    const ended = new Set<string>();
+    this.#toldLook = () => {
+      const links = new Map(this.core.peers().map((link) => [link.peer, link]));
+      for (const { peer } of asked) {
+        const link = links.get(peer);
+        if (link?.isOpen !== true) ended.add(peer);
+        else if (link.inSync) same.add(peer);
+      }
+      if (this.#isClosed || same.union(ended).size === asked.length) done.resolve();
+    };
+    this.#toldLook();
+    await before(clock, TOLD_MS, done.resolve, done.promise);
+    this.#toldLook = undefined;
+    // Where the connection ended, too, nobody knows what came of it.
+    const connected = new Set(network.connections().map(({ peer }) => peer));
+    const took = same.union(ended.intersection(connected));
+    return new Set(
+      asked.flatMap(({ peer, person }) => took.has(peer) ? [person ?? peer] : []),
+    );
+  }
+
   /** Ends every link, when what was sent is gone. */
   finish(): void {
     for (const link of this.#links.values()) link?.finish();
@@ -177,6 +214,7 @@ export class TopicCarrier {
   /** Ends every link. */
   close(): void {
     this.#isClosed = true;
+    this.#toldLook?.();
     clearTimeout(this.#timer);
     for (const { abort } of this.#opening.values()) abort.abort();
     for (const link of [...this.#links.values(), ...this.#cutting.values()]) link?.close();
