@@ -132,6 +132,11 @@ export class AppSharing implements AppNeeds {
         carrier.touched();
       },
       isLinked: () => carrier.core.peers().some(({ isOpen }) => isOpen),
+      whyNothing: () => {
+        const { connected, refusing } = carrier.ticketNodes();
+        if (connected === 0) return "No machine that its ticket names is connected";
+        return refusing === connected ? turnedAway(connected) : undefined;
+      },
       people: () =>
         carrier.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full")
           .map(({ peer, person }) => person ?? peer),
@@ -194,6 +199,15 @@ export class AppSharing implements AppNeeds {
     }
     for (const { key, addresses } of others) member().learn(key, addresses, "operator");
   }
+}
+
+/** What can be known of a ticket that lets nobody in: to who takes no part nobody says a word. */
+function turnedAway(nodes: number): string {
+  const who = nodes === 1
+    ? "The machine that its ticket names is connected and does not let you in"
+    : `${nodes} machines that its ticket names are connected, and none lets you in`;
+  return `${who}: the invite is closed, or the topic is there no more. Leave it, and join by another ` +
+    "ticket";
 }
 
 /** The states of an app in its Worker. */

@@ -143,6 +143,27 @@ Deno.test("who left takes part again by a ticket; who was taken out does not, an
   assert.deepEqual([ben.status("ours").role, members().includes(key)], ["none", false]);
 });
 
+Deno.test("who comes by an invite that was closed before is told what can be known", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  await ann.install(bundles.counter);
+  await ann.create("counter", { name: "ours" });
+  const ticket = await ann.invite("ours");
+  const [invite] = ann.host.topics[0]!.log.view!.invites;
+  await ann.host.api.remove({ topic: "ours", key: invite!.key });
+  await ben.join(ticket, "ours");
+  const why = () => ben.status("ours").why!;
+  assert.match(why(), /not here yet. No machine that its ticket names is connec/);
+  await ben.dial(ann);
+  await until("he is told", () => /does not let you in: the invite is cl/.test(why()));
+  // It is not for ever: another ticket is taken at once.
+  await ben.host.api.leave({ topic: "ours", forget: false });
+  await ben.join(await ann.invite("ours"), "ours");
+  await until("he takes part", () => ben.status("ours").role === "member");
+  assert.doesNotMatch(why(), /ticket/);
+});
+
 Deno.test("who leaves hears how many took it, not how many were connected", async () => {
   let isLost = false;
   const hub = new ChangedHub(TOPIC_PROTOCOL, (stream) => ({

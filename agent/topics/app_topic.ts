@@ -60,6 +60,8 @@ export interface TopicSharing {
   stateChanged(): void;
   /** Whether a link with some peer is open. */
   isLinked(): boolean;
+  /** Why the first events are not here, as far as that can be known. */
+  whyNothing(): string | undefined;
   /** Text forms of the keys of people that are connected. */
   people(): readonly string[];
   /** How many people have it that the person left, which was written just before. */
@@ -185,6 +187,7 @@ export class AppTopic {
       },
       stateChanged() {},
       isLinked: () => false,
+      whyNothing: () => undefined,
       people: () => [],
       told: () => Promise.resolve(0),
       alarms: () => [],
@@ -223,7 +226,13 @@ export class AppTopic {
 
   /** Peers were asked for a bundle, and none gave it: told as long as that is what the topic needs. */
   notFetched(bundle: string, why: string): void {
-    if (this.#needs === bundle) this.#notFetched = { bundle, why };
+    if (this.#neededBundle === bundle) this.#notFetched = { bundle, why };
+  }
+
+  /** The bundle that it waits for; what the replay stops at comes first. */
+  get #neededBundle(): string | undefined {
+    const needs = this.#progress?.needs;
+    return needs !== undefined && this.#missing.has(needs.name) ? needs.name : this.#needs;
   }
 
   /** From now on it is shared with peers. */
@@ -567,9 +576,9 @@ export class AppTopic {
     const { topic, view } = this.log;
     const progress = this.#progress;
     const settled = this.settledDigest;
-    // What the replay stops at comes first.
-    const needs = progress?.needs?.kind === "bundle" ? progress.needs.name : this.#needs;
+    const needs = this.#neededBundle;
     const asked = this.#notFetched?.bundle === needs ? this.#notFetched?.why : undefined;
+    const more = view === undefined ? this.#sharing.whyNothing() : asked;
     return {
       topic: this.id,
       name: this.#record.name,
@@ -578,7 +587,7 @@ export class AppTopic {
       bundle: progress?.bundle ?? view?.bundle ?? null,
       role: this.log.membership?.roleOf(this.person.publicKey) ?? "none",
       state: this.#state,
-      why: this.#why === null || asked === undefined ? this.#why : `${this.#why}. ${asked}`,
+      why: this.#why === null || more === undefined ? this.#why : `${this.#why}. ${more}`,
       ...(needs === undefined ? {} : { needs }),
       key: formatPublicKey(this.person.publicKey),
       behaviorKey: this.#bundle?.code.components.behavior === undefined

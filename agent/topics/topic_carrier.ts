@@ -38,6 +38,8 @@ export interface TopicCarrierInit extends Omit<TopicCoreInit, "ports"> {
 /** A link is tried again after so long, twice as long each time, unless it was open meanwhile. */
 const REOPEN_MIN_MS = 250;
 const REOPEN_MAX_MS = 30_000;
+/** So many in a row are no chance. */
+const REFUSALS = 3;
 /** Who has the greater key leaves the other so much time, unless that does not know of it. */
 const COURTESY_MS = 1_000;
 /** A peer that does not answer within this time is asked again. */
@@ -109,6 +111,19 @@ export class TopicCarrier {
     });
     this.#openWanted();
     this.#tick();
+  }
+
+  /**
+   * How many of the nodes that a ticket names are connected, and how many of these have ended each of
+   * several links without a word, as they do with who is not let in.
+   */
+  ticketNodes(): { readonly connected: number; readonly refusing: number } {
+    const { named, network } = this.#init;
+    const connected = network.connections().filter(({ peer }) => named.includes(peer));
+    const refusing = connected.filter(({ peer }) =>
+      !this.core.isOpen(peer) && (this.#failures.get(peer) ?? 0) >= REFUSALS
+    );
+    return { connected: connected.length, refusing: refusing.length };
   }
 
   /** To be called after anything that is done with the core from outside. */
