@@ -236,12 +236,14 @@ export class AppLog implements EventLog {
     for (const [key, signed] of fresh) {
       const isGenesis = signed.event.topic === null;
       try {
-        readAppEvent(signed.event);
+        const said = readAppEvent(signed.event);
         if (isGenesis && this.#open === undefined && signed.id.equals(this.topicId)) {
           this.#start(signed);
           offer.accepted.push(signed);
         } else if (isGenesis) offer.refuse(signed, "corrupt", "it is the genesis of another topic");
-        else continue;
+        else if (this.membership?.isForged(signed, said) === true) {
+          offer.refuse(signed, "corrupt", `the proof of its ${signed.event.type} is forged`);
+        } else continue;
       } catch (error) {
         offer.fail(signed, error);
       }

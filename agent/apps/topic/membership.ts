@@ -15,7 +15,7 @@
  *
  * A *behavior* is a key that a person has signed for: it is admitted where its person is, as a member at
  * most, and of it only those events are left that each revocation of its person has in its past. So it
- * goes with its person, also where nobody has heard of it yet.
+ * goes with its person, also where nobody has heard of it yet. Who acts for several at once acts for none.
  *
  * An event of who is not admitted, or that its role does not allow, is void, and so is what rests on
  * it: the joins by a void invite, and the events of who joined so. Whether the events of an author on
@@ -50,6 +50,9 @@ export interface Fact<Kind extends AppSaid["kind"] = AppSaid["kind"]> {
 }
 
 type Join = Fact<"join"> & { readonly invite: Fact<"invite"> };
+type Acting = Fact<"behavior"> & { readonly person: KeyText };
+/** By what others come to take part. */
+type Grant = Fact<"invite"> | Join | Acting;
 
 /** Revocations by the key that they revoke. */
 type Revocations = Map<KeyText, Fact<"revoke">[]>;
@@ -75,12 +78,10 @@ function rankFor(type: string): number {
 export class Membership {
   /** What events of the kernel say. */
   readonly #said = new Map<TopicEvent, AppSaid>();
-  /** Invites and joins as they came: parents first. */
-  readonly #facts: (Fact<"invite"> | Join)[] = [];
-  /** Every join, void ones too, by author. */
-  readonly #joined = new Map<KeyText, TopicEvent[]>();
-  /** Of keys that act for persons, void ones too, by author. */
-  readonly #behaviors = new Map<KeyText, Fact<"behavior">[]>();
+  /** As they came: parents first. */
+  readonly #facts: Grant[] = [];
+  /** Every join, void ones too, and as a behavior too, by author. */
+  readonly #joined = new Map<KeyText, (Join | Acting)[]>();
   readonly #leaves = new Map<KeyText, TopicEvent[]>();
   readonly #revokes: Fact<"revoke">[] = [];
   /** By the creator, and by admins. */
@@ -91,6 +92,8 @@ export class Membership {
   #invites = new Set<TopicEvent>();
   /** Joins that are not void, by author. */
   #joins = new Map<KeyText, Join[]>();
+  /** What makes keys behaviors and is not void, by author. */
+  #behaviors = new Map<KeyText, Acting[]>();
   /**
    * Of who admitted whom as admin, without any revocation: so it is the same wherever the past of an
    * event is.
@@ -101,6 +104,8 @@ export class Membership {
   readonly #marks: Fact<Mark>[] = [];
   /** By the name of their payload key, in the form of `textOf()`. */
   readonly #epochs = new Map<string, Fact<"epoch">[]>();
+  /** Whether proofs are good: what waits for a say is asked about again with each that comes. */
+  readonly #proven = new WeakMap<SignedEvent, boolean>();
 
   constructor(readonly topic: Topic, readonly genesis: AppGenesis, readonly verify: VerifySync) {
     this.#creator = textOf(topic.genesis.author);
@@ -122,7 +127,7 @@ export class Membership {
     if (author === this.#creator) return false;
     const said = this.#said.get(event);
     if (said?.kind === "join") return !this.#isGoodJoin(this.#joinOf(event, said));
-    if (said?.kind === "behavior") return !this.#isGoodBehavior({ event, said });
+    if (said?.kind === "behavior") return !this.#isGoodBehavior(actingOf(event, said));
     return !this.#isLeft(event, author) ||
       this.#rankAt(author, (e) => this.topic.isAncestor(e, event), event) < rankFor(event.type);
   }
@@ -131,14 +136,15 @@ export class Membership {
    * Whether a new event can be one that is not void; see `IntakeRules.mayEnter`. What comes after a
    * revocation is not in the past of what that names.
    */
-  mayEnter({ event }: SignedEvent, after: readonly TopicEvent[]): boolean {
+  mayEnter(signed: SignedEvent, after: readonly TopicEvent[]): boolean {
+    const { event } = signed;
     const author = textOf(event.author);
     if (author === this.#creator) return true;
     const isPast: IsPast = (e) => after.some((a) => a === e || this.topic.isAncestor(e, a));
     if (event.type === "realm/behavior") {
       const said = readAppEvent(event) as Fact<"behavior">["said"];
       return this.#revokesOf(author, this.#admins.has(author)).length === 0 &&
-        this.#isActing(event.author, said) && this.#rankOfPerson(said, isPast) > 0;
+        this.#rankOfPerson(keyText(said.person), isPast) > 0 && !this.isForged(signed, said);
     }
     if (event.type !== "realm/join") {
       return this.#revokesOf(author, this.#admins.has(author)).length === 0 &&
@@ -146,11 +152,29 @@ export class Membership {
     }
     const said = readAppEvent(event) as Fact<"join">["said"];
     const invite = this.#inviteOf(said);
-    if (invite === undefined || !this.#isProven(event.author, said, invite)) return false;
+    if (invite === undefined) return false;
     const isAdmin = invite.said.role === "admin";
     return this.#invites.has(invite.event) &&
       this.#revokesOf(keyText(invite.said.key), isAdmin).length === 0 &&
-      this.#revokesOf(author, isAdmin || this.#admins.has(author)).length === 0;
+      this.#revokesOf(author, isAdmin || this.#admins.has(author)).length === 0 &&
+      !this.isForged(signed, said);
+  }
+
+  /**
+   * Whether an event has a proof that is not by the key of the invite or of the person that it names, as
+   * far as that is known: nobody honest hands it on.
+   */
+  isForged(signed: SignedEvent, said: AppSaid): boolean {
+    if (said.kind !== "join" && said.kind !== "behavior") return false;
+    const known = this.#proven.get(signed);
+    if (known !== undefined) return !known;
+    const key = said.kind === "join" ? this.#inviteOf(said)?.said.key : said.person;
+    if (key === undefined) return false;
+    const bytes = said.kind === "join" ? joinBytes : behaviorBytes;
+    const message = bytes(this.topic.id, signed.event.author);
+    const isProven = this.verify(parsePublicKey(key), message, said.proof);
+    this.#proven.set(signed, isProven);
+    return !isProven;
   }
 
   /** How often a key has joined, void joins and those on branches too. */
@@ -165,15 +189,18 @@ export class Membership {
 
   /** Whether a key takes part no more, which not everyone may know. */
   hasEnded(author: Uint8Array): boolean {
-    const persons = (this.#behaviors.get(textOf(author)) ?? []).map(({ said }) => said.person);
-    return this.#hasEnded(textOf(author)) || persons.some((key) => this.#hasEnded(keyText(key)));
+    const key = textOf(author);
+    const persons = this.#joinedBy(key).flatMap((fact) => isActing(fact) ? [fact.person] : []);
+    return [key, ...new Set(persons)].some((each) => this.#hasEnded(each));
   }
 
   #hasEnded(key: KeyText): boolean {
     return this.#leaves.has(key) || this.#revokesOf(key, false).length > 0 ||
-      this.#facts.some((fact) =>
-        isJoin(fact) && textOf(fact.event.author) === key && !this.#isGoodJoin(fact)
-      );
+      this.#joinedBy(key).some((fact) => isJoin(fact) && !this.#isGoodJoin(fact));
+  }
+
+  #joinedBy(author: KeyText): readonly (Join | Acting)[] {
+    return this.#joined.get(author) ?? [];
   }
 
   /**
@@ -183,24 +210,19 @@ export class Membership {
   problemOf(event: TopicEvent, signed: SignedEvent, said: AppSaid): string | undefined {
     const isPast = (other: TopicEvent | undefined) =>
       other !== undefined && this.topic.isAncestor(other, event);
+    const hasJoined = () =>
+      this.#joinedBy(textOf(event.author)).filter((fact) => isPast(fact.event)).length;
     const problem = (): string | undefined => {
       switch (said.kind) {
         case "join": {
-          const invite = this.#inviteOf(said);
-          if (!isPast(invite?.event)) return "invite is no such event in its past";
-          const joined = this.#joined.get(textOf(event.author)) ?? [];
-          if (joined.filter(isPast).length >= JOINS_MAX) return "its author joined too often";
-          return this.#isProven(event.author, said, invite!)
-            ? undefined
-            : "proof is not by the invite's key";
+          if (!isPast(this.#inviteOf(said)?.event)) return "invite is no such event in its past";
+          if (hasJoined() >= JOINS_MAX) return "its author joined too often";
+          return this.isForged(signed, said) ? "proof is not by the invite's key" : undefined;
         }
         case "behavior": {
           if (this.isCreator(event.author)) return "the creator acts for nobody";
-          const joined = this.#joined.get(textOf(event.author)) ?? [];
-          if (joined.filter(isPast).length >= JOINS_MAX) return "its author joined too often";
-          return this.#isActing(event.author, said)
-            ? undefined
-            : "proof is not by the person's key";
+          if (hasJoined() >= JOINS_MAX) return "its author joined too often";
+          return this.isForged(signed, said) ? "proof is not by the person's key" : undefined;
         }
         case "leave":
           return this.isCreator(event.author) ? "the creator cannot leave" : undefined;
@@ -271,21 +293,16 @@ export class Membership {
     const author = textOf(event.author);
     switch (said?.kind) {
       case "invite":
-      case "join": {
-        const fact = said.kind === "join" ? this.#joinOf(event, said) : { event, said };
+      case "join":
+      case "behavior": {
+        const fact = this.#grantOf(event, said);
         this.#facts.push(fact);
-        if (said.kind === "join") {
-          append(this.#joined, author, event);
-        }
+        if (isJoin(fact) || isActing(fact)) append(this.#joined, author, fact);
         this.#noteAdmin(fact);
         if (isAdminJoin(fact) && this.#ofAdmins.has(author)) break; // they may have no effect now
         this.#admit(fact);
         return false;
       }
-      case "behavior":
-        append(this.#joined, author, event);
-        append(this.#behaviors, author, { event, said });
-        return false;
       case "leave":
         append(this.#leaves, author, event);
         return false; // what it ends comes after it
@@ -312,13 +329,12 @@ export class Membership {
     return true;
   }
 
-  #noteAdmin(fact: Fact<"invite"> | Join): void {
+  #noteAdmin(fact: Grant): void {
     const { event } = fact;
-    if (!isJoin(fact)) {
+    if (isInvite(fact)) {
       if (fact.said.role === "admin" && this.#wasAdmin(event)) this.#adminInvites.add(event);
-    } else if (this.#adminInvites.has(fact.invite.event)) {
-      const author = textOf(event.author);
-      append(this.#adminJoins, author, event);
+    } else if (isJoin(fact) && this.#adminInvites.has(fact.invite.event)) {
+      append(this.#adminJoins, textOf(event.author), event);
     }
   }
 
@@ -349,20 +365,28 @@ export class Membership {
   #readmit(admins = new Set<KeyText>()): void {
     this.#invites = new Set();
     this.#joins = new Map();
+    this.#behaviors = new Map();
     this.#admins = admins;
     for (const fact of this.#facts) this.#admit(fact);
   }
 
-  #admit(fact: Fact<"invite"> | Join): void {
+  /** Once for each, and again where a revocation changes it: not with each event of its author. */
+  #admit(fact: Grant): void {
     const { event } = fact;
-    if (!isJoin(fact)) {
-      if (!this.isVoid(event)) this.#invites.add(event);
-      return;
-    }
     const author = textOf(event.author);
-    if (!this.#isGoodJoin(fact)) return;
-    append(this.#joins, author, fact);
-    if (isAdminJoin(fact)) this.#admins.add(author);
+    if (isInvite(fact)) {
+      if (!this.isVoid(event)) this.#invites.add(event);
+    } else if (isActing(fact)) {
+      if (this.#isGoodBehavior(fact)) append(this.#behaviors, author, fact);
+    } else if (this.#isGoodJoin(fact)) {
+      append(this.#joins, author, fact);
+      if (isAdminJoin(fact)) this.#admins.add(author);
+    }
+  }
+
+  #grantOf(event: TopicEvent, said: Fact<"invite" | "join" | "behavior">["said"]): Grant {
+    if (said.kind === "join") return this.#joinOf(event, said);
+    return said.kind === "behavior" ? actingOf(event, said) : { event, said };
   }
 
   #inviteOf({ invite }: Fact<"join">["said"]): Fact<"invite"> | undefined {
@@ -375,22 +399,14 @@ export class Membership {
     return { event, said, invite: this.#inviteOf(said)! };
   }
 
-  #isProven(by: Uint8Array, { proof }: Fact<"join">["said"], { said }: Fact<"invite">): boolean {
-    return this.verify(parsePublicKey(said.key), joinBytes(this.topic.id, by), proof);
-  }
-
-  #isActing(by: Uint8Array, { person, proof }: Fact<"behavior">["said"]): boolean {
-    return this.verify(parsePublicKey(person), behaviorBytes(this.topic.id, by), proof);
-  }
-
-  #isGoodBehavior({ event, said }: Fact<"behavior">): boolean {
+  #isGoodBehavior({ event, person }: Acting): boolean {
     const isPast: IsPast = (other) => this.topic.isAncestor(other, event);
-    return this.#isLeft(event, textOf(event.author)) && this.#rankOfPerson(said, isPast, event) > 0;
+    return this.#isLeft(event, textOf(event.author)) &&
+      this.#rankOfPerson(person, isPast, event) > 0;
   }
 
   /** The rank that its person gives a behavior in a past; `at` is the event that has that past. */
-  #rankOfPerson({ person }: Fact<"behavior">["said"], isPast: IsPast, at?: TopicEvent): number {
-    const key = keyText(person);
+  #rankOfPerson(key: KeyText, isPast: IsPast, at?: TopicEvent): number {
     if (key === this.#creator) return RANKS.member;
     const isLeft = this.#revokesOf(key, this.#admins.has(key))
       .every(({ event }) => at !== undefined && this.topic.isAncestor(at, event));
@@ -438,10 +454,15 @@ export class Membership {
       : rank;
   }
 
+  /** Of several persons none: to look at each with every event would take the time that a member likes. */
   #rankOfBehavior(author: KeyText, isPast: IsPast, at?: TopicEvent): number {
-    return this.#behaviors.get(author)!
-      .filter((fact) => !this.#hasLeft(author, fact.event, isPast) && this.#isGoodBehavior(fact))
-      .reduce((rank, { said }) => Math.max(rank, this.#rankOfPerson(said, isPast, at)), 0);
+    const persons = this.#behaviors.get(author)!
+      .filter(({ event }) => !this.#hasLeft(author, event, isPast))
+      .map(({ person }) => person);
+    const [person] = persons;
+    return person !== undefined && persons.every((each) => each === person)
+      ? this.#rankOfPerson(person, isPast, at)
+      : 0;
   }
 
   #rankOfJoins(author: KeyText, isPast: IsPast): number {
@@ -457,10 +478,9 @@ export class Membership {
 
   /** Whether an event by which an author takes part is not in a past, or a leave there has ended it. */
   #hasLeft(author: KeyText, event: TopicEvent, isPast: IsPast): boolean {
-    return !isPast(event) ||
-      (this.#leaves.get(author) ?? []).some((leave) =>
-        isPast(leave) && this.topic.isAncestor(event, leave)
-      );
+    if (!isPast(event)) return true;
+    const ends = (leave: TopicEvent) => isPast(leave) && this.topic.isAncestor(event, leave);
+    return this.#leaves.get(author)?.findLast(ends) !== undefined; // mostly it is the last one
   }
 
   /**
@@ -498,12 +518,12 @@ export class Membership {
 
   /** What makes keys behaviors of persons and is not void, in no order. */
   behaviors(): readonly Fact<"behavior">[] {
-    return [...this.#behaviors.values()].flat().filter((fact) => this.#isGoodBehavior(fact));
+    return [...this.#behaviors.values()].flat();
   }
 
   /** Invites that are not void, and whether one can still join by each. */
   invites(): readonly (Fact<"invite"> & { readonly isOpen: boolean })[] {
-    return this.#facts.filter((fact): fact is Fact<"invite"> => !isJoin(fact))
+    return this.#facts.filter(isInvite)
       .filter(({ event }) => this.#invites.has(event))
       .map((fact) => ({
         ...fact,
@@ -536,10 +556,22 @@ function isAfter(a: TopicEvent, b: TopicEvent): boolean {
   return a.lamport > b.lamport || (a.lamport === b.lamport && a.key > b.key);
 }
 
-function isJoin(fact: Fact<"invite"> | Join): fact is Join {
+function actingOf(event: TopicEvent, said: Fact<"behavior">["said"]): Acting {
+  return { event, said, person: keyText(said.person) };
+}
+
+function isInvite(fact: Grant): fact is Fact<"invite"> {
+  return fact.said.kind === "invite";
+}
+
+function isJoin(fact: Grant): fact is Join {
   return fact.said.kind === "join";
 }
 
-function isAdminJoin(fact: Fact<"invite"> | Join): boolean {
+function isActing(fact: Grant): fact is Acting {
+  return fact.said.kind === "behavior";
+}
+
+function isAdminJoin(fact: Grant): boolean {
   return isJoin(fact) && fact.invite.said.role === "admin";
 }

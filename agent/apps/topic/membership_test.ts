@@ -185,8 +185,7 @@ function rule(all: readonly Written[]): Set<Written> {
       return Math.max(0, ...ranks);
     };
     /** What a behavior may by its person, at an event. */
-    const rankBy = ({ said }: Written, at: Written) => {
-      const key = said?.kind === "behavior" ? said.person : "";
+    const rankBy = (key: string, at: Written) => {
       const person = people.find((each) => each.key === key)!;
       if (person === ann) return 2;
       const isLeft = acting(key, spared.has(person)).every(({ past }) => past.has(at));
@@ -205,15 +204,20 @@ function rule(all: readonly Written[]): Set<Written> {
           !acting(key, role === "admin").every(({ past }) => past.has(each));
       }
       if (each.said?.kind === "behavior") {
-        return !isLeft(each, false) || rankBy(each, each) === 0;
+        return !isLeft(each, false) || rankBy(each.said.person, each) === 0;
       }
       const wanted = each.said === undefined ? 2 : each.said.kind === "leave" ? 1 : 3;
       const own = [...each.past].filter(({ by }) => by === each.by);
       const leaves = own.filter(({ said }) => said?.kind === "leave");
-      const ranks = own.filter(({ said }) => said?.kind === "behavior")
-        .filter((acts) => !isVoid(acts) && !leaves.some(({ past }) => past.has(acts)))
-        .map((acts) => rankBy(acts, each));
-      return !isLeft(each, false) || Math.max(rankOf(each.by, each.past), ...ranks) < wanted;
+      const acts = own.filter((acts) =>
+        !isVoid(acts) && !leaves.some(({ past }) => past.has(acts))
+      );
+      const persons = new Set(
+        acts.flatMap(({ said }) => said?.kind === "behavior" ? [said.person] : []),
+      );
+      // Who acts for several acts for none.
+      const rank = persons.size === 1 ? rankBy([...persons][0]!, each) : 0;
+      return !isLeft(each, false) || Math.max(rankOf(each.by, each.past), rank) < wanted;
     }
     const joinedAsAdmin = (each: Written) =>
       each.said?.kind === "join" && inviteOf(each)!.role === "admin" && !isVoid(each);
