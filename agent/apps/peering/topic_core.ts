@@ -257,16 +257,12 @@ export class TopicCore {
 
   /** Takes events of this machine, durably, and hands them on. Answers what `offer` does. */
   offer(events: readonly SignedEvent[]): Offered {
-    const offered = this.#exchange.absorb(events, undefined);
-    this.#exchange.flush();
-    return offered;
+    return this.#exchange.writing(() => this.#exchange.absorb(events, undefined));
   }
 
   /** Writes to the log, durably, and hands on what was written. */
   writing<T>(act: (log: AppLog) => T): T {
-    const result = this.#exchange.changing(() => act(this.#log));
-    this.#exchange.flush();
-    return result;
+    return this.#exchange.writing(() => this.#exchange.changing(() => act(this.#log)));
   }
 
   /** The state is another one, or is one now. */

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { RealmError } from "../error.ts";
 import { decodeSigned, encodeSigned, type SignedEvent } from "../event.ts";
 import { headsDigest, SyncSession } from "../sync/session.ts";
 import { type EventKey, keyOf } from "../topic.ts";
@@ -57,6 +58,8 @@ export class LogExchange {
   #from = new Map<EventKey, string>();
   #flushAtMs = Infinity;
   #changedAtMs = 0;
+  /** Whether the last {@link flush} failed, and there is something that memory alone has. */
+  #isStuck = false;
 
   constructor(init: LogExchangeInit) {
     this.#init = init;
@@ -104,11 +107,35 @@ export class LogExchange {
     return result;
   }
 
+  /**
+   * Does what adds to the log in the name of this machine: durable when it returns, and handed on.
+   *
+   * Throws what the store throws. What was added is stored later then, when that works again, and
+   * until then nothing more is added: who is told of an error will do it again.
+   */
+  writing<T>(act: () => T): T {
+    if (this.#isStuck) this.flush();
+    const result = act();
+    try {
+      this.flush();
+    } catch (cause) {
+      throw new RealmError("failed", `Cannot keep what was written yet: ${messageOf(cause)}`, {
+        hint:
+          "Do not write it again: it is kept, and told to others, as soon as that can be done, " +
+          "unless the agent ends before. Run realm doctor",
+        cause,
+      });
+    }
+    return result;
+  }
+
   /** Makes durable what came, then hands it on. */
   flush(): void {
     const { log, links, wallMs } = this.#init;
     this.#flushAtMs = Infinity;
+    this.#isStuck = true;
     const events = log.flush(wallMs());
+    this.#isStuck = false;
     if (events.length > 0) {
       const from = this.#from;
       this.#from = new Map();

@@ -253,17 +253,14 @@ export class PeerCore {
    * handed on. Answers what {@link RealmLog.offer} does.
    */
   append(events: readonly SignedEvent[]): Offered {
-    const offered = this.#exchange.absorb(events, undefined);
-    this.#exchange.flush();
-    return offered;
+    return this.#exchange.writing(() => this.#exchange.absorb(events, undefined));
   }
 
   /** Writes an event of the node itself, durable when it returns; see {@link RealmLog.append}. */
   write(said: ControlEvent): SignedEvent {
     const { signer } = this.#init;
-    const signed = this.#exchange.changing(() => this.#log.append(said, signer));
-    this.#exchange.flush();
-    return signed;
+    const append = () => this.#log.append(said, signer);
+    return this.#exchange.writing(() => this.#exchange.changing(append));
   }
 
   /** What this node says of itself is not true any more: it is told soon, not at its time. */

@@ -9,9 +9,11 @@ import {
   type SignedEvent,
   signEventSync,
 } from "../../kernel/event.ts";
+import { RealmError } from "../../kernel/error.ts";
 import { formatPublicKey } from "../../kernel/key.ts";
 import { FRAME_BYTES_PER_SEC, FRAMES_PER_SEC } from "../../kernel/peering/link.ts";
 import { STRANGERS_MAX } from "../../kernel/peering/link_set.ts";
+import type { StoreOp } from "../../kernel/ports.ts";
 import { FakeLog } from "../../kernel/sync/event_log_fake.ts";
 import { encodeMessage } from "../../kernel/sync/messages.ts";
 import { SyncSession } from "../../kernel/sync/session.ts";
@@ -39,8 +41,19 @@ const GENESIS = signEventSync(
 );
 const TRUST = { owner: owner.key, topic: GENESIS.id.toString() };
 
+/** A store whose disk may be full. */
+class FullStore extends MemoryStore {
+  isFull = false;
+
+  override write(ops: readonly StoreOp[]): void {
+    if (this.isFull) throw new RealmError("failed", "Cannot write store: disk is full");
+    super.write(ops);
+  }
+}
+
 /** A core on its own, with everything that it does. */
 class Bench {
+  readonly store = new FullStore();
   readonly log: RealmLog;
   readonly core: PeerCore;
   readonly sent: { readonly to: string; readonly frame: Frame }[] = [];
@@ -51,7 +64,7 @@ class Bench {
   nowMs = 1_000;
 
   constructor(readonly self: Player, named: readonly Player[] = []) {
-    this.log = RealmLog.open({ store: new MemoryStore(), verify, trust: TRUST });
+    this.log = RealmLog.open({ store: this.store, verify, trust: TRUST });
     this.core = new PeerCore({
       signer: self,
       self: self.key,
@@ -672,4 +685,27 @@ Deno.test("PeerCore tells when a node runs something else or found a release to 
     first + 8,
     "it heard a verdict",
   );
+});
+
+Deno.test("PeerCore adds nothing to a log that cannot be stored, and keeps what was added before that was known", () => {
+  const bench = member();
+  const approve = ({ key, name }: Player) => ({ kind: "approve", key, name }) as const;
+  const size = () => bench.log.topic!.size;
+  const before = size();
+  bench.store.isFull = true;
+  const isFailed = (hint: RegExp) => (error: unknown) =>
+    error instanceof RealmError && error.code === "failed" && hint.test(error.hint ?? "");
+  assert.throws(() => bench.act(approve(low)), isFailed(/^Do not write it again/));
+  assert.equal(size(), before + 1);
+  for (const again of [1, 2]) {
+    // Whoever tries again meets an error, and adds nothing.
+    assert.throws(() => bench.act(approve(high)), isFailed(/^$/), `${again}`);
+    assert.throws(() => bench.core.tick(), isFailed(/^$/));
+  }
+  assert.equal(size(), before + 1);
+  assert.equal([...bench.log.stored()].length, before);
+
+  bench.store.isFull = false;
+  bench.act(approve(high));
+  assert.equal([...bench.log.stored()].length, before + 2);
 });
