@@ -39,6 +39,8 @@ export const apply = command({
       const { awaitRollouts } = await import("./rollout.ts");
       const awaited = async (version: number) =>
         wait ? await awaitRollouts(context, agent, version, timeout) : undefined;
+      // Their digests were signed for; the disk of the node may have lost them since.
+      if (isInForce) await release.sendMissing(context, agent, read);
       if (isInForce && approves === undefined) {
         const { version } = current;
         const rollouts = await awaited(version); // those of an apply before may go on

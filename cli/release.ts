@@ -270,6 +270,19 @@ export function requireAllowed({ violations }: PlanAnswer, name: string): void {
   );
 }
 
+/** Uploads the bytes of components that the agent has not got, or not any more. */
+export async function sendMissing(
+  context: Context,
+  agent: Pick<ControlClient, "hasBlob" | "putBlob">,
+  { blobs }: Pick<Release, "blobs">,
+): Promise<void> {
+  for (const [digest, bytes] of blobs) {
+    if (await agent.hasBlob(digest)) continue;
+    context.detail(`uploading ${digest}, ${bytes.length} bytes`);
+    await agent.putBlob(bytes);
+  }
+}
+
 /** How often a plan that nobody confirmed is made again before it is given up. */
 const PLANS_MAX = 5;
 
@@ -294,11 +307,7 @@ export async function applyRelease(
 ): Promise<EventsAnswer> {
   const { controlContent } = await import("../agent/realm/control_event.ts");
   const { PublishedDigests } = await import("../agent/realm/published.ts");
-  for (const [digest, bytes] of release.blobs) {
-    if (await agent.hasBlob(digest)) continue;
-    context.detail(`uploading ${digest}, ${bytes.length} bytes`);
-    await agent.putBlob(bytes);
-  }
+  await sendMissing(context, agent, release);
   await beforeApply?.();
   const { bytes: manifestBytes, signature, digests } = release;
   let { world } = plan;

@@ -4,8 +4,17 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { get, initRealm, NODE, sleep, startAgent, statusOf, until } from "./agent_process.ts";
-import { type Sandbox, withSandbox } from "./executable.ts";
+import {
+  get,
+  initRealm,
+  NODE,
+  sleep,
+  startAgent,
+  statusOf,
+  succeeded,
+  until,
+} from "./agent_process.ts";
+import { run, type Sandbox, withSandbox } from "./executable.ts";
 
 const ROUNDS = Deno.env.get("SLOW") ? 40 : 5;
 /** An apply takes a few hundred milliseconds; the agent is killed before, during or after some. */
@@ -127,3 +136,27 @@ async function applyGeneration(
   // Killed before, or in the middle.
   assert.equal(JSON.parse(stderr).error.code, "unreachable", stderr);
 }
+
+Deno.test("bytes of a component that the disk lost come with the next apply, though nothing changes", async () => {
+  await withSandbox(async (sandbox) => {
+    await sandbox.fixtures("http-counter");
+    const owner = await initRealm(sandbox, manifest(1));
+    const apply = () =>
+      sandbox.realm("apply", "realm.toml", "--yes", "--wait", "--timeout", "60s", "--json");
+    const agent = await startAgent(sandbox, "--owner", owner);
+    assert.equal(succeeded(await apply()).applied, true);
+    agent.kill("SIGKILL");
+    await agent.ended;
+
+    const { stdout } = await run("find", [path.join(sandbox.data, "blobs"), "-type", "f"]);
+    const [blob] = stdout.trim().split("\n") as [string];
+    const bytes = await Deno.readFile(blob);
+    bytes[bytes.length >> 1]! ^= 1;
+    await Deno.writeFile(blob, bytes);
+    const again = await startAgent(sandbox);
+    await until("the damage is found", () => Deno.lstat(blob).then(() => false, () => true));
+    const { applied, version } = succeeded(await apply());
+    assert.deepEqual([applied, version], [false, 1]);
+    assert.equal(await get(`${again.proxy}/`), "200 1");
+  });
+});
