@@ -255,6 +255,22 @@ onEachEngine(
 );
 
 onEachEngine(
+  "a handler that traps uses up its slice, whatever it is known to have used",
+  (withEngine) =>
+    withHandler(withEngine, "http-counter", {
+      limits: { memoryBytesMax: 64 * MIB, fuelPerSec: 200_000 },
+    }, async ({ text, replica }) => {
+      for (let i = 0; i < 10; i++) await assert.rejects(text("/trap"), { code: "trap" });
+      await news(replica);
+      const { fuelUsed, throttledMs } = replica.usage();
+      // A second's fuel is there from the start.
+      assert.ok(fuelUsed < 200_000, `${fuelUsed}`);
+      assert.ok(throttledMs > 0);
+      assert.equal(await text("/healthz"), "ok\n");
+    }),
+);
+
+onEachEngine(
   "a trap in the middle of an answer is an error, whether or not its head was sent by then",
   (withEngine) =>
     withHandler(withEngine, "http-counter", {}, async ({ text }) => {

@@ -171,7 +171,8 @@ const KINDS = {
     severity: "warning",
     say: ({ node, subject, value }) =>
       `${subject} on ${node} was throttled ${value} of the time for a minute`,
-    hint: ({ subject }) => `Raise fuel_per_sec or replicas of ${componentOf(subject)}`,
+    hint: ({ subject }) =>
+      `Raise fuel_per_sec or replicas of ${componentOf(subject)}, or see whether it traps`,
     isTold: true,
     heldMs: 60_000,
     lingersMs: SAMPLED_MS,

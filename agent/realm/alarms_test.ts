@@ -88,7 +88,7 @@ Deno.test("a replica is an alarm once it was throttled for a minute", () => {
   const usage = { memoryBytes: 0, throttledMs: throttledMs += 1_000 };
   const [alarm] = look(65_000, ...watch.look("a", [replica({ usage })], 65_000));
   assert.equal(alarm?.message, "orders/1 on a was throttled 20 % of the time for a minute");
-  assert.equal(alarm.hint, "Raise fuel_per_sec or replicas of orders");
+  assert.equal(alarm.hint, "Raise fuel_per_sec or replicas of orders, or see whether it traps");
   assert.equal(alarm.sinceAtMs, AT_MS + 5_000);
   // Another instance, and one that is throttled a little, are no news.
   assert.deepEqual(watch.look("a", [replica({ usage, startedAtMs: 1 })], 70_000), []);

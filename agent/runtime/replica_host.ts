@@ -167,7 +167,6 @@ export class ReplicaHost implements RequestsHost {
       failure = error;
       exit = limiter ? exitOf(error, limiter) : hostFault(error);
     }
-    limiter?.dispose();
     this.#exit(exit!, failure);
   }
 
@@ -236,7 +235,7 @@ export class ReplicaHost implements RequestsHost {
 
   /** See {@link RequestsHost}. */
   async create(
-    made: (limiter: Limiter) => void,
+    made?: (limiter: Limiter) => void,
     before?: Cores,
   ): Promise<Live> {
     const { start } = this;
@@ -263,7 +262,7 @@ export class ReplicaHost implements RequestsHost {
       ...before && { globals: before.globals },
       onPause: waits,
     });
-    made(limiter);
+    made?.(limiter);
     const wasi: WasiHost = createWasi(
       this.#context(limiter, (bytes) => wasi.memory.hold(bytes)),
       this.#functions,
@@ -282,6 +281,8 @@ export class ReplicaHost implements RequestsHost {
     } catch (error) {
       this.live.delete(place);
       wasi.close();
+      limiter.forfeit();
+      limiter.dispose();
       throw error;
     }
     return live as Live;
@@ -374,12 +375,8 @@ export class ReplicaHost implements RequestsHost {
     const cores = live.instance.handOn();
     this.#drop(live);
     if (!cores) return;
-    let limiter: Limiter | undefined;
-    try {
-      return await this.create((l) => limiter = l, cores);
-    } catch {
-      limiter?.dispose(); // whoever needs one makes it, and hears why not
-    }
+    // Where it cannot be made, whoever needs one makes it, and hears why not.
+    return await this.create(undefined, cores).catch(() => undefined);
   }
 
   #drop(live: Live): void {

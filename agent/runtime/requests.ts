@@ -61,8 +61,11 @@ export interface RequestsHost {
   readonly ledger: Ledger;
   /** Every instance there is. */
   readonly live: { readonly size: number };
-  /** Makes an instance; `made` gets its limiter before it can fail. */
-  create(made: (limiter: Limiter) => void): Promise<Live>;
+  /**
+   * Makes an instance; `made` gets its limiter before it can fail. One that fails has given back
+   * everything by then, and used up its slice.
+   */
+  create(made?: (limiter: Limiter) => void): Promise<Live>;
   /** Drops an instance for good. */
   discard(live: Live): void;
   /** Drops an instance that returned, for one as new in its place; undefined where that is none. */
@@ -226,9 +229,10 @@ export class Requests {
         else this.#later();
       }
     } catch (error) {
-      limiter?.forfeit();
-      if (live) this.#host.discard(live);
-      else limiter?.dispose();
+      if (live) {
+        live.limiter.forfeit();
+        this.#host.discard(live);
+      }
       const isFull = error instanceof RealmError && error.code === "memory-limit";
       if (!live && isFull && this.#host.live.size > 0) {
         // There is no room for one more instance: the request takes one that is done.
@@ -249,15 +253,14 @@ export class Requests {
   #later(): void {
     if (this.#ahead !== undefined) return;
     this.#ahead = setTimeout(async () => {
-      let limiter: Limiter | undefined;
       try {
         while (
           this.#host.live.size === this.#idle.length && this.#idle.length < AHEAD && !this.#closed
         ) {
-          this.addIdle(await this.#host.create((l) => limiter = l));
+          this.addIdle(await this.#host.create());
         }
       } catch {
-        limiter?.dispose(); // whoever needs it makes it, and hears why not
+        // Whoever needs it makes it, and hears why not.
       } finally {
         this.#ahead = undefined;
       }

@@ -59,8 +59,8 @@ export class WorkerPool {
   #timer: number | undefined;
   #spareTimer: number | undefined;
   #spareMs = SPARE_MS;
-  /** When a spare one was too old last; undefined where one was spawned since. */
-  #endedAtMs: number | undefined;
+  /** The spare one that was too old last; undefined where one was spawned in its place since. */
+  #ended: { readonly permissions: string; readonly atMs: number } | undefined;
   #closed = false;
 
   constructor(readonly init: WorkerPoolInit) {
@@ -78,21 +78,21 @@ export class WorkerPool {
     const permissions = permissionsOf(mounts);
     const index = this.#idle.findLastIndex((each) => each.permissions === permissions);
     this.#refill();
-    return index < 0 ? this.#spawn(mounts) : this.#idle.splice(index, 1)[0]!.worker;
+    return index < 0 ? this.#spawn(mounts, permissions) : this.#idle.splice(index, 1)[0]!.worker;
   }
 
   /**
    * Peaks that come further apart than spare Workers are kept would end some each time: they are
    * kept for longer where that would have helped, and not as long where it would not.
    */
-  #spawn(mounts: readonly Mount[]): GuestWorker {
-    if (this.#endedAtMs !== undefined) {
-      const isSoon = this.init.now() - this.#endedAtMs <= this.#spareMs;
+  #spawn(mounts: readonly Mount[], permissions: string): GuestWorker {
+    if (this.#ended?.permissions === permissions) {
+      const isSoon = this.init.now() - this.#ended.atMs <= this.#spareMs;
       this.#spareMs = isSoon
         ? Math.min(2 * this.#spareMs, SPARE_MS_MAX)
         : Math.max(this.#spareMs / 2, SPARE_MS);
+      this.#ended = undefined;
     }
-    this.#endedAtMs = undefined;
     return this.init.spawn(mounts);
   }
 
@@ -131,7 +131,7 @@ export class WorkerPool {
       this.#idle.splice(this.#idle.indexOf(old), 1);
       old.worker.terminate();
       // One too many would end however long they are kept.
-      if (!isOneTooMany) this.#endedAtMs = now;
+      if (!isOneTooMany) this.#ended = { permissions: old.permissions, atMs: now };
     }
     if (!spare[0]) return;
     const wait = spare[0].sinceMs + this.#spareMs - now;
@@ -151,7 +151,7 @@ export class WorkerPool {
 
   #fill(): void {
     while (!this.#closed && this.idle < this.init.wanted) {
-      this.#idle.unshift(this.#idleOne(this.#spawn([]), NONE));
+      this.#idle.unshift(this.#idleOne(this.#spawn([], NONE), NONE));
     }
   }
 

@@ -154,6 +154,19 @@ Deno.test("WorkerPool keeps spare Workers no longer for those that were too many
   workers.close();
 });
 
+Deno.test("WorkerPool keeps spare Workers no longer for others than could have used those that ended", () => {
+  let now = 0;
+  const { pool: workers, spawned } = pool(1, false, () => now);
+  for (let i = 0; i < 8; i++) {
+    const folder = [mount(`/${i}`, true)];
+    workers.give(workers.take(folder), folder);
+    now += 60_000;
+    workers.give(workers.take([]), []);
+    assert.ok(spawned.at(-1)!.ended, `${i}`);
+  }
+  workers.close();
+});
+
 Deno.test("WorkerPool replaces what was taken, unless it comes back first", async () => {
   const { pool: workers, spawned } = pool(2, true);
   assert.equal(spawned.length, 2);

@@ -41,7 +41,9 @@ export const MANIFEST_TEXTS: Readonly<Record<string, Readonly<Record<string, str
     listen:
       "ports that a command listens on. One with a route needs one: each replica gets its own port behind the proxy. Others are ports of the host, which the node's `policy.toml` has to allow",
     memory_max_mb: "MiB of all memories and tables of a replica, its instances together",
-    fuel_per_sec: "instructions a second; who needs more waits",
+    fuel_per_sec:
+      "instructions a second; who needs more waits. What traps has used up all that it " +
+      "was handed of them at once, up to 262,144",
     epoch_timeout_ms: "longest time that it may compute without a call to the host; then it traps",
     env: "environment variables",
     vars: "like `env`, and through `wasi:config`",
