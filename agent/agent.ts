@@ -14,6 +14,7 @@ import { AppSharing } from "./topics/app_sharing.ts";
 import { AppsHost } from "./topics/apps_host.ts";
 import { SignaturesAhead } from "./topics/signatures_ahead.ts";
 import { nodeBackend } from "./node/crypto_node.ts";
+import { openDataFolder } from "./node/data_folder.ts";
 import { HostCommands } from "./node/host_commands.ts";
 import { formatPublicKey } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
@@ -96,7 +97,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     for (const undo of opened.splice(0).reverse()) await undo();
   };
   try {
-    await Deno.mkdir(dataFolder, { recursive: true, mode: 0o700 });
+    await openDataFolder(dataFolder);
     // First the store: its lock tells two agents on one folder apart.
     const store = new SqliteStore(join(dataFolder, "state.sqlite"));
     opened.push(() => store.close());

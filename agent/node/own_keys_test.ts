@@ -14,7 +14,13 @@ Deno.test("ownKey() makes a key once, for its owner alone", async () => {
     assert.equal((await Deno.stat(path)).mode! & 0o777, 0o600);
     assert.equal((await Array.fromAsync(Deno.readDir(folder))).length, 1);
     await Deno.writeTextFile(path, "something else");
-    await assert.rejects(ownKey(path), /Cannot read secret key/);
+    await assert.rejects(ownKey(path), {
+      code: "invalid-config",
+      message:
+        `Cannot use key file ${path}: cannot read secret key: it does not start with ed25519-secret:`,
+      hint: /^Bring it back from a backup/,
+    });
+    await assert.rejects(ownKey(join(path, "below")), { code: "failed", hint: /realm doctor/ });
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
