@@ -111,13 +111,14 @@ export class EventIntake {
   take(fresh: ReadonlyMap<EventKey, SignedEvent>, rules: IntakeRules, offer: Offer): void {
     const lamportOf = (key: EventKey) =>
       (fresh.get(key) ?? this.#aside.get(key))?.event.lamport ?? 0;
-    let arrived = [...fresh.keys()];
-    let next = arrived;
+    const offered = [...fresh.keys()];
+    let arrived: readonly EventKey[] = offered;
+    let next = offered;
     while (next.length > 0) {
       const from = offer.accepted.length;
       next.sort((a, b) => lamportOf(a) - lamportOf(b));
       for (const key of next) {
-        const signed = next === arrived ? fresh.get(key) : undefined;
+        const signed = next === offered ? fresh.get(key) : undefined;
         if (signed === undefined || !this.#takeAtOnce(key, signed, rules)) this.#take(key, rules);
       }
       const entered = offer.accepted.slice(from);
@@ -130,7 +131,9 @@ export class EventIntake {
         : [...new Set(arrived.flatMap((key) => [...this.#aside.waitingFor(key)]))];
       arrived = [];
     }
-    for (const [key, signed] of fresh) {
+    // These are sorted now: what makes somebody take part comes before what rests on it.
+    for (const key of offered) {
+      const signed = fresh.get(key)!;
       if (!this.#aside.has(key)) continue;
       const { missing } = this.#needs(key, rules.topic);
       offer.miss(missing.map(idOf));

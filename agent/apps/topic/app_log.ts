@@ -472,7 +472,7 @@ export class AppLog implements EventLog {
     return {
       topic: open.topic,
       mayEnter: (signed, after) => open.membership.mayEnter(signed, after),
-      hadSay: ({ event: { author } }) => open.membership.hasEnded(author),
+      hadSay: (signed) => open.membership.hadSay(signed),
       enter: (signed) => this.#enter(open, signed, offer),
       // After these, events of who was revoked may be none of a revoked key's.
       givesSay: (type) => GIVE_SAY.includes(type),

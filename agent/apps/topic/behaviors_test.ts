@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { textOf } from "../../kernel/byte_string.ts";
+import type { SignedEvent } from "../../kernel/event.ts";
 import { RealmError } from "../../kernel/error.ts";
 import { formatPublicKey } from "../../kernel/key.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
@@ -162,4 +163,38 @@ Deno.test("a forged proof is refused as such, and each proof is looked at once",
     here.write(behaviorOf(log.topicId, ben, person.publicKey), person);
   }
   assert.equal(proofs, 8 + early.length);
+});
+
+/** With what codes a log refuses these events: all at once, the last first, and one after another. */
+function codesOf(log: AppLog, events: readonly SignedEvent[]): string[] {
+  const taken = (frames: readonly (readonly SignedEvent[])[]) => {
+    const here = emptyLog(log.topicId);
+    here.offer(allOf(log));
+    return frames.flatMap((frame) => here.offer(frame).refused.map(({ code }) => code));
+  };
+  return [...taken([events.toReversed()]), ...taken(events.map((event) => [event]))];
+}
+
+Deno.test("who hands on a behavior of who was removed meanwhile, or a join by such an invite, does no wrong", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const { said, seed } = inviteTo(log, "member", randomFrom(3));
+  log.write(said, ann);
+  const away = emptyLog(log.topicId);
+  away.offer(allOf(log));
+  const invite = await personOf(seed);
+  const events = [
+    away.write(behaviorOf(log.topicId, ben, cem.publicKey), cem),
+    away.append(something(), cem),
+    away.write(joinBy(away, invite, dan.publicKey), dan),
+    away.append(something(), dan),
+  ];
+  revoke(log, ben.key);
+  log.write({ kind: "revoke", key: invite.key, last: null }, ann);
+  assert.deepEqual(codesOf(log, events), Array.from({ length: 8 }, () => "void"));
+  // Without their signature nobody is excused.
+  const { proof } = behaviorOf(log.topicId, ben, cem.publicKey);
+  const forged = proposed(log, eva, { kind: "behavior", person: ben.key, proof });
+  const after = proposed(log, eva, something());
+  assert.deepEqual(codesOf(log, [forged, after]), ["corrupt", "refused", "corrupt", "refused"]);
 });

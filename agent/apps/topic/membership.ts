@@ -26,6 +26,7 @@
 import { textOf } from "../../kernel/byte_string.ts";
 import { bytesEqual, parsePublicKey } from "../../kernel/key.ts";
 import type { SignedEvent } from "../../kernel/event.ts";
+import { Recent } from "../../kernel/recent.ts";
 import type { Topic, TopicEvent } from "../../kernel/topic.ts";
 import type { VerifySync } from "../../kernel/verify.ts";
 import {
@@ -62,6 +63,9 @@ export type Mark = "upgrade" | "checkpoint" | "epoch" | "unknown";
 
 /** Joins of one key after one another: whether it takes part is asked with each of its events. */
 export const JOINS_MAX = 64;
+
+/** Keys that would take part by who does no more and are remembered, the oldest forgotten for new ones. */
+const ENDED_MAX = 8_192;
 
 /** What is in the past of an event that is asked about. */
 type IsPast = (event: TopicEvent) => boolean;
@@ -106,6 +110,8 @@ export class Membership {
   readonly #epochs = new Map<string, Fact<"epoch">[]>();
   /** Whether proofs are good: what waits for a say is asked about again with each that comes. */
   readonly #proven = new WeakMap<SignedEvent, boolean>();
+  /** Who would take part by somebody who does no more: nothing of theirs enters. */
+  readonly #ended = new Recent<KeyText, true>(ENDED_MAX);
 
   constructor(readonly topic: Topic, readonly genesis: AppGenesis, readonly verify: VerifySync) {
     this.#creator = textOf(topic.genesis.author);
@@ -187,11 +193,25 @@ export class Membership {
     return this.#leaves.get(textOf(author))?.length ?? 0;
   }
 
-  /** Whether a key takes part no more, which not everyone may know. */
-  hasEnded(author: Uint8Array): boolean {
-    const key = textOf(author);
+  /**
+   * Whether an event may not enter since its author takes part no more, which not everyone may know: so
+   * they hand it on, with what makes the author take part, which does not enter either.
+   */
+  hadSay(signed: SignedEvent): boolean {
+    const key = textOf(signed.event.author);
+    const said = readAppEvent(signed.event);
+    if (this.#isByEnded(said) && !this.isForged(signed, said)) this.#ended.put(key, true, 1);
+    if (this.#ended.get(key) === true) return true;
     const persons = this.#joinedBy(key).flatMap((fact) => isActing(fact) ? [fact.person] : []);
     return [key, ...new Set(persons)].some((each) => this.#hasEnded(each));
+  }
+
+  /** Whether it is by somebody who takes part no more that an event makes its author take part. */
+  #isByEnded(said: AppSaid): boolean {
+    if (said.kind === "behavior") return this.#hasEnded(keyText(said.person));
+    const invite = said.kind === "join" ? this.#inviteOf(said) : undefined;
+    return invite !== undefined && (this.#hasEnded(textOf(invite.event.author)) ||
+      this.#revokesOf(keyText(invite.said.key), invite.said.role === "admin").length > 0);
   }
 
   #hasEnded(key: KeyText): boolean {
