@@ -202,7 +202,10 @@ export const inviteToTopic = command({
 });
 
 export const leave = command({
-  brief: "Take part in a topic no more, and delete it on this machine",
+  brief: "Take part in a topic no more",
+  description: "Its events stay on this machine, since you go on from them when you join again: " +
+    "others may not have all that you wrote. With --forget they are deleted, also later; join " +
+    "again, and nothing is written before your last events have come back from peers.",
   flags: { forget: toggle("Tell nobody: delete it here, and nothing else") },
   args: [topicArgument],
   async run(context, flags, topic) {
@@ -211,6 +214,12 @@ export const leave = command({
     if (answer.told === 0) {
       context.note(
         "Nobody heard of it, as no peer was there to take it: others count you in still",
+      );
+    }
+    if (answer.kept !== undefined) {
+      context.note(
+        "Its events stay here for when you join again: " +
+          `realm app leave --forget ${answer.topic} deletes them`,
       );
     }
   },

@@ -291,8 +291,10 @@ Deno.test("app create, join, invite, leave and remove ask what they are told", (
     assert.deepEqual(agent.asked.leave, { topic: "lunch", forget: true });
     agent.answers.invite = { ticket: "realmapp1word", nodes: 0 };
     assert.match((await realm("app", "invite", "lunch")).stderr, /warning: it names no machine/);
-    agent.answers.leave = { topic: "bafytopic", told: 0 };
-    assert.match((await realm("app", "leave", "lunch")).stderr, /^Nobody heard of it/m);
+    agent.answers.leave = { topic: "bafytopic", told: 0, kept: 3 };
+    const { stderr } = await realm("app", "leave", "lunch");
+    assert.match(stderr, /^Nobody heard of it/m);
+    assert.match(stderr, /^Its events stay here .* leave --forget bafytopic deletes them/m);
     await realm("app", "remove", "lunch", "ed25519:x");
     assert.deepEqual(agent.asked.remove, { topic: "lunch", key: "ed25519:x" });
   }));

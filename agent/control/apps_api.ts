@@ -158,11 +158,14 @@ export const APP_CALLS = {
     /** `nodes`: how many the ticket names, by which whoever has it can come. */
     z.object({ ticket: z.string(), nodes: count.exactOptional() }),
   ),
-  /** Says so in the topic, and deletes what is here of it. With `forget` the latter alone. */
+  /** Says so in the topic, and shows it no more. With `forget` it only deletes what is here of it. */
   leave: call(
     z.strictObject({ topic: topicName, forget: z.boolean().default(false) }),
-    /** `told`: how many people are known to have heard of it, where it was said. */
-    z.object({ topic: cid, told: count.exactOptional() }),
+    /**
+     * `told`: how many people are known to have heard of it, where it was said. `kept`: events that
+     * stay here for when it is joined again, until it is forgotten.
+     */
+    z.object({ topic: cid, told: count.exactOptional(), kept: count.exactOptional() }),
   ),
   /** Answered when the events are durable and applied. */
   call: call(

@@ -11,6 +11,7 @@ import { AppPeer } from "./app_peer.ts";
 import type { AppTopic, TopicRecord } from "./app_topic.ts";
 import { NO_STATES, type TopicStates } from "../apps/peering/topic_states.ts";
 import { ABI } from "../apps/guest/prices.ts";
+import { waitsFor } from "../apps/topic/app_log.ts";
 import type { TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
 import { inviteSigner } from "./behavior_author.ts";
 import { BUNDLE_PROTOCOL, PeerBundles } from "../artifact/peer_bundles.ts";
@@ -24,7 +25,7 @@ import { signerOf, type VerifySync } from "../kernel/verify.ts";
 import { LateNetwork } from "../net/late_network.ts";
 import type { AppNeeds, RealmMember } from "../member/realm_member.ts";
 import type { LooksAhead } from "./signatures_ahead.ts";
-import { TOPIC_PROTOCOL } from "./topic_carrier.ts";
+import { TOPIC_PROTOCOL, type TopicCarrier } from "./topic_carrier.ts";
 
 /** What an {@link AppSharing} is made of. */
 export interface AppSharingInit {
@@ -133,9 +134,9 @@ export class AppSharing implements AppNeeds {
       },
       isLinked: () => carrier.core.peers().some(({ isOpen }) => isOpen),
       whyNothing: () => {
-        const { connected, refusing } = carrier.ticketNodes();
+        const { connected } = carrier.ticketNodes();
         if (connected === 0) return "No machine that its ticket names is connected";
-        return refusing === connected ? turnedAway(connected) : undefined;
+        return turnedAway(carrier);
       },
       people: () =>
         carrier.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full")
@@ -146,7 +147,7 @@ export class AppSharing implements AppNeeds {
           `drift: ${person} has the same events and another state` +
           (first === undefined ? "" : `, from key ${first.key.toHex()} on`)
         ),
-        ...(carrier.core.isOutside && !topic.isTakenOut ? [OUTSIDE] : []),
+        ...standingOf(topic, carrier),
       ],
     });
     this.#learn(topic);
@@ -202,12 +203,30 @@ export class AppSharing implements AppNeeds {
 }
 
 /** What can be known of a ticket that lets nobody in: to who takes no part nobody says a word. */
-function turnedAway(nodes: number): string {
-  const who = nodes === 1
+function turnedAway(carrier: TopicCarrier): string | undefined {
+  const { connected, refusing } = carrier.ticketNodes();
+  if (connected === 0 || refusing < connected) return undefined;
+  const who = connected === 1
     ? "The machine that its ticket names is connected and does not let you in"
-    : `${nodes} machines that its ticket names are connected, and none lets you in`;
+    : `${connected} machines that its ticket names are connected, and none lets you in`;
   return `${who}: the invite is closed, or the topic is there no more. Leave it, and join by another ` +
     "ticket";
+}
+
+/** Why the person may not write in a topic of which events are here, where that does not end by itself. */
+function standingOf({ log, person, isTakenOut }: AppTopic, carrier: TopicCarrier): string[] {
+  if (log.membership === undefined || isTakenOut) return [];
+  const { lacked, isOutside } = carrier.core;
+  if (lacked !== undefined) {
+    return [
+      `writes nothing: ${waitsFor(lacked)}. A peer that has it has to come; where nobody has it, ` +
+      "realm app leave --forget, and join again",
+    ];
+  }
+  if (isOutside) return [OUTSIDE];
+  // It left, came back, and has its events of before.
+  const why = log.membership.roleOf(person.publicKey) ? undefined : turnedAway(carrier);
+  return why === undefined ? [] : [why];
 }
 
 /** The states of an app in its Worker. */

@@ -25,6 +25,7 @@ import { isCheckpointDue } from "../apps/topic/authoring.ts";
 import { type Opener, openerOf } from "../apps/topic/payload_keys.ts";
 import type { TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
 import { BehaviorAuthor } from "./behavior_author.ts";
+import { lastOf } from "./left_topics.ts";
 import type { CallAnswer, EventVerdict, TopicStatus } from "../control/apps_api.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
 import type { CID } from "../kernel/canonical.ts";
@@ -46,6 +47,8 @@ export interface TopicRecord {
   readonly invite?: string;
   /** The person was asked to join, and has not yet: also one who left the topic before. */
   readonly isNew?: true;
+  /** CIDs of its own last events, where it deleted the topic before: `left_topics.ts`. */
+  readonly wrote?: readonly string[];
   /** Nodes that a ticket named, with their addresses. */
   readonly nodes: readonly { readonly key: string; readonly addresses: readonly string[] }[];
   /** The state that it named: as `TicketState`, digests in hexadecimal digits. */
@@ -215,6 +218,18 @@ export class AppTopic {
 
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  /**
+   * The last events by keys of the person, to be remembered when it is left. Who forgets it while it
+   * waits for such an event, which nobody may have, is let go on without when it joins again.
+   */
+  wrote(isForgotten: boolean): readonly string[] {
+    const { awaited, topic } = this.log;
+    if (awaited === undefined) {
+      return lastOf(this.log, [this.person.publicKey, this.#behavior.publicKey]);
+    }
+    return isForgotten && topic !== undefined ? [] : this.#record.wrote ?? [];
   }
 
   /** The person takes part, durably. */
@@ -458,9 +473,11 @@ export class AppTopic {
   /** An event is in the log now, in the middle of something. */
   #added(event: TopicEvent): void {
     (this.#feed ?? this.#early?.feed)?.added(event);
-    // It is the first, or says something of bundles or somebody's role.
+    // It is the first, says something of bundles or somebody's role, or was waited for.
     const mayChange = this.#runner !== undefined || this.#state === "starting";
-    if (!mayChange || !isKernelType(event.type) || this.#isReviewOwed) return;
+    const isTelling = isKernelType(event.type) ||
+      this.#record.wrote?.includes(event.id.toString()) === true;
+    if (!mayChange || !isTelling || this.#isReviewOwed) return;
     this.#isReviewOwed = true;
     queueMicrotask(() => {
       this.#isReviewOwed = false;

@@ -3,8 +3,9 @@
  * any other.
  *
  * In the store: `app-topic/TOPIC/record` (name, invite, nodes) and `app-topic/TOPIC/log/…` (its
- * events). A topic belongs to one app, which its genesis names and its CID proves, so these names keep
- * apps apart as well. In the data folder: `apps/` (bundles and grants) and `person.key`.
+ * events), which stay when it is left (`left_topics.ts`). A topic belongs to one app, which its genesis
+ * names and its CID proves, so these names keep apps apart as well. In the data folder: `apps/`
+ * (bundles and grants) and `person.key`.
  *
  * @module
  */
@@ -14,7 +15,8 @@ import { openHandingOn } from "./app_feed.ts";
 import { AppRunner } from "./app_runner.ts";
 import { AppTopic, type EarlyRunner, type TopicRecord } from "./app_topic.ts";
 import { appRequest } from "./app_requests.ts";
-import { clear, namespaced, NOWHERE } from "../apps/arbiter/namespace.ts";
+import { findLeft, leaveTopic, leftOp, leftTopic, recordKey } from "./left_topics.ts";
+import { namespaced, NOWHERE } from "../apps/arbiter/namespace.ts";
 import { AppLog } from "../apps/topic/app_log.ts";
 import { formatAppTicket, parseAppTicket } from "../apps/topic/app_ticket.ts";
 import { inviteTo, nextEpoch, removedBy, revocationsOf } from "../apps/topic/authoring.ts";
@@ -110,11 +112,12 @@ export class AppsHost {
   static async open(init: AppsHostInit): Promise<AppsHost> {
     const host = new AppsHost(init);
     await host.bundles.refresh();
-    for (const [key, value] of [...init.store.scan(TOPICS)]) {
+    for (const key of [...init.store.keys(TOPICS)]) {
       const [topic, name] = key.slice(TOPICS.length).split("/");
       if (name !== RECORD) continue;
+      const record = new TextDecoder().decode(init.store.get(key));
       try {
-        await host.#open(CID.parse(topic!), JSON.parse(new TextDecoder().decode(value)));
+        await host.#open(CID.parse(topic!), JSON.parse(record));
       } catch (error) {
         if (!(error instanceof RealmError)) throw error;
         init.notice(`Cannot open topic ${topic}: ${error.message}`);
@@ -152,7 +155,9 @@ export class AppsHost {
     const openers = [openerOf(person.secretKey)];
     if (record.invite !== undefined) openers.push(openerOf(Uint8Array.fromBase64(record.invite)));
     const { verify } = this.#init;
-    const opening = AppLog.opening({ store: this.#namespace(topic), verify, topic, openers });
+    const wrote = record.wrote?.map((id) => CID.parse(id));
+    const store = this.#namespace(topic);
+    const opening = AppLog.opening({ store, verify, topic, openers, wrote });
     const { log } = opening;
     let runner: AppRunner | undefined;
     try {
@@ -198,7 +203,10 @@ export class AppsHost {
 
   #remember(topic: CID, record: TopicRecord): void {
     const value = new TextEncoder().encode(JSON.stringify(record));
-    this.#init.store.write([{ put: `${TOPICS}${topic}/${RECORD}`, value }]);
+    this.#init.store.write([
+      { put: recordKey(topic.toString()), value },
+      leftOp(topic.toString(), { wrote: [] }), // it has that itself
+    ]);
   }
 
   /** By its CID, or a name that only one has. */
@@ -319,12 +327,14 @@ export class AppsHost {
       });
     }
     this.#joining.add(text);
+    const wrote = leftTopic(this.#init.store, text)?.wrote;
     try {
       const topic = await this.#open(id, {
         name: this.#nameFor(name, `topic-${text.slice(-6)}`),
         isKept: keep || invite?.role === "keeper",
         ...(invite === undefined ? {} : { invite: invite.seed.toBase64(), isNew: true as const }),
         nodes: peers,
+        ...wrote && { wrote },
         ...state && {
           state: {
             heads: state.heads.toHex(),
@@ -356,6 +366,15 @@ export class AppsHost {
   }
 
   async #leave({ topic: name, forget }: AppParams<"leave">): Promise<AppAnswer<"leave">> {
+    const { store } = this.#init;
+    const left = forget ? findLeft(store, name) : undefined;
+    const isOpen = this.#topics.values().some(({ id, record }) =>
+      name === id || name === record.name
+    );
+    if (left !== undefined && !isOpen && !this.#joining.has(left)) {
+      leaveTopic(store, left, { wrote: leftTopic(store, left)!.wrote });
+      return { topic: left };
+    }
     const topic = this.#find(name);
     const role = topic.log.membership?.roleOf(topic.person.publicKey);
     if (!forget && role === "creator") {
@@ -378,8 +397,10 @@ export class AppsHost {
     this.#topics.delete(topic.id);
     topic.close();
     this.#init.removed(topic);
-    clear(namespaced(this.#init.store, ["app-topic", topic.id]));
-    return { topic: topic.id, ...told };
+    const wrote = topic.wrote(forget);
+    const isKept = !forget && wrote.length > 0;
+    leaveTopic(store, topic.id, { ...isKept && { name: topic.record.name }, wrote });
+    return { topic: topic.id, ...told, ...isKept && { kept: topic.log.topic?.size ?? 0 } };
   }
 
   #remove({ topic: name, key }: AppParams<"remove">): AppAnswer<"remove"> {

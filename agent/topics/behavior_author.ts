@@ -73,7 +73,8 @@ export class BehaviorAuthor {
   /** The behavior takes part where its person may write; again when its person came back. */
   admit(bundle: RunnableBundle | undefined): void {
     const { log, person, signer, write, notice } = this.#init;
-    const { membership } = log;
+    const { membership, awaited } = log;
+    if (awaited !== undefined) return;
     const hasBehavior = bundle?.code.components.behavior !== undefined;
     const own = membership?.roleOf(person.publicKey);
     if (!hasBehavior || own === undefined || own === "keeper") return;

@@ -341,7 +341,17 @@ export class TopicCore {
   get isOutside(): boolean {
     const { invite, person } = this.#init;
     return invite !== undefined && roleOf(this.#log, person.publicKey) === undefined &&
-      this.peers().some(({ isOpen, isSyncing, inSync }) => isOpen && !isSyncing && inSync);
+      this.#log.awaited === undefined && this.#hasAll();
+  }
+
+  /** The event that has to come back before anything is written, which a peer has not that has no more. */
+  get lacked(): CID | undefined {
+    return this.#hasAll() ? this.#log.awaited : undefined;
+  }
+
+  /** Whether everything that a peer has is here. */
+  #hasAll(): boolean {
+    return this.peers().some(({ isOpen, isSyncing, inSync }) => isOpen && !isSyncing && inSync);
   }
 
   /** Peers that have the same events and come to another state. */
@@ -453,6 +463,7 @@ export class TopicCore {
     const { invite, person } = this.#init;
     const { topic, membership } = this.#log;
     if (invite === undefined || !this.#isSynced || topic === undefined) return;
+    if (this.#log.awaited !== undefined) return;
     // By another machine of the person's, or before the record of it was written.
     if (roleOf(this.#log, person.publicKey) !== undefined) return this.#joined();
     const isBack = this.#isNew && membership?.isRevoked(person.publicKey, false) === false;

@@ -59,6 +59,11 @@ export interface AppLogInit {
   readonly quota?: TopicQuota | undefined;
   /** Secrets by which payload keys may be found: of the person here, and of the invite it came by. */
   readonly openers?: Iterable<Opener>;
+  /**
+   * Events of the keys that write here, from before it was deleted: nothing is written until they have
+   * come back, since others in their place would contradict them.
+   */
+  readonly wrote?: readonly CID[] | undefined;
 }
 
 /**
@@ -114,6 +119,7 @@ export class AppLog implements EventLog {
   readonly #events: StoredEvents;
   readonly #usage: TopicUsage;
   readonly #intake: EventIntake;
+  readonly #wrote: readonly CID[];
   #open: Open | undefined;
   #revision = 0;
   /** Accepted and not durable yet, parents first. */
@@ -121,7 +127,10 @@ export class AppLog implements EventLog {
   readonly #recent = new Recent<EventKey, SignedEvent>(RECENT_BYTES);
   readonly #followers = new Set<TopicFollower>();
 
-  private constructor({ store, verify, topic, openers, quota }: AppLogInit, keys?: KeyRing) {
+  private constructor(
+    { store, verify, topic, openers, quota, wrote = [] }: AppLogInit,
+    keys?: KeyRing,
+  ) {
     this.store = store;
     this.topicId = topic;
     this.keys = keys ?? new KeyRing(openers);
@@ -129,6 +138,7 @@ export class AppLog implements EventLog {
     this.#events = new StoredEvents(store, "");
     this.#usage = new TopicUsage(quota);
     this.#intake = new EventIntake(verify);
+    this.#wrote = wrote;
   }
 
   /**
@@ -378,9 +388,23 @@ export class AppLog implements EventLog {
     };
   }
 
-  /** Where the next event of a key goes. Throws RealmError `not-found` without a genesis. */
+  /** One of {@link AppLogInit.wrote} that is not here; undefined when all of them are. */
+  get awaited(): CID | undefined {
+    return this.#wrote.find((id) => this.topic?.has(id) !== true);
+  }
+
+  /**
+   * Where the next event of a key goes. Throws RealmError `not-found` without a genesis, `refused` while
+   * it would contradict what the key wrote before.
+   */
   placeFor(author: Uint8Array): EventPlace {
-    if (this.#open !== undefined) return this.#open.topic.placeFor(author);
+    if (this.#open !== undefined) {
+      const { awaited } = this;
+      if (awaited === undefined) return this.#open.topic.placeFor(author);
+      throw new RealmError("refused", `Cannot write to the topic: ${waitsFor(awaited)}`, {
+        hint: "Wait until a peer that has it is connected",
+      });
+    }
     throw new RealmError("not-found", `Cannot write to topic ${this.topicId}: it is not here yet`, {
       hint: "Wait until a peer that has it is connected",
     });
@@ -507,6 +531,11 @@ export class AppLog implements EventLog {
     }
     return true;
   }
+}
+
+/** What is said of {@link AppLog.awaited}. */
+export function waitsFor(event: CID): string {
+  return `event ${event}, which you wrote before the topic was deleted here, did not come back yet`;
 }
 
 function refused(problem: string): RealmError {
