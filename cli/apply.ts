@@ -39,36 +39,36 @@ export const apply = command({
       const { awaitRollouts } = await import("./rollout.ts");
       const awaited = async (version: number) =>
         wait ? await awaitRollouts(context, agent, version, timeout) : undefined;
-      // Their digests were signed for; the disk of the node may have lost them since.
-      if (isInForce) await release.sendMissing(context, agent, read);
-      if (isInForce && approves === undefined) {
-        const { version } = current;
+      const approved = approves === undefined ? {} : { approved: approves };
+      const unchanged = async ({ version }: { readonly version: number }) => {
         const rollouts = await awaited(version); // those of an apply before may go on
         const failed = rollouts === undefined ? {} : { failed: rollouts.failed };
-        if (context.json) {
-          context.print(
-            { file, version, changes: [], applied: false, retries, ...failed },
-            () => "",
-          );
-        }
+        const said = {
+          file,
+          version,
+          changes: [],
+          applied: false,
+          retries,
+          ...approved,
+          ...failed,
+        };
+        context.print(said, () => approves === undefined ? "" : `approved ${approves.name}\n`);
         return rollouts?.status;
-      }
+      };
+      // Their digests were signed for; the disk of the node may have lost them since.
+      if (isInForce) await release.sendMissing(context, agent, read);
+      if (isInForce && approves === undefined) return await unchanged(current);
       const question = isInForce ? "Approve this node?" : `Apply as version ${signed.version}?`;
       if (!yes && !await context.confirm(question, "--yes")) {
         context.note("Nothing was applied");
         return 1;
       }
-      const approved = approves === undefined ? {} : { approved: approves };
       if (isInForce) {
         await author.append(agent, [
           ...await release.approvals(beginning),
           ...await release.seals(context, agent, author, read.manifest, beginning),
         ]);
-        context.print(
-          { file, version: current.version, changes: [], applied: false, retries, ...approved },
-          () => `approved ${approves!.name}\n`,
-        );
-        return;
+        return await unchanged(current);
       }
       const signatureFile = `${context.resolve(file)}.sig`;
       const { changes } = await release.applyRelease(

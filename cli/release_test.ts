@@ -454,6 +454,14 @@ Deno.test("apply --wait ends when every replica runs it, and fails when it goes 
     const again = await realm("apply", "realm.toml", "--wait", "--timeout", "1ms", "--json");
     assert.equal(again.status, 1, "nothing changes, and what was applied before is not there yet");
     assert.equal(JSON.parse(again.stdout).applied, false);
+    // Of a node that is only approved, too.
+    const [self] = agent.state.nodes;
+    agent.state = { ...agent.state, nodes: [{ ...self!, state: "pending" }] };
+    const words = ["apply", "realm.toml", "--yes", "--wait", "--timeout", "1ms", "--json"];
+    const approving = await realm(...words);
+    assert.equal(approving.status, 1);
+    const { applied, approved, failed } = JSON.parse(approving.stdout);
+    assert.deepEqual([applied, approved.name, failed], [false, agent.state.node.name, []]);
 
     await write({ hello: `${HANDLER}\nmemory_max_mb = 66` });
     agent.rollouts = [{ ...rolling, state: "complete", settled: 2, waitsFor: [] }];
