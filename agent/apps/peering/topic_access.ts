@@ -14,9 +14,16 @@ export type AccessLog = Pick<AppLog, "membership">;
 /** Admins who admitted one another, up to the creator, that are followed. */
 const CHAIN_MAX = 8;
 
-/** What a person is; `undefined` for one who was not admitted, left, or was revoked. */
+/**
+ * What a person is; `undefined` for one who was not admitted, left, or was revoked, and for the key of a
+ * behavior: that has no node, and whoever a member lets act for it would come in.
+ */
 export function roleOf(log: AccessLog, person: Uint8Array): AppRole | "creator" | undefined {
-  return log.membership?.roleOf(person);
+  const { membership } = log;
+  const isBehavior = membership !== undefined && membership.personOf(person) !== person;
+  return isBehavior && membership.admittedBy(person) === undefined
+    ? undefined
+    : membership?.roleOf(person);
 }
 
 /** Whether a person may invite others. */

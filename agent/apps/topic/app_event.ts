@@ -135,6 +135,12 @@ export function behaviorBytes(topic: CID, behavior: Uint8Array): Uint8Array<Arra
   return signedBytes("realm/acts-for/1", encodeCanonical([topic, behavior]));
 }
 
+/** The person in the payload of a `realm/behavior` that nobody has read yet. */
+export function personIn(payload: CborValue): Uint8Array | undefined {
+  const { person } = payload as { person?: CborValue } ?? {};
+  return person instanceof Uint8Array && person.length === KEY_BYTES ? person : undefined;
+}
+
 /** Type and payload of an event of the kernel. */
 export function appContent(said: AppGenesis | KernelEvent): EventContent {
   return { type: KERNEL + said.kind, payload: payloadOf(said) };

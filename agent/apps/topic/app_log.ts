@@ -18,6 +18,7 @@ import type { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
 import {
   encodeSigned,
+  type Event,
   eventAt,
   type EventContent,
   type EventPlace,
@@ -40,13 +41,14 @@ import {
   isKernelType,
   type KernelEvent,
   NONCE_BYTES,
+  personIn,
   readAppEvent,
   readAppGenesis,
 } from "./app_event.ts";
 import { type AppView, appView } from "./app_view.ts";
-import { JOINS_MAX, Membership } from "./membership.ts";
+import { BEHAVIORS_MAX, JOINS_MAX, Membership } from "./membership.ts";
 import { encryptPayload, KeyRing, type Opener, sealEpoch } from "./payload_keys.ts";
-import { NO_QUOTA, type TopicQuota, TopicUsage, type Written } from "./topic_quota.ts";
+import { NO_QUOTA, type TopicQuota, TopicUsage } from "./topic_quota.ts";
 
 /** What an {@link AppLog} is opened with. */
 export interface AppLogInit {
@@ -136,7 +138,7 @@ export class AppLog implements EventLog {
     this.keys = keys ?? new KeyRing(openers);
     this.#verify = verify;
     this.#events = new StoredEvents(store, "");
-    this.#usage = new TopicUsage(quota);
+    this.#usage = new TopicUsage(quota, (author) => this.membership?.personOf(author) ?? author);
     this.#intake = new EventIntake(verify);
     this.#wrote = wrote;
   }
@@ -284,16 +286,20 @@ export class AppLog implements EventLog {
   }
 
   /** Why there is no room for an event by itself. */
-  #crowded({ author, type }: Written): string | undefined {
+  #crowded({ author, type, payload }: Pick<Event, "author" | "type" | "payload">) {
     const { membership } = this;
+    if (membership === undefined) return this.#usage.problemFor({ author, type }, false);
+    const person = type === "realm/behavior" ? personIn(payload) : undefined;
     const isJoin = type === "realm/join" || type === "realm/behavior";
-    if (isJoin && (membership?.joinedBy(author) ?? 0) >= JOINS_MAX) {
-      return "its author joined too often";
+    if (isJoin && membership.joinedBy(author) >= JOINS_MAX) return "its author joined too often";
+    if (person !== undefined && membership.actorsBeside(author, person) >= BEHAVIORS_MAX) {
+      return "its person has too many behaviors";
     }
     // Who has had its share can leave: as often as it can join, since it could leave on branches.
-    const isSpared = type === "realm/leave" && (membership?.leftBy(author) ?? 0) < JOINS_MAX;
-    const isCreator = membership?.isCreator(author) ?? false;
-    return this.#usage.problemFor({ author, type }, isCreator, isSpared);
+    const isSpared = (type === "realm/leave" && membership.leftBy(author) < JOINS_MAX) ||
+      membership.isCreator(person ?? membership.personOf(author));
+    const isCreator = membership.isCreator(author);
+    return this.#usage.problemFor({ author, type, person }, isCreator, isSpared);
   }
 
   /** Why no more events of the app are taken, of all or of some; empty while they are. */
@@ -342,7 +348,8 @@ export class AppLog implements EventLog {
   }
 
   #append(content: EventContent, place: EventPlace, signer: SyncSigner): SignedEvent {
-    const problem = this.#crowded({ author: signer.publicKey, type: content.type });
+    const { type, payload } = content;
+    const problem = this.#crowded({ author: signer.publicKey, type, payload });
     if (problem !== undefined) {
       throw new RealmError("limit-exceeded", `Cannot write to the topic: ${problem}`, {
         hint: "Go on in a fork of it: realm app fork",
@@ -517,10 +524,11 @@ export class AppLog implements EventLog {
     const { event } = added;
     if (added.kind === "known") return true;
     this.#pending.set(event.key, signed);
-    this.#usage.add(event, signed.bytes.length);
     offer.accepted.push(signed);
     this.#revision++;
-    const isJudged = membership.learn(event) && topic.judge((e) => membership.isVoid(e));
+    const isOther = membership.learn(event);
+    this.#usage.add(event, signed.bytes.length); // to the share of whom it is known now to act for
+    const isJudged = isOther && topic.judge((e) => membership.isVoid(e));
     if (isJudged) this.#recount();
     if (said.kind === "invite" || said.kind === "epoch") this.keys.learn(said);
     const isForked = topic.isForked(event.author);

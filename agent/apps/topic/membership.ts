@@ -23,7 +23,7 @@
  *
  * @module
  */
-import { textOf } from "../../kernel/byte_string.ts";
+import { bytesOf, textOf } from "../../kernel/byte_string.ts";
 import { bytesEqual, parsePublicKey } from "../../kernel/key.ts";
 import type { SignedEvent } from "../../kernel/event.ts";
 import { Recent } from "../../kernel/recent.ts";
@@ -64,6 +64,9 @@ export type Mark = "upgrade" | "checkpoint" | "epoch" | "unknown";
 /** Joins of one key after one another: whether it takes part is asked with each of its events. */
 export const JOINS_MAX = 64;
 
+/** Keys that act for one person after one another, those too that do no more. */
+export const BEHAVIORS_MAX = 16;
+
 /** Keys that would take part by who does no more and are remembered, the oldest forgotten for new ones. */
 const ENDED_MAX = 8_192;
 
@@ -86,6 +89,8 @@ export class Membership {
   readonly #facts: Grant[] = [];
   /** Every join, void ones too, and as a behavior too, by author. */
   readonly #joined = new Map<KeyText, (Join | Acting)[]>();
+  /** What makes keys behaviors, void or not, by person and author. */
+  readonly #actors = new Map<KeyText, Map<KeyText, TopicEvent[]>>();
   readonly #leaves = new Map<KeyText, TopicEvent[]>();
   readonly #revokes: Fact<"revoke">[] = [];
   /** By the creator, and by admins. */
@@ -188,6 +193,18 @@ export class Membership {
     return this.#joined.get(textOf(author))?.length ?? 0;
   }
 
+  /** The person for whom a key acts, void or not, or the key itself. */
+  personOf(author: Uint8Array): Uint8Array {
+    const acting = this.#joinedBy(textOf(author)).find(isActing);
+    return acting === undefined ? author : bytesOf(acting.person);
+  }
+
+  /** How many other keys act for a person, void ones and those on branches too. */
+  actorsBeside(author: Uint8Array, person: Uint8Array): number {
+    const actors = this.#actors.get(textOf(person));
+    return (actors?.size ?? 0) - (actors?.has(textOf(author)) ? 1 : 0);
+  }
+
   /** How often a key has left, on branches too. */
   leftBy(author: Uint8Array): number {
     return this.#leaves.get(textOf(author))?.length ?? 0;
@@ -242,6 +259,9 @@ export class Membership {
         case "behavior": {
           if (this.isCreator(event.author)) return "the creator acts for nobody";
           if (hasJoined() >= JOINS_MAX) return "its author joined too often";
+          const others = [...this.#actors.get(keyText(said.person)) ?? []]
+            .filter(([key, events]) => key !== textOf(event.author) && events.some(isPast));
+          if (others.length >= BEHAVIORS_MAX) return "its person has too many behaviors";
           return this.isForged(signed, said) ? "proof is not by the person's key" : undefined;
         }
         case "leave":
@@ -318,6 +338,7 @@ export class Membership {
         const fact = this.#grantOf(event, said);
         this.#facts.push(fact);
         if (isJoin(fact) || isActing(fact)) append(this.#joined, author, fact);
+        if (isActing(fact)) this.#noteActor(fact);
         this.#noteAdmin(fact);
         if (isAdminJoin(fact) && this.#ofAdmins.has(author)) break; // they may have no effect now
         this.#admit(fact);
@@ -347,6 +368,12 @@ export class Membership {
     }
     this.#recompute();
     return true;
+  }
+
+  #noteActor({ event, person }: Acting): void {
+    let actors = this.#actors.get(person);
+    if (actors === undefined) this.#actors.set(person, actors = new Map());
+    append(actors, textOf(event.author), event);
   }
 
   #noteAdmin(fact: Grant): void {

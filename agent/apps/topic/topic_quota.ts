@@ -1,7 +1,7 @@
 /**
  * How much one topic may take on one machine. Whoever takes part may write as much as it likes, and
- * everybody else stores it: so a topic that is full takes no more events of the app, and of one author,
- * who is not the creator, none beyond its share.
+ * everybody else stores it: so a topic that is full takes no more events of the app, and of one person,
+ * who is not the creator, none beyond its share. What its behaviors write counts to that.
  *
  * Every event is on the disk, its place in the graph in memory, and where the app runs the event too. So
  * one bound is for all three. Beyond it there is room for who joins and leaves, beyond that for what
@@ -32,7 +32,7 @@ export const TOPIC_QUOTA: TopicQuota = { events: 250_000, bytes: 256 * 1024 * 10
 /** For who was given what somebody else has counted. */
 export const NO_QUOTA: TopicQuota = { events: Infinity, bytes: Infinity };
 
-/** What one author may have of the quota. */
+/** What one person may have of the quota. */
 const SHARE = 1 / 2;
 
 /**
@@ -46,6 +46,8 @@ const JOINING: readonly string[] = ["realm/join", "realm/behavior", "realm/leave
 export interface Written {
   readonly author: Uint8Array;
   readonly type: string;
+  /** For whom its author begins to act by it. */
+  readonly person?: Uint8Array | undefined;
 }
 
 /** Events, and their bytes. */
@@ -60,14 +62,18 @@ class Amount {
 
 /** What one topic has. */
 export class TopicUsage {
-  /** What is there, and what of it counts; by author in the form of `textOf()`. */
+  /** What is there, and what of it counts; by person in the form of `textOf()`. */
   readonly #all = new Amount();
   #counted = new Amount();
   #of = new Map<string, Amount>();
   readonly #sizes = new Map<TopicEvent, number>();
   readonly #isBounded: boolean;
 
-  constructor(readonly quota: TopicQuota = TOPIC_QUOTA) {
+  /** `personOf`: for whom an author acts; who acts for nobody is its own person. */
+  constructor(
+    readonly quota: TopicQuota = TOPIC_QUOTA,
+    readonly personOf: (author: Uint8Array) => Uint8Array = (author) => author,
+  ) {
     this.#isBounded = quota.events !== Infinity || quota.bytes !== Infinity;
   }
 
@@ -87,7 +93,7 @@ export class TopicUsage {
   }
 
   #count({ author }: TopicEvent, bytes: number): void {
-    const key = textOf(author);
+    const key = textOf(this.personOf(author));
     const own = this.#of.get(key);
     this.#counted.add(bytes);
     if (own === undefined) this.#of.set(key, new Amount(1, bytes));
@@ -112,7 +118,7 @@ export class TopicUsage {
 
   /**
    * Why an event may not be taken by itself; undefined where it may. `isSpared`: it is not counted
-   * against the share of its author.
+   * against the share of its person.
    */
   problemFor(written: Written, isCreator: boolean, isSpared = false): string | undefined {
     if (!this.#isBounded) return undefined;
@@ -125,7 +131,8 @@ export class TopicUsage {
       return `its events have ${this.#counted.bytes} bytes, and may have ${bytes} on this machine`;
     }
     const isShared = !isSpared && !isCreator && levelOf(written.type, isCreator) !== "admin";
-    return isShared ? this.#shareProblem(textOf(written.author), written.author) : undefined;
+    const { author, person = this.personOf(author) } = written;
+    return isShared ? this.#shareProblem(person) : undefined;
   }
 
   /** Why no more events of the app are taken, of all, or of some who have written them. */
@@ -137,12 +144,12 @@ export class TopicUsage {
     return [...this.#of.keys()].map((key) => of(bytesOf(key))).filter((each) => each !== undefined);
   }
 
-  #shareProblem(key: string, author: Uint8Array): string | undefined {
-    const { events = 0, bytes = 0 } = this.#of.get(key) ?? {};
+  #shareProblem(person: Uint8Array): string | undefined {
+    const { events = 0, bytes = 0 } = this.#of.get(textOf(person)) ?? {};
     const share = { events: this.quota.events * SHARE, bytes: this.quota.bytes * SHARE };
     if (events < share.events && bytes < share.bytes) return undefined;
     return `${
-      formatPublicKey(author)
+      formatPublicKey(person)
     } has ${events} events of ${bytes} bytes in it, and may have ` +
       `${share.events} of ${share.bytes} on this machine`;
   }

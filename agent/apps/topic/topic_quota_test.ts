@@ -4,8 +4,8 @@ import type { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
 import { AppLog } from "./app_log.ts";
-import { inviteTo, joinBy, revocationsOf } from "./authoring.ts";
-import { JOINS_MAX } from "./membership.ts";
+import { behaviorOf, inviteTo, joinBy, revocationsOf } from "./authoring.ts";
+import { BEHAVIORS_MAX, JOINS_MAX } from "./membership.ts";
 import type { TopicQuota } from "./topic_quota.ts";
 import {
   allOf,
@@ -14,8 +14,11 @@ import {
   cem,
   chain,
   createTopic,
+  dan,
+  eva,
   exchange,
   join,
+  type Person,
   personOf,
   proposed,
   randomFrom,
@@ -91,6 +94,58 @@ Deno.test("a member fills its share of a topic, and no more of it", async () => 
   for (const event of chain(log, ben, 5, here.placeFor(ben.publicKey))) {
     assert.equal(here.offer([event]).refused[0]!.code, "full");
   }
+});
+
+Deno.test("what the behaviors of a member write counts to its share", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  await join(log, cem);
+  const store = new MemoryStore();
+  const init = { store, verify, topic: log.topicId, quota: { events: 40, bytes: 1e9 } };
+  const here = AppLog.open(init);
+  here.offer(allOf(log));
+  const actsFor = (person: typeof ben, key: typeof ben) =>
+    behaviorOf(log.topicId, person, key.publicKey);
+  here.write(actsFor(ben, dan), dan);
+  for (const by of [ben, dan]) for (let i = 0; i < 9; i++) here.append(something(), by);
+  for (const open of [() => here, () => AppLog.open(init)]) {
+    const full = open();
+    assert.match(full.fullness.join(), new RegExp(`^${ben.key} has 20 events .* may have 20`));
+    for (const by of [ben, dan]) assert.throws(() => full.append(something(), by), isFull);
+    assert.throws(() => full.write(actsFor(ben, eva), eva), isFull);
+    const { refused } = full.offer([proposed(full, eva, actsFor(ben, eva))]);
+    assert.deepEqual(refused.map(({ code }) => code), ["full"]);
+    full.append(something(), cem);
+    full.flush(0);
+  }
+  // Who is out of reach of that is the creator.
+  const wide = copyOf(log, { events: 40 });
+  wide.write(actsFor(ann, dan), dan);
+  for (let i = 0; i < 24; i++) wide.append(something(), dan);
+});
+
+Deno.test("so many keys act for one person and no more, on branches too", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const keys = await Promise.all(
+    Array.from({ length: BEHAVIORS_MAX + 2 }, (_, i) => personOf(new Uint8Array(32).fill(100 + i))),
+  );
+  const behaviors = keys.map((key) =>
+    proposed(log, key, behaviorOf(log.topicId, ben, key.publicKey))
+  );
+  const wide = copyOf(log);
+  const refused = behaviors.flatMap((each) => wide.offer([each]).refused);
+  assert.deepEqual(refused.map(({ code }) => code), ["full", "full"]);
+  const [first, ...others] = keys as [Person, ...Person[]];
+  const say = (key: Person) => log.write(behaviorOf(log.topicId, ben, key.publicKey), key);
+  say(first);
+  log.write({ kind: "leave" }, first);
+  for (const key of others.slice(1, BEHAVIORS_MAX)) say(key);
+  assert.throws(() => say(others[0]!), /its person has too many behaviors/);
+  say(first); // it is one of these
+  // Nor is one taken on which something rests, as what others have on branches is.
+  const more = proposed(log, others[0]!, behaviorOf(log.topicId, ben, others[0]!.publicKey));
+  assert.throws(() => log.take([more]), /its person has too many behaviors/);
 });
 
 Deno.test("who has had its share can leave, and does not fill the topic by leaving on branches", async () => {
