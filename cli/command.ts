@@ -108,7 +108,7 @@ function build<
   );
   const usage = spec.usage ?? [usageLine(spec.flags ?? {}, args, rest)];
   const words = spec.usage?.[0] ?? usageLine({}, args, rest);
-  const text = spec.description ?? spec.brief;
+  const text = spec.description === undefined ? spec.brief : `${spec.brief}. ${spec.description}`;
   const told: HelpOf = { text, usage, flags: spec.flags ?? {}, aliases, args, rest };
   return Object.assign(built, {
     formatUsageLine: ({ prefix }: { prefix: readonly string[] }) =>

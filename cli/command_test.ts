@@ -117,3 +117,9 @@ Deno.test("command() tells in its help what the value of each flag looks like", 
     ]
   ) assert.match(help, row);
 });
+
+Deno.test("command() tells in its help what it does, and then the rest", () => {
+  const target = command({ brief: "Fork it", description: "Who takes part can check.", run() {} });
+  const help = target.formatHelp({ prefix: ["realm", "test"] } as never);
+  assert.match(help, /^Fork it\. Who takes part can check\.$/m);
+});
