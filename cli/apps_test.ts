@@ -254,6 +254,14 @@ Deno.test("app install takes later versions, and nothing of a key that handed th
       "follows",
     );
     await Deno.writeTextFile(`${folder}/memo/bundle.toml`, next);
+    for (const version of ["0.1.0", "0.0.9", "0.1.0-beta"]) {
+      const wrong = next.replace('"0.2.0"', `"${version}"`);
+      await Deno.writeTextFile(`${folder}/memo/bundle.toml`, wrong);
+      await fails(realm("app", "build", "memo"), "invalid-config", /follows 0\.1\.0 .*a later/);
+    }
+    const first = unpackBundle(await Deno.readFile(`${folder}/${BUNDLE}`));
+    assert.equal(first.id.toString(), app, "it is still there");
+    await Deno.writeTextFile(`${folder}/memo/bundle.toml`, next);
     const built = await json(realm("app", "build", "memo", "--json"));
     assert.equal(built.app, app);
     assert.notEqual(built.bundle, app);

@@ -30,6 +30,7 @@ import {
   type ComponentFile,
   parseBundleToml,
 } from "../apps/bundle_toml.ts";
+import { compareVersions } from "../apps/version.ts";
 import { rawCidOf } from "../apps/car.ts";
 import { readBundleFile } from "./installed_apps.ts";
 import { sha256HexSync } from "../kernel/canonical.ts";
@@ -79,6 +80,14 @@ export async function buildBundle(
     components.set(role, await withModules(component, role, plugs));
   }
   const before = await followed(folder, file, backend);
+  if (before !== undefined && compareVersions(file.version, before.bundle.version) <= 0) {
+    throw new RealmError(
+      "invalid-config",
+      `Cannot build version ${file.version}: it follows ${before.bundle.version} ` +
+        `(${file.follows}), wanted a later one`,
+      { hint: `Raise version in ${name}` },
+    );
+  }
   const origin = before && {
     first: before.first,
     succession: await successionTo(signer, before, former, file.follows!),
