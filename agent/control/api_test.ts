@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as z from "zod";
 import type { EnforcedLimits, Exit, LogLine, Usage } from "../kernel/ports.ts";
+import { APP_CALLS } from "./apps_api.ts";
 import { exit, limits, type LogEvent, logQuery, status, usage } from "./api.ts";
 import { STATUS } from "./fake_api.ts";
 
@@ -37,4 +38,13 @@ Deno.test("log queries are read from text, and nothing unknown passes", () => {
   ) {
     assert.equal(logQuery.safeParse(bad).success, false, JSON.stringify(bad));
   }
+});
+
+Deno.test("a topic is called by a name on one line", () => {
+  const named = (name: string) =>
+    APP_CALLS.create.request.safeParse({ app: "memo", name, params: [], encrypted: false }).success;
+  for (const good of ["door", "the door", "Tür", "扉", "x".repeat(64)]) {
+    assert.ok(named(good), good);
+  }
+  for (const bad of ["", "a\nb", "\u001b[2J", "x".repeat(65)]) assert.ok(!named(bad), bad);
 });

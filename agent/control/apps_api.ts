@@ -14,7 +14,7 @@ const cid = z.string().min(1).max(120);
 const digest = z.string().regex(/^[0-9a-f]{64}$/, "wanted 64 lower-case hex digits");
 /** A topic by its CID, or by its name where only one has it. */
 const topicName = z.string().min(1).max(120);
-const label = z.string().min(1).max(64);
+const label = z.string().max(64).regex(/^\P{Cc}+$/u, "wanted 1 to 64 characters on one line");
 const word = z.string().max(1024);
 const input = z.base64().max(512 * 1024);
 

@@ -77,7 +77,7 @@ Deno.test("what two write apart comes together; a keeper serves it between them"
   );
   assert.equal(kim.status("ours").state, "keeping");
   assert.equal(kim.status("ours").digest, null);
-  await assert.rejects(kim.call("ours", "add", "1"), /keeping/);
+  await assert.rejects(kim.call("ours", "add", "1"), /its events are only kept here/);
   // Ann goes; ben writes, and leaves it with the keeper.
   await until("kim has all", () => kim.status("ours").events === ann.status("ours").events);
   await using later = await (async () => {
@@ -154,6 +154,9 @@ Deno.test("who comes by an invite that was closed before is told what can be kno
   await ann.host.api.remove({ topic: "ours", key: invite!.key });
   await ben.join(ticket, "ours");
   const why = () => ben.status("ours").why!;
+  const bundle = bundles.counter.packed.id.toString();
+  const upgrade = async () => await ben.host.api.upgrade({ topic: "ours", bundle });
+  await assert.rejects(upgrade(), { code: "not-found", message: /events are not here yet/ });
   assert.match(why(), /not here yet. No machine that its ticket names is connec/);
   await ben.dial(ann);
   await until("he is told", () => /does not let you in: the invite is cl/.test(why()));

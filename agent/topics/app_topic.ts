@@ -273,10 +273,20 @@ export class AppTopic {
   /** The app in its Worker. Throws RealmError where it does not run. */
   get app(): AppRunner["app"] {
     if (this.#runner !== undefined) return this.#runner.app;
-    throw new RealmError(
+    throw this.#cannotRun();
+  }
+
+  #cannotRun(): RealmError {
+    const { name, isKept } = this.#record;
+    return new RealmError(
       this.#state === "not-granted" || this.#state === "revoked" ? "refused" : "not-found",
-      `Cannot run the app of topic ${this.#record.name}: ${this.#why ?? this.#state}`,
-      { hint: "realm app topics shows what each topic waits for" },
+      `Cannot run the app of topic ${name}: ` +
+        (isKept ? "its events are only kept here, not applied" : this.#why ?? this.#state),
+      {
+        hint: isKept
+          ? "To take part, leave it with --forget and give the ticket of a member to realm app join"
+          : "realm app topics shows what each topic waits for",
+      },
     );
   }
 
@@ -366,7 +376,11 @@ export class AppTopic {
       .find((name) => !grants.includes(name));
     if (ungranted !== undefined) {
       this.#stop();
-      return this.#set("not-granted", `${ungranted} is not granted, which applying events takes`);
+      return this.#set(
+        "not-granted",
+        `${ungranted} is not granted, which applying events takes: realm app install ` +
+          `${view.bundle} asks for it`,
+      );
     }
     if (missing !== undefined) {
       this.#isStateFetched = missing === ticket;
@@ -561,6 +575,8 @@ export class AppTopic {
    */
   async call(intent: Uint8Array, input: Uint8Array): Promise<CallAnswer> {
     const app = await this.running();
+    // Where the replay stops nobody can say whether the app would take it: its next version may not.
+    if (this.#state === "needs-bundle" || this.#state === "needs-key") throw this.#cannotRun();
     const proposed = await app.propose(intent, input);
     if (proposed.tag === "err") return { refused: utf8.decode(proposed.val), events: [] };
     const events: EventVerdict[] = [];

@@ -58,13 +58,14 @@ Deno.test("an upgrade migrates the state; a peer without the bundle stops there 
   assert.deepEqual(await numbers(ben, "total"), [12]);
 
   const bundle = second.packed.id.toString();
-  const upgrade = () => ann.host.api.upgrade({ topic: "ours", bundle });
-  await assert.rejects(async () => await upgrade(), { code: "not-found" });
+  const upgrade = async () => await ann.host.api.upgrade({ topic: "ours", bundle });
+  await assert.rejects(upgrade(), { code: "not-found", message: /is not installed here/ });
   await ann.install(second);
   await upgrade();
   await until("ann is on it", () => ann.status("ours").bundle === bundle);
   assert.deepEqual(await numbers(ann, "sum"), [12, 2]);
   assert.deepEqual(await numbers(ann, "total"), []);
+  await assert.rejects(upgrade(), { code: "refused", message: /is on it already/ });
   await ann.call("ours", "add", "1");
   assert.deepEqual(await numbers(ann, "sum"), [13, 2]);
 
@@ -75,6 +76,11 @@ Deno.test("an upgrade migrates the state; a peer without the bundle stops there 
   assert.equal(ben.status("ours").needs, bundle);
   assert.equal(ben.status("ours").settled, false);
   assert.deepEqual(await numbers(ben, "total"), [12]);
+  // What is written after the upgrade is the next version's to judge.
+  const { events } = ben.status("ours");
+  const missing = { code: "not-found", message: new RegExp(`${bundle} is not installed`) };
+  await assert.rejects(ben.call("ours", "add", "9"), missing);
+  assert.equal(ben.status("ours").events, events);
   const { bytes } = await ben.host.api.bundle({ bundle }); // ann gives it
   assert.deepEqual(Uint8Array.fromBase64(bytes), second.bytes);
   await ben.install(second);

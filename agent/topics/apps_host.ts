@@ -322,8 +322,11 @@ export class AppsHost {
     const { topic: id, peers, invite, state } = parseAppTicket(ticket);
     const text = id.toString();
     if (this.#topics.has(text) || this.#joining.has(text)) {
+      const needs = this.#topics.get(text)?.status().needs;
       throw new RealmError("refused", `Cannot join topic ${id}: this machine takes part already`, {
-        hint: "Run realm app topics",
+        hint: needs === undefined
+          ? "Run realm app topics"
+          : `It needs a bundle: run realm app install ${needs}`,
       });
     }
     this.#joining.add(text);
@@ -419,17 +422,26 @@ export class AppsHost {
 
   async #upgrade({ topic: name, bundle: id }: AppParams<"upgrade">): Promise<AppAnswer<"upgrade">> {
     const topic = this.#find(name);
+    const running = await topic.running();
     const bundle = await this.bundles.get(id);
     const { app } = topic.log.view!;
-    if (bundle?.app !== app) {
+    if (bundle === undefined) {
       throw new RealmError(
-        bundle === undefined ? "not-found" : "refused",
-        `Cannot upgrade to bundle ${id}: it is ` +
-          (bundle === undefined ? "not installed here" : `of app ${bundle.app}, wanted ${app}`),
-        { hint: "Run realm app install" },
+        "not-found",
+        `Cannot upgrade to bundle ${id}: it is not installed here`,
+        { hint: "Run realm app install BUNDLE first" },
       );
     }
-    const running = await topic.running();
+    if (bundle.app !== app) {
+      throw new RealmError(
+        "refused",
+        `Cannot upgrade to bundle ${id}: it is of app ${bundle.app}, wanted ${app}`,
+        { hint: "A later version of an app names an earlier bundle with follows in bundle.toml" },
+      );
+    }
+    if (topic.status().bundle === id) {
+      throw new RealmError("refused", `Cannot upgrade to bundle ${id}: the topic is on it already`);
+    }
     await running.addBundle(bundle.code);
     const tried = await running.dryUpgrade(id, topic.placeFor(topic.person.publicKey));
     if (tried.verdict !== "accepted") {

@@ -67,7 +67,7 @@ export class InstalledApps {
     const problem = found.length === 0 ? "not installed" : `${found.length} apps have that name`;
     throw new RealmError("not-found", `Cannot find app ${JSON.stringify(text)}: ${problem}`, {
       hint: found.length === 0
-        ? "Run realm app ls"
+        ? "realm app ls shows those that are; realm app install BUNDLE installs one"
         : "Name it by its CID, which realm app ls shows",
     });
   }

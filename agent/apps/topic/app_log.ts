@@ -547,5 +547,7 @@ export function waitsFor(event: CID): string {
 }
 
 function refused(problem: string): RealmError {
-  return new RealmError("refused", `Cannot write to the topic: ${problem}`);
+  return new RealmError("refused", `Cannot write to the topic: ${problem}`, {
+    hint: "What one may write there comes from one's role: realm app topics shows yours",
+  });
 }

@@ -7,12 +7,20 @@
 import type { CID } from "../../kernel/canonical.ts";
 import { RealmError } from "../../kernel/error.ts";
 import { PARENTS_MAX } from "../../kernel/event.ts";
-import { bytesEqual, formatPublicKey, KEY_BYTES, parsePublicKey } from "../../kernel/key.ts";
+import {
+  bytesEqual,
+  formatPublicKey,
+  KEY_BYTES,
+  parsePublicKey,
+  publicKeyProblem,
+} from "../../kernel/key.ts";
 import type { Random } from "../../kernel/ports.ts";
 import type { SyncSigner } from "../../kernel/verify.ts";
 import { type AppRole, behaviorBytes, joinBytes, type KernelEvent } from "./app_event.ts";
 import type { AppLog } from "./app_log.ts";
 import { openerOf, sealEpoch, sealKey } from "./payload_keys.ts";
+
+const MEMBERS = "realm app topics --json lists members: a person's key is not its machine's";
 
 type Of<Kind extends KernelEvent["kind"]> = Extract<KernelEvent, { kind: Kind }>;
 
@@ -86,6 +94,12 @@ export function revocationsOf(log: AppLog, key: string, last?: CID | null): Of<"
  * took part.
  */
 export function removedBy(log: AppLog, key: string, by: Uint8Array): string | undefined {
+  const problem = publicKeyProblem(key);
+  if (problem !== undefined) {
+    throw new RealmError("usage", `Cannot remove a key of the topic: ${problem}`, {
+      hint: MEMBERS,
+    });
+  }
   const author = parsePublicKey(key);
   const { membership, topic, view } = log;
   if (membership === undefined || topic === undefined || view === undefined) return undefined;
@@ -94,7 +108,7 @@ export function removedBy(log: AppLog, key: string, by: Uint8Array): string | un
     throw new RealmError(
       "not-found",
       `Cannot remove ${key}: it never took part, wanted the key of a member, a behavior or an invite`,
-      { hint: "realm app topics --json lists members: the key of a person is not its machine's" },
+      { hint: MEMBERS },
     );
   }
   if (membership.roleOf(author) !== undefined) return undefined;
