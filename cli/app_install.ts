@@ -47,14 +47,13 @@ export interface NeedyTopic {
   readonly app: string | null;
 }
 
-/** Verifies a bundle that was named, asks for what it wants beyond what was granted, and keeps it. */
+/** Takes a bundle that was named and verified, asks for what it wants beyond what was granted, and keeps it. */
 export async function installBundle(
   context: Context,
-  bytes: Uint8Array,
+  { packed, bytes }: { readonly packed: PackedBundle; readonly bytes: Uint8Array },
   isGranted: boolean,
 ): Promise<Installation> {
   const { asksOf, isOfFormerKey } = await import("../agent/topics/installed_apps.ts");
-  const packed = await verified(bytes);
   const apps = await installed(context);
   const before = await apps.before(packed);
   if (before !== undefined && isOfFormerKey(packed, before)) {
@@ -149,6 +148,25 @@ function formatAsks(asks: readonly string[]): string {
   return `asks to:\n${asks.map((ask) => `  ${meaning(ask)}\n`).join("")}`;
 }
 
+/** The bundle of a file, {@link verified}, and its bytes. Errors name the file. */
+export async function readVerified(
+  context: Context,
+  file: string,
+): Promise<{ packed: PackedBundle; bytes: Uint8Array }> {
+  const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
+  const bytes = await readBundleFile(context.resolve(file));
+  try {
+    return { packed: await verified(bytes), bytes };
+  } catch (cause) {
+    if (!(cause instanceof RealmError) || cause.code !== "corrupt") throw cause;
+    const message = cause.message.replace(/^Cannot read bundle: /, `Cannot read bundle ${file}: `);
+    throw new RealmError(cause.code, message, {
+      cause,
+      hint: "Name the file NAME-VERSION.bundle that realm app build wrote",
+    });
+  }
+}
+
 /** A bundle that passed every check that there is before it runs. */
 export async function verified(bytes: Uint8Array): Promise<PackedBundle> {
   const { unpackBundle, verifyBundle } = await import("../agent/apps/bundle.ts");
@@ -160,8 +178,17 @@ export async function verified(bytes: Uint8Array): Promise<PackedBundle> {
   return packed;
 }
 
+/** Apps are those of the person at this machine. Throws RealmError `usage` where another is named. */
+export function requireHere(context: Context): void {
+  if (context.node === undefined) return;
+  throw new RealmError("usage", "Cannot ask another node about apps: they are its person's", {
+    hint: "Run the command on that machine",
+  });
+}
+
 /** The apps of the data folder. */
 export async function installed(context: Context): Promise<InstalledApps> {
+  requireHere(context);
   const { InstalledApps } = await import("../agent/topics/installed_apps.ts");
   return new InstalledApps(path.join(context.dataFolder, APPS_FOLDER));
 }

@@ -14,10 +14,10 @@ import {
   installed,
   installNeeded,
   meaning,
-  verified,
+  readVerified,
+  requireHere,
 } from "./app_install.ts";
 import { command, commands } from "./command.ts";
-import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
 import { formatTable } from "./output.ts";
 import { openApp } from "./app_open.ts";
@@ -33,6 +33,7 @@ import {
   removeMember,
   topics,
   upgrade,
+  withApps,
 } from "./topics.ts";
 import {
   argument,
@@ -137,7 +138,7 @@ const check = command({
   },
   args: [argument("Bundle", "BUNDLE", parseText)],
   async run(context, flags, file) {
-    const { packed, bytes } = await open(context, file);
+    const { packed, bytes } = await readVerified(context, file);
     const { describeBundle, formatBundle } = await import("./bundle_text.ts");
     const { describeCheck, formatCheck } = await import("./bundle_check_text.ts");
     const { checkApp } = await import("../agent/apps/check/check.ts");
@@ -177,16 +178,10 @@ const install = command({
   flags: { yes: toggle("Grant what it asks for without being asked") },
   args: [argument("Bundle: its file, or its CID", "BUNDLE", parseText)],
   async run(context, flags, named) {
-    const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
     const isCid = /^bafy[a-z2-7]{20,}$/.test(named);
-    const bytes = isCid
-      ? await fromPeers(context, named)
-      : await readBundleFile(context.resolve(named));
-    const topics = isCid ? await needing(context, named) : [];
-    const isAsked = topics.length === 0;
     const { app, before, packed } = isCid
-      ? await installNeeded(context, bytes, topics, { isGranted: flags.yes, isAsked })
-      : await installBundle(context, bytes, flags.yes);
+      ? await installByCid(context, named, flags.yes)
+      : await installBundle(context, await readVerified(context, named), flags.yes);
     await tellAgent(context);
     const id = packed.id.toString();
     if (app.bundle !== id) {
@@ -198,31 +193,32 @@ const install = command({
       );
       return;
     }
+    const isAgain = before?.bundle === app.bundle;
+    const done = before === undefined || isAgain ? "installed" : `replaced ${before.version} by`;
     context.print(
-      { ...app, replaced: before?.bundle ?? null },
+      { ...app, replaced: isAgain ? null : before?.bundle ?? null },
       () =>
-        `${before === undefined ? "installed" : `replaced ${before.version} by`} ` +
-        `${app.name} ${app.version}\napp     ${app.app}\nbundle  ${app.bundle}\n`,
+        `${done} ${app.name} ${app.version}${isAgain ? ", as it was already" : ""}\n` +
+        `app     ${app.app}\nbundle  ${app.bundle}\n`,
     );
   },
 });
 
-/** The bytes of a bundle that the agent, or a peer of it, has. */
-async function fromPeers(context: Context, bundle: string): Promise<Uint8Array> {
-  const { bytes } = await withAgent(context, (agent) => agent.apps.bundle({ bundle }));
-  return Uint8Array.fromBase64(bytes);
-}
-
-/** The topics that need a bundle first. */
-async function needing(context: Context, bundle: string) {
-  const { topics } = await withAgent(context, (agent) => agent.apps.topics({}));
-  return topics.filter(({ needs }) => needs === bundle);
+/** Installs a bundle that the agent, or a peer of it, has, for the topics that need it first. */
+async function installByCid(context: Context, bundle: string, isGranted: boolean) {
+  const [bytes, topics] = await withApps(context, async (apps) => {
+    const { bytes } = await apps.bundle({ bundle });
+    const { topics } = await apps.topics({});
+    return [Uint8Array.fromBase64(bytes), topics.filter(({ needs }) => needs === bundle)] as const;
+  });
+  const isAsked = topics.length === 0;
+  return await installNeeded(context, bytes, topics, { isGranted, isAsked });
 }
 
 /** An agent that runs looks again; one that does not will when it starts. */
 async function tellAgent(context: Context): Promise<void> {
   try {
-    await withAgent(context, (agent) => agent.apps.changed({}));
+    await withApps(context, (apps) => apps.changed({}));
   } catch (error) {
     if (!(error instanceof RealmError) || error.code !== "unreachable") throw error;
   }
@@ -242,6 +238,7 @@ const revoke = command({
   },
   args: [argument("Bundle, or revocation: its file", "FILE", parseText)],
   async run(context, flags, name) {
+    requireHere(context);
     const { InstalledApps, readBundleFile } = await import("../agent/topics/installed_apps.ts");
     const { writeWhole } = await import("../agent/node/whole_file.ts");
     const { unpackBundle } = await import("../agent/apps/bundle.ts");
@@ -249,27 +246,50 @@ const revoke = command({
       "../agent/apps/revocation.ts"
     );
     const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
+    const { bytesEqual, formatPublicKey } = await import("../agent/kernel/key.ts");
     const folder = path.join(context.dataFolder, APPS_FOLDER);
     const here = (id: string) => readBundleFile(path.join(folder, `${id}.bundle`));
     const file = context.resolve(name);
-    const bytes = await readBundleFile(file);
-    const isRevocation = name.endsWith(".revocation");
-    const packed = isRevocation
-      ? unpackBundle(await here(decodeRevocation(bytes).bundle.toString()))
-      : await verified(bytes);
-    let encoded = bytes;
+    let encoded: Uint8Array;
+    let packed: PackedBundle;
     let written: string | null = null;
-    if (!isRevocation) {
+    if (name.endsWith(".revocation")) {
+      encoded = await readBundleFile(file);
+      const { bundle } = decodeRevocation(encoded);
+      packed = unpackBundle(
+        await here(bundle.toString()).catch((cause) => {
+          if (cause.code !== "not-found") throw cause;
+          throw new RealmError(
+            "not-found",
+            `Cannot take revocation: bundle ${bundle} is not here`,
+            {
+              cause,
+              hint: "It can be taken once the bundle is installed",
+            },
+          );
+        }),
+      );
+    } else {
+      ({ packed } = await readVerified(context, name));
       // The app may have been handed on since: a later bundle says to whom.
       const later = (await (await installed(context)).list())
         .find(({ app }) => app === packed.app.toString());
       const chain = later === undefined ? [] : unpackBundle(await here(later.bundle)).succession;
       const more = chain.slice(packed.succession.length);
-      encoded = encodeRevocation(
-        await revokeBundle(packed, more, await publisher(context, flags.key)),
-      );
-      const { name, version } = packed.bundle;
-      written = path.join(path.dirname(file), `${name}-${version}.revocation`);
+      const signer = await publisher(context, flags.key, false);
+      const keys = [packed.bundle.publisher, ...more.map(({ to }) => to)];
+      const at = keys.findIndex((key) => bytesEqual(key, signer.publicKey));
+      if (at < 0) {
+        throw new RealmError(
+          "wrong-owner",
+          `Cannot revoke ${name}: the key is ${formatPublicKey(signer.publicKey)}, wanted ` +
+            keys.map(formatPublicKey).join(" or "),
+          { hint: "Name the file of its publisher's key with --key" },
+        );
+      }
+      encoded = encodeRevocation(await revokeBundle(packed, more.slice(0, at), signer));
+      const { bundle } = packed;
+      written = path.join(path.dirname(file), `${bundle.name}-${bundle.version}.revocation`);
     }
     await verifyRevocation(decodeRevocation(encoded), packed, webCryptoBackend());
     if (written !== null) await writeWhole(written, encoded, 0o644);
@@ -309,6 +329,7 @@ const grants = command({
     const shown = text === undefined ? await apps.list() : [await apps.find(text)];
     if (flags.revoke !== undefined) {
       shown[0] = await apps.revoke(shown[0]!, flags.revoke);
+      context.note(`${shown[0].name} may no more: ${meaning(flags.revoke)}`);
       await tellAgent(context);
     }
     const rows = shown.flatMap(({ app, name, grants }) =>
@@ -349,18 +370,12 @@ export const apps = commands("Make apps of peers, and take part in their topics"
   open: openApp,
 });
 
-/** A bundle that passed every check that there is before it runs. */
-async function open(
+/** The key that signs bundles; the one of the data folder is made where it is missing, if it may be. */
+async function publisher(
   context: Context,
-  file: string,
-): Promise<{ packed: PackedBundle; bytes: Uint8Array }> {
-  const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
-  const bytes = await readBundleFile(context.resolve(file));
-  return { packed: await verified(bytes), bytes };
-}
-
-/** The key that signs bundles; the one of the data folder is made where it is missing. */
-async function publisher(context: Context, keyFile: string | undefined): Promise<Signer> {
+  keyFile: string | undefined,
+  mayMake = true,
+): Promise<Signer> {
   const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
   const { keyPairOf, signerOf } = await import("../agent/kernel/verify.ts");
   const { makePrivateFolder, writeKeyFile } = await import("./key_file.ts");
@@ -374,6 +389,12 @@ async function publisher(context: Context, keyFile: string | undefined): Promise
     return signerOf(await openKey(context, file), backend);
   } catch (error) {
     if (!(error instanceof RealmError) || error.code !== "not-found") throw error;
+    if (!mayMake) {
+      throw new RealmError("not-found", `Cannot read publisher's key ${file}: it does not exist`, {
+        cause: error,
+        hint: "Name its file with --key",
+      });
+    }
   }
   await makePrivateFolder(context.dataFolder);
   const keys = await keyPairOf(crypto.getRandomValues(new Uint8Array(32)), backend);

@@ -94,6 +94,11 @@ Deno.test("app new writes what app build packs, inspect tells and app install in
 
     const yes = await person("y")("app", "install", BUNDLE);
     assert.match(yes.stdout, new RegExp(`installed memo 0\\.1\\.0\napp +${built.app}\n`));
+    const again = await realm("app", "install", BUNDLE);
+    assert.match(again.stdout, /^installed memo 0\.1\.0, as it was already\n/);
+    for (const words of [["ls"], ["grants"], ["install", BUNDLE], ["revoke", BUNDLE]]) {
+      await fails(realm("app", ...words, "--node", "bm-02"), "usage", /they are its person's/);
+    }
     const [app] = await json(realm("app", "ls", "--json"));
     assert.deepEqual(app, {
       app: built.app,
@@ -218,6 +223,12 @@ Deno.test("app install refuses what was changed, and keeps what was there", asyn
       }
     }
     await fails(realm("app", "install", "none.bundle"), "not-found", /does not exist/);
+    await fails(realm("app", "install", "memo"), "failed", /memo: it is a folder, wanted a file/);
+    await fails(
+      realm("app", "check", "memo/bundle.toml"),
+      "corrupt",
+      /bundle memo\/bundle\.toml: /,
+    );
     assert.deepEqual(await json(realm("app", "ls", "--json")), before);
   });
 });
@@ -237,7 +248,17 @@ Deno.test("app revoke takes a bundle back, by its publisher's word alone", async
     // On another machine that has the bundle.
     const other = ["--data", `${folder}/other`];
     await json(realm("app", "install", BUNDLE, "--yes", "--json", ...other));
-    await fails(realm("app", "revoke", BUNDLE, ...other), "bad-signature", /not signed by/);
+    await fails(realm("app", "revoke", BUNDLE, ...other), "not-found", /publisher's key .*other/);
+    await assert.rejects(Deno.stat(`${folder}/other/publisher.key`), "none is made for that");
+    await realm("app", "new", "another");
+    await realm("app", "build", "another", ...other);
+    await fails(
+      realm("app", "revoke", BUNDLE, ...other),
+      "wrong-owner",
+      /the key is ed25519:\w+, wanted ed25519:\w+$/m,
+    );
+    const third = ["--data", `${folder}/third`];
+    await fails(realm("app", "revoke", file, ...third), "not-found", /bundle \w+ is not here/);
     await json(realm("app", "revoke", file, "--json", ...other));
     await fails(realm("app", "install", BUNDLE, "--yes", ...other), "refused", /revoked/);
   });
@@ -308,6 +329,8 @@ Deno.test("app install takes later versions, and nothing of a key that handed th
       );
     }
     assert.equal((await json(realm("app", "ls", "--json")))[0].version, "0.3.0");
+    // What it signed itself it can still take back.
+    await json(realm("app", "revoke", "memo/memo-0.2.0.bundle", "--key", former, "--json"));
     // Nor is what came before it of another's line.
     await json(
       realm(

@@ -5,6 +5,7 @@
  */
 import type { ControlClient } from "../agent/control/client.ts";
 import { RealmError } from "../agent/kernel/error.ts";
+import { readVerified, requireHere } from "./app_install.ts";
 import { command } from "./command.ts";
 import { withAgent } from "./connection.ts";
 import type { Context } from "./context.ts";
@@ -35,11 +36,7 @@ const nameFlag = optional("What to call it on this machine", "NAME", parseText);
 
 /** Gives `use` the part of the agent that is about apps. */
 export function withApps<T>(context: Context, use: (apps: Apps) => Promise<T>): Promise<T> {
-  if (context.node !== undefined) {
-    throw new RealmError("usage", "Cannot ask another node about apps: they are its person's", {
-      hint: "Run the command on that machine",
-    });
-  }
+  requireHere(context);
   return withAgent(context, (agent) => use(agent.apps));
 }
 
@@ -178,7 +175,9 @@ export const keep = command({
 
 export const inviteToTopic = command({
   brief: "Print a ticket by which others take part in a topic",
-  description: "Who has the ticket can join until you take it back: keep it as a secret.",
+  description:
+    "Who has the ticket can join until you take it back, by realm app remove TOPIC TICKET: " +
+    "keep it as a secret.",
   flags: {
     role: defaulted(
       "member, admin, or keeper, who stores and serves and writes nothing",
@@ -227,8 +226,12 @@ export const leave = command({
 
 export const removeMember = command({
   brief: "Take a key out of a topic: nothing that it writes from now on counts",
-  args: [topicArgument, argument("Public key", "KEY", parseText)],
-  async run(context, _flags, topic, key) {
+  description:
+    "Keys of members are in realm app topics --json. A ticket in place of a key takes its " +
+    "invite back: nobody joins by it any more.",
+  args: [topicArgument, argument("Public key, or a ticket", "KEY", parseText)],
+  async run(context, _flags, topic, text) {
+    const key = await keyOf(text);
     const answer = await withApps(context, (apps) => apps.remove({ topic, key }));
     context.print(
       answer,
@@ -273,10 +276,19 @@ export const fork = command({
   },
 });
 
+/** A public key, or that of the invite of a ticket. */
+async function keyOf(text: string): Promise<string> {
+  const { formatPublicKey } = await import("../agent/kernel/key.ts");
+  const { parseAppTicket, TICKET_PREFIX } = await import("../agent/apps/topic/app_ticket.ts");
+  const { openerOf } = await import("../agent/apps/topic/payload_keys.ts");
+  if (!text.startsWith(TICKET_PREFIX)) return text;
+  const { invite } = parseAppTicket(text);
+  if (invite !== undefined) return formatPublicKey(openerOf(invite.seed).publicKey);
+  throw new RealmError("usage", "Cannot take the ticket back: there is no invite in it");
+}
+
 /** The CID of a bundle that is named by it, or by a file. */
 async function bundleId(context: Context, text: string): Promise<string> {
   if (/^bafy[a-z2-7]+$/.test(text)) return text;
-  const { readBundleFile } = await import("../agent/topics/installed_apps.ts");
-  const { unpackBundle } = await import("../agent/apps/bundle.ts");
-  return unpackBundle(await readBundleFile(context.resolve(text))).id.toString();
+  return (await readVerified(context, text)).packed.id.toString();
 }

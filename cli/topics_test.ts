@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
 import "../tests/wasm_tools.ts";
+import { formatAppTicket } from "../agent/apps/topic/app_ticket.ts";
+import { openerOf } from "../agent/apps/topic/payload_keys.ts";
+import { someCid } from "../agent/apps/topic/topic_fake.ts";
+import { formatPublicKey } from "../agent/kernel/key.ts";
 import { STATUS } from "../agent/control/fake_api.ts";
 import { RealmError } from "../agent/kernel/error.ts";
 import { withFakeAgent } from "./agent_fake.ts";
@@ -297,4 +301,16 @@ Deno.test("app create, join, invite, leave and remove ask what they are told", (
     assert.match(stderr, /^Its events stay here .* leave --forget bafytopic deletes them/m);
     await realm("app", "remove", "lunch", "ed25519:x");
     assert.deepEqual(agent.asked.remove, { topic: "lunch", key: "ed25519:x" });
+    const seed = new Uint8Array(32).fill(7);
+    const ticket = {
+      topic: someCid("topic"),
+      bundle: someCid("bundle"),
+      peers: [],
+      invite: { seed, role: "member" },
+      state: undefined,
+    } as const;
+    await realm("app", "remove", "lunch", formatAppTicket(ticket));
+    const key = formatPublicKey(openerOf(seed).publicKey);
+    assert.deepEqual(agent.asked.remove, { topic: "lunch", key });
+    assert.equal((await realm("app", "remove", "lunch", "realmapp1cut")).status, 2);
   }));

@@ -236,7 +236,12 @@ function isRecord(value: unknown): value is InstalledApp {
 /** Reads a file that may be a bundle; one that is too large is not read to its end. */
 export async function readBundleFile(file: string): Promise<Uint8Array> {
   try {
-    const { size } = await Deno.stat(file);
+    const { size, isDirectory } = await Deno.stat(file);
+    if (isDirectory) {
+      throw new RealmError("failed", `Cannot read bundle ${file}: it is a folder, wanted a file`, {
+        hint: "realm app build FOLDER writes NAME-VERSION.bundle into it: name that",
+      });
+    }
     if (size > BUNDLE_BYTES_MAX) {
       throw new RealmError(
         "limit-exceeded",

@@ -46,14 +46,15 @@ export interface AppTicket {
   readonly state: TicketState | undefined;
 }
 
-const PREFIX = "realmapp1";
+/** What every ticket begins with. */
+export const TICKET_PREFIX = "realmapp1";
 const LENGTH_MAX = 8192;
 const PEERS_MAX = 16;
 const ADDRESSES_MAX = 16;
 
 /** `realmapp1z…`: the ticket in one word. */
 export function formatAppTicket({ topic, bundle, peers, invite, state }: AppTicket): string {
-  return PREFIX + base58btc.encode(encodeCanonical({
+  return TICKET_PREFIX + base58btc.encode(encodeCanonical({
     topic,
     bundle,
     peers: peers.slice(0, PEERS_MAX)
@@ -65,11 +66,11 @@ export function formatAppTicket({ topic, bundle, peers, invite, state }: AppTick
 
 /** Inverse of {@link formatAppTicket}. Throws RealmError `usage`. */
 export function parseAppTicket(text: string): AppTicket {
-  if (!text.startsWith(PREFIX)) throw wrong(`it does not start with ${PREFIX}`);
+  if (!text.startsWith(TICKET_PREFIX)) throw wrong(`it does not start with ${TICKET_PREFIX}`);
   if (text.length > LENGTH_MAX) throw wrong(`it has ${text.length} characters`);
   let value;
   try {
-    value = decodeCanonical(base58btc.decode(text.slice(PREFIX.length)));
+    value = decodeCanonical(base58btc.decode(text.slice(TICKET_PREFIX.length)));
   } catch (cause) {
     throw wrong("it was changed or cut", cause);
   }
