@@ -14,10 +14,11 @@ import { type GuestWorker, onFailure } from "./spawn.ts";
 
 /** Idle Workers that are kept beyond those that are wanted anyway; each is about 15 MiB. */
 const SPARE_MAX = 8;
-/** So long: components that are restarted, scaled or rolled out soon need as many again. */
-const SPARE_MS = 60_000;
-/** Twice as long each time that one is spawned soon after others were too old, up to this. */
-const SPARE_MS_MAX = 60 * 60_000;
+/**
+ * So long: components that are restarted, scaled or rolled out soon need as many again, and what fails is
+ * started again each minute. Longer, and memory follows the highest peaks; shorter, and more Workers end.
+ */
+const SPARE_MS = 10 * 60_000;
 /** A Worker that was taken is replaced after so long. */
 const REFILL_AFTER_MS = 50;
 
@@ -58,9 +59,6 @@ export class WorkerPool {
   readonly #idle: Idle[] = [];
   #timer: number | undefined;
   #spareTimer: number | undefined;
-  #spareMs = SPARE_MS;
-  /** The spare one that was too old last; undefined where one was spawned in its place since. */
-  #ended: { readonly permissions: string; readonly atMs: number } | undefined;
   #closed = false;
 
   constructor(readonly init: WorkerPoolInit) {
@@ -78,22 +76,7 @@ export class WorkerPool {
     const permissions = permissionsOf(mounts);
     const index = this.#idle.findLastIndex((each) => each.permissions === permissions);
     this.#refill();
-    return index < 0 ? this.#spawn(mounts, permissions) : this.#idle.splice(index, 1)[0]!.worker;
-  }
-
-  /**
-   * Peaks that come further apart than spare Workers are kept would end some each time: they are
-   * kept for longer where that would have helped, and not as long where it would not.
-   */
-  #spawn(mounts: readonly Mount[], permissions: string): GuestWorker {
-    if (this.#ended?.permissions === permissions) {
-      const isSoon = this.init.now() - this.#ended.atMs <= this.#spareMs;
-      this.#spareMs = isSoon
-        ? Math.min(2 * this.#spareMs, SPARE_MS_MAX)
-        : Math.max(this.#spareMs / 2, SPARE_MS);
-      this.#ended = undefined;
-    }
-    return this.init.spawn(mounts);
+    return index < 0 ? this.init.spawn(mounts) : this.#idle.splice(index, 1)[0]!.worker;
   }
 
   /** Takes back a Worker of which nothing of a guest remains. */
@@ -123,18 +106,13 @@ export class WorkerPool {
       .filter((each) => each.permissions !== NONE || wanted-- <= 0).reverse();
     if (spare.length === 0) return;
     const now = this.init.now();
-    for (;;) {
-      const isOneTooMany = spare.length > SPARE_MAX;
-      const isTooOld = spare[0] !== undefined && now - spare[0].sinceMs >= this.#spareMs;
-      if (!isOneTooMany && !isTooOld) break;
+    while (spare.length > SPARE_MAX || spare[0] && now - spare[0].sinceMs >= SPARE_MS) {
       const [old] = spare.splice(0, 1) as [Idle];
       this.#idle.splice(this.#idle.indexOf(old), 1);
       old.worker.terminate();
-      // One too many would end however long they are kept.
-      if (!isOneTooMany) this.#ended = { permissions: old.permissions, atMs: now };
     }
     if (!spare[0]) return;
-    const wait = spare[0].sinceMs + this.#spareMs - now;
+    const wait = spare[0].sinceMs + SPARE_MS - now;
     this.#spareTimer = setTimeout(() => this.#endSpare(), wait);
     Deno.unrefTimer(this.#spareTimer);
   }
@@ -151,7 +129,7 @@ export class WorkerPool {
 
   #fill(): void {
     while (!this.#closed && this.idle < this.init.wanted) {
-      this.#idle.unshift(this.#idleOne(this.#spawn([], NONE), NONE));
+      this.#idle.unshift(this.#idleOne(this.init.spawn([]), NONE));
     }
   }
 

@@ -32,8 +32,8 @@ const JUDGED_FROM_MINUTES = 5;
 const DESCRIPTORS_MAX = 8;
 /**
  * Deno keeps two descriptors of each Worker that ended, so Workers are used again: of those that a
- * round starts, no more than so many end, and in all no more than so many, as those that a peak needed
- * are kept for longer each time that they are needed again.
+ * round starts, no more than so many end, and in all no more than so many: those that a peak needed
+ * end after ten minutes.
  */
 const STARTS_PER_ROUND = 16;
 const ENDED_WORKERS_MAX = 0.05;
