@@ -104,9 +104,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const state = RealmState.open(store, verifierOf(nodeBackend()), options.claim);
     const keys = await ownKey(join(dataFolder, "node.key"));
     const blobs = await DiskBlobs.open(join(dataFolder, "blobs"));
-    const engine = createEngine(dataFolder, { warmWorkers: WARM_WORKERS, spawner: true });
+    const sources = (digest: string) => blobs.get(digest);
+    const engine = createEngine(dataFolder, { sources, warmWorkers: WARM_WORKERS, spawner: true });
     opened.push(() => engine.close());
-    const processes = createProcessEngine(dataFolder);
+    const processes = createProcessEngine(dataFolder, sources);
     opened.push(() => processes.close());
 
     const sampler = new NodeSampler(dataFolder);

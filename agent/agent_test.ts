@@ -442,6 +442,12 @@ here = [{ path = "/c/...", component = "counter", strip_prefix = true }]
     await trap.body?.cancel();
     assert.equal((await counter()).usage?.traps, 1);
     await until("no request", async () => (await counter()).usage?.requests === 0);
+    await until("a backtrace with names", async () => {
+      for await (const event of control.logs({ component: "counter" })) {
+        if (event.kind === "line" && /\bat .*!function\[\d+\]/.test(event.text)) return true;
+      }
+      return false;
+    });
     const levels: string[] = [];
     await until("the lines", async () => {
       levels.length = 0;

@@ -6,13 +6,15 @@
  */
 import { join } from "node:path";
 import { GUEST_COMMAND, programWords } from "./program.ts";
+import type { Sources } from "./runtime/artifacts.ts";
 import { ProcessEngine } from "./runtime/isolation/process_engine.ts";
 import { DiskCache } from "./store/disk_cache.ts";
 
 /** An engine whose cache in `dataFolder` is that of `createEngine()`. */
-export function createProcessEngine(dataFolder: string): ProcessEngine {
+export function createProcessEngine(dataFolder: string, sources?: Sources): ProcessEngine {
   return new ProcessEngine({
     cache: new DiskCache(join(dataFolder, "cache")),
+    ...sources && { sources },
     folder: join(dataFolder, "processes"),
     program: {
       words: [...programWords(), GUEST_COMMAND],

@@ -142,7 +142,6 @@ export const run = declare({
       warmWorkers: isHere || grants.mounts.length > 0 ? 0 : 1,
       refill: false,
       first,
-      keepSources: isHere,
       ...isHere && {
         host: () =>
           thread!.hostInThisThread(

@@ -8,6 +8,9 @@
  */
 import assert from "node:assert/strict";
 import type { Frame } from "../agent/kernel/frame.ts";
+import { sha256Hex } from "../agent/kernel/sha256.ts";
+import { createEngine } from "../agent/local_engine.ts";
+import { createProcessEngine } from "../agent/local_process_engine.ts";
 import { main } from "../cli/app.ts";
 import { testShell } from "../cli/shell_fake.ts";
 import {
@@ -129,4 +132,37 @@ Deno.test("realm run shows the backtrace behind its error, and in --json", async
   assert.equal(error.code, "trap");
   const frame = error.backtrace.find((f: Frame) => f.function === "crash::generic");
   assert.deepEqual(Object.keys(frame), ["module", "function", "offset", "file", "line"]);
+});
+
+Deno.test("backtraces have names when the cache is gone, from who else has the component", async () => {
+  const bytes = await fixture("crash");
+  const asked: string[] = [];
+  const sources = (digest: string) => {
+    asked.push(digest);
+    return Promise.resolve(bytes);
+  };
+  const folder = await Deno.makeTempDir();
+  try {
+    for (
+      const create of [
+        () => createEngine(folder, { sources }),
+        () => createProcessEngine(folder, sources),
+      ]
+    ) {
+      const engine = create();
+      try {
+        await engine.prepare(bytes);
+        await Deno.remove(`${folder}/cache`, { recursive: true });
+        const { exit } = await runGuest(engine, "crash", { args: ["bounds"] });
+        assert.ok(exit.kind === "trap");
+        assert.ok(exit.backtrace.some(({ file }) => file?.endsWith("/crash/src/lib.rs")));
+      } finally {
+        await engine.close();
+      }
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+  const digest = await sha256Hex(bytes);
+  assert.deepEqual(asked, [digest, digest]);
 });

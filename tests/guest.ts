@@ -83,8 +83,7 @@ export const withEngine: WithEngine = (test) => withEngineOf("worker", test);
 const ENGINES = {
   worker: () => createEngine(CACHE_FOLDER),
   process: () => createProcessEngine(CACHE_FOLDER),
-  "first thread": () =>
-    createEngine(CACHE_FOLDER, { host: () => new FirstThread(), keepSources: true }),
+  "first thread": () => createEngine(CACHE_FOLDER, { host: () => new FirstThread() }),
 } as const satisfies Readonly<Record<string, () => Engine>>;
 
 async function withEngineOf<T>(

@@ -6,13 +6,20 @@
 import { TOOLCHAIN } from "./artifact.ts";
 import { Transpiler } from "./transpiler.ts";
 
-/** Where artifacts are kept between runs; `get` answers only what was put, unharmed. */
+/**
+ * Where artifacts are kept between runs; `get` answers only what was put, unharmed. An artifact may
+ * go at any time: what runs needs none.
+ */
 export interface ArtifactCache {
   get(key: string): Promise<Uint8Array | undefined>;
   put(key: string, bytes: Uint8Array): Promise<void>;
 }
 
-const sourceKey = (digest: string) => `${digest} source`;
+/**
+ * Gives the bytes of a component again, which name the frames of its backtraces; undefined where
+ * they are gone.
+ */
+export type Sources = (digest: string) => Promise<Uint8Array | undefined>;
 
 /** What an engine starts from. */
 export class Artifacts {
@@ -26,23 +33,13 @@ export class Artifacts {
    */
   async of(digest: string, bytes: Uint8Array): Promise<Uint8Array> {
     const key = `${digest} ${TOOLCHAIN}`;
-    const kept = await this.#kept(key);
+    // A folder that cannot be read costs time only.
+    const kept = await this.cache.get(key).catch(() => undefined);
     if (kept) return kept;
     const made = await this.#transpiler.transpile(digest, bytes);
     // A full disk costs the next start its time, not this one its component.
     await this.cache.put(key, made).catch(() => {});
-    await this.cache.put(sourceKey(digest), bytes).catch(() => {});
     return made;
-  }
-
-  /** The bytes of a component, which name the frames of its backtraces; undefined if not kept. */
-  source(digest: string): Promise<Uint8Array | undefined> {
-    return this.#kept(sourceKey(digest));
-  }
-
-  /** A folder that cannot be read, too, costs time only. */
-  #kept(key: string): Promise<Uint8Array | undefined> {
-    return this.cache.get(key).catch(() => undefined);
   }
 
   close(): void {

@@ -8,7 +8,7 @@ import { RealmError } from "../kernel/error.ts";
 import type { Engine, Prepared, Replica, StartOptions, World } from "../kernel/ports.ts";
 import { sha256Hex } from "../kernel/sha256.ts";
 import { type Artifact, decodeArtifact } from "./artifact.ts";
-import { type ArtifactCache, Artifacts } from "./artifacts.ts";
+import { type ArtifactCache, Artifacts, type Sources } from "./artifacts.ts";
 import { Held } from "./held.ts";
 import { LockWords } from "./mount_lock.ts";
 import { kindOf, ReadyReplicas } from "./ready_replicas.ts";
@@ -34,15 +34,15 @@ export interface EngineInit {
   readonly first?: GuestWorker | undefined;
   /** Makes what hosts a command without mounts and start sections, in place of a Worker. */
   readonly host?: (() => GuestWorker) | undefined;
-  /** Whether components are kept to name frames by: for a program that will not read its cache. */
-  readonly keepSources?: boolean;
+  /** Without it a component is held as long as what was prepared of it. */
+  readonly sources?: Sources;
 }
 
 /** What {@link WorkerEngine} starts from. */
 export interface PreparedArtifact extends Prepared {
   readonly artifact: Omit<Artifact, "modules">;
   readonly modules: Readonly<Record<string, WebAssembly.Module>>;
-  /** The component, where sources are kept. */
+  /** The component, where nothing else has it. */
   readonly source?: Uint8Array;
   /** Whether the guest's code runs before it is called. */
   readonly startsCode: boolean;
@@ -93,7 +93,7 @@ export class WorkerEngine implements Engine {
 
   async #prepare(digest: string, bytes: Uint8Array): Promise<PreparedArtifact> {
     const prepared = await this.load(digest, await this.#artifacts.of(digest, bytes));
-    return this.init.keepSources ? { ...prepared, source: bytes } : prepared;
+    return this.init.sources ? prepared : { ...prepared, source: bytes };
   }
 
   /** Compiles an artifact that was made before, of the component with this digest. */
@@ -138,7 +138,8 @@ export class WorkerEngine implements Engine {
   }
 
   #make(prepared: PreparedArtifact, options: StartOptions, hold: boolean): WorkerReplica {
-    const { artifact, modules, source, startsCode } = prepared;
+    const { digest, artifact, modules, source, startsCode } = prepared;
+    const { sources } = this.init;
     const { mounts } = options.grants;
     const locks = mounts.map(({ hostPath }) => this.#lockWords.of(hostPath));
     // Code that runs before the guest is called cannot be suspended, however long it takes.
@@ -150,8 +151,8 @@ export class WorkerEngine implements Engine {
       { locks, ...hold && { held: new Held() }, glue: artifact.glue, modules },
       (frames) =>
         this.#symbolizer.name({
-          digest: prepared.digest,
-          source: () => source ? Promise.resolve(source) : this.#artifacts.source(prepared.digest),
+          digest,
+          source: async () => source ?? await sources?.(digest),
           origins: artifact.origins,
         }, frames),
       (worker) => own ? own.terminate() : this.#pool.give(worker, mounts),

@@ -167,9 +167,9 @@ class GuestHost {
     try {
       const permissions = this.#narrow(start);
       requireLocks(start);
-      // Nothing is kept here but what the agent has: the bytes that backtraces are named from.
-      const cache = { get: () => this.#source(), put: () => Promise.resolve() };
-      const engine = new WorkerEngine({ cache, refill: false });
+      // The agent has made and kept what runs here.
+      const cache = { get: () => Promise.resolve(undefined), put: () => Promise.resolve() };
+      const engine = new WorkerEngine({ cache, sources: () => this.#source(), refill: false });
       const prepared = await engine.load(start.digest, joined(this.#artifact.splice(0)));
       const replica = await engine.start(prepared, this.#options(start));
       this.#replica = replica;

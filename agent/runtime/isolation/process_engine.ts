@@ -11,7 +11,7 @@ import { RealmError } from "../../kernel/error.ts";
 import type { Engine, Prepared, Replica, StartOptions } from "../../kernel/ports.ts";
 import { sha256Hex } from "../../kernel/sha256.ts";
 import { decodeArtifact } from "../artifact.ts";
-import { type ArtifactCache, Artifacts } from "../artifacts.ts";
+import { type ArtifactCache, Artifacts, type Sources } from "../artifacts.ts";
 import { requireWorld } from "../engine.ts";
 import { GuestProcess, type ProcessProgram } from "./guest_process.ts";
 import { ProcessReplica } from "./process_replica.ts";
@@ -19,6 +19,8 @@ import { ProcessReplica } from "./process_replica.ts";
 /** What a {@link ProcessEngine} is built from. */
 export interface ProcessEngineInit {
   readonly cache: ArtifactCache;
+  /** Without it a component is held as long as what was prepared of it. */
+  readonly sources?: Sources;
   readonly program: ProcessProgram;
   /** For sockets that live until a process has connected; made private. */
   readonly folder: string;
@@ -28,6 +30,7 @@ export interface ProcessEngineInit {
 
 interface PreparedBytes extends Prepared {
   readonly artifact: Uint8Array;
+  readonly source: () => Promise<Uint8Array | undefined>;
 }
 
 /** See {@link Engine}. */
@@ -44,7 +47,9 @@ export class ProcessEngine implements Engine {
     const digest = await sha256Hex(bytes);
     const artifact = await this.#artifacts.of(digest, bytes);
     const { worlds } = decodeArtifact(artifact);
-    const prepared: PreparedBytes = { digest, worlds, artifact };
+    const { sources } = this.init;
+    const source = sources ? () => sources(digest) : () => Promise.resolve(bytes);
+    const prepared: PreparedBytes = { digest, worlds, artifact, source };
     return prepared;
   }
 
@@ -56,8 +61,7 @@ export class ProcessEngine implements Engine {
     const guest = await GuestProcess.start(program, folder, options);
     if (this.#closed) guest.kill();
     this.#requireOpen();
-    const { digest, artifact } = prepared as PreparedBytes;
-    const source = () => this.#artifacts.source(digest);
+    const { digest, artifact, source } = prepared as PreparedBytes;
     const replica = new ProcessReplica(
       guest,
       options,
