@@ -111,6 +111,7 @@ export class EventIntake {
   take(fresh: ReadonlyMap<EventKey, SignedEvent>, rules: IntakeRules, offer: Offer): void {
     const lamportOf = (key: EventKey) =>
       (fresh.get(key) ?? this.#aside.get(key))?.event.lamport ?? 0;
+    const refusedBefore = offer.refused.length;
     const offered = [...fresh.keys()];
     let arrived: readonly EventKey[] = offered;
     let next = offered;
@@ -131,6 +132,8 @@ export class EventIntake {
         : [...new Set(arrived.flatMap((key) => [...this.#aside.waitingFor(key)]))];
       arrived = [];
     }
+    // What was aside somebody else may have sent, who knew what it would wait for.
+    offer.blameOnly((id) => fresh.has(keyOf(id)), refusedBefore);
     // These are sorted now: what makes somebody take part comes before what rests on it.
     for (const key of offered) {
       const signed = fresh.get(key)!;

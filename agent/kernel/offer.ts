@@ -53,6 +53,12 @@ export class Offer {
     this.refuse(signed, code, error.message);
   }
 
+  /** Forgets of what was refused after the first `from` what is none of these. */
+  blameOnly(isOffered: (id: CID) => boolean, from: number): void {
+    const refused = this.refused.splice(from);
+    this.refused.push(...refused.filter(({ id }) => isOffered(id)));
+  }
+
   miss(ids: readonly CID[]): void {
     for (const id of ids) this.#missing.set(keyOf(id), id);
   }

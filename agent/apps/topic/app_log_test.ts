@@ -382,3 +382,23 @@ Deno.test("a checkpoint is the creator's to write first, then the admins', and n
   assert.deepEqual(due(3 * CHECKPOINT_EVENTS), [true, true, true, false, false]);
   assert.equal(isCheckpointDue(emptyLog(log.topicId), ann.publicKey, 1e6), false);
 });
+
+Deno.test("nobody is blamed for what others had sent before", async () => {
+  const log = createTopic();
+  await join(log, ben);
+  const here = emptyLog(log.topicId);
+  here.offer(allOf(log));
+  const good = log.append(something(), ann);
+  const place = log.placeFor(ben.publicKey);
+  const heads = place.heads.map(({ id }) => ({ id, lamport: 77 }));
+  const wrong = signEventSync(eventAt(ben.publicKey, { ...place, heads }, something()), ben);
+  assert.deepEqual(here.offer([wrong]).missing.map(String), [String(good.id)]);
+  const { accepted, refused } = here.offer([good]);
+  assert.deepEqual([accepted.length, refused], [1, []]);
+  // Who sends both is to blame, and who sends it again.
+  const other = emptyLog(log.topicId);
+  other.offer(allOf(log).slice(0, -1));
+  for (const offered of [other.offer([wrong, good]), here.offer([wrong])]) {
+    assert.deepEqual(offered.refused.map(({ code }) => code), ["corrupt"]);
+  }
+});
