@@ -294,6 +294,15 @@ Deno.test("a function that an interface does not have is refused before anything
   }
 });
 
+Deno.test(
+  "an exception that nothing catches ends the guest, and is called one",
+  withRun(async (run) => {
+    const core = `(tag $t) (func (export "go") (result i32) (throw $t))`;
+    const { end, message } = await run(command({ core }));
+    assert.deepEqual([end, message], ["trap", "an exception that nothing caught"]);
+  }),
+);
+
 /** A command whose allocator is hostile: it gets four bytes of random from the host. */
 const allocating = (realloc: string) =>
   `(component

@@ -12,6 +12,7 @@
  */
 import { RealmError } from "../kernel/error.ts";
 import { Captured } from "./captured.ts";
+import { boundHandles, reduceGuestCalls } from "./glue_parts.ts";
 import { pruneGlue, shareGlue } from "./glue_prune.ts";
 import { reduceHealthExport } from "./health_export.ts";
 
@@ -81,6 +82,7 @@ export function reduceGlue(source: string): string {
   ) {
     throw changed("handles are dropped in another way");
   }
+  js = reduceGuestCalls(boundHandles(js, changed), changed);
   const start = js.indexOf("const _trampoline");
   const split = start < 0 ? js.length : start;
   const head = js.slice(0, split);
@@ -192,7 +194,7 @@ function lowerIntrinsics(body: string): string {
   return body.replace(
     INTRINSIC_IMPORT,
     (line, key: string, value: string, name: string) =>
-      body.includes(`function ${name}(`)
+      body.includes(`function ${name}(`) || body.includes(`const ${name} = r`)
         ? `${key}$lower("canon", (_state, ...args) => ${value}(...args)),`
         : line,
   );

@@ -67,10 +67,7 @@ const INSTANCE_FLAGS_SET = /^\s*INSTANCE_FLAGS\.set\(\d+, instanceFlags\d+\);$/g
 
 /** What only jco's own asynchronous library reads. */
 function withoutTraces(text: string): string {
-  let out = text.replace(/^\s*table\._createdReps\.add\(rep\);$/gm, "");
-  if (!/\._createdReps(?! = new Set\(\);)/.test(out)) {
-    out = out.replace(/^\s*handleTable\d+\._createdReps = new Set\(\);$/gm, "");
-  }
+  let out = text;
   if (
     out.match(/\bHANDLE_TABLES\b/g)?.length ===
       (out.match(/\bHANDLE_TABLES\[\d+\] =/g)?.length ?? 0) + 1

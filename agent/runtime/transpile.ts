@@ -18,6 +18,7 @@ import {
   written,
 } from "../wasm/component.ts";
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
+import { STRING_COPY } from "./glue_parts.ts";
 import { bypassShims } from "./glue_shims.ts";
 import { meter } from "../wasm/meter/meter.ts";
 import { TYPES_MAX } from "../wasm/meter/module.ts";
@@ -122,7 +123,9 @@ function checkNames(files: readonly (readonly [string, Uint8Array])[]): void {
   for (const [file, content] of files) {
     if (!file.endsWith(".wasm")) continue;
     for (const name of coreNames(content)) {
-      if (PLAIN_NAME.test(name) || !glue.includes(name.replace(/\s+/g, ""))) continue;
+      if (
+        PLAIN_NAME.test(name) || STRING_COPY.test(name) || !glue.includes(name.replace(/\s+/g, ""))
+      ) continue;
       throw new RealmError(
         "unsupported",
         `Cannot transpile the component: a core module has the name ${

@@ -72,6 +72,8 @@ const HINTS: Partial<Record<string, string>> = {
   timeout: "Raise --timeout",
 };
 
+const SUSPENDED = "it waited where a component may not wait";
+
 /** How the guest ended, from what its call threw. */
 export function exitOf(error: unknown, limiter: Limiter): RawExit {
   const frames = backtrace(error);
@@ -86,15 +88,15 @@ export function exitOf(error: unknown, limiter: Limiter): RawExit {
   const overflow = limiter.stackExhausted || error instanceof RangeError;
   const reason = overflow
     ? "call stack exhausted"
+    : String(error) === "[object WebAssembly.Exception]"
+    ? "an exception that nothing caught"
     : error instanceof Error
     ? error.message
     : String(error);
   if (limiter.refusedGrowths > 0 && !overflow) {
     return trap("memory-limit", `it could not grow its memory and trapped: ${reason}`);
   }
-  if (error instanceof Error && error.name === "SuspendError") {
-    return trap("trap", "it waited where a component may not wait");
-  }
+  if (error instanceof Error && error.name === "SuspendError") return trap("trap", SUSPENDED);
   return trap("trap", reason);
 }
 
@@ -104,7 +106,9 @@ function limit(
   frames: readonly RawFrame[],
 ): Extract<RawExit, { kind: "trap" }> {
   const hint = HINTS[code];
-  const short = cut(message, TRAP_MESSAGE_LENGTH_MAX);
+  // As V8 says it, also by way of a host function that the guest was called from.
+  const said = message === "trying to suspend JS frames" ? SUSPENDED : message;
+  const short = cut(said, TRAP_MESSAGE_LENGTH_MAX);
   return { kind: "trap", code, message: short, backtrace: frames, ...(hint ? { hint } : {}) };
 }
 
