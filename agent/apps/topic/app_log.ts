@@ -46,7 +46,8 @@ import {
   readAppGenesis,
 } from "./app_event.ts";
 import { type AppView, appView } from "./app_view.ts";
-import { BEHAVIORS_MAX, JOINS_MAX, Membership } from "./membership.ts";
+import { JOINS_MAX } from "./joined.ts";
+import { Membership } from "./membership.ts";
 import { encryptPayload, KeyRing, type Opener, sealEpoch } from "./payload_keys.ts";
 import { NO_QUOTA, type TopicQuota, TopicUsage } from "./topic_quota.ts";
 
@@ -291,10 +292,8 @@ export class AppLog implements EventLog {
     if (membership === undefined) return this.#usage.problemFor({ author, type }, false);
     const person = type === "realm/behavior" ? personIn(payload) : undefined;
     const isJoin = type === "realm/join" || type === "realm/behavior";
-    if (isJoin && membership.joinedBy(author) >= JOINS_MAX) return "its author joined too often";
-    if (person !== undefined && membership.actorsBeside(author, person) >= BEHAVIORS_MAX) {
-      return "its person has too many behaviors";
-    }
+    const problem = isJoin ? membership.joinProblem(author, person) : undefined;
+    if (problem !== undefined) return problem;
     // Who has had its share can leave: as often as it can join, since it could leave on branches.
     const isSpared = (type === "realm/leave" && membership.leftBy(author) < JOINS_MAX) ||
       membership.isCreator(person ?? membership.personOf(author));

@@ -14,7 +14,7 @@ import {
   nextEpoch,
   revocationsOf,
 } from "./authoring.ts";
-import { JOINS_MAX } from "./membership.ts";
+import { JOINS_MAX } from "./joined.ts";
 import { decryptPayload, encryptPayload, sealEpoch } from "./payload_keys.ts";
 import {
   allOf,

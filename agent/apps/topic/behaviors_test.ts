@@ -11,7 +11,7 @@ import { formatPublicKey } from "../../kernel/key.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
 import { AppLog } from "./app_log.ts";
 import { behaviorOf, inviteTo, joinBy, nextEpoch, revocationsOf } from "./authoring.ts";
-import { JOINS_MAX } from "./membership.ts";
+import { JOINS_MAX } from "./joined.ts";
 import {
   allOf,
   ann,

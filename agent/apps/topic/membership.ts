@@ -39,33 +39,27 @@ import {
   joinBytes,
   readAppEvent,
 } from "./app_event.ts";
-
-/** A key in the form of `textOf()`: a character for each byte. */
-export type KeyText = string;
-const keyText = (key: string): KeyText => textOf(parsePublicKey(key));
-
-/** An event with what it says. */
-export interface Fact<Kind extends AppSaid["kind"] = AppSaid["kind"]> {
-  readonly event: TopicEvent;
-  readonly said: Extract<AppSaid, { readonly kind: Kind }>;
-}
-
-type Join = Fact<"join"> & { readonly invite: Fact<"invite"> };
-type Acting = Fact<"behavior"> & { readonly person: KeyText };
-/** By what others come to take part. */
-type Grant = Fact<"invite"> | Join | Acting;
+import {
+  type Acting,
+  actingOf,
+  append,
+  type Fact,
+  type Grant,
+  isActing,
+  isAdminJoin,
+  isInvite,
+  isJoin,
+  type Join,
+  Joined,
+  type KeyText,
+  keyText,
+} from "./joined.ts";
 
 /** Revocations by the key that they revoke. */
 type Revocations = Map<KeyText, Fact<"revoke">[]>;
 
 /** Kinds of events that change something at their place, for whoever applies events. */
 export type Mark = "upgrade" | "checkpoint" | "epoch" | "unknown";
-
-/** Joins of one key after one another: whether it takes part is asked with each of its events. */
-export const JOINS_MAX = 64;
-
-/** Keys that act for one person after one another, those too that do no more. */
-export const BEHAVIORS_MAX = 16;
 
 /** Keys that would take part by who does no more and are remembered, the oldest forgotten for new ones. */
 const ENDED_MAX = 8_192;
@@ -87,10 +81,8 @@ export class Membership {
   readonly #said = new Map<TopicEvent, AppSaid>();
   /** As they came: parents first. */
   readonly #facts: Grant[] = [];
-  /** Every join, void ones too, and as a behavior too, by author. */
-  readonly #joined = new Map<KeyText, (Join | Acting)[]>();
-  /** What makes keys behaviors, void or not, by person and author. */
-  readonly #actors = new Map<KeyText, Map<KeyText, TopicEvent[]>>();
+  /** Void ones too. */
+  readonly #joined = new Joined();
   readonly #leaves = new Map<KeyText, TopicEvent[]>();
   readonly #revokes: Fact<"revoke">[] = [];
   /** By the creator, and by admins. */
@@ -188,21 +180,18 @@ export class Membership {
     return !isProven;
   }
 
-  /** How often a key has joined, void joins and those on branches too. */
-  joinedBy(author: Uint8Array): number {
-    return this.#joined.get(textOf(author))?.length ?? 0;
-  }
-
   /** The person for whom a key acts, void or not, or the key itself. */
   personOf(author: Uint8Array): Uint8Array {
-    const acting = this.#joinedBy(textOf(author)).find(isActing);
-    return acting === undefined ? author : bytesOf(acting.person);
+    const person = this.#joined.personOf(textOf(author));
+    return person === undefined ? author : bytesOf(person);
   }
 
-  /** How many other keys act for a person, void ones and those on branches too. */
-  actorsBeside(author: Uint8Array, person: Uint8Array): number {
-    const actors = this.#actors.get(textOf(person));
-    return (actors?.size ?? 0) - (actors?.has(textOf(author)) ? 1 : 0);
+  /**
+   * Why a key may not join once more, or begin to act for a person, by all that is there, on branches
+   * too.
+   */
+  joinProblem(author: Uint8Array, person: Uint8Array | undefined): string | undefined {
+    return this.#joined.problemOf(textOf(author), person && textOf(person));
   }
 
   /** How often a key has left, on branches too. */
@@ -219,7 +208,7 @@ export class Membership {
     const said = readAppEvent(signed.event);
     if (this.#isByEnded(said) && !this.isForged(signed, said)) this.#ended.put(key, true, 1);
     if (this.#ended.get(key) === true) return true;
-    const persons = this.#joinedBy(key).flatMap((fact) => isActing(fact) ? [fact.person] : []);
+    const persons = this.#joined.by(key).flatMap((fact) => isActing(fact) ? [fact.person] : []);
     return [key, ...new Set(persons)].some((each) => this.#hasEnded(each));
   }
 
@@ -233,11 +222,7 @@ export class Membership {
 
   #hasEnded(key: KeyText): boolean {
     return this.#leaves.has(key) || this.#revokesOf(key, false).length > 0 ||
-      this.#joinedBy(key).some((fact) => isJoin(fact) && !this.#isGoodJoin(fact));
-  }
-
-  #joinedBy(author: KeyText): readonly (Join | Acting)[] {
-    return this.#joined.get(author) ?? [];
+      this.#joined.by(key).some((fact) => isJoin(fact) && !this.#isGoodJoin(fact));
   }
 
   /**
@@ -247,21 +232,20 @@ export class Membership {
   problemOf(event: TopicEvent, signed: SignedEvent, said: AppSaid): string | undefined {
     const isPast = (other: TopicEvent | undefined) =>
       other !== undefined && this.topic.isAncestor(other, event);
-    const hasJoined = () =>
-      this.#joinedBy(textOf(event.author)).filter((fact) => isPast(fact.event)).length;
+    const joinProblem = (person?: string) =>
+      this.#joined.problemOf(textOf(event.author), person && keyText(person), isPast);
     const problem = (): string | undefined => {
       switch (said.kind) {
         case "join": {
           if (!isPast(this.#inviteOf(said)?.event)) return "invite is no such event in its past";
-          if (hasJoined() >= JOINS_MAX) return "its author joined too often";
+          const crowd = joinProblem();
+          if (crowd !== undefined) return crowd;
           return this.isForged(signed, said) ? "proof is not by the invite's key" : undefined;
         }
         case "behavior": {
           if (this.isCreator(event.author)) return "the creator acts for nobody";
-          if (hasJoined() >= JOINS_MAX) return "its author joined too often";
-          const others = [...this.#actors.get(keyText(said.person)) ?? []]
-            .filter(([key, events]) => key !== textOf(event.author) && events.some(isPast));
-          if (others.length >= BEHAVIORS_MAX) return "its person has too many behaviors";
+          const crowd = joinProblem(said.person);
+          if (crowd !== undefined) return crowd;
           return this.isForged(signed, said) ? "proof is not by the person's key" : undefined;
         }
         case "leave":
@@ -337,8 +321,7 @@ export class Membership {
       case "behavior": {
         const fact = this.#grantOf(event, said);
         this.#facts.push(fact);
-        if (isJoin(fact) || isActing(fact)) append(this.#joined, author, fact);
-        if (isActing(fact)) this.#noteActor(fact);
+        if (!isInvite(fact)) this.#joined.learn(fact);
         this.#noteAdmin(fact);
         if (isAdminJoin(fact) && this.#ofAdmins.has(author)) break; // they may have no effect now
         this.#admit(fact);
@@ -368,12 +351,6 @@ export class Membership {
     }
     this.#recompute();
     return true;
-  }
-
-  #noteActor({ event, person }: Acting): void {
-    let actors = this.#actors.get(person);
-    if (actors === undefined) this.#actors.set(person, actors = new Map());
-    append(actors, textOf(event.author), event);
   }
 
   #noteAdmin(fact: Grant): void {
@@ -584,12 +561,6 @@ export class Membership {
   }
 }
 
-function append<Value>(lists: Map<string, Value[]>, key: string, value: Value): void {
-  const list = lists.get(key);
-  if (list === undefined) lists.set(key, [value]);
-  else list.push(value);
-}
-
 function byKey(revokes: readonly Fact<"revoke">[]): Revocations {
   const by: Revocations = new Map();
   for (const fact of revokes) {
@@ -601,24 +572,4 @@ function byKey(revokes: readonly Fact<"revoke">[]): Revocations {
 
 function isAfter(a: TopicEvent, b: TopicEvent): boolean {
   return a.lamport > b.lamport || (a.lamport === b.lamport && a.key > b.key);
-}
-
-function actingOf(event: TopicEvent, said: Fact<"behavior">["said"]): Acting {
-  return { event, said, person: keyText(said.person) };
-}
-
-function isInvite(fact: Grant): fact is Fact<"invite"> {
-  return fact.said.kind === "invite";
-}
-
-function isJoin(fact: Grant): fact is Join {
-  return fact.said.kind === "join";
-}
-
-function isActing(fact: Grant): fact is Acting {
-  return fact.said.kind === "behavior";
-}
-
-function isAdminJoin(fact: Grant): boolean {
-  return isJoin(fact) && fact.invite.said.role === "admin";
 }

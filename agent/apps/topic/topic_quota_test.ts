@@ -5,7 +5,7 @@ import { RealmError } from "../../kernel/error.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
 import { AppLog } from "./app_log.ts";
 import { behaviorOf, inviteTo, joinBy, revocationsOf } from "./authoring.ts";
-import { BEHAVIORS_MAX, JOINS_MAX } from "./membership.ts";
+import { BEHAVIORS_MAX, JOINS_MAX } from "./joined.ts";
 import type { TopicQuota } from "./topic_quota.ts";
 import {
   allOf,
