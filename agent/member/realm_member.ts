@@ -114,7 +114,7 @@ export class RealmMember {
       name,
       program: `realm ${program}`,
       log: state.log,
-      epoch: nextEpoch(state),
+      epoch: nextEpoch(state, init.notice),
       isNamed: (peer) => this.#named.has(peer),
       clock,
       mayOpen: (peer, protocol) =>
@@ -573,10 +573,18 @@ export class RealmMember {
   }
 }
 
-/** Counts the starts of this node. */
-function nextEpoch({ store }: RealmState): number {
+/**
+ * Counts the starts of this node. Where that cannot be stored it goes on all the same: a machine whose
+ * disk is full runs what it has, and others tell it what it lost count of.
+ */
+function nextEpoch({ store }: RealmState, notice: (text: string) => void): number {
   const stored = store.get(EPOCH);
   const epoch = (stored === undefined ? 0 : Number(new TextDecoder().decode(stored))) + 1;
-  store.write([{ put: EPOCH, value: new TextEncoder().encode(String(epoch)) }]);
+  try {
+    store.write([{ put: EPOCH, value: new TextEncoder().encode(String(epoch)) }]);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    notice(`Nothing can be stored, and what runs already goes on: ${reason}`);
+  }
   return epoch;
 }

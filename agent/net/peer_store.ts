@@ -37,6 +37,8 @@ const SOURCES: readonly unknown[] = ["operator", "dial", "peer"];
 /** The book of addresses. */
 export class PeerStore {
   readonly #places = new Map<string, readonly Place[]>();
+  /** Peers of which the store does not have what is known, or still has what is forgotten. */
+  readonly #unwritten = new Set<string>();
 
   /**
    * Reads what is there. `loopback`: whether peers may say addresses of this machine, because all of
@@ -85,16 +87,34 @@ export class PeerStore {
   }
 
   forget(peer: string): void {
-    if (!this.#places.delete(peer)) return;
-    this.store.write([{ delete: PREFIX + peer }]);
+    if (this.#places.delete(peer)) this.#write(peer);
   }
 
   #keep(peer: string, places: readonly Place[]): void {
     const before = this.#places.get(peer);
     if (places.length === 0 || (before !== undefined && isSame(before, places))) return;
     this.#places.set(peer, places);
-    this.store.write([{ put: PREFIX + peer, value: encodeCanonical({ addresses: places }) }]);
+    this.#write(peer);
     if (this.#places.size > PEERS_MAX) this.forget(this.#oldest(peer));
+  }
+
+  /**
+   * Writes what is known of a peer. That the disk fails is nothing to a connection: what it did not
+   * take comes with what is written next.
+   */
+  #write(peer: string): void {
+    this.#unwritten.add(peer);
+    const ops = [...this.#unwritten].map((each) => {
+      const [key, addresses] = [PREFIX + each, this.#places.get(each)];
+      if (addresses === undefined) return { delete: key };
+      return { put: key, value: encodeCanonical({ addresses }) };
+    });
+    try {
+      this.store.write(ops);
+    } catch {
+      return; // the log of the realm, which has to be written, tells of it
+    }
+    this.#unwritten.clear();
   }
 
   #oldest(but: string): string {

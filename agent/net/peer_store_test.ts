@@ -8,6 +8,7 @@ import type { Store, StoreOp } from "../kernel/ports.ts";
 class Written implements Store {
   readonly pairs = new Map<string, Uint8Array>();
   writes = 0;
+  isFull = false;
   get(key: string) {
     return this.pairs.get(key);
   }
@@ -18,6 +19,7 @@ class Written implements Store {
     return this.scan(prefix).map(([key]) => key);
   }
   write(ops: readonly StoreOp[]) {
+    if (this.isFull) throw new Error("database or disk is full");
     this.writes++;
     for (const op of ops) {
       if ("put" in op) this.pairs.set(op.put, op.value);
@@ -103,4 +105,19 @@ Deno.test("PeerStore forgets records that it cannot read", () => {
   new PeerStore(store, () => 0, false).learn(peer, [at(1)], "dial");
   store.pairs.set(`peer/${other}`, Uint8Array.of(1, 2, 3));
   assert.deepEqual(new PeerStore(store, () => 0, false).peers(), [peer]);
+});
+
+Deno.test("PeerStore goes on while nothing can be stored, and stores it with what comes later", () => {
+  const store = new Written();
+  const book = new PeerStore(store, () => 0, false);
+  book.learn(peer, [at(1)], "peer");
+  store.isFull = true;
+  book.forget(peer);
+  book.learn(other, [at(2)], "dial");
+  assert.deepEqual(book.peers(), [other]);
+  store.isFull = false;
+  book.learn(other, [at(3)], "operator");
+  const again = new PeerStore(store, () => 0, false);
+  assert.deepEqual(again.peers(), [other]);
+  assert.equal(again.addresses(other).length, 2);
 });

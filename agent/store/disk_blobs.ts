@@ -309,6 +309,9 @@ async function guard<T>(action: string, act: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof RealmError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
-    throw new RealmError("failed", `Cannot ${action}: ${reason}`, { cause: error });
+    throw new RealmError("failed", `Cannot ${action}: ${reason}`, {
+      hint: "Run realm doctor, which looks at the data folder and the disk",
+      cause: error,
+    });
   }
 }

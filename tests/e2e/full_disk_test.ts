@@ -20,23 +20,44 @@ async function mayMount(): Promise<boolean> {
 
 /** Each command says what it came to; the folder is listed as it is left. */
 const SCRIPT = `
-realm=$1; cd "$2"; mkdir disk; export HOME="$2" TMPDIR="$2"
-mount -t tmpfs -o size=1m realm disk
+realm=$1; cd "$2"; mkdir disk; export HOME="$2" TMPDIR="$2" REALM_HOME="$2/disk/data"
+mount -t tmpfs -o size=8m realm disk
 mkdir -m 700 disk/data
-dd if=/dev/zero of=disk/filled bs=4096 2>/dev/null
+fill() { dd if=/dev/zero of=disk/filled bs=4096 2>/dev/null; }
+fill
 said() { echo "$1: $2"; ls -A disk/data; }
-"$realm" init --name shop --data disk/data; said init $?
-"$realm" doctor --data disk/data; said doctor $?
-"$realm" agent --http 127.0.0.1:0 --data disk/data; said agent $?
+"$realm" init --name shop; said init $?
+"$realm" doctor; said doctor $?
+"$realm" agent --http 127.0.0.1:0; said agent $?
 rm disk/filled disk/data/*
-"$realm" init --name shop --data disk/data; said again $?
+"$realm" init --name shop; said again $?
+
+start() {
+  "$realm" agent --json --name here --http 127.0.0.1:0 "$@" >ready &
+  agent=$!
+  while [ ! -s ready ] && kill -0 $agent; do sleep 0.1; done
+}
+start --ticket "$("$realm" invite)"
+printf '[nodes.here]\n[components.hello]\nsource = "file:./http-hello.wasm"\nworld = "wasi:http/proxy"\n[routing]\nhere = [{ path = "/...", component = "hello" }]\n' >>realm.toml
+"$realm" apply realm.toml --yes --wait >/dev/null; echo "apply: $?"
+kill -9 $agent; wait $agent
+fill
+: >ready; start
+until "$realm" status | grep '^hello .* running'; do kill -0 $agent || break; sleep 0.1; done
+echo '[nodes.other]' >>realm.toml
+for _ in 1 2; do "$realm" apply realm.toml --yes >/dev/null; echo "apply on full: $?"; done
+rm disk/filled
+until "$realm" history | grep '^ *2 *in force'; do kill -0 $agent || break; sleep 0.1; done
+"$realm" apply realm.toml --yes --wait; echo "apply with room: $?"
+kill $agent; wait $agent
 `;
 
 Deno.test({
   name: "on a full disk commands say so and leave nothing half done, and work when there is room",
   ignore: !await mayMount(),
   fn: () =>
-    withSandbox(async ({ folder }) => {
+    withSandbox(async ({ folder, fixtures }) => {
+      await fixtures("http-hello");
       const { stdout, stderr } = await mounting(SCRIPT, EXECUTABLE, path.resolve(folder));
       assert.match(
         stderr,
@@ -51,5 +72,23 @@ Deno.test({
       assert.match(stdout, /^doctor: 1\nagent: 1\n/m);
       assert.match(stderr, /^error\[failed\]: Cannot open store .*is full\nhint: Make room/m);
       assert.match(stdout, /^again: 0\ncontrol\.genesis\nowner\.key\nrecovery\.key$/m, stderr);
+
+      // What was accepted runs again, although nothing can be stored.
+      assert.match(
+        stdout,
+        /^apply: 0\nhello .* running.*\napply on full: 1\napply on full: 1\n/m,
+        stderr,
+      );
+      assert.match(stderr, /^Nothing can be stored, and what runs already goes on: .*is full$/m);
+      assert.match(
+        stderr,
+        /^error.*Cannot keep what was written yet.*\nhint: Do not write it again/m,
+      );
+      assert.match(
+        stdout,
+        /^ +2 +in force .*\n(?:.*\n)*No changes\n(?:.*\n)*apply with room: 0$/m,
+        stderr,
+      );
+      assert.doesNotMatch(stderr, /internal error|a bug in realm/);
     }),
 });
