@@ -51,8 +51,6 @@ const LEAF_FRAME_BYTES_MAX = 1024;
 const LEAF_UNITS_MAX = 64;
 /** The frame of an outlined loop that calls nothing need not be paid up to this size. */
 const LEAF_OUTLINE_BYTES_MAX = 4096;
-/** Bytes, about, of the calls by which loops in one that is unrolled go on: each copy has them. */
-const UNROLLED_CALL_BYTES_MAX = 256;
 
 const VOID = 0x40;
 const I32 = 0x7f;
@@ -323,7 +321,8 @@ export class FunctionEmitter {
       this.#w.copy(this.module.bytes, copied, body.start[e]!);
       this.#segment(body.start[e]!, 0);
       copied = body.end[e]!;
-      if (body.flags[e]! & FLAG.UNROLL && this.#unrolled(e)) {
+      if (body.flags[e]! & FLAG.UNROLL) {
+        this.#unrolled(e);
         // Behind the tail there is nothing but the end of the loop.
         e = body.b[e]! + 1;
         copied = body.end[e]!;
@@ -332,36 +331,15 @@ export class FunctionEmitter {
     return copied;
   }
 
-  /**
-   * Plans the copies of a loop's body. Gives what must have been paid when control is at its head, and
-   * at the tail of each; `undefined` when the loop cannot be unrolled.
-   */
-  #planCopies(loop: number, tail: number): number[] | undefined {
-    const body = this.#body;
-    let callBytes = 0;
-    for (let e = loop + 1; e < tail; e++) {
-      const outline = this.#plan.outlines.get(e);
-      if (outline) {
-        callBytes += 2 * (outline.params + outline.given.length) + 12 * outline.ways.length;
-      }
-    }
-    if (callBytes > UNROLLED_CALL_BYTES_MAX) return undefined;
-    const paid = [0];
-    for (const copy of this.#copies.toReversed()) paid.unshift(copy.plan(body, loop, paid[0]!)!);
-    return paid;
-  }
-
-  /** A whole loop, several bodies instead of one; false, and nothing, when it cannot be unrolled. */
-  #unrolled(loop: number): boolean {
+  /** A whole loop, several bodies instead of one. */
+  #unrolled(loop: number): void {
     const body = this.#body;
     const w = this.#w;
     const tail = body.b[loop]!;
     const isConditional = body.opcode[tail] === OP.BR_IF;
-    const paid = this.#planCopies(loop, tail);
-    if (!paid) {
-      body.flags[loop]! &= ~FLAG.UNROLL;
-      return false;
-    }
+    // What must have been paid when control is at the head, and at the tail of each copy.
+    const paid = [0];
+    for (const copy of this.#copies.toReversed()) paid.unshift(copy.plan(body, loop, paid[0]!)!);
     // In the global, each charge would be written to memory anyway.
     const prepays = this.#joined === LOCAL;
     // Nothing is paid ahead at the head of a loop in one that is unrolled.
@@ -392,13 +370,12 @@ export class FunctionEmitter {
     }
     w.u8(OP.END);
     this.#copy = around;
-    if (!isConditional) return true;
+    if (!isConditional) return;
     w.u8(OP.END);
     this.#blocks.pop();
     this.#truth = this.#joined;
     // What follows the loop is paid by the function that it is in.
     if (this.#root?.loop.event !== loop) this.#charge(tail);
-    return true;
   }
 
   /** What is written from here on stands for code of the module at `offset`. */

@@ -64,7 +64,7 @@ import { encodeSize, INSTANCE_SIZE, type InstanceSize } from "./instance_size.ts
 import { LASTING, RENEWABLE } from "./lasting_names.ts";
 import { type LastingState, lastingState } from "./lasting_state.ts";
 import { planOutlines } from "./outline.ts";
-import { Prepayment, settleUnrolled } from "./prepay.ts";
+import { Prepayment, settleUnrolled, settleUnrolledAround } from "./prepay.ts";
 import { type Imports, Routines } from "./routines.ts";
 
 export { STACK_EXHAUSTED } from "./routines.ts";
@@ -468,6 +468,7 @@ function writeCode(
     const decoded = decoder.decode(index);
     settleUnrolled(decoded, prepayment);
     const plan = planOutlines(decoded, m, index, routines);
+    settleUnrolledAround(decoded, plan);
     emitter.emit(decoded, index, plan, body.clear());
     const requireSize = () => {
       if (body.length > FUNCTION_BYTES_MAX) {

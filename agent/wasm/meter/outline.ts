@@ -78,6 +78,8 @@ export interface Outline {
   /** Locals that it gives back. */
   readonly given: readonly number[];
   readonly ways: readonly Way[];
+  /** Bytes, about, of a call of the function. */
+  readonly callBytes: number;
 }
 
 /** What is outlined of one function. */
@@ -213,15 +215,21 @@ export function planOutlines(
     const isKnown = (!loop.fallsThrough || add(-1, loop.typeAt, false, loop.endLive)) &&
       loop.exits.every((e) => add(e.target, e.typeAt, e.isLoop, e.live));
     const shape = shapeOf(body, loop, ways);
+    const callBytes = callBytesOf(shape, types, slots);
     // Here, in the functions of the loops around it, and in its own.
     const calls = (nested + 2) * timesUnrolled(body, loop);
-    const written = bytes + writtenBytes(shape, types, slots, calls);
+    const written = bytes + calls * callBytes + bytesBeside(shape, types, slots);
     if (!isKnown || written > left) {
       slots.length = slotsBefore;
       continue;
     }
     left -= written;
-    outlines.set(loop.event, { ...shape, parent, index: routines.reserve("realm.loop") });
+    outlines.set(loop.event, {
+      ...shape,
+      parent,
+      callBytes,
+      index: routines.reserve("realm.loop"),
+    });
   }
   if (outlines.size === 0) return NOTHING;
   // Slots are shared by all: only now it is known what the functions give.
@@ -237,7 +245,7 @@ export function planOutlines(
   return { outlines, types, slots, frameBytes };
 }
 
-type Shape = Omit<Outline, "parent" | "index">;
+type Shape = Omit<Outline, "parent" | "index" | "callBytes">;
 
 function shapeOf(body: Body, loop: Loop, ways: readonly Way[]): Shape {
   const taken = loop.headLive.map((bits, w) => bits & loop.used[w]!);
@@ -261,22 +269,33 @@ function timesUnrolled(body: Body, { parent }: Loop): number {
   return times;
 }
 
-/** Bytes, about, of so many calls of the function, and of what it has beside the copy of the loop. */
-function writtenBytes(
+/** Bytes, about, of what gives a local of this type as it is, or the first value of one. */
+const valueBytes = (types: Uint8Array, type: number) =>
+  type === 0x7b ? 18 : type === 0x7c ? 9 : type === 0x7d ? 5 : accessBytes(types);
+
+/** Bytes, about, of an instruction that names one of the locals. */
+const accessBytes = (types: Uint8Array) => types.length < 100 ? 2 : 3;
+
+function callBytesOf(
+  { params, given, ways }: Shape,
+  types: Uint8Array,
+  slots: readonly number[],
+): number {
+  const access = accessBytes(types);
+  let bytes = 24 + access * (given.length + slots.length);
+  for (const type of types.subarray(0, params)) bytes += valueBytes(types, type);
+  for (const way of ways) bytes += 10 + access * way.slots.length;
+  return bytes;
+}
+
+/** Bytes, about, of what the function has beside the copy of the loop and calls of itself. */
+function bytesBeside(
   { locals, params, given, ways }: Shape,
   types: Uint8Array,
   slots: readonly number[],
-  calls: number,
 ): number {
-  const access = types.length < 100 ? 2 : 3;
-  /** A local as it is, or the first value of one. */
-  const valueBytes = (type: number) =>
-    type === 0x7b ? 18 : type === 0x7c ? 9 : type === 0x7d ? 5 : access;
   let values = 0;
-  for (const local of given) values += valueBytes(types[local]!);
-  for (const type of slots) values += valueBytes(type);
-  let call = 24 + access * (given.length + slots.length);
-  for (const type of types.subarray(0, params)) call += valueBytes(type);
-  for (const way of ways) call += 10 + access * way.slots.length;
-  return calls * call + 2 * (locals - params) + ways.length * (8 + values);
+  for (const local of given) values += valueBytes(types, types[local]!);
+  for (const type of slots) values += valueBytes(types, type);
+  return 2 * (locals - params) + ways.length * (8 + values);
 }

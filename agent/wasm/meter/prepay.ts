@@ -30,9 +30,12 @@
  */
 import { type Body, FLAG, PLACE, UNROLLED_COPIES } from "./body.ts";
 import { OP } from "./opcodes.ts";
+import type { Plan } from "./outline.ts";
 
 /** Bytes of copies in copies: as many as the function has, and some. */
 const COPIES_INSIDE_BYTES_FREE = 256;
+/** Bytes, about, of the calls by which loops in one that is unrolled go on: each copy has them. */
+const UNROLLED_CALL_BYTES_MAX = 256;
 /** Stands for what is paid ahead where no way leads to the tail: nothing. */
 const NO_WAY = -1;
 
@@ -165,5 +168,18 @@ export function settleUnrolled(body: Body, prepayment: Prepayment): void {
     const copied = UNROLLED_COPIES * (bytesInside(body, e) - (end[b[e]!]! - end[e]!));
     if (copied > left) flags[e]! &= ~FLAG.UNROLL;
     else left -= copied;
+  }
+}
+
+/** Once it is known which loops are outlined: takes the flag from those around too many of them. */
+export function settleUnrolledAround(body: Body, { outlines }: Plan): void {
+  if (outlines.size === 0) return;
+  for (let e = 0; e < body.events; e++) {
+    if (!(body.flags[e]! & FLAG.UNROLL)) continue;
+    let callBytes = 0;
+    for (let inside = e + 1; inside < body.b[e]!; inside++) {
+      callBytes += outlines.get(inside)?.callBytes ?? 0;
+    }
+    if (callBytes > UNROLLED_CALL_BYTES_MAX) body.flags[e]! &= ~FLAG.UNROLL;
   }
 }
