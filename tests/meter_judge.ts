@@ -1,7 +1,7 @@
 /**
  * Judges what the metering rewriter makes of one module: that it is valid, proven to be metered,
  * and does and costs what the module as it was does and costs, wherever slices end, in a guest that
- * is suspended at their ends or is not.
+ * is suspended at their ends or is not, and however many loops are copied.
  *
  * @module
  */
@@ -19,11 +19,12 @@ const OPTIONS = { memoryPagesMax: 65_536, tableElementsMax: 10_000_000 };
 const UNITS_MAX = 3_000_000;
 /** The most that is paid at one go: a memory that grows by all it can. */
 const DEBT_MAX = 65_536 * 64 + 100_000;
-const RUNS: readonly Observing[] = [
+const RUNS: readonly (Observing & { readonly copiesLess?: true })[] = [
   { slice: 1 },
   { slice: 37, room: 3000 },
   { slice: 1, room: 0 },
   { slice: 500, suspend: true },
+  { slice: 37, copiesLess: true },
 ];
 
 /** How far a module could be compared. */
@@ -75,8 +76,12 @@ export async function judge(bytes: Uint8Array<ArrayBuffer>): Promise<Verdict> {
   if (!ended(counted!.seen, "overflow")) {
     assert.deepEqual(whole.seen, counted!.seen, "it costs other than counted");
   }
-  for (const run of RUNS) {
-    const other = await observeModule(metered, wasm, { ...run, unitsMax: 2 * UNITS_MAX }, skipped);
+  const copyingBytesMax = metered.length >> 1;
+  const less = meter(bytes, { ...OPTIONS, copyingBytesMax }).bytes;
+  prove(less);
+  for (const { copiesLess, ...run } of RUNS) {
+    const written = copiesLess ? less : metered;
+    const other = await observeModule(written, wasm, { ...run, unitsMax: 2 * UNITS_MAX }, skipped);
     assert.ok(other!.debtMax <= DEBT_MAX, `${other!.debtMax} units without a check`);
     if (ended(other!.seen, "overflow")) continue;
     assert.deepEqual(other!.seen, whole.seen, JSON.stringify(run));

@@ -59,6 +59,26 @@ Deno.test("meter() charges and behaves alike, whatever the size of a slice and t
   );
 });
 
+Deno.test("meter() charges and behaves alike, however many loops are copied", () => {
+  let mixed = 0;
+  const parts = fc.double({ min: 0.2, max: 1, noNaN: true });
+  fc.assert(
+    fc.property(seeds, fc.constantFrom(1, 7, 1_000_000), parts, (seed, slice, part) => {
+      const { plain, calls } = generate(seed);
+      const copying = (copyingBytesMax: number) =>
+        meter(plain, { ...OPTIONS, copyingBytesMax }).bytes;
+      const all = copying(Infinity), none = copying(0);
+      const some = copying(part * all.length);
+      if (some.length !== all.length && some.length !== none.length) mixed++;
+      for (const bytes of [some, none]) {
+        assert.deepEqual(observe(bytes, calls, slice), observe(all, calls));
+      }
+    }),
+    { numRuns: 2 * RUNS },
+  );
+  assert.ok(mixed > 0, "no module had some of its loops copied");
+});
+
 /** Either a RealmError, or a module that the engine accepts exactly when it accepts the input. */
 function assertClosed(bytes: Uint8Array<ArrayBuffer>) {
   let metered;

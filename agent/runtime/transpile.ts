@@ -20,7 +20,7 @@ import {
 import { MODULE_GLUE, reduceGlue } from "./glue.ts";
 import { STRING_COPY } from "./glue_parts.ts";
 import { bypassShims } from "./glue_shims.ts";
-import { meter } from "../wasm/meter/meter.ts";
+import { meter, METERED_BYTES_MAX } from "../wasm/meter/meter.ts";
 import { TYPES_MAX } from "../wasm/meter/module.ts";
 import { findOrigins } from "./symbols/symbolize.ts";
 import {
@@ -208,16 +208,19 @@ async function plan(bytes: Uint8Array, worlds: Artifact["worlds"]): Promise<Arti
 /** Core modules by name, metered. */
 function metered(files: readonly (readonly [string, Uint8Array])[]): Artifact["modules"] {
   const modules: Record<string, Uint8Array> = {};
+  const refused = (what: string) =>
+    new RealmError("unsupported", `Cannot transpile the component: its core modules have ${what}`);
   let types = 0;
+  let left = METERED_BYTES_MAX;
   for (const [name, content] of files) {
-    const made = meter(content, { ...CEILING, name });
+    const made = meter(content, { ...CEILING, name, bytesMax: left });
     modules[name] = made.bytes;
     types += made.types;
-    if (types <= TYPES_MAX) continue;
-    throw new RealmError(
-      "unsupported",
-      `Cannot transpile the component: its core modules have more than ${TYPES_MAX} types`,
-    );
+    left -= made.bytes.length;
+    if (types > TYPES_MAX) throw refused(`more than ${TYPES_MAX} types`);
+    if (left < 0) {
+      throw refused(`more than ${METERED_BYTES_MAX} bytes with what meters them`);
+    }
   }
   return modules;
 }

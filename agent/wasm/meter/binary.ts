@@ -110,6 +110,18 @@ export class Reader {
   }
 }
 
+/** What several writers hold, one behind the other. */
+export function joined(parts: readonly Writer[]): Uint8Array<ArrayBuffer> {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    part.copyTo(bytes, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
 /** A growing buffer. */
 export class Writer {
   #bytes: Uint8Array;
@@ -198,6 +210,11 @@ export class Writer {
   clear(): this {
     this.length = 0;
     return this;
+  }
+
+  /** Puts all that was written to `at` in `bytes`. */
+  copyTo(bytes: Uint8Array, at: number): void {
+    bytes.set(this.#bytes.subarray(0, this.length), at);
   }
 
   /** A copy of what was written. */

@@ -102,7 +102,7 @@ export class FunctionEmitter {
   /** Depths of the labels around which one more block is open. */
   readonly #blocks: number[] = [];
   /** Offsets, in the function written last, of the `if`s that are hardly ever taken. */
-  readonly unlikely: number[] = [];
+  unlikely: number[] = [];
   /** Of the function written last, see `WrittenFunction` of `meter.ts`; empty unless they are recorded. */
   segments: number[] = [];
 
@@ -119,7 +119,7 @@ export class FunctionEmitter {
     this.#body = body;
     this.#plan = plan;
     this.#root = undefined;
-    this.unlikely.length = 0;
+    this.unlikely = [];
     this.segments = [];
     const leaf = body.calls + body.tailCalls === 0;
     const checksEntry = !leaf || body.units > LEAF_UNITS_MAX;
@@ -133,10 +133,9 @@ export class FunctionEmitter {
     this.#stackLocal = pays ? body.locals + ours++ : -1;
     this.#roomLocal = pays && body.handlers > 0 ? body.locals + ours++ : -1;
     this.#outlineLocals = body.locals + ours;
-    const outlines = plan.outlines.size > 0;
-    if (outlines) ours += 2;
+    if (plan.outlines.size > 0) ours += 2;
     this.#frameBytes = CALL_BYTES + bare + (pays ? 8 : 0) + (this.#roomLocal < 0 ? 0 : 8) +
-      (outlines ? 16 * (plan.slots.length + 1) : 0);
+      plan.ownFrameBytes;
     this.#joined = body.loops > 0 && body.tryTables === 0 ? LOCAL : GLOBAL;
     this.#truth = GLOBAL;
     const cleansUp = pays || this.#joined === LOCAL;
@@ -163,7 +162,7 @@ export class FunctionEmitter {
     const body = this.#body;
     this.#w = w;
     this.#root = outline;
-    this.unlikely.length = 0;
+    this.unlikely = [];
     this.segments = [];
     this.#wrapped = false;
     this.#stackLocal = this.#roomLocal = -1;

@@ -25,7 +25,8 @@
  * unrolled and checked every few rounds, which are at most 1536 units apart. Where a check at a loop
  * head finds the slice used up, the loop goes on in a function that has a copy of it and calls itself
  * anew for every slice, so that an engine can run one long loop in better code as it becomes ready
- * (`outline.ts`). That takes neither fuel nor "stack".
+ * (`outline.ts`). That takes neither fuel nor "stack". Where loops would make the code too large by that,
+ * they are written once, which changes nothing but their speed (`code.ts`).
  *
  * *Stack.* A call costs `64 + 8 * (parameters + locals + operands at their highest)` bytes, 16 each
  * for vectors, locals of the rewriter included. Functions that call nothing and need less than a
@@ -46,15 +47,15 @@
  * @module
  */
 import { RealmError } from "../../kernel/error.ts";
-import { Reader, Writer } from "./binary.ts";
-import { BodyDecoder } from "./body_decoder.ts";
-import { FunctionEmitter } from "./function.ts";
+import { joined, Reader, Writer } from "./binary.ts";
+import { BranchHints, writeCode, type WrittenFunction } from "./code.ts";
 import {
   copyExpression,
   decodeModule,
   type Module,
   readReferenceType,
   type Renumbering,
+  requireEnd,
   RESERVED_MODULE,
   SECTION,
   SECTION_ORDER,
@@ -63,10 +64,9 @@ import {
 import { encodeSize, INSTANCE_SIZE, type InstanceSize } from "./instance_size.ts";
 import { LASTING, RENEWABLE } from "./lasting_names.ts";
 import { type LastingState, lastingState } from "./lasting_state.ts";
-import { planOutlines } from "./outline.ts";
-import { Prepayment, settleUnrolled, settleUnrolledAround } from "./prepay.ts";
 import { type Imports, Routines } from "./routines.ts";
 
+export type { WrittenFunction } from "./code.ts";
 export { STACK_EXHAUSTED } from "./routines.ts";
 
 /** Upper bounds for what a module declares, each for a single memory or table. */
@@ -74,29 +74,14 @@ export interface MeterOptions {
   /** Pages of 64 KiB. */
   readonly memoryPagesMax: number;
   readonly tableElementsMax: number;
+  /** Bytes of its code when it is rewritten; {@link METERED_BYTES_MAX} unless there is another. */
+  readonly bytesMax?: number;
+  /** Bytes of its code up to which loops are copied, for tests; else the module's length gives them. */
+  readonly copyingBytesMax?: number;
   /** Name of the rewritten module, which engines show in backtraces; else it keeps its own. */
   readonly name?: string;
   /** Called for every function of the module as it is written; to find back from a backtrace. */
   readonly onFunction?: (written: WrittenFunction) => void;
-}
-
-/** Where the code of a rewritten function comes from. */
-export interface WrittenFunction {
-  /** In the rewritten module. */
-  readonly index: number;
-  /** In the module as it was. */
-  readonly original: number;
-  /**
-   * Triples: an offset from the start of the function written, the offset in the original module
-   * that it stands for, and 1 where the code up to the next triple is a copy, byte by byte, 0 where
-   * it all stands for that one instruction. The first member is ascending.
-   */
-  readonly segments: readonly number[];
-  /**
-   * It has a copy of a loop of the original. Who called it stands for the same place, at the head of
-   * the loop, and is to be left out of a backtrace.
-   */
-  readonly isOutlined: boolean;
 }
 
 /** A rewritten module. */
@@ -123,14 +108,8 @@ const HOST_BYTES = {
 /** Imports that are added, by kind. */
 const ADDED_FUNCTIONS = 2;
 const ADDED_GLOBALS = ["fuel", "stack", "outline"];
-/** Bytes that V8 takes for one function. */
-const FUNCTION_BYTES_MAX = 7_654_321;
-/**
- * Metered code is at most so many times as large as the module, and some: what compilers write stays
- * below a fifth of that.
- */
-const METERED_TIMES_MAX = 32;
-const METERED_BYTES_FREE = 16_384;
+/** Bytes of a module's code with its metering, and of all rewritten modules of a component. */
+export const METERED_BYTES_MAX = 256 * 1024 * 1024;
 const KIND_FUNCTION = 0;
 const KIND_MEMORY = 2;
 const KIND_GLOBAL = 3;
@@ -163,10 +142,13 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
 
   // Code is written first: it decides which types and functions are appended.
   const hints = new BranchHints();
-  const { code, changesLast } = writeCode(m, indices, routines, hints, options.onFunction);
+  const { code, changesLast } = writeCode(m, indices, routines, hints, {
+    bytesMax: METERED_BYTES_MAX,
+    ...options,
+  });
   const lasting = changesLast ? undefined : lastingState(m);
   let elements = 0;
-  const sections: Record<number, () => Writer | undefined> = {
+  const sections: Record<number, () => Writer | readonly Writer[] | undefined> = {
     [SECTION.TYPE]: () => writeTypes(m, routines),
     [SECTION.IMPORT]: () => writeImports(m, refuelType, growType),
     [SECTION.FUNCTION]: () => writeFunctions(m, routines),
@@ -179,19 +161,24 @@ export function meter(bytes: Uint8Array, options: MeterOptions): Metered {
     [SECTION.CODE]: () => code,
     [SECTION.DATA]: () => writeData(m, indices),
   };
-  const out = new Writer(bytes.length + code.length + 1024).copy(bytes, 0, 8);
+  const out = [new Writer(8).copy(bytes, 0, 8)];
+  const add = (id: number, content: Writer | readonly Writer[]) => {
+    const parts = content instanceof Writer ? [content] : content;
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    out.push(new Writer(8).u8(id).u32(length), ...parts);
+  };
   for (const id of SECTION_ORDER) {
     const write = sections[id];
     const content = write ? write() : sectionOf(m, id);
-    if (id === SECTION.CODE && content) out.u8(SECTION.CUSTOM).appendSized(hints.section());
-    if (content instanceof Writer) out.u8(id).appendSized(content);
+    if (id === SECTION.CODE && content) add(SECTION.CUSTOM, hints.section());
+    if (content) add(id, content);
   }
-  if (lasting) out.u8(SECTION.CUSTOM).appendSized(new Writer(32).name(RENEWABLE));
+  if (lasting) add(SECTION.CUSTOM, new Writer(32).name(RENEWABLE));
   const names = writeNames(m, indices, routines, options.name);
-  if (names) out.u8(SECTION.CUSTOM).appendSized(names);
+  if (names) add(SECTION.CUSTOM, names);
   const size = sizeOfInstance(m, elements);
-  out.u8(SECTION.CUSTOM).appendSized(new Writer(32).name(INSTANCE_SIZE).copy(encodeSize(size)));
-  return { bytes: out.bytes(), size, types: m.types.length };
+  add(SECTION.CUSTOM, new Writer(32).name(INSTANCE_SIZE).copy(encodeSize(size)));
+  return { bytes: joined(out), size, types: m.types.length + routines.types.length };
 }
 
 function sizeOfInstance(m: Module, elements: number): InstanceSize {
@@ -408,103 +395,6 @@ function writeData(m: Module, indices: Renumbering): Writer | undefined {
   }
   requireEnd(r, "data segments");
   return w;
-}
-
-function requireEnd(r: Reader, of: string): void {
-  if (r.at !== r.end) throw r.invalid(`${r.end - r.at} more bytes`, `the section of ${of} ended`);
-}
-
-/**
- * Tells engines that the slow paths of checks are hardly ever taken, so that they keep them out of
- * the way. Specification: https://github.com/WebAssembly/branch-hinting
- */
-class BranchHints {
-  readonly #functions = new Writer(4096);
-  #count = 0;
-
-  /** Adds the offsets, from the start of its body, of a function's unlikely branches. */
-  add(functionIndex: number, unlikely: readonly number[]): void {
-    if (unlikely.length === 0) return;
-    this.#count++;
-    this.#functions.u32(functionIndex).u32(unlikely.length);
-    for (const offset of unlikely) this.#functions.u32(offset).u8(1, 0);
-  }
-
-  /** The content of the custom section, which stands in front of the code. */
-  section(): Writer {
-    return new Writer(this.#functions.length + 64).name("metadata.code.branch_hint")
-      .u32(this.#count).append(this.#functions);
-  }
-}
-
-function writeCode(
-  m: Module,
-  indices: Renumbering,
-  routines: Routines,
-  hints: BranchHints,
-  onFunction: MeterOptions["onFunction"],
-): { code: Writer; changesLast: boolean } {
-  const range = m.sections.get(SECTION.CODE);
-  const defined = m.functions.length - m.importedFunctions;
-  const r = new Reader(m.bytes, range?.start ?? 0, range?.end ?? 0);
-  const count = range ? r.count("function bodies") : 0;
-  if (count !== defined) throw r.invalid(`${count} function bodies`, `${defined} were declared`);
-  const functions = new Writer(2 * (r.end - r.at) + 64);
-  const decoder = new BodyDecoder(m, r);
-  const emitter = new FunctionEmitter(m, indices, routines, onFunction !== undefined);
-  const prepayment = new Prepayment();
-  const body = new Writer(4096);
-  const outlined: [index: number, unlikely: number[]][] = [];
-  const bytesMax = METERED_TIMES_MAX * m.bytes.length + METERED_BYTES_FREE;
-  let bytesWritten = 0;
-  for (let i = 0; i < count; i++) {
-    const index = m.importedFunctions + i;
-    const length = r.u32();
-    const end = r.at + length;
-    if (end > range!.end) throw r.invalid(`function of ${length} bytes`, "the section is shorter");
-    const start = r.at;
-    r.end = end;
-    r.functionIndex = index;
-    const decoded = decoder.decode(index);
-    settleUnrolled(decoded, prepayment);
-    const plan = planOutlines(decoded, m, index, routines);
-    settleUnrolledAround(decoded, plan);
-    emitter.emit(decoded, index, plan, body.clear());
-    const requireSize = () => {
-      if (body.length > FUNCTION_BYTES_MAX) {
-        throw r.unsupported(`function of ${length} bytes`, "it is too large when metered", start);
-      }
-      bytesWritten += body.length;
-      if (bytesWritten <= bytesMax) return;
-      throw r.unsupported(
-        `code of a module of ${m.bytes.length} bytes`,
-        `it is ${bytesWritten} bytes and more when metered, at most ${bytesMax} are allowed`,
-        start,
-      );
-    };
-    requireSize();
-    functions.appendSized(body);
-    hints.add(indices.functionIndex(index), emitter.unlikely);
-    const tell = (at: number, isOutlined: boolean) =>
-      onFunction?.({ index: at, original: index, segments: emitter.segments, isOutlined });
-    tell(indices.functionIndex(index), false);
-    for (const outline of plan.outlines.values()) {
-      emitter.emitOutlined(outline, body.clear());
-      requireSize();
-      routines.reserved(outline.index).body = body.bytes();
-      outlined.push([outline.index, [...emitter.unlikely]]);
-      tell(outline.index, true);
-    }
-    r.functionIndex = -1;
-    r.end = range!.end;
-  }
-  if (range) requireEnd(r, "function bodies");
-  for (const [index, unlikely] of outlined) hints.add(index, unlikely);
-  const w = new Writer(functions.length + 64).u32(count + routines.routines.length).append(
-    functions,
-  );
-  for (const routine of routines.routines) w.u32(routine.body.length).copy(routine.body);
-  return { code: w, changesLast: decoder.changesLast };
 }
 
 /**

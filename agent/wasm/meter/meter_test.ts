@@ -79,9 +79,10 @@ Deno.test("meter() checks an unrolled loop every few rounds", async () => {
 });
 
 Deno.test("meter() unrolls neither long loops nor those in very large functions", async () => {
-  const copies = async (before: string, inside: string) => {
-    const { metered } = await run(`(module (func (export "f") (param i32) ${before}
-      (loop (drop (i64.const 0x1234567890)) ${inside} (br_if 0 (local.get 0)))))`);
+  const copies = async (before: string, inside: string, options = OPTIONS) => {
+    const wat = `(module (func (export "f") (param i32) ${before}
+      (loop (drop (i64.const 0x1234567890)) ${inside} (br_if 0 (local.get 0)))))`;
+    const { metered } = await run(wat, { options });
     const text = await print(metered.bytes);
     return text.split("i64.const 78187493520").length - 1;
   };
@@ -90,6 +91,9 @@ Deno.test("meter() unrolls neither long loops nor those in very large functions"
   assert.equal(await copies("", "(drop (i32.const 0))".repeat(130)), 2);
   assert.equal(await copies("", "(loop)"), 2);
   assert.equal(await copies("(drop (i32.const 0))".repeat(90_000), ""), 2);
+  // With less room for copies, none of the rounds; with none at all, no such function either.
+  assert.equal(await copies("", "", { ...OPTIONS, copyingBytesMax: 230 }), 2);
+  assert.equal(await copies("", "", { ...OPTIONS, copyingBytesMax: 0 }), 1);
 });
 
 Deno.test("meter() stops an endless loop, in spite of catch_all", async () => {
@@ -335,26 +339,87 @@ Deno.test("meter() makes no module much larger for loops that go on with many lo
   assert.ok(metered.length < 20 * bytes.length, `${metered.length} of ${bytes.length}`);
 });
 
-Deno.test("meter() refuses a module that would become more than 32 times as large", async () => {
+/** Sixty times as large when loops are copied: in three loops, each of which goes on in a function of its own. */
+const BRANCHY = (() => {
   const ways = "(br_if $out (local.get 0))".repeat(20);
   const short = `(loop $l ${ways} (br_if $l (local.get 0)))`;
-  // In three loops, each of which goes on in a function of its own.
   const around = (inside: string) =>
     ["$a", "$b", "$c"].reduce(
       (code, l) => `(loop ${l} ${code} (br_if ${l} (local.get 0)))`,
       inside,
     );
-  const bytes = await assemble(
-    `(module (func (param i32) (block $out ${around(short.repeat(100))})))`,
-  );
-  const wanted = new RegExp(
-    `module of ${bytes.length} bytes .* [0-9]+ bytes and more when metered, at most ${
-      32 * bytes.length + 16384
-    } `,
-  );
+  return `(func (param i32) (block $out ${around(short.repeat(100))}))`;
+})();
+
+/** What is found is searched in turn: short loops in one another. */
+const SEARCH = `(func (param $n i32) (result i32) (local $i i32) (local $j i32)
+  (block $out (loop $find
+    (if (i32.eq (local.get $i) (local.get $n)) (then
+      (loop $more (br_if $more (i32.lt_u
+        (local.tee $j (i32.add (local.get $j) (i32.const 1))) (local.get $n))))
+      (br $out)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $find (i32.le_u (local.get $i) (local.get $n)))))
+  (i32.add (local.get $i) (local.get $j)))`;
+
+Deno.test("meter() copies no loops where a module would become more than eight times as large", async () => {
+  // As one function, as many, and beside others.
+  for (const functions of [BRANCHY, BRANCHY.repeat(20), SEARCH.repeat(2000), CROWDED + BRANCHY]) {
+    const bytes = await assemble(`(module ${functions})`);
+    const metered = meter(bytes, OPTIONS).bytes;
+    assert.ok(WebAssembly.validate(metered));
+    // Beside the code are types, names, and where branches are unlikely.
+    const most = 10 * bytes.length + 20_000;
+    assert.ok(metered.length < most, `${metered.length} of ${bytes.length}`);
+    const all = meter(bytes, { ...OPTIONS, copyingBytesMax: Infinity }).bytes;
+    assert.ok(
+      all.length > 1.5 * metered.length,
+      `${all.length}, ${metered.length} of ${bytes.length}`,
+    );
+  }
+});
+
+Deno.test("meter() takes the same fuel and stack, however many loops are copied", async () => {
+  // Calls itself at every round of a loop, until the stack is used up.
+  const wat = `(module (global $depth (export "depth") (mut i32) (i32.const 0)) ${
+    SEARCH.replace("(func", '(func (export "search")')
+  } (func $fall (export "fall") (param i32) (local i64 i64)
+    (loop (global.set $depth (i32.add (global.get $depth) (i32.const 1)))
+      (loop (local.set 1 (i64.add (local.get 1) (i64.const 1)))
+        (br_if 0 (i64.lt_u (local.get 1) (i64.const 9))))
+      (call $fall (local.get 0)) (br_if 0 (local.get 0)))))`;
+  const sizes = new Set<number>();
+  const seen = async (slice: number, copyingBytesMax: number) => {
+    const host = new TestHost(slice);
+    const options = { ...OPTIONS, copyingBytesMax };
+    const { metered, exports } = await run(wat, { host, options });
+    sizes.add(metered.bytes.length);
+    const searched = [0, 1, 5, 30, 1000].map((n) => [exports.search(n), host.used]);
+    assert.throws(() => exports.fall(1), WebAssembly.RuntimeError);
+    return { searched, depth: exports.depth.value };
+  };
+  const wanted = await seen(1_000_000_000, Infinity);
+  assert.ok(wanted.depth > 500, `${wanted.depth}`);
+  for (const slice of [1, 50, 1_000_000_000]) {
+    for (const copyingBytesMax of [-Infinity, 600, 1200, 2000, Infinity]) {
+      assert.deepEqual(await seen(slice, copyingBytesMax), wanted, `${slice} ${copyingBytesMax}`);
+    }
+  }
+  assert.ok(sizes.size >= 3, `${[...sizes]}`);
+});
+
+Deno.test("meter() refuses a module whose code is larger than is allowed when it is metered", async () => {
+  const bytes = await assemble(`(module ${SEARCH.repeat(100)})`);
+  const { length } = meter(bytes, { ...OPTIONS, copyingBytesMax: 0 }).bytes;
+  meter(bytes, { ...OPTIONS, copyingBytesMax: 0, bytesMax: length });
   assert.throws(
-    () => meter(bytes, OPTIONS),
-    (e) => e instanceof RealmError && e.code === "unsupported" && wanted.test(e.message),
+    () => meter(bytes, { ...OPTIONS, copyingBytesMax: 0, bytesMax: 5000 }),
+    (e) =>
+      e instanceof RealmError && e.code === "unsupported" &&
+      new RegExp(
+        `module of ${bytes.length} bytes .* [0-9]+ bytes and more when metered, at most 5000 `,
+      )
+        .test(e.message),
   );
 });
 

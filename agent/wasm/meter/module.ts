@@ -488,3 +488,8 @@ export function decodeModule(bytes: Uint8Array): Module {
   }
   return { ...m, ...imported, elements, dataSegments };
 }
+
+/** Refuses what stands behind the last item of a section, which the reader is at. */
+export function requireEnd(r: Reader, of: string): void {
+  if (r.at !== r.end) throw r.invalid(`${r.end - r.at} more bytes`, `the section of ${of} ended`);
+}

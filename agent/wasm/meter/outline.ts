@@ -92,9 +92,22 @@ export interface Plan {
   readonly slots: readonly number[];
   /** Upper bound of the bytes that the frame of one of the functions takes. */
   readonly frameBytes: number;
+  /** What the frame of the function itself takes more, whether its loops are outlined or not. */
+  readonly ownFrameBytes: number;
 }
 
-const NOTHING: Plan = { outlines: new Map(), types: new Uint8Array(0), slots: [], frameBytes: 0 };
+const NOTHING: Plan = {
+  outlines: new Map(),
+  types: new Uint8Array(0),
+  slots: [],
+  frameBytes: 0,
+  ownFrameBytes: 0,
+};
+
+/** The plan when none of its loops is outlined, with the same frame: what a call takes is no matter of speed. */
+export function withoutOutlines({ ownFrameBytes }: Plan): Plan {
+  return { ...NOTHING, ownFrameBytes };
+}
 
 /** Writes the instruction that gives a local's first value. */
 export function writeZero(w: Writer, type: number): void {
@@ -242,7 +255,8 @@ export function planOutlines(
   }
   // Operands for the call and what it returns lie on the stack beside the frame itself.
   const frameBytes = CALL_BYTES + 3 * body.frameBytes + 32 * (slots.length + 2);
-  return { outlines, types, slots, frameBytes };
+  const ownFrameBytes = 16 * (slots.length + 1);
+  return { outlines, types, slots, frameBytes, ownFrameBytes };
 }
 
 type Shape = Omit<Outline, "parent" | "index" | "callBytes">;

@@ -183,3 +183,13 @@ export function settleUnrolledAround(body: Body, { outlines }: Plan): void {
     if (callBytes > UNROLLED_CALL_BYTES_MAX) body.flags[e]! &= ~FLAG.UNROLL;
   }
 }
+
+/** Takes the flag from all loops, and tells whether one had it. */
+export function neverUnroll({ events, flags }: Body): boolean {
+  let any = 0;
+  for (let e = 0; e < events; e++) {
+    any |= flags[e]! & FLAG.UNROLL;
+    flags[e]! &= ~FLAG.UNROLL;
+  }
+  return any !== 0;
+}

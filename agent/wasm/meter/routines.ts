@@ -70,6 +70,14 @@ interface Routine {
   body: Uint8Array;
 }
 
+const keyOf = (type: Uint8Array) => String.fromCharCode(...type);
+
+/** What {@link Routines} hold at a time. */
+export interface Mark {
+  readonly routines: number;
+  readonly types: number;
+}
+
 /** Collects the functions and types to be appended to one module. */
 export class Routines {
   readonly routines: Routine[] = [];
@@ -102,7 +110,7 @@ export class Routines {
       }
     }
     const bytes = w.bytes();
-    const key = String.fromCharCode(...bytes);
+    const key = keyOf(bytes);
     let index = this.#typeIndices.get(key);
     if (index === undefined) {
       index = this.module.types.length + this.types.length;
@@ -131,6 +139,21 @@ export class Routines {
   /** A function for which {@link reserve} gave the index. */
   reserved(index: number): Routine {
     return this.routines[index - this.firstFunction]!;
+  }
+
+  /** What there is now, for {@link rollback}. */
+  mark(): Mark {
+    return { routines: this.routines.length, types: this.types.length };
+  }
+
+  /** Forgets what came since; its indices will be given again. */
+  rollback(mark: Mark): void {
+    while (this.routines.length > mark.routines) {
+      const { name } = this.routines.pop()!;
+      const index = this.firstFunction + this.routines.length;
+      if (this.#routineIndices.get(name) === index) this.#routineIndices.delete(name);
+    }
+    while (this.types.length > mark.types) this.#typeIndices.delete(keyOf(this.types.pop()!));
   }
 
   /** `() -> ()`: asks the host for fuel; traps when it gives none. */
