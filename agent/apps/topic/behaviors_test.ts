@@ -178,7 +178,7 @@ function codesOf(log: AppLog, events: readonly SignedEvent[]): string[] {
 Deno.test("who hands on a behavior of who was removed meanwhile, or a join by such an invite, does no wrong", async () => {
   const log = createTopic();
   await join(log, ben);
-  const { said, seed } = inviteTo(log, "member", randomFrom(3));
+  const { said, seed } = inviteTo(log, "member", randomFrom(1003));
   log.write(said, ann);
   const away = emptyLog(log.topicId);
   away.offer(allOf(log));
@@ -192,9 +192,26 @@ Deno.test("who hands on a behavior of who was removed meanwhile, or a join by su
   revoke(log, ben.key);
   log.write({ kind: "revoke", key: invite.key, last: null }, ann);
   assert.deepEqual(codesOf(log, events), Array.from({ length: 8 }, () => "void"));
+  // Nor who hands on what those wrote whom an admin invited that is one no more.
+  await join(log, eva, "admin");
+  const other = emptyLog(log.topicId);
+  other.offer(allOf(log));
+  const { said: bySomeAdmin, seed: secret } = inviteTo(other, "admin", randomFrom(1004));
+  const invited = [other.write(bySomeAdmin, eva)];
+  const key = await personOf(secret);
+  invited.push(other.write(joinBy(other, key, stranger.publicKey), stranger));
+  const { said: byStranger, seed: another } = inviteTo(other, "member", randomFrom(1005));
+  invited.push(other.write(byStranger, stranger));
+  const next = await personOf(another);
+  const person = await personOf(new Uint8Array(32).fill(77));
+  invited.push(other.write(joinBy(other, next, person.publicKey), person));
+  invited.push(other.append(something(), person));
+  revoke(log, eva.key);
+  assert.deepEqual(codesOf(log, invited), Array.from({ length: 10 }, () => "void"));
   // Without their signature nobody is excused.
   const { proof } = behaviorOf(log.topicId, ben, cem.publicKey);
-  const forged = proposed(log, eva, { kind: "behavior", person: ben.key, proof });
-  const after = proposed(log, eva, something());
+  const forger = await personOf(new Uint8Array(32).fill(78));
+  const forged = proposed(log, forger, { kind: "behavior", person: ben.key, proof });
+  const after = proposed(log, forger, something());
   assert.deepEqual(codesOf(log, [forged, after]), ["corrupt", "refused", "corrupt", "refused"]);
 });

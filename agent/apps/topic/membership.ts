@@ -27,7 +27,7 @@ import { bytesOf, textOf } from "../../kernel/byte_string.ts";
 import { bytesEqual, parsePublicKey } from "../../kernel/key.ts";
 import type { SignedEvent } from "../../kernel/event.ts";
 import { Recent } from "../../kernel/recent.ts";
-import type { Topic, TopicEvent } from "../../kernel/topic.ts";
+import { type EventKey, keyOf, type Topic, type TopicEvent } from "../../kernel/topic.ts";
 import type { VerifySync } from "../../kernel/verify.ts";
 import {
   APP_ROLES,
@@ -109,6 +109,8 @@ export class Membership {
   readonly #proven = new WeakMap<SignedEvent, boolean>();
   /** Who would take part by somebody who does no more: nothing of theirs enters. */
   readonly #ended = new Recent<KeyText, true>(ENDED_MAX);
+  /** The keys of their invites. */
+  readonly #endedInvites = new Recent<EventKey, string>(ENDED_MAX);
 
   constructor(readonly topic: Topic, readonly genesis: AppGenesis, readonly verify: VerifySync) {
     this.#creator = textOf(topic.genesis.author);
@@ -171,7 +173,9 @@ export class Membership {
     if (said.kind !== "join" && said.kind !== "behavior") return false;
     const known = this.#proven.get(signed);
     if (known !== undefined) return !known;
-    const key = said.kind === "join" ? this.#inviteOf(said)?.said.key : said.person;
+    const key = said.kind === "join"
+      ? this.#inviteOf(said)?.said.key ?? this.#endedInvites.get(keyOf(said.invite))
+      : said.person;
     if (key === undefined) return false;
     const bytes = said.kind === "join" ? joinBytes : behaviorBytes;
     const message = bytes(this.topic.id, signed.event.author);
@@ -207,17 +211,22 @@ export class Membership {
     const key = textOf(signed.event.author);
     const said = readAppEvent(signed.event);
     if (this.#isByEnded(said) && !this.isForged(signed, said)) this.#ended.put(key, true, 1);
-    if (this.#ended.get(key) === true) return true;
     const persons = this.#joined.by(key).flatMap((fact) => isActing(fact) ? [fact.person] : []);
-    return [key, ...new Set(persons)].some((each) => this.#hasEnded(each));
+    const had = this.#ended.get(key) === true ||
+      [key, ...new Set(persons)].some((each) => this.#hasEnded(each));
+    if (had && said.kind === "invite") this.#endedInvites.put(keyOf(signed.id), said.key, 1);
+    return had;
   }
 
   /** Whether it is by somebody who takes part no more that an event makes its author take part. */
   #isByEnded(said: AppSaid): boolean {
     if (said.kind === "behavior") return this.#hasEnded(keyText(said.person));
-    const invite = said.kind === "join" ? this.#inviteOf(said) : undefined;
-    return invite !== undefined && (this.#hasEnded(textOf(invite.event.author)) ||
-      this.#revokesOf(keyText(invite.said.key), invite.said.role === "admin").length > 0);
+    if (said.kind !== "join") return false;
+    const invite = this.#inviteOf(said);
+    return invite === undefined
+      ? this.#endedInvites.get(keyOf(said.invite)) !== undefined
+      : this.#hasEnded(textOf(invite.event.author)) ||
+        this.#revokesOf(keyText(invite.said.key), invite.said.role === "admin").length > 0;
   }
 
   #hasEnded(key: KeyText): boolean {
