@@ -106,6 +106,7 @@ const build = command({
     const { webCryptoBackend } = await import("../agent/kernel/signature_backends.ts");
     const { signerOf } = await import("../agent/kernel/verify.ts");
     const folder = context.resolve(dir);
+    const { fileError } = await import("./key_file.ts");
     const { openKey } = await import("./passphrase.ts");
     const backend = webCryptoBackend();
     const former = flags.formerKey === undefined
@@ -117,7 +118,9 @@ const build = command({
     const file = flags.output === undefined
       ? path.join(folder, `${name}-${version}.bundle`)
       : context.resolve(flags.output);
-    await writeWhole(file, bytes, 0o644);
+    await writeWhole(file, bytes, 0o644).catch((error) => {
+      throw fileError("write", file, error);
+    });
     const { describeBundle, formatBundle } = await import("./bundle_text.ts");
     const built = { file, ...await describeBundle(packed, bytes.length) };
     context.print(built, () => formatBundle(file, built));
@@ -292,8 +295,12 @@ const revoke = command({
       written = path.join(path.dirname(file), `${bundle.name}-${bundle.version}.revocation`);
     }
     await verifyRevocation(decodeRevocation(encoded), packed, webCryptoBackend());
-    if (written !== null) await writeWhole(written, encoded, 0o644);
-    const { makePrivateFolder } = await import("./key_file.ts");
+    const { fileError, makePrivateFolder } = await import("./key_file.ts");
+    if (written !== null) {
+      await writeWhole(written, encoded, 0o644).catch((error) => {
+        throw fileError("write", written!, error);
+      });
+    }
     await makePrivateFolder(context.dataFolder);
     await new InstalledApps(folder).keepRevocation(packed.id.toString(), encoded);
     await tellAgent(context);

@@ -77,6 +77,11 @@ Deno.test("app new writes what app build packs, inspect tells and app install in
     const bytes = await Deno.readFile(`${folder}/${BUNDLE}`);
     await json(realm("app", "build", "memo", "--json"));
     assert.deepEqual(await Deno.readFile(`${folder}/${BUNDLE}`), bytes, "a build is repeatable");
+    await fails(
+      realm("app", "build", "memo", "--output", "nowhere/memo.bundle"),
+      "failed",
+      /Cannot write .*nowhere\/memo\.bundle: No such file/,
+    );
 
     assert.deepEqual(await json(realm("inspect", BUNDLE, "--json")), { ...built, file: BUNDLE });
     const { laws, ...checked } = await json(

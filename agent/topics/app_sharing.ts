@@ -134,7 +134,7 @@ export class AppSharing implements AppNeeds {
       },
       isLinked: () => carrier.core.peers().some(({ isOpen }) => isOpen),
       whyNothing: () => {
-        const { connected } = carrier.ticketNodes();
+        const { connected } = carrier.refusals(true);
         if (connected === 0) return "No machine that its ticket names is connected";
         return turnedAway(carrier);
       },
@@ -204,13 +204,21 @@ export class AppSharing implements AppNeeds {
 
 /** What can be known of a ticket that lets nobody in: to who takes no part nobody says a word. */
 function turnedAway(carrier: TopicCarrier): string | undefined {
-  const { connected, refusing } = carrier.ticketNodes();
+  const { connected, refusing } = carrier.refusals(true);
   if (connected === 0 || refusing < connected) return undefined;
   const who = connected === 1
     ? "The machine that its ticket names is connected and does not let you in"
     : `${connected} machines that its ticket names are connected, and none lets you in`;
   return `${who}: the invite is closed, or the topic is there no more. Leave it, and join by another ` +
     "ticket";
+}
+
+/** To who was taken out nobody says so, either: what it writes would be lost without a word. */
+function cutOff(carrier: TopicCarrier): string | undefined {
+  const { connected, refusing } = carrier.refusals(false);
+  if (connected === 0 || refusing < connected) return undefined;
+  return `lets you in no more: of ${connected} connected that took part, as far as is known here, none. ` +
+    "Your key was taken out, or they left: what you write may reach nobody";
 }
 
 /** Why the person may not write in a topic of which events are here, where that does not end by itself. */
@@ -225,7 +233,9 @@ function standingOf({ log, person, isTakenOut }: AppTopic, carrier: TopicCarrier
   }
   if (isOutside) return [OUTSIDE];
   // It left, came back, and has its events of before.
-  const why = log.membership.roleOf(person.publicKey) ? undefined : turnedAway(carrier);
+  const role = log.membership.roleOf(person.publicKey);
+  if (role === "creator") return []; // nobody can take that key out
+  const why = role === undefined ? turnedAway(carrier) : cutOff(carrier);
   return why === undefined ? [] : [why];
 }
 

@@ -109,6 +109,9 @@ Deno.test("who was taken out writes nothing more that counts, and reads nothing 
   await ann.host.api.remove({ topic: "ours", key: eve.status("ours").key });
   await ann.call("ours", "add", "1");
   await until("eve is cut off", () => ann.status("ours").peers.length === 0);
+  const isTold = () => eve.status("ours").alarms.some((each) => /lets you in no more/.test(each));
+  await until("she is told what can be known", isTold);
+  assert.deepEqual(ann.status("ours").alarms, []);
   await eve.call("ours", "add", "9").catch(() => {});
   assert.equal(ann.status("ours").members.length, 1);
   const log = await ann.host.api.log({ topic: "ours", from: 0, limit: 100 });

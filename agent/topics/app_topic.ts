@@ -284,7 +284,7 @@ export class AppTopic {
         (isKept ? "its events are only kept here, not applied" : this.#why ?? this.#state),
       {
         hint: isKept
-          ? "To take part, leave it with --forget and give the ticket of a member to realm app join"
+          ? "To take part, leave it and give the ticket of a member to realm app join"
           : "realm app topics shows what each topic waits for",
       },
     );

@@ -114,12 +114,14 @@ export class TopicCarrier {
   }
 
   /**
-   * How many of the nodes that a ticket names are connected, and how many of these have ended each of
-   * several links without a word, as they do with who is not let in.
+   * How many nodes that take part, as far as is known, are connected (or of those only that a ticket
+   * names), and how many of these have ended each of several links without a word, as they do with who is
+   * not let in.
    */
-  ticketNodes(): { readonly connected: number; readonly refusing: number } {
+  refusals(isOfTicket: boolean): { readonly connected: number; readonly refusing: number } {
     const { named, network } = this.#init;
-    const connected = network.connections().filter(({ peer }) => named.includes(peer));
+    const connected = network.connections()
+      .filter(({ peer }) => isOfTicket ? named.includes(peer) : this.core.knows(peer));
     const refusing = connected.filter(({ peer }) =>
       !this.core.isOpen(peer) && (this.#failures.get(peer) ?? 0) >= REFUSALS
     );
