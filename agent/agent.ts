@@ -277,10 +277,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     opened.push(() => remote?.close());
 
     takeSample();
+    let isFolderGone = false;
     const sampling = setInterval(() => {
-      sampler.sample().then((next) => sample = next, () => {}).then(takeSample).catch(
-        console.error,
-      );
+      sampler.sample().then((next) => {
+        sample = next;
+        isFolderGone = false;
+      }, (error: Error) => {
+        // What is open goes on as if nothing were; nobody could ask for an alarm by the socket.
+        if (!isFolderGone) {
+          notice(`The data folder is gone, and what is in it with it: ${error.message}`);
+        }
+        isFolderGone = true;
+      }).then(takeSample).catch(console.error);
     }, SAMPLE_MS);
     opened.push(() => clearInterval(sampling));
 

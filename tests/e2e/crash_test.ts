@@ -160,3 +160,22 @@ Deno.test("bytes of a component that the disk lost come with the next apply, tho
     assert.equal(await get(`${again.proxy}/`), "200 1");
   });
 });
+
+Deno.test("an agent whose data folder is taken away says so and goes on with what runs", async () => {
+  await withSandbox(async (sandbox) => {
+    await sandbox.fixtures("http-hello");
+    const component = `[components.hello]\nsource = "file:./http-hello.wasm"\n` +
+      `world = "wasi:http/proxy"\n[routing]\n"${NODE}" = [{ path = "/...", component = "hello" }]\n`;
+    const owner = await initRealm(sandbox, component);
+    const agent = await startAgent(sandbox, "--owner", owner);
+    succeeded(await sandbox.realm("apply", "realm.toml", "--yes", "--wait", "--json"));
+    await Deno.rename(sandbox.data, `${sandbox.data}.away`);
+    assert.match((await agent.errorLine())!, /^The data folder is gone, .*no such file/i);
+    assert.equal(await get(`${agent.proxy}/`), "200 hello");
+    await Deno.rename(`${sandbox.data}.away`, sandbox.data);
+    assert.equal((await statusOf(sandbox)).manifest?.version, 1);
+    agent.kill("SIGTERM");
+    const { status, stderr } = await agent.ended;
+    assert.deepEqual([status, stderr], [0, "stopping\n"]);
+  });
+});
