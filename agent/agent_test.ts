@@ -14,6 +14,7 @@ import type { Signer } from "./kernel/verify.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { controlContent } from "./realm/control_event.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
+import { until } from "../tests/until.ts";
 
 const fixture = (name: string) =>
   Deno.readFile(new URL(`../fixtures/${name}.wasm`, import.meta.url));
@@ -99,14 +100,6 @@ ${rest}`;
 
 async function upload(control: ControlClient, ...names: string[]): Promise<void> {
   for (const name of names) await control.putBlob(await fixture(name));
-}
-
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 1_000; i++) {
-    if (await holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  assert.fail(`never saw ${what}`);
 }
 
 const allRun = (agent: Agent, count: number) => () => {

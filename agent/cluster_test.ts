@@ -12,6 +12,7 @@ import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { controlContent } from "./realm/control_event.ts";
 import type { LanChoice } from "./member/realm_member.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
+import { until } from "../tests/until.ts";
 
 const LISTEN = ["/ip4/127.0.0.1/tcp/0"];
 
@@ -93,14 +94,6 @@ async function withCluster(test: (cluster: Cluster) => Promise<void>): Promise<v
     for (const machine of [...running]) await machine.stop();
     await Deno.remove(root, { recursive: true });
   }
-}
-
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 1_200; i++) {
-    if (await holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  assert.fail(`never saw ${what}`);
 }
 
 const versionOf = ({ agent }: Machine) => agent.status().manifest?.version;

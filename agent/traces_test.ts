@@ -5,6 +5,7 @@ import { connectControl } from "./control/client.ts";
 import { sha256Hex } from "./kernel/sha256.ts";
 import { FakeOwner, newSigner } from "./owner_fake.ts";
 import { formatManifestSignature, signManifest } from "./realm/manifest_signature.ts";
+import { until } from "../tests/until.ts";
 
 interface Exported {
   readonly traceId: string;
@@ -83,14 +84,6 @@ async function withTraces(
     await Promise.all([collector.shutdown(), upstream.shutdown()]);
     await Deno.remove(folder, { recursive: true });
   }
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 1_200; i++) {
-    if (holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  assert.fail(`never saw ${what}`);
 }
 
 Deno.test("a trace goes from who calls through proxy and component to what the component asks", () =>

@@ -7,6 +7,7 @@ import {
   fallenReplica,
   NOW_MS,
 } from "../tui/status_fake.ts";
+import { until } from "../tests/until.ts";
 import { withFakeAgent, withOwner } from "./agent_fake.ts";
 import { main } from "./app.ts";
 import { testShell } from "./shell_fake.ts";
@@ -167,7 +168,7 @@ Deno.test("status --watch repaints until it is interrupted", () =>
         interrupted: interrupted.signal,
       });
       const ended = main(["status", "-w", ...(json ? ["--json"] : [])], shell);
-      while (shell.text("stdout").length < 100) await new Promise((wake) => setTimeout(wake, 10));
+      await until("a screen", () => shell.text("stdout").length >= 100, ended);
       interrupted.abort();
       assert.equal(await ended, 0, shell.text("stderr"));
       if (json) assert.equal(JSON.parse(shell.text("stdout")).node.name, "bm-01");

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import type { Replica, StartOptions } from "../agent/kernel/ports.ts";
 import { type Handler, handlerOf } from "./handler.ts";
 import { fixture, NO_GRANTS, onEachEngine, type WithEngine, withEngine } from "./guest.ts";
+import { until } from "./until.ts";
 
 const MIB = 1024 * 1024;
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -45,7 +46,8 @@ async function news(replica: Replica): Promise<void> {
   // What it says first may be of before.
   for (let i = 0; i < 2; i++) {
     const before = replica.usage();
-    do await sleep(200); while (replica.usage() === before);
+    await sleep(200);
+    await until("what it used", () => replica.usage() !== before, replica.exited);
   }
 }
 
@@ -131,7 +133,7 @@ onEachEngine(
       for (let ms = 2_000, isMet = false; !isMet; ms *= 2) {
         assert.ok(ms < 60_000, "all of them were in flight before the first was over");
         let isOver = false;
-        const all = waitMs(ms).then(() => isOver = true);
+        const all = waitMs(ms).finally(() => isOver = true);
         while (!isOver && replica.usage().requests < 100) await sleep(20);
         isMet = !isOver;
         await all;
@@ -240,7 +242,7 @@ onEachEngine(
       const others = ["/slow?ms=60000", "/spin"].map((path) =>
         get(path, { signal: stop.signal }).catch(() => "ended")
       );
-      while (replica.usage().throttledMs === 0) await sleep(20);
+      await until("a slower guest", () => replica.usage().throttledMs > 0, Promise.any(others));
       const times: number[] = [];
       for (let i = 0; i < 11; i++) {
         const askedMs = performance.now();

@@ -31,6 +31,7 @@ import {
   withEngine,
 } from "./guest.ts";
 import { get, OUTBOUND_CASES, request } from "./outbound_http_cases.ts";
+import { until } from "./until.ts";
 import { bombed, type Certificate, ROUTES, startUpstream, type Upstream } from "./upstream.ts";
 import { output, WASMTIME } from "./wasmtime/command.ts";
 import { WASI } from "./wit.ts";
@@ -592,13 +593,10 @@ onEachEngine(
     withProxy(8, async (fetch, client, upstream) => {
       const leave = new AbortController();
       const waiting = fetch("/never", { signal: leave.signal }).catch(() => "left");
-      while (upstream.connections.open === 0) await new Promise((done) => setTimeout(done, 5));
+      await until("a connection", () => upstream.connections.open > 0, waiting);
       leave.abort();
       assert.equal(await waiting, "left");
-      for (let i = 0; client.connections > 0; i++) {
-        assert.ok(i < 6_000, "the connection is open still");
-        await new Promise((done) => setTimeout(done, 5));
-      }
+      await until("its end", () => client.connections === 0);
     }, withEngine),
 );
 

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { createEngine } from "../agent/local_engine.ts";
 import type { WorkerEngine } from "../agent/runtime/engine.ts";
 import { CACHE_FOLDER, endOf, fixture, NO_GRANTS, runGuest } from "./guest.ts";
+import { until } from "./until.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** Until what was started is prepared to be started again; how long it takes decides nothing. */
@@ -135,7 +136,7 @@ Deno.test("the Worker of a handler that is stopped at work is used again", async
         signal: new AbortController().signal,
       });
       const refused = assert.rejects(request);
-      while (replica.usage().handles === 0) await pause(5); // it is at work
+      await until("it at work", () => replica.usage().handles > 0, request);
       await replica.stop();
       await refused;
     };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../agent/kernel/error.ts";
 import type { Clock } from "../agent/kernel/ports.ts";
+import { until } from "../tests/until.ts";
 import { type DashboardAgent, LOG_ROWS_MAX, type LogRow, Session } from "./session.ts";
 import { fakeStatus, historyEntry, NOW_MS } from "./status_fake.ts";
 
@@ -283,7 +284,7 @@ Deno.test("a session keeps a bounded tail and tells subscribers rarely", () =>
     session.subscribe(() => notices++);
     for (let i = 0; i < 20; i++) {
       agent.write(...Array.from({ length: 100 }, (_, k) => line(`${i}.${k}`)));
-      while (agent.readers[0]!.events.length > 0) await settle();
+      await until("all are read", () => agent.readers[0]!.events.length === 0);
       await clock.advance(1);
     }
     await clock.advance(100);

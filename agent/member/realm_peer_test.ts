@@ -11,6 +11,7 @@ import { RealmLog } from "../realm/realm_log.ts";
 import { RealmPeer } from "./realm_peer.ts";
 import { MemoryStore } from "../store/memory_store.ts";
 import { systemClock } from "../node/system_clock.ts";
+import { until } from "../../tests/until.ts";
 
 const verify = verifierOf(nodeBackend());
 
@@ -75,14 +76,6 @@ function member(
       await network.close();
     },
   };
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 1_000; i++) {
-    if (holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.fail(`never saw ${what}`);
 }
 
 /** Signs at the end of a log, and hands it to the node. */

@@ -18,9 +18,12 @@ const PROTOCOL = "/realm/echo/1.0.0";
 const OPEN: NetworkGate = { mayConnect: () => true, mayOpen: () => true };
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** Waits until `holds`, however long that takes; a test that hangs says where by its name. */
+/** Waits until `holds`, as long as a busy machine may take. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let i = 0; !await holds(); i++) {
+    assert.ok(i < 24_000, `never saw ${holds}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
 }
 
 /** Everything that comes until the end. */

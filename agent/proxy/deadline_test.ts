@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { until } from "../../tests/until.ts";
 import { Deadlines } from "./deadline.ts";
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -13,7 +14,7 @@ Deno.test("set() calls back once, not early, in order of their times; clear() fo
   deadlines.set(40, start, note("early"));
   deadlines.set(120, start, note("late"));
   deadlines.clear(cleared);
-  while (fired.length < 2) await sleep(10);
+  await until("both", () => fired.length >= 2);
   await sleep(50);
   assert.deepEqual(fired.map(([name]) => name), ["early", "late"]);
   assert.ok(fired[0]![1] >= 40 && fired[1]![1] >= 120, JSON.stringify(fired));

@@ -32,6 +32,7 @@ import { MemoryStore } from "../store/memory_store.ts";
 import { systemClock } from "../node/system_clock.ts";
 import type { LooksAhead } from "./signatures_ahead.ts";
 import { TOPIC_PROTOCOL, type TopicCarrier } from "./topic_carrier.ts";
+import { until } from "../../tests/until.ts";
 
 /** Starts a network for a node. */
 type Start = (keys: KeyPair, gate: NetworkGate) => Promise<Network>;
@@ -106,14 +107,6 @@ class TestNode {
     this.peer.close();
     await this.network.close();
   }
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 1_500; i++) {
-    if (holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.fail(`never saw ${what}`);
 }
 
 const heads = (log: AppLog) => headsDigest(log.topic?.heads.map(({ key }) => key) ?? []).toHex();

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { until } from "../../tests/until.ts";
 import { Load } from "./load.ts";
 
 /** A server whose every third answer is bad, and the count of what it was asked. */
@@ -17,7 +18,7 @@ Deno.test("Load counts every request as answered or lost", async () => {
     { name: "any", url, check: () => undefined },
     { name: "picky", url, check: (body) => Number(body) % 4 > 1 ? undefined : `body ${body}` },
   ]);
-  while (asked() < 12) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until("twelve requests", () => asked() >= 12);
   await load.stop();
   assert.equal(load.answered + load.lost.length, asked());
   assert.ok(load.counts[0]!.lost.every((why) => why === "status 502, no"), load.lost.join());
@@ -33,7 +34,7 @@ Deno.test("Load loses what nobody answers, and forgives what an interruption cos
   await server.shutdown();
   const lane = { name: "gone", url, check: () => undefined };
   const load = new Load([lane]);
-  while (load.lost.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until("a lost request", () => load.lost.length > 0);
   await load.stop();
   assert.equal(load.answered, 0);
   const forgiving = new Load([lane]);

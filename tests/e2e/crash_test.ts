@@ -46,14 +46,16 @@ Deno.test("an agent killed at any moment goes on with what it had", async () => 
       const agent = await startAgent(sandbox, "--owner", owner);
       // The first one is killed when there is something to lose, however slow the machine.
       const loss = async () => {
-        while (applied === 0 || said.count === 0) await sleep(20);
+        await until("there is something to lose", () => applied > 0 && said.count > 0, {
+          atMostMs: 300_000,
+        });
       };
       const dead = (round === 0 ? loss() : Promise.resolve()).then(() => sleep(killMs)).then(() => {
         agent.kill("SIGKILL");
         return agent.ended;
       });
       let isDead = false;
-      dead.then(() => isDead = true);
+      dead.catch(() => {}).then(() => isDead = true);
       const ask = async () => {
         while (!isDead) {
           const answer = await get(`${agent.proxy}/`).catch(() => "gone");
