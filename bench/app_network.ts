@@ -19,6 +19,7 @@ import { startLibp2p } from "../agent/net/libp2p_network.ts";
 import { MemoryStore } from "../agent/store/memory_store.ts";
 import { systemClock } from "../agent/node/system_clock.ts";
 import type { TopicCarrier } from "../agent/topics/topic_carrier.ts";
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 import { createLog, replayOf, signerFrom, verify, write } from "./apps.ts";
 import { ROOT } from "./programs.ts";
 import type { Given, Taken } from "./topic_probe.ts";
@@ -111,7 +112,7 @@ const empty = (log: AppLog) =>
 function startProbe(...args: readonly string[]): Deno.ChildProcess {
   const probe = [`--config=${ROOT}/deno.json`, `${ROOT}/bench/topic_probe.ts`];
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", ...probe, ...args],
+    args: ["run", "-A", V8_FLAGS_ARGUMENT, ...probe, ...args],
     stdin: "piped",
     stdout: "piped",
     stderr: "null",

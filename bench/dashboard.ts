@@ -5,6 +5,7 @@
  * @module
  */
 import * as path from "node:path";
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 import type { Benchmark } from "./bench.ts";
 import { processorMs, ROOT, runProcess, startProcess, withFolder } from "./programs.ts";
 import { figure, goal, type Table } from "./report.ts";
@@ -98,7 +99,8 @@ export const dashboard: Benchmark = async ({ programs, quick, note }) => {
     const result = await withFolder(async (folder) => {
       const words = [folder, each.nodes, each.components, LINES_PER_SEC].map(String);
       const source = path.join(ROOT, "tests", "simulated_realm.ts");
-      const deno = [Deno.execPath(), "run", "-A", "--no-check", `--config=${ROOT}/deno.json`];
+      const flags = ["-A", "--no-check", V8_FLAGS_ARGUMENT, `--config=${ROOT}/deno.json`];
+      const deno = [Deno.execPath(), "run", ...flags];
       const simulated = startProcess([...deno, source, ...words]);
       try {
         const isUp = () => Deno.lstat(`${folder}/control.sock`).then(() => true, () => false);

@@ -10,6 +10,7 @@ import { PeerBlobs } from "../agent/artifact/peer_blobs.ts";
 import { sha256Hex } from "../agent/kernel/sha256.ts";
 import { DiskBlobs } from "../agent/store/disk_blobs.ts";
 import { systemClock } from "../agent/node/system_clock.ts";
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 import type { BenchContext, Benchmark } from "./bench.ts";
 import { load } from "./load.ts";
 import type { Load } from "./load_generator.ts";
@@ -31,6 +32,7 @@ const PROBE = [
   Deno.execPath(),
   "run",
   "-A",
+  V8_FLAGS_ARGUMENT,
   `--config=${ROOT}/deno.json`,
   `${ROOT}/bench/peer_probe.ts`,
 ];

@@ -6,6 +6,7 @@ import { commandTable } from "../cli/command_table.ts";
 import { flagName } from "../cli/help.ts";
 import { VERSION } from "../cli/version.ts";
 import { stale } from "../scripts/docs.ts";
+import { V8_FLAGS_ARGUMENT } from "../scripts/v8_flags.ts";
 
 const ROOT = path.resolve(import.meta.dirname!, "..");
 const TABLE = commandTable(COMMANDS);
@@ -108,6 +109,11 @@ Deno.test("documents name tasks that are there", () => {
   );
   assert.ok(named.length > 5);
   for (const task of named) assert.ok(task === "deno" || task in tasks, `./dev ${task}`);
+});
+
+Deno.test("./dev bench has the flags of the executable", () => {
+  const { tasks } = JSON.parse(read("deno.json")) as { tasks: { bench: { command: string } } };
+  assert.ok(tasks.bench.command.split(" ").includes(V8_FLAGS_ARGUMENT), tasks.bench.command);
 });
 
 Deno.test("ARCHITECTURE.md says of every dependency why it is there", () => {
