@@ -142,8 +142,21 @@ export class InstalledApps {
 
   async #keep(id: string, bytes: Uint8Array): Promise<void> {
     if (await this.revocationOf(id) !== undefined) throw revoked(id);
-    await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await writeWhole(path.join(this.#folder, `${id}.bundle`), bytes);
+    await this.#put(`${id}.bundle`, bytes);
+  }
+
+  /** Throws RealmError `failed` where there is no room, or the folder cannot be written. */
+  async #put(name: string, bytes: Uint8Array): Promise<void> {
+    const file = path.join(this.#folder, name);
+    try {
+      await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      await writeWhole(file, bytes);
+    } catch (cause) {
+      throw new RealmError("failed", `Cannot write ${file}: ${(cause as Error).message}`, {
+        hint: "Run realm doctor, which looks at the data folder and the disk",
+        cause,
+      });
+    }
   }
 
   /** The revocation of a bundle that was taken, encoded; verified when it was. */
@@ -158,8 +171,7 @@ export class InstalledApps {
 
   /** Keeps the revocation of a bundle, which was verified: it is installed and started no more. */
   async keepRevocation(bundle: string, encoded: Uint8Array): Promise<void> {
-    await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await writeWhole(path.join(this.#folder, `${bundle}.revoked`), encoded);
+    await this.#put(`${bundle}.revoked`, encoded);
   }
 
   /** Takes a grant back. Throws RealmError `not-found` where it was not given. */
@@ -178,7 +190,7 @@ export class InstalledApps {
 
   async #write(app: InstalledApp): Promise<void> {
     const text = `${JSON.stringify(app, null, 2)}\n`;
-    await writeWhole(path.join(this.#folder, `${app.app}.json`), new TextEncoder().encode(text));
+    await this.#put(`${app.app}.json`, new TextEncoder().encode(text));
   }
 
   async #read(name: string): Promise<InstalledApp> {
