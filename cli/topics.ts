@@ -142,6 +142,12 @@ export const join = command({
       }
     });
     context.print(topic, () => formatTopic(topic));
+    if (topic.role === "none") {
+      context.note(
+        "You take no part yet: that goes on by itself when a machine that has the topic lets you in, " +
+          "and realm app topics shows it",
+      );
+    }
   },
 });
 

@@ -285,6 +285,13 @@ Deno.test("app create, join, invite, leave and remove ask what they are told", (
     });
     assert.equal((await realm("app", "join", "realmapp1word", "--name", "tea")).status, 0);
     assert.deepEqual(agent.asked.join, { ticket: "realmapp1word", name: "tea", keep: false });
+    const waiting = { ...TOPIC!, state: "starting", role: "none", why: "no events" };
+    agent.answers.topics = { topics: [waiting] };
+    const late = await realm("app", "join", "realmapp1word", "--wait", "0s");
+    assert.match(late.stdout, /^state +starting: no events$/m);
+    assert.match(late.stderr, /^You take no part yet/m);
+    agent.answers.topics = { topics: [TOPIC] };
+    assert.equal((await realm("app", "join", "realmapp1word")).stderr, "");
     assert.equal((await realm("app", "keep", "realmapp1word")).status, 0);
     assert.deepEqual(agent.asked.join, { ticket: "realmapp1word", keep: true });
     const invited = await realm("app", "invite", "lunch", "--role", "keeper");
