@@ -295,6 +295,40 @@ Deno.test("a function that an interface does not have is refused before anything
 });
 
 Deno.test(
+  "a list of lists in place of bytes is not kept, whatever type a component gives a function",
+  withRun(async (run) => {
+    // A thousand lists of 50,000 bytes, which all lie in one place.
+    const lists = `(local $i i32)
+      (loop $l
+        (i32.store (i32.add (i32.const 65536) (i32.mul (local.get $i) (i32.const 8))) (i32.const 0))
+        (i32.store (i32.add (i32.const 65540) (i32.mul (local.get $i) (i32.const 8))) (i32.const 50000))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $l (i32.lt_u (local.get $i) (i32.const 1000))))`;
+    const { end, message } = await run(command({
+      imports: `(import "wasi:http/types@0.2.0" (instance $s
+        (export "fields" (type $f (sub resource)))
+        (type $e (variant (case "invalid-syntax") (case "forbidden") (case "immutable")))
+        (export "header-error" (type $ee (eq $e)))
+        (export "[constructor]fields" (func (result (own $f))))
+        (export "[method]fields.append" (func (param "self" (borrow $f)) (param "name" string)
+          (param "value" (list (list u8))) (result (result (error $ee)))))))`,
+      lowered: `(core func $new (canon lower (func $s "[constructor]fields")))
+        (core func $append (canon lower (func $s "[method]fields.append") (memory $l "m")))`,
+      given: `(export "new" (func $new)) (export "append" (func $append))`,
+      core: `(import "h" "new" (func $new (result i32)))
+        (import "h" "append" (func $append (param i32 i32 i32 i32 i32 i32)))
+        (data (i32.const 100) "name")
+        (func (export "go") (result i32) ${lists}
+          (call $append (call $new) (i32.const 100) (i32.const 4) (i32.const 65536)
+            (i32.const 1000) (i32.const 200))
+          i32.const 0)`,
+    }));
+    assert.equal(end, "trap");
+    assert.match(message, /fields\.append: it wants a list of bytes/);
+  }),
+);
+
+Deno.test(
   "an exception that nothing catches ends the guest, and is called one",
   withRun(async (run) => {
     const core = `(tag $t) (func (export "go") (result i32) (throw $t))`;

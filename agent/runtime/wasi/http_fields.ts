@@ -8,7 +8,7 @@
  * @module
  */
 import type { WasiInstance } from "./context.ts";
-import { guardResource, HOLD, Resource } from "./resource.ts";
+import { guardResource, HOLD, requireBytes, Resource } from "./resource.ts";
 
 /** Bytes of all names and values of one `fields`, with {@link FIELD_OVERHEAD_BYTES} for each. */
 export const FIELDS_BYTES_MAX = 128 * 1024;
@@ -49,6 +49,7 @@ function checkedName(name: string): string {
 
 /** Visible ASCII, space, tab and what lies above ASCII; a length is digits. */
 function checkValue(name: string, value: Uint8Array): void {
+  requireBytes(value);
   for (const byte of value) {
     if ((byte < 0x20 && byte !== 0x09) || byte === 0x7f) refuse("invalid-syntax");
   }

@@ -61,7 +61,7 @@ const AUTHORITY = /^(?:[\w\-.~!$&'()*+,;=:]*@)?(?:\[[\da-f:.]+\]|[\w\-.~!$&'()*+
 const PATH = /^[/?][\x21\x22\x24-\x7e\u0080-\uffff]*$/;
 
 function isShort(pattern: RegExp, text: string): boolean {
-  return text.length <= TARGET_LENGTH_MAX && pattern.test(text);
+  return typeof text === "string" && text.length <= TARGET_LENGTH_MAX && pattern.test(text);
 }
 
 /** What a guest may make of a request; `undefined` takes a part back. */

@@ -10,7 +10,7 @@
  * @module
  */
 import type { WasiInstance } from "./context.ts";
-import { guardResource, HOLD, Resource } from "./resource.ts";
+import { guardResource, HOLD, requireBytes, Resource } from "./resource.ts";
 
 /** The most bytes that one read gives, and that a sink takes before it pushes back. */
 export const STREAM_BYTES_MAX = 65_536;
@@ -313,10 +313,12 @@ export class OutputStream extends Resource {
   }
 
   write(bytes: Uint8Array): void {
+    requireBytes(bytes);
     this.#write(bytes);
   }
 
   blockingWriteAndFlush(bytes: Uint8Array): void | Promise<void> {
+    requireBytes(bytes);
     if (bytes.length > BLOCKING_WRITE_BYTES_MAX) {
       this.host.trap(
         `Cannot write ${bytes.length} bytes at once: blocking-write-and-flush takes at most ${BLOCKING_WRITE_BYTES_MAX}`,

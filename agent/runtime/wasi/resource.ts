@@ -17,6 +17,14 @@ import { traced } from "./trace.ts";
 type AnyFunction = Function;
 type Call = (...args: unknown[]) => unknown;
 
+/**
+ * Throws unless it is a list of bytes. A component says itself of which types the functions are that
+ * it imports, and a list of lists has a length, too, which says nothing of what it holds.
+ */
+export function requireBytes(value: Uint8Array): void {
+  if (!(value instanceof Uint8Array)) throw new TypeError("it wants a list of bytes");
+}
+
 /** Books bytes that a resource keeps; by a symbol, because a guest may call any name. */
 export const HOLD = Symbol("hold");
 
