@@ -13,7 +13,7 @@ import { NO_QUOTA } from "../../../agent/apps/topic/topic_quota.ts";
 import { replayParts } from "../../../agent/apps/topic/app_replay.ts";
 import { Standing } from "../../../agent/kernel/peering/standing.ts";
 import type { SyncSigner } from "../../../agent/kernel/verify.ts";
-import { type Player, verify } from "../cast.ts";
+import { type Player, player, verify } from "../cast.ts";
 import { CrashingDisk, PowerCut } from "../crashing_store.ts";
 import type { Endpoint } from "../network.ts";
 import type { SeededRandom } from "../../../agent/kernel/seeded_random.ts";
@@ -68,6 +68,8 @@ export class AppPeerNode {
   /** Signs for the person, and tells the judge. */
   readonly person: SyncSigner;
   readonly personKey: string;
+  readonly behavior: SyncSigner;
+  readonly behaviorKey: string;
   run: AppRun | undefined;
   readonly #clockOffsetMs: number;
   #armedAtMs = Infinity;
@@ -80,13 +82,17 @@ export class AppPeerNode {
     this.isHonest = isHonest;
     this.isKeeper = isKeeper;
     this.personKey = person.key;
-    this.person = {
-      publicKey: person.publicKey,
+    const heard = ({ publicKey, sign }: Player): SyncSigner => ({
+      publicKey,
       sign: (message) => {
         world.judge.signed(message);
-        return person.sign(message);
+        return sign(message);
       },
-    };
+    });
+    const behavior = player(`behavior of ${person.key}`);
+    this.person = heard(person);
+    this.behavior = heard(behavior);
+    this.behaviorKey = behavior.key;
     this.random = world.random.fork(`peer ${name}`);
     this.#clockOffsetMs = this.random.between(0, 1_000_000);
   }

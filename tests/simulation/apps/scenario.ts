@@ -7,7 +7,7 @@
 import { RealmError } from "../../../agent/kernel/error.ts";
 import type { TopicEvent } from "../../../agent/kernel/topic.ts";
 import type { AppLog } from "../../../agent/apps/topic/app_log.ts";
-import { inviteTo, revocationsOf } from "../../../agent/apps/topic/authoring.ts";
+import { behaviorOf, inviteTo, revocationsOf } from "../../../agent/apps/topic/authoring.ts";
 import { helloAt } from "../../../agent/apps/peering/topic_hello.ts";
 import { encodeTopicFrame } from "../../../agent/apps/peering/topic_frame.ts";
 import { nodeBackend } from "../../../agent/node/crypto_node.ts";
@@ -35,6 +35,7 @@ const KINDS = [
   "admin",
   "revoke",
   "leave",
+  "behavior",
   "checkpoint",
   ...FAULTS,
   "stranger",
@@ -142,6 +143,14 @@ export class AppScenario extends Faults<AppPeerNode> {
     if (peer === undefined || peer === this.world.peers[0]) return;
     const leave = (log: AppLog) => log.write({ kind: "leave" }, peer.person);
     peer.act(({ core }) => this.#unlessFull(() => core.writing(leave)));
+  }
+
+  /** Somebody's behavior writes; it takes part, and again when its person came back. */
+  behavior(): void {
+    const peer = this.#member();
+    for (let i = this.random.between(1, 12); i > 0 && peer !== undefined; i--) {
+      this.#say(peer, peer.behavior);
+    }
   }
 
   checkpoint(): void {
@@ -305,11 +314,16 @@ export class AppScenario extends Faults<AppPeerNode> {
 
   // Who does it.
 
-  #say(peer: AppPeerNode): void {
+  #say(peer: AppPeerNode, by = peer.person): void {
     let id: string | undefined;
     const { world, random } = this;
     const isDone = peer.act(({ core }) => {
-      const write = (log: AppLog) => log.append(actOf(world.app, log, random), peer.person);
+      const write = (log: AppLog) => {
+        if (by !== peer.person && log.membership!.roleOf(by.publicKey) === undefined) {
+          log.write(behaviorOf(log.topicId, peer.person, by.publicKey), by);
+        }
+        return log.append(actOf(world.app, log, random), by);
+      };
       this.#unlessFull(() => id = core.writing(write).id.toString());
     });
     if (isDone && id !== undefined) world.judge.acknowledged(peer, id);

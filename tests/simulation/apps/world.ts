@@ -93,7 +93,7 @@ export class AppWorld {
   add(peer: AppPeerNode): void {
     this.peers.push(peer);
     this.#byNode.set(peer.key, peer);
-    this.#byPerson.set(peer.personKey, peer);
+    for (const key of [peer.personKey, peer.behaviorKey]) this.#byPerson.set(key, peer);
     this.judge.watch(peer);
   }
 
@@ -101,6 +101,7 @@ export class AppWorld {
     return this.#byNode.get(node);
   }
 
+  /** Of a person, or of its behavior. */
   personOf(person: string): AppPeerNode | undefined {
     return this.#byPerson.get(person);
   }
