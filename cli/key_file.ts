@@ -19,7 +19,7 @@ import { RealmError } from "../agent/kernel/error.ts";
 import { decodeSigned, type SignedEvent, verifyEvent } from "../agent/kernel/event.ts";
 import { webCryptoBackend } from "../agent/kernel/signature_backends.ts";
 import { keyPairOf } from "../agent/kernel/verify.ts";
-import { writeWhole } from "../agent/node/whole_file.ts";
+import { syncName, writeWhole } from "../agent/node/whole_file.ts";
 import { readControlGenesis } from "../agent/realm/control_event.ts";
 
 /** A key file is a few lines; what is longer is something else. */
@@ -100,8 +100,8 @@ const PUBLIC_KEY = "public key:";
 const PROTECTED = "age-encrypted:";
 
 /**
- * Writes a file that must not exist yet, durably: all of it or none. Throws RealmError `refused` when
- * it does.
+ * Writes a file that must not exist yet, durably; where that fails there is none. Throws RealmError
+ * `refused` when it exists.
  */
 export async function writeNewFile(path: string, bytes: Uint8Array, mode: number): Promise<void> {
   let file: Deno.FsFile;
@@ -116,6 +116,7 @@ export async function writeNewFile(path: string, bytes: Uint8Array, mode: number
     let rest = bytes;
     while (rest.length > 0) rest = rest.subarray(await open.write(rest));
     await open.sync();
+    await syncName(path);
   } catch (error) {
     await Deno.remove(path).catch(() => {});
     throw fileError("write", path, error);

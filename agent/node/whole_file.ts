@@ -4,6 +4,7 @@
  * @module
  */
 import * as path from "node:path";
+import { syncFolder } from "../store/sync_folder.ts";
 
 /** Replaces a file with all of these bytes, or not at all, durably. */
 export async function writeWhole(file: string, bytes: Uint8Array, mode = 0o600): Promise<void> {
@@ -19,6 +20,10 @@ export async function writeWhole(file: string, bytes: Uint8Array, mode = 0o600):
     await Deno.remove(temporary).catch(() => {});
     throw error;
   }
-  using folder = await Deno.open(path.dirname(file), { read: true });
-  await folder.sync();
+  await syncName(file);
+}
+
+/** Makes the name of a file durable; its bytes are by their own sync. */
+export function syncName(file: string): Promise<void> {
+  return syncFolder(path.dirname(file));
 }

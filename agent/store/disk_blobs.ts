@@ -17,6 +17,7 @@ import { RealmError } from "../kernel/error.ts";
 import type { BlobPieces, Blobs, PartialBlob } from "../kernel/ports.ts";
 import { SHA256_HEX, sha256Hex } from "../kernel/sha256.ts";
 import { checkDigest, corruptBlob, missingBlob, wrongBlob } from "./blob_name.ts";
+import { syncFolder } from "./sync_folder.ts";
 
 const TEMPORARY = "tmp";
 const CORRUPT = "corrupt";
@@ -290,16 +291,6 @@ async function remove(path: string): Promise<void> {
     await Deno.remove(path, { recursive: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  if (Deno.build.os === "windows") return; // A folder cannot be opened as a file there.
-  const folder = await Deno.open(path, { read: true });
-  try {
-    await folder.sync();
-  } finally {
-    folder.close();
   }
 }
 
