@@ -18,6 +18,7 @@ import { openDataFolder } from "./node/data_folder.ts";
 import { HostCommands } from "./node/host_commands.ts";
 import { formatPublicKey } from "./kernel/key.ts";
 import type { Clock } from "./kernel/ports.ts";
+import { RareNotice } from "./kernel/rare_notice.ts";
 import { SteadyServer } from "./kernel/steady_server.ts";
 import { verifierOf } from "./kernel/verify.ts";
 import { listen } from "./listen.ts";
@@ -82,8 +83,6 @@ export interface Agent {
 const SAMPLE_MS = 5_000;
 /** Nobody reads metrics for so long where there is no descriptor for another connection. */
 const LISTEN_AGAIN_MS = 100;
-/** It is told so often that there is no descriptor for connections. */
-const CROWDED_MS = 60_000;
 const WARM_WORKERS = 2;
 /** Requests of clients and of other nodes have this long to end when the agent is stopped. */
 const CLOSE_GRACE_MS = 3_000;
@@ -113,18 +112,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const sampler = new NodeSampler(dataFolder);
     let sample = await sampler.sample();
     const notice = options.notice ?? (() => {});
-    /** Tells that a server takes no connections for a moment, not at each of those. */
+    /** Tells that a server takes no connections for a moment. */
     const crowded = (what: string) => {
-      let toldMs = -Infinity;
-      return (reason: unknown) => {
-        const nowMs = clock.monotonicMs();
-        if (nowMs - toldMs < CROWDED_MS) return;
-        toldMs = nowMs;
-        notice(
+      const rare = new RareNotice(notice, () => clock.monotonicMs());
+      return (reason: unknown) =>
+        rare.tell(
           `Cannot take connections for ${what}, which is tried again: ${reason}. ` +
             "Start the agent with more open files: ulimit -n 65536",
         );
-      };
     };
     const peers: PeerServices = new PeerServices({
       blobs,

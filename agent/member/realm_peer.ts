@@ -9,6 +9,7 @@
  */
 import { LinkStream } from "../net/link_stream.ts";
 import type { Clock, Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
+import { RareNotice } from "../kernel/rare_notice.ts";
 import { PeerCore, type PeerCoreInit, type PeerPorts } from "../realm/peering/peer_core.ts";
 
 /** The protocol of links. */
@@ -40,7 +41,7 @@ export class RealmPeer {
   /** What the network is made with. */
   readonly gate: NetworkGate;
   readonly #clock: Clock;
-  readonly #notice: (text: string) => void;
+  readonly #failed: RareNotice;
   readonly #links = new Map<string, LinkStream>();
   /** Links that end in a moment, by the timer that ends them. */
   readonly #cutting = new Map<ReturnType<typeof setTimeout>, LinkStream | undefined>();
@@ -55,7 +56,7 @@ export class RealmPeer {
   constructor(init: RealmPeerInit) {
     const { clock } = init;
     this.#clock = clock;
-    this.#notice = init.ports.notice;
+    this.#failed = new RareNotice(init.ports.notice, () => clock.monotonicMs());
     this.core = new PeerCore({
       ...init,
       ports: {
@@ -138,7 +139,7 @@ export class RealmPeer {
       act();
     } catch (error) {
       pauseMs = FAILED_PAUSE_MS;
-      this.#notice(`Cannot go on with the control log: ${messageOf(error)}`);
+      this.#failed.tell(`Cannot go on with the control log: ${messageOf(error)}`);
     }
     this.#wake(pauseMs);
   }

@@ -13,6 +13,7 @@ import { before } from "../artifact/time_limit.ts";
 import { TopicCore, type TopicCoreInit, type TopicPorts } from "../apps/peering/topic_core.ts";
 import { TOPIC_HELLO_BYTES_MAX } from "../apps/peering/topic_frame.ts";
 import type { Clock, Network, PeerStream } from "../kernel/ports.ts";
+import { RareNotice } from "../kernel/rare_notice.ts";
 import { LinkStream } from "../net/link_stream.ts";
 import { FrameQueue } from "./frame_queue.ts";
 import type { LooksAhead } from "./signatures_ahead.ts";
@@ -65,6 +66,7 @@ interface Opening {
 export class TopicCarrier {
   readonly core: TopicCore;
   readonly #init: TopicCarrierInit;
+  readonly #failed: RareNotice;
   readonly #links = new Map<string, LinkStream>();
   /** Frames that came and were not taken yet. */
   readonly #queues = new WeakMap<LinkStream, FrameQueue>();
@@ -82,6 +84,7 @@ export class TopicCarrier {
   constructor(init: TopicCarrierInit) {
     const { clock, ports } = init;
     this.#init = init;
+    this.#failed = new RareNotice(ports.notice, () => clock.monotonicMs());
     this.core = new TopicCore({
       ...init,
       ports: {
@@ -264,7 +267,7 @@ export class TopicCarrier {
     } catch (error) {
       pauseMs = FAILED_PAUSE_MS;
       const why = error instanceof Error ? error.message : String(error);
-      this.#init.ports.notice(`Cannot go on with topic ${this.core.topic}: ${why}`);
+      this.#failed.tell(`Cannot go on with topic ${this.core.topic}: ${why}`);
     }
     this.#wake(pauseMs);
   }
