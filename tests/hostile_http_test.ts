@@ -257,6 +257,71 @@ Deno.test("a client's framing that is not HTTP is refused before the guest hears
     assert.equal(s.replica.usage().fuelUsed, fuel);
   }));
 
+/** A frame of HTTP/2 (RFC 9113, 4.1). */
+function frame(type: number, flags: number, stream: number, payload: readonly number[] = []) {
+  const { length } = payload;
+  const head = new Uint8Array(9);
+  const view = new DataView(head.buffer);
+  view.setUint32(0, length << 8 | type);
+  view.setUint8(4, flags);
+  view.setUint32(5, stream);
+  return [...head, ...payload];
+}
+
+/** Frames, and flags, of HTTP/2. */
+const H2 = { HEADERS: 1, RST_STREAM: 3, SETTINGS: 4, CONTINUATION: 9, END: 1, END_HEADERS: 4 };
+/** GET / of http://a, in HPACK. */
+const H2_GET = [0x82, 0x86, 0x84, 0x41, 1, 0x61];
+
+Deno.test("HTTP/2 without TLS is served, heads past all bounds are refused, and who resets streams as they begin is cut off", () =>
+  served(async ({ connect, replica }) => {
+    const open = async (frames: readonly number[]) => {
+      const connection = await connect("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+      await connection.write(new Uint8Array([...frame(H2.SETTINGS, 0, 0), ...frames]));
+      return connection;
+    };
+    const get = frame(H2.HEADERS, H2.END | H2.END_HEADERS, 1, H2_GET);
+    const honest = await open(get);
+    let answer = "";
+    while (!answer.includes("ok\n")) {
+      const more = await read(honest, 1);
+      assert.ok(more.length > 0, `it ended: ${answer}`);
+      answer += more;
+    }
+
+    const fuel = replica.usage().fuelUsed;
+    // x: yyy…, whose length is written with bits 0 to 6 and then seven at a time.
+    const bytes = 300_000;
+    const rest = bytes - 127;
+    const length = [0x7f, rest & 0x7f | 0x80, rest >> 7 & 0x7f | 0x80, rest >> 14];
+    const value = new Array(16_000).fill(0x79);
+    const bomb = await open([
+      ...frame(H2.HEADERS, H2.END, 1, [...H2_GET, 0, 1, 0x78, ...length]),
+      ...Array.from({ length: 18 }, () => frame(H2.CONTINUATION, 0, 1, value)).flat(),
+      ...frame(H2.CONTINUATION, H2.END_HEADERS, 1, value.slice(0, bytes - 18 * 16_000)),
+    ]);
+    const refused = await within(2_000, read(bomb, 400), "");
+    assert.ok(!refused.includes("ok\n"));
+    assert.equal(replica.usage().fuelUsed, fuel);
+
+    // What is told of what was reset is an error, and the connection ends.
+    const resets = await open([]);
+    const ended = read(resets);
+    const sending = (async () => {
+      for (let stream = 1; stream < 20_000; stream += 2) {
+        await resets.write(
+          new Uint8Array([
+            ...frame(H2.HEADERS, H2.END | H2.END_HEADERS, stream, H2_GET),
+            ...frame(H2.RST_STREAM, 0, stream, [0, 0, 0, 8]),
+          ]),
+        );
+      }
+    })().catch(() => {});
+    assert.ok((await ended).includes("\0\0\0\x0b"), "ENHANCE_YOUR_CALM");
+    close(resets);
+    await sending;
+  }));
+
 Deno.test("clients that send their heads byte by byte, or never to the end, keep nobody waiting", () =>
   served(async ({ connect, get, replica }) => {
     const slow = await Promise.all(
