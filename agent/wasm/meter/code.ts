@@ -13,7 +13,7 @@ import { Reader, Writer } from "./binary.ts";
 import type { Body } from "./body.ts";
 import { BodyDecoder } from "./body_decoder.ts";
 import { FunctionEmitter } from "./function.ts";
-import { type Module, type Renumbering, requireEnd, SECTION } from "./module.ts";
+import { ITEMS_MAX, type Module, type Renumbering, requireEnd, SECTION } from "./module.ts";
 import { type Plan, planOutlines, withoutOutlines } from "./outline.ts";
 import { neverUnroll, Prepayment, settleUnrolled, settleUnrolledAround } from "./prepay.ts";
 import type { Mark, Routines } from "./routines.ts";
@@ -145,7 +145,9 @@ class CodeWriter {
       written = this.#emit(decoded, functionIndex, plan);
       bytes = this.#bytesSince(mark);
     };
-    const isTooLarge = () => bytes > room || routines.types.length > ADDED_TYPES_MAX;
+    const isTooLarge = () =>
+      bytes > room || routines.types.length > ADDED_TYPES_MAX ||
+      routines.firstFunction + routines.routines.length > ITEMS_MAX;
     // No way makes a function shorter.
     if (room >= r.end - start) {
       emit();

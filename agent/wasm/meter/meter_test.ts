@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { RealmError } from "../../kernel/error.ts";
+import { Reader, Writer } from "./binary.ts";
 import { meter, STACK_EXHAUSTED } from "./meter.ts";
+import { decodeModule } from "./module.ts";
+import { OP } from "./opcodes.ts";
 import { assemble, OPTIONS, print, run, TestHost } from "./host_fake.ts";
 
 /** Runs `act`, and gives the units it used. */
@@ -377,6 +380,27 @@ Deno.test("meter() copies no loops where a module would become more than eight t
       `${all.length}, ${metered.length} of ${bytes.length}`,
     );
   }
+});
+
+Deno.test("meter() adds no more functions for loops than engines take", async () => {
+  const loops = `(func (param i32) ${"(loop (br_if 0 (local.get 0)))".repeat(300)})`;
+  const empty = "(func)".repeat(50);
+  const bytes = await assemble(`(module ${empty} ${loops.repeat(40)})`);
+  // As many empty functions more as may be: there are sections of types, of functions, and of code.
+  const m = decodeModule(bytes);
+  const more = 999_000 - m.functions.length;
+  const out = new Writer(8).copy(bytes, 0, 8);
+  const items: readonly [number, readonly number[]][] = [[1, []], [3, [0]], [10, [2, 0, OP.END]]];
+  for (const [id, item] of items) {
+    const { start, end } = m.sections.get(id)!;
+    const r = new Reader(bytes, start, end);
+    const content = new Writer().u32(r.u32() + (item.length > 0 ? more : 0));
+    for (let i = 0; item.length > 0 && i < more; i++) content.u8(...item);
+    out.u8(id).appendSized(content.copy(bytes, r.at, end));
+  }
+  const many = out.bytes();
+  assert.ok(WebAssembly.validate(many));
+  assert.ok(WebAssembly.validate(meter(many, OPTIONS).bytes));
 });
 
 Deno.test("meter() takes the same fuel and stack, however many loops are copied", async () => {

@@ -36,7 +36,7 @@ export const SECTION_ORDER: readonly number[] = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 
 export const RESERVED_MODULE = "realm";
 
 /** Functions, types and so on that V8 takes in one module; the rewriter adds a few itself. */
-const ITEMS_MAX = 999_000;
+export const ITEMS_MAX = 999_000;
 const PARAMETERS_MAX = 1000;
 /** V8 keeps types for good, those of all modules together. */
 export const TYPES_MAX = 100_000;
