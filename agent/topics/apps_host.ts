@@ -19,7 +19,7 @@ import { findLeft, leaveTopic, leftOp, leftTopic, recordKey } from "./left_topic
 import { namespaced, NOWHERE } from "../apps/arbiter/namespace.ts";
 import { AppLog } from "../apps/topic/app_log.ts";
 import { formatAppTicket, parseAppTicket } from "../apps/topic/app_ticket.ts";
-import { inviteTo, nextEpoch, removedBy, revocationsOf } from "../apps/topic/authoring.ts";
+import { inviteTo, nextEpoch, readsOn, removedBy, revocationsOf } from "../apps/topic/authoring.ts";
 import type { ForkOrigin } from "../apps/topic/app_event.ts";
 import { openerOf } from "../apps/topic/payload_keys.ts";
 import { SnapshotStore, type TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
@@ -410,9 +410,10 @@ export class AppsHost {
     const topic = this.#find(name);
     const { person } = topic;
     const before = removedBy(topic.log, key, person.publicKey);
-    if (before !== undefined) return { event: before, already: true };
+    if (before !== undefined && !readsOn(topic.log, key)) return { event: before, already: true };
     const events = topic.write((log) => {
-      const written = revocationsOf(log, key).map((said) => log.write(said, person));
+      const said = before === undefined ? revocationsOf(log, key) : [];
+      const written = said.map((each) => log.write(each, person));
       // From now on it reads nothing that is written.
       if (log.view!.isEncrypted) written.push(log.write(nextEpoch(log, random), person));
       return written;

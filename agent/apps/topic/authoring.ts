@@ -120,6 +120,17 @@ export function removedBy(log: AppLog, key: string, by: Uint8Array): string | un
 }
 
 /**
+ * Whether what is written from now on is encrypted to a key, or to an invite by which it joined: after
+ * its removal that is so where the newest epoch was written beside it, by who did not know of it.
+ */
+export function readsOn(log: AppLog, key: string): boolean {
+  const { membership, topic } = log;
+  const newest = topic && membership?.newestEpoch(topic.heads);
+  const keys = revocationsOf(log, key).map((said) => parsePublicKey(said.key));
+  return newest?.sealed.some((to) => keys.some((each) => bytesEqual(each, to.key))) ?? false;
+}
+
+/**
  * A new epoch for all who are to read on: members and open invites, but no keepers, and no behaviors:
  * what they see their person's key opens. After a revocation
  * the revoked is none of them. Throws RealmError `not-found` where the key before is not known here.

@@ -303,7 +303,7 @@ export class Membership {
   }
 
   /** The epoch for an event after these: of those in its past that are not void the last. */
-  newestEpoch(heads: readonly TopicEvent[]): { epoch: number; id: Uint8Array } | undefined {
+  newestEpoch(heads: readonly TopicEvent[]): Fact<"epoch">["said"] | undefined {
     let best: Fact<"epoch"> | undefined;
     for (const { event, said } of [...this.#epochs.values()].flat()) {
       if (this.isVoid(event)) continue;
