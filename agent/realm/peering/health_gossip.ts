@@ -125,7 +125,11 @@ export class HealthGossip {
   }
 
   #isNews(record: HealthRecord): boolean {
-    if (record.key === this.#init.self) return record.epoch > this.#epoch;
+    if (record.key === this.#init.self) {
+      // What was said since the start is below the counter: it comes back as no news.
+      return record.epoch > this.#epoch ||
+        (record.epoch === this.#epoch && record.counter >= this.#counter);
+    }
     return this.#init.isApproved(record.key) && this.board.isNews(record);
   }
 

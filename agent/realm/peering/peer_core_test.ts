@@ -23,7 +23,8 @@ import { controlContent, type ControlEvent } from "../control_event.ts";
 import { RealmLog } from "../realm_log.ts";
 import { allOf } from "../realm_log_fake.ts";
 import { decodeFrame, encodeFrame, type Frame } from "./frame.ts";
-import { type HealthRecord, signHealth } from "./health_record.ts";
+import { HealthBoard } from "./health_board.ts";
+import { type HealthRecord, readHealth, signHealth } from "./health_record.ts";
 import { PeerCore } from "./peer_core.ts";
 
 const owner = player("owner");
@@ -599,6 +600,35 @@ Deno.test("PeerCore learns its own epoch from what it has signed itself, and fro
   const { epoch, cuts } = epochAfter(stranger);
   assert.equal(epoch, 1);
   assert.deepEqual(cuts, ["forged"]);
+});
+
+Deno.test("PeerCore is heard though an earlier start had the same epoch, which could not be stored", () => {
+  const [a, others] = [member(high), new HealthBoard(high.key)];
+  const read = (bytes: Uint8Array) => readHealth(bytes, ({ key }) => key === a.self.key, verify);
+  const before = read(recordOf(a, a.self, 1, { counter: 43_200 }))!;
+  others.put(before, 0, true);
+  linked(a, high);
+  a.say(high, { frame: "health", records: [before.bytes] });
+  /** What it says of itself in some time. */
+  const tell = () => {
+    for (let i = 0; i < 4; i++) {
+      a.nowMs += 2_000;
+      a.core.tick();
+      a.say(high, { frame: "health", records: [] }); // it is there
+    }
+    const frames = a.sent.splice(0).map(({ frame }) => frame);
+    return frames.flatMap((frame) => frame.frame === "health" ? frame.records : [])
+      .flatMap((bytes) => read(bytes) ?? []);
+  };
+  const said = tell();
+  assert.ok(said.length > 0 && said.every(({ record }) => others.isNews(record)));
+  // What comes back of that raises it no more.
+  for (const { bytes } of [before, ...said]) {
+    a.say(high, { frame: "health", records: [bytes] });
+  }
+  const epochs = [...said, ...tell()].map(({ record }) => record.epoch);
+  assert.deepEqual(new Set(epochs), new Set([2]));
+  assert.ok(a.core.isLinked(high.key));
 });
 
 Deno.test("PeerCore acts on what it could not write once it can", () => {
