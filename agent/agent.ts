@@ -30,6 +30,7 @@ import { NodeApi } from "./node_api.ts";
 import { NodeMetrics } from "./node_metrics.ts";
 import { OtlpExporter, type OtlpInit } from "./observe/otlp_exporter.ts";
 import { SpanRecorder, type TracerInit } from "./observe/tracer.ts";
+import { FolderNotice } from "./observe/folder_notice.ts";
 import { NodeSampler } from "./observe/node_sampler.ts";
 import { Samples } from "./observe/samples.ts";
 import { ownKey } from "./node/own_keys.ts";
@@ -272,18 +273,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     opened.push(() => remote?.close());
 
     takeSample();
-    let isFolderGone = false;
+    const folder = new FolderNotice(notice);
     const sampling = setInterval(() => {
       sampler.sample().then((next) => {
         sample = next;
-        isFolderGone = false;
-      }, (error: Error) => {
-        // What is open goes on as if nothing were; nobody could ask for an alarm by the socket.
-        if (!isFolderGone) {
-          notice(`The data folder is gone, and what is in it with it: ${error.message}`);
-        }
-        isFolderGone = true;
-      }).then(takeSample).catch(console.error);
+        folder.seen();
+      }, (error: Error) => folder.failed(error)).then(takeSample).catch(console.error);
     }, SAMPLE_MS);
     opened.push(() => clearInterval(sampling));
 

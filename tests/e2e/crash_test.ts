@@ -175,6 +175,7 @@ Deno.test("an agent whose data folder is taken away says so and goes on with wha
     assert.match((await agent.errorLine())!, /^The data folder is gone, .*no such file/i);
     assert.equal(await get(`${agent.proxy}/`), "200 hello");
     await Deno.rename(`${sandbox.data}.away`, sandbox.data);
+    assert.equal(await agent.errorLine(), "There is a data folder again");
     assert.equal((await statusOf(sandbox)).manifest?.version, 1);
     agent.kill("SIGTERM");
     const { status, stderr } = await agent.ended;
