@@ -14,7 +14,8 @@ import type { Network, PeerStream } from "../kernel/ports.ts";
 import type { NetworkBounds } from "./bounds.ts";
 import { startLibp2p } from "./libp2p_network.ts";
 import { MEMBERS_PROTOCOL } from "./libp2p_node.ts";
-import { echo, readAll, until } from "./network_conformance.ts";
+import { echo, readAll } from "./network_conformance.ts";
+import { until } from "../../tests/until.ts";
 import { NOISE_CRYPTO } from "./noise_crypto.ts";
 import { QUIET_LOGGER } from "./quiet_logger.ts";
 import { parseTcpAddress } from "./tcp_address.ts";
@@ -42,7 +43,7 @@ function hostile(
       victim.handle(PROTOCOL, echo);
       await attack(victim, bounds);
       let echoed: Uint8Array | undefined;
-      await until(async () => {
+      await until("an honest peer is served", async () => {
         try {
           await honest.dial(victim.addresses()[0]!);
           const stream = await honest.open(victim.self, PROTOCOL);
@@ -232,7 +233,7 @@ for (
       open++;
       return { socket, over: ended(socket).then(() => void open--) };
     }));
-    await until(() => open === 10);
+    await until("ten are open", () => open === 10);
     for (const { socket } of flood) {
       try {
         socket.close();
@@ -256,7 +257,7 @@ for (const [title, bounds] of CROWDS) {
     );
     const inside = () => victim.connections().length;
     assert.ok(dials.some(({ status }) => status === "rejected"));
-    await until(() => inside() <= 3);
+    await until("all but three are closed", () => inside() <= 3);
     await Promise.all(strangers.map((stranger) => stranger.close()));
   });
 }
@@ -282,7 +283,7 @@ Deno.test("hostile: strangers do not keep out owners, who are no members", {
   try {
     owners.add(owner.self);
     await Promise.allSettled([one, two].map((each) => each.dial(victim.addresses()[0]!)));
-    await until(() => victim.connections().length === 1);
+    await until("it is connected", () => victim.connections().length === 1);
     await owner.dial(victim.addresses()[0]!);
     const stream = await owner.open(victim.self, control);
     await stream.write(Uint8Array.of(7));
@@ -358,7 +359,10 @@ hostile("streams that are never read: memory is bounded", {
     for (;;) await stream.write(chunk);
   }));
   assert.ok(results.every(({ status }) => status === "rejected"));
-  await until(() => !victim.connections().some(({ peer }) => peer === sender.self));
+  await until(
+    "the sender is cut off",
+    () => !victim.connections().some(({ peer }) => peer === sender.self),
+  );
   stop();
   await sender.close();
 });

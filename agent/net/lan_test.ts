@@ -6,7 +6,7 @@ import { freePort } from "../../tests/peers.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import { joinAddress, peerIdOfKey } from "../kernel/peer_id.ts";
 import { discoverOnLan, readPacket } from "./lan.ts";
-import { until } from "./network_conformance.ts";
+import { until } from "../../tests/until.ts";
 
 const keys = [1, 2].map((byte) => formatPublicKey(new Uint8Array(32).fill(byte)));
 const addressOf = (n: number) => joinAddress(`/ip4/127.0.0.1/tcp/400${n}`, keys[n]!);
@@ -27,7 +27,10 @@ Deno.test("discoverOnLan() finds the other node of this machine over loopback", 
       everyMs: 100,
     })
   );
-  await until(() => found.every((addresses) => addresses.size > 0) || notices.length > 0);
+  await until(
+    "all find one another",
+    () => found.every((addresses) => addresses.size > 0) || notices.length > 0,
+  );
   for (const node of nodes) node.close();
   assert.deepEqual(notices, []);
   assert.deepEqual(found.map((addresses) => [...addresses]), [[addressOf(1)], [addressOf(0)]]);
@@ -52,7 +55,7 @@ Deno.test("discoverOnLan() goes on when what was heard cannot be kept", async ()
       everyMs: 50,
     })
   );
-  await until(() => heard.length >= 3);
+  await until("three were heard", () => heard.length >= 3);
   for (const node of nodes) node.close();
   assert.deepEqual([...new Set(heard)], [addressOf(1)]);
   assert.match(notices[0]!, /^Cannot keep what was heard on this network: Error: no room$/);

@@ -3,7 +3,8 @@ import type { Network } from "../kernel/ports.ts";
 import { splitAddress } from "../kernel/peer_id.ts";
 import { type Libp2pOptions, type PeerNetwork, startLibp2p } from "./libp2p_network.ts";
 import { MEMBERS_PROTOCOL } from "./libp2p_node.ts";
-import { echo, readAll, until } from "./network_conformance.ts";
+import { echo, readAll } from "./network_conformance.ts";
+import { until } from "../../tests/until.ts";
 
 const PROTOCOL = "/realm/echo/1.0.0";
 
@@ -45,14 +46,14 @@ realm(
     for (const node of [hub, a, b]) members.add(node.self);
     for (const node of [a, b, stranger]) await node.dial(hub.addresses()[0]!);
     let found: readonly string[] = [];
-    await until(async () => (found = await a.find(b.self)).length > 0);
+    await until("a finds b", async () => (found = await a.find(b.self)).length > 0);
     assert.ok(found.includes(b.addresses()[0]!), found.join());
     assert.equal(await a.dial(found[0]!), b.self);
     assert.deepEqual(await stranger.find(b.self), []);
     await assert.rejects(() => stranger.open(hub.self, MEMBERS_PROTOCOL));
     // Approved, it learns.
     members.add(stranger.self);
-    await until(async () => (await stranger.find(b.self)).length > 0);
+    await until("the stranger finds b", async () => (await stranger.find(b.self)).length > 0);
   },
 );
 
@@ -63,10 +64,10 @@ realm("what members say of themselves is told, of strangers nothing", async (sta
   members.add(b.self);
   await b.dial(a.addresses()[0]!);
   await stranger.dial(a.addresses()[0]!);
-  await until(() => a.connections().length === 2 && told.size === 1);
+  await until("both connect", () => a.connections().length === 2 && told.size === 1);
   assert.deepEqual(told.get(b.self), b.addresses());
   members.add(stranger.self);
-  await until(() => told.has(stranger.self));
+  await until("the stranger is told of", () => told.has(stranger.self));
 });
 
 realm(
@@ -78,7 +79,7 @@ realm(
     for (const node of [relay, a, hidden]) members.add(node.self);
     assert.deepEqual(hidden.addresses(), []);
     await hidden.dial(relay.addresses()[0]!);
-    await until(() => hidden.addresses().length > 0);
+    await until("an address of the relay", () => hidden.addresses().length > 0);
     const address = hidden.addresses()[0]!;
     assert.match(address, /\/p2p-circuit\/p2p\/[^/]+$/);
     assert.equal(await a.dial(address), hidden.self);
@@ -104,7 +105,7 @@ realm("a stranger gets no place at a relay", async (start, members) => {
   await assert.rejects(() => hidden.open(relay.self, "/libp2p/circuit/relay/0.2.0/hop"));
   assert.deepEqual(hidden.addresses(), []);
   members.add(hidden.self);
-  await until(() => hidden.addresses().length > 0);
+  await until("an address of the relay", () => hidden.addresses().length > 0);
 });
 
 realm("a direct connection is used before one by way of a relay", async (start, members) => {
@@ -113,12 +114,15 @@ realm("a direct connection is used before one by way of a relay", async (start, 
   const hidden = await start({ listen: ["/ip4/127.0.0.1/tcp/0", "/p2p-circuit"] });
   for (const node of [relay, a, hidden]) members.add(node.self);
   await hidden.dial(relay.addresses()[0]!);
-  await until(() => hidden.addresses().some((address) => address.includes("p2p-circuit")));
+  await until(
+    "an address by the relay",
+    () => hidden.addresses().some((address) => address.includes("p2p-circuit")),
+  );
   await a.dial(hidden.addresses().find((address) => address.includes("p2p-circuit"))!);
   const connection = () => a.connections().find(({ peer }) => peer === hidden.self)!;
   assert.equal(connection().relayed, true);
   await a.dial(hidden.addresses().find((address) => !address.includes("p2p-circuit"))!);
-  await until(() => !connection().relayed);
+  await until("a direct connection", () => !connection().relayed);
   hidden.handle(PROTOCOL, echo);
   const stream = await a.open(hidden.self, PROTOCOL);
   await stream.end();

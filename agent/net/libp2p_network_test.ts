@@ -3,7 +3,8 @@ import { nodeBackend } from "../node/crypto_node.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import { peerIdOfKey } from "../kernel/peer_id.ts";
 import { startLibp2p } from "./libp2p_network.ts";
-import { testNetwork, until } from "./network_conformance.ts";
+import { testNetwork } from "./network_conformance.ts";
+import { until } from "../../tests/until.ts";
 
 /** A seed that no other test has. */
 const seed = () => crypto.getRandomValues(new Uint8Array(32));
@@ -24,7 +25,7 @@ Deno.test("many nodes behind one address join one node at once", options, async 
   const hub = await start();
   const nodes = await Promise.all(Array.from({ length: 12 }, start));
   await Promise.all(nodes.map((node) => node.dial(hub.addresses()[0]!)));
-  await until(() => hub.connections().length === nodes.length);
+  await until("all connect", () => hub.connections().length === nodes.length);
   await Promise.all([hub, ...nodes].map((node) => node.close()));
 });
 

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { joinAddress, splitAddress } from "../kernel/peer_id.ts";
 import type { Network, NetworkGate, PeerStream } from "../kernel/ports.ts";
+import { until } from "../../tests/until.ts";
 
 /** Makes nodes that can reach one another; all are closed after each test. */
 export interface NetworkSubject {
@@ -17,14 +18,6 @@ export interface NetworkSubject {
 const PROTOCOL = "/realm/echo/1.0.0";
 const OPEN: NetworkGate = { mayConnect: () => true, mayOpen: () => true };
 const bytes = (text: string) => new TextEncoder().encode(text);
-
-/** Waits until `holds`, as long as a busy machine may take. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; !await holds(); i++) {
-    assert.ok(i < 24_000, `never saw ${holds}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 /** Everything that comes until the end. */
 export async function readAll(stream: PeerStream): Promise<Uint8Array> {
@@ -87,7 +80,7 @@ export function testNetwork(
   ) => {
     const [a, b] = [await start(gates[0]), await start(gates[1])];
     assert.equal(await a.dial(b.addresses()[0]!), b.self);
-    await until(() => b.connections().length === 1);
+    await until("a connection", () => b.connections().length === 1);
     return [a, b] as const;
   };
 
@@ -113,7 +106,7 @@ export function testNetwork(
     const wrong = joinAddress(splitAddress(b.addresses()[0]!).transport, c.self);
     await assert.rejects(() => a.dial(wrong), { code: "unreachable" });
     assert.deepEqual(a.connections(), []);
-    await until(() => b.connections().length === 0);
+    await until("its end", () => b.connections().length === 0);
   });
 
   test("addresses where nobody is, or that are none", async (start, nowhere) => {
@@ -198,7 +191,7 @@ export function testNetwork(
     })();
     // Waits until nothing moves any more: 32 MiB do not fit into any window or socket.
     let before = -1;
-    await until(async () => {
+    await until("nothing moves", async () => {
       if (stuck && written === before) return true;
       before = written;
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -215,7 +208,7 @@ export function testNetwork(
     const streams: PeerStream[] = [];
     b.handle(PROTOCOL, (stream) => void streams.push(stream));
     const [first, second] = [await a.open(b.self, PROTOCOL), await a.open(b.self, PROTOCOL)];
-    await until(() => streams.length === 2);
+    await until("both streams", () => streams.length === 2);
     const waiting = assert.rejects(() => streams[0]!.read(), { code: "unreachable" });
     const here = assert.rejects(() => first.read(), { code: "unreachable" });
     first.abort();
@@ -277,7 +270,10 @@ export function testNetwork(
     b.handle(PROTOCOL, echo);
     const stream = await a.open(b.self, PROTOCOL);
     shut.add(a.self);
-    await until(() => b.connections().length === 0 && a.connections().length === 0);
+    await until(
+      "the end at both",
+      () => b.connections().length === 0 && a.connections().length === 0,
+    );
     await assert.rejects(() => stream.read(), { code: "unreachable" });
   });
 
@@ -327,18 +323,18 @@ export function testNetwork(
     });
     await a.dial(b.addresses()[0]!);
     await a.dial(b.addresses()[0]!);
-    await until(() => heard.length === 1);
+    await until("the peer is told of", () => heard.length === 1);
     b.handle(PROTOCOL, echo);
     const stream = await a.open(b.self, PROTOCOL);
     b.disconnect(a.self);
-    await until(() => heard.length === 2);
-    await until(() => a.connections().length === 0);
+    await until("its end is told of", () => heard.length === 2);
+    await until("its end", () => a.connections().length === 0);
     await assert.rejects(() => stream.read(), { code: "unreachable" });
     await assert.rejects(() => a.open(b.self, PROTOCOL), { code: "unreachable" });
     assert.deepEqual(heard, [`+${a.self}`, `-${a.self}`]);
     stop();
     await a.dial(b.addresses()[0]!);
-    await until(() => b.connections().length === 1);
+    await until("it comes again", () => b.connections().length === 1);
     assert.equal(heard.length, 2);
     a.disconnect("ed25519:11111111111111111111111111111111");
   });
@@ -358,7 +354,10 @@ export function testNetwork(
         b.dial(a.addresses()[0]!),
         a.dial(splitAddress(b.addresses()[0]!).transport),
       ]);
-      await until(() => a.connections().length === 1 && b.connections().length === 1);
+      await until(
+        "one connection at each end",
+        () => a.connections().length === 1 && b.connections().length === 1,
+      );
       for (const [from, to] of [[a, b], [b, a]] as const) {
         const stream = await from.open(to.self, PROTOCOL);
         await stream.write(bytes("one"));
@@ -375,7 +374,7 @@ export function testNetwork(
     const address = a.addresses()[0]!;
     await a.close();
     await a.close();
-    await until(() => b.connections().length === 0);
+    await until("its end", () => b.connections().length === 0);
     await assert.rejects(() => b.dial(address), { code: "unreachable" });
     await assert.rejects(() => a.dial(b.addresses()[0]!), { code: "unreachable" });
     assert.deepEqual(a.connections(), []);

@@ -3,7 +3,7 @@ import { formatPublicKey } from "../kernel/key.ts";
 import { splitAddress } from "../kernel/peer_id.ts";
 import type { Clock, Network, Store } from "../kernel/ports.ts";
 import { MemoryHub } from "./memory_network.ts";
-import { until } from "./network_conformance.ts";
+import { until } from "../../tests/until.ts";
 import { PeerStore } from "./peer_store.ts";
 import { type ReachOptions, startReach } from "./reach.ts";
 
@@ -59,11 +59,11 @@ Deno.test("startReach() joins the addresses that were named, and joins again wha
   const bare = splitAddress(c.addresses()[0]!).transport;
   const loop = reach(a, { join: [b.addresses()[0]!, bare] });
   for (let round = 0; round < 3; round++) {
-    await until(() => a.connections().length === 2);
+    await until("both are connected", () => a.connections().length === 2);
     b.disconnect(a.self);
     c.disconnect(a.self);
   }
-  await until(() => a.connections().length === 2);
+  await until("both are connected again", () => a.connections().length === 2);
   await loop.close();
 });
 
@@ -73,7 +73,7 @@ Deno.test("startReach() connects who is wanted, asking others where they are", a
   const wanted = new Set<string>();
   const loop = reach(a, { wanted: () => wanted, found: [...b.addresses()] });
   wanted.add(b.self);
-  await until(() => a.connections().length === 1);
+  await until("one is gone", () => a.connections().length === 1);
   wanted.clear();
   b.disconnect(a.self);
   await loop.close();
@@ -96,9 +96,9 @@ Deno.test("startReach() tells of a failure once, and goes on until there is an a
     join: [b.addresses()[0]!],
     failed: (address) => void failures.push(address),
   });
-  await until(() => dials > 3);
+  await until("more dials", () => dials > 3);
   assert.deepEqual(failures, [b.addresses()[0]!]);
   apart.clear();
-  await until(() => a.connections().length === 1);
+  await until("it connects", () => a.connections().length === 1);
   await loop.close();
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { splitAddress } from "../kernel/peer_id.ts";
 import type { NetworkBounds } from "./bounds.ts";
-import { until } from "./network_conformance.ts";
+import { until } from "../../tests/until.ts";
 import { startLibp2p } from "./libp2p_network.ts";
 import { parseTcpAddress } from "./tcp_address.ts";
 import type { Sockets } from "./tcp_transport.ts";
@@ -64,9 +64,9 @@ Deno.test("a connection that is broken off leaves no socket open", loose, async 
   const [a, b] = [await start(sockets), await start(sockets)];
   for (const breaking of [a, b]) {
     await a.dial(b.addresses()[0]!);
-    await until(() => b.connections().length === 1);
+    await until("it connects", () => b.connections().length === 1);
     breaking.disconnect(breaking === a ? b.self : a.self);
-    await until(() => seen.every(({ closed }) => closed));
+    await until("all are closed", () => seen.every(({ closed }) => closed));
   }
   assert.equal(seen.length, 4);
   await Promise.all([a.close(), b.close()]);
@@ -77,7 +77,7 @@ Deno.test("nothing of a network is left open when it is closed", loose, async ()
   const [a, b] = [await start(sockets), await start(sockets)];
   await a.dial(b.addresses()[0]!);
   await Promise.all([a.close(), b.close()]);
-  await until(() => seen.every(({ closed }) => closed));
+  await until("all are closed", () => seen.every(({ closed }) => closed));
 });
 
 // Deno holds a socket open while a write to it waits, so its place is not free either.
@@ -109,7 +109,7 @@ Deno.test("a socket that is stuck in a write keeps its place", loose, async () =
   const second = await connect();
   assert.equal(await second.read(new Uint8Array(1)), null, "turned away");
   before!.resolve(1_000_000);
-  await until(async () => {
+  await until("a place is free", async () => {
     const third = await connect();
     const asked = stuck;
     await third.write(new TextEncoder().encode("\x13/multistream/1.0.0\n")).catch(() => {});
@@ -132,8 +132,8 @@ Deno.test("a second connection with a peer ends when nothing uses it", loose, as
   assert.equal(await b.dial(splitAddress(a.addresses()[0]!).transport), a.self);
   assert.equal(seen.length, 4);
   const direction = () => [a, b].map((node) => node.connections()[0]!.direction).sort();
-  await until(() => direction().join() === "inbound,outbound");
-  await until(() => seen.filter(({ closed }) => !closed).length === 2);
+  await until("both directions", () => direction().join() === "inbound,outbound");
+  await until("two are open", () => seen.filter(({ closed }) => !closed).length === 2);
   assert.deepEqual(direction(), ["inbound", "outbound"]);
   await Promise.all([a.close(), b.close()]);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
-import { fixtureBundle, Machine, publisher, until } from "./apps_fake.ts";
+import { fixtureBundle, Machine, publisher } from "./apps_fake.ts";
+import { until } from "../../tests/until.ts";
 import { buildBundle, type BuiltBundle } from "./bundle_builder.ts";
 import "../../tests/wasm_tools.ts";
 import { nodeBackend } from "../node/crypto_node.ts";

@@ -177,12 +177,3 @@ export class Machine {
     });
   }
 }
-
-/** Waits until something is so; a busy machine may take long. */
-export async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 1500; i++) {
-    if (holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`never saw ${what}`);
-}

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { addOnes, fixtureBundle, Machine, until } from "./apps_fake.ts";
+import { addOnes, fixtureBundle, Machine } from "./apps_fake.ts";
+import { until } from "../../tests/until.ts";
 import { namespaced } from "../apps/arbiter/namespace.ts";
 import { AppLog } from "../apps/topic/app_log.ts";
 import { CHECKPOINT_EVENTS } from "../apps/topic/authoring.ts";

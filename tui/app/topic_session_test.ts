@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../agent/node/system_clock.ts";
 import { TopicSession, type ViewAgent } from "./topic_session.ts";
+import { until } from "../../tests/until.ts";
 
 type View = Parameters<ViewAgent["view"]>[0];
 type Answer = Awaited<ReturnType<ViewAgent["view"]>>;
@@ -29,11 +30,6 @@ class FakeAgent implements ViewAgent {
   };
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 6_000 && !holds(); i++) await new Promise((done) => setTimeout(done, 5));
-  assert.ok(holds());
-}
-
 async function opened(
   test: (session: TopicSession, agent: FakeAgent) => Promise<void>,
   lookMs = 60_000,
@@ -54,14 +50,14 @@ Deno.test("a session shows what the agent draws, and says what came of an input"
     agent.shown = "1";
     agent.calls = [{ refused: null, events: [{ ...event, verdict: "accepted" }] }];
     session.input({ tag: "press", val: "go" });
-    await until(() => session.snapshot().nodes[0]!.text === "1");
+    await until("the state", () => session.snapshot().nodes[0]!.text === "1");
     assert.equal(session.snapshot().message!.text, "done (not final yet)");
     agent.calls = [{ refused: "closed", events: [] }];
     session.input({ tag: "press", val: "go" });
-    await until(() => session.snapshot().message!.text === "closed");
+    await until("that it is closed", () => session.snapshot().message!.text === "closed");
     agent.calls = [{ refused: null, events: [{ ...event, verdict: "rejected", reason: "late" }] }];
     session.input({ tag: "press", val: "go" });
-    await until(() => session.snapshot().message!.text === "late");
+    await until("that it came too late", () => session.snapshot().message!.text === "late");
     assert.equal(session.snapshot().message!.tone, "bad");
     assert.equal(changes, 3);
     leave();
@@ -75,9 +71,9 @@ Deno.test("what others do is seen without an input, and what was said before sta
   await opened(async (session, agent) => {
     agent.calls = [{ refused: "closed", events: [] }];
     session.input({ tag: "press", val: "go" });
-    await until(() => session.snapshot().message?.text === "closed");
+    await until("that it is closed", () => session.snapshot().message?.text === "closed");
     agent.shown = "theirs";
-    await until(() => session.snapshot().nodes[0]!.text === "theirs");
+    await until("what the other wrote", () => session.snapshot().nodes[0]!.text === "theirs");
     assert.equal(session.snapshot().message!.text, "closed");
   }, 5);
 });
@@ -86,9 +82,12 @@ Deno.test("an agent that fails is told of, and asked again", async () => {
   await opened(async (session, agent) => {
     agent.failure = new Error("no agent is running");
     session.input({ tag: "key", val: "x" });
-    await until(() => session.snapshot().message?.text === "no agent is running");
+    await until(
+      "that no agent runs",
+      () => session.snapshot().message?.text === "no agent is running",
+    );
     agent.failure = undefined;
     agent.shown = "back";
-    await until(() => session.snapshot().nodes[0]!.text === "back");
+    await until("the state again", () => session.snapshot().nodes[0]!.text === "back");
   }, 5);
 });
