@@ -124,9 +124,11 @@ export class AppSharing implements AppNeeds {
     });
     topic.share({
       writing(act) {
-        const result = carrier.core.writing(act);
-        carrier.touched();
-        return result;
+        try {
+          return carrier.core.writing(act);
+        } finally {
+          carrier.touched();
+        }
       },
       stateChanged() {
         carrier.core.stateChanged();

@@ -19,7 +19,14 @@ import { findLeft, leaveTopic, leftOp, leftTopic, recordKey } from "./left_topic
 import { namespaced, NOWHERE } from "../apps/arbiter/namespace.ts";
 import { AppLog } from "../apps/topic/app_log.ts";
 import { formatAppTicket, parseAppTicket } from "../apps/topic/app_ticket.ts";
-import { inviteTo, nextEpoch, readsOn, removedBy, revocationsOf } from "../apps/topic/authoring.ts";
+import {
+  inviteTo,
+  newestKey,
+  nextEpoch,
+  readsOn,
+  removedBy,
+  revocationsOf,
+} from "../apps/topic/authoring.ts";
 import type { ForkOrigin } from "../apps/topic/app_event.ts";
 import { openerOf } from "../apps/topic/payload_keys.ts";
 import { SnapshotStore, type TopicSnapshot } from "../apps/topic/topic_snapshot.ts";
@@ -412,6 +419,7 @@ export class AppsHost {
     const before = removedBy(topic.log, key, person.publicKey);
     if (before !== undefined && !readsOn(topic.log, key)) return { event: before, already: true };
     const events = topic.write((log) => {
+      newestKey(log); // who lacks it cannot write the epoch, and is told before anything is written
       const said = before === undefined ? revocationsOf(log, key) : [];
       const written = said.map((each) => log.write(each, person));
       // From now on it reads nothing that is written.

@@ -64,3 +64,21 @@ Deno.test("who was removed beside another removal reads on no more once it is re
   assert.ok(!readers(other).includes(cemKey));
   for (const machine of [cem!, dan!]) await machine[Symbol.asyncDispose]();
 });
+
+Deno.test("who lacks the key of the newest epoch removes nobody, rather than half", async () => {
+  const [ann, ben] = await start(new MemoryHub(), "member");
+  const { keys } = logOf(ann);
+  const { key } = of(ben!);
+  const { events } = of(ann);
+  const get = keys.get;
+  keys.get = () => undefined;
+  await assert.rejects(async () => await remove(ann, key), {
+    code: "not-found",
+    message: /Cannot read the key of epoch 1/,
+  });
+  keys.get = get;
+  assert.equal(of(ann).events, events);
+  assert.equal((await remove(ann, key)).already, undefined);
+  assert.ok(!readers(ann).includes(key));
+  for (const machine of [ann, ben!]) await machine[Symbol.asyncDispose]();
+});

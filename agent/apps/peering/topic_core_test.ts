@@ -601,3 +601,20 @@ Deno.test("two newcomers who know nothing learn nothing of each other", async ()
   peers.pass(3_000);
   assert.deepEqual([...b.log.view!.members.keys()].sort(), [ann.key, ben.key, cem.key].sort());
 });
+
+Deno.test("what was written before something failed is durable soon, and told of", () => {
+  const log = createTopic();
+  const peers = new Peers(log.topicId);
+  const a = peers.add("a", ann, { log });
+  peers.pass(2_000);
+  const { changes } = a;
+  assert.throws(() =>
+    a.core.writing((log) => {
+      log.append(something(), ann);
+      throw new Error("the second fails");
+    }), /the second fails/);
+  assert.ok(!a.log.isDurable(a.log.topic!.heads[0]!));
+  peers.pass(2_000);
+  assert.ok(a.log.isDurable(a.log.topic!.heads[0]!));
+  assert.ok(a.changes > changes);
+});

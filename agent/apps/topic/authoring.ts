@@ -169,8 +169,11 @@ export function isCheckpointDue(log: AppLog, author: Uint8Array, open: number): 
   return turn >= 0 && open >= (1 + turn) * CHECKPOINT_EVENTS;
 }
 
-/** The newest epoch here, and its key. */
-function newestKey(log: AppLog): { epoch: number; key: Uint8Array } | undefined {
+/**
+ * The newest epoch here, and its key; undefined where the topic is not encrypted. Throws RealmError
+ * `not-found` where that key is not known here.
+ */
+export function newestKey(log: AppLog): { epoch: number; key: Uint8Array } | undefined {
   const { topic, membership } = log;
   if (topic === undefined || membership?.genesis.isEncrypted !== true) return undefined;
   const epoch = membership.newestEpoch(topic.heads);

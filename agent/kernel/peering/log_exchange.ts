@@ -95,16 +95,19 @@ export class LogExchange {
     return offered;
   }
 
-  /** Does what may add to the log. */
+  /** Does what may add to the log, also where it fails half way. */
   changing<T>(act: () => T, gatherMs = GATHER_MS): T {
     const { log, nowMs, changed } = this.#init;
     const before = log.revision;
-    const result = act();
-    if (log.revision === before) return result;
-    this.#changedAtMs = nowMs();
-    this.#flushAtMs = Math.min(this.#flushAtMs, this.#changedAtMs + gatherMs);
-    changed();
-    return result;
+    try {
+      return act();
+    } finally {
+      if (log.revision !== before) {
+        this.#changedAtMs = nowMs();
+        this.#flushAtMs = Math.min(this.#flushAtMs, this.#changedAtMs + gatherMs);
+        changed();
+      }
+    }
   }
 
   /**
