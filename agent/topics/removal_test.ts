@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { fixtureBundle, Machine, until } from "./apps_fake.ts";
+import { fixtureBundle, Machine } from "./apps_fake.ts";
+import { until } from "../../tests/until.ts";
 import { formatPublicKey } from "../kernel/key.ts";
 import { MemoryHub } from "../net/memory_network.ts";
 
