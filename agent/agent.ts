@@ -82,8 +82,6 @@ export interface Agent {
 }
 
 const SAMPLE_MS = 5_000;
-/** Nobody reads metrics for so long where there is no descriptor for another connection. */
-const LISTEN_AGAIN_MS = 100;
 const WARM_WORKERS = 2;
 /** Requests of clients and of other nodes have this long to end when the agent is stopped. */
 const CLOSE_GRACE_MS = 3_000;
@@ -374,8 +372,8 @@ function serveMetrics(
   metrics: NodeMetrics,
   failed: (reason: unknown) => void,
 ) {
-  const serve = (port: number) =>
-    Deno.serve({ ...at, port, onListen: () => {} }, (request) => {
+  const serve = ({ hostname, port }: typeof at) =>
+    Deno.serve({ hostname, port, onListen: () => {} }, (request) => {
       if (new URL(request.url).pathname !== "/metrics") {
         return new Response("Not found: see /metrics\n", { status: 404 });
       }
@@ -383,11 +381,11 @@ function serveMetrics(
         headers: { "content-type": "text/plain; version=0.0.4" },
       });
     });
-  const first = listen("metrics", at, () => serve(at.port));
+  const first = listen("metrics", at, () => serve(at));
   const { addr } = first;
-  const again = () => serve(addr.port);
-  const pause = () => systemClock.sleep(LISTEN_AGAIN_MS);
-  const server = new SteadyServer({ first, again, pause, failed });
+  const again = () => serve(addr);
+  const { sleep } = systemClock;
+  const server = new SteadyServer({ first, again, sleep, failed });
   return { addr, shutdown: () => server.shutdown() };
 }
 

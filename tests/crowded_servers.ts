@@ -1,6 +1,7 @@
 /**
  * The proxy and the control API of a process that takes all of its file descriptors itself, and then
- * gives them back; prints what came of it. To be run with few (`ulimit -n`).
+ * gives them back; prints what came of it. To be run with few (`ulimit -n`). Clients keep a
+ * connection with each all the while where the second argument is "kept".
  *
  * @module
  */
@@ -40,6 +41,19 @@ const askControl = async () => {
   }
 };
 
+const addresses = [{ port: proxy.port }, { transport: "unix", path }] as const;
+const connect = (to: typeof addresses[number]) => Deno.connect(to as Deno.ConnectOptions);
+
+const kept: Deno.Conn[] = [];
+if (Deno.args[1] === "kept") {
+  for (const address of addresses) {
+    const connection = await connect(address);
+    await connection.write(new TextEncoder().encode("GET /kept HTTP/1.1\r\nhost: a\r\n\r\n"));
+    await connection.read(new Uint8Array(4096));
+    kept.push(connection);
+  }
+}
+
 const taken: Deno.FsFile[] = [];
 const takeAll = () => {
   try {
@@ -48,15 +62,22 @@ const takeAll = () => {
     // There is no other.
   }
 };
-for (const address of [{ port: proxy.port }, { transport: "unix", path }] as const) {
+const giveBack = () => taken.splice(0).forEach((file) => file.close());
+for (const address of addresses) {
   takeAll();
   taken.pop()!.close(); // for this end of the connection, and none for the other
-  const connection = await Deno.connect(address as Deno.ConnectOptions).catch(() => undefined);
+  const connection = await connect(address).catch(() => undefined);
   await connection?.read(new Uint8Array(1)).catch(() => {}); // until it is cut
   connection?.close();
 }
+if (kept.length > 0) giveBack(); // it is found out only then
 console.log(String(await crowded.promise));
-for (const file of taken) file.close();
+giveBack();
 console.log(await answerOf(askProxy));
 console.log(await answerOf(askControl));
 await Promise.all([proxy.close(), control.close()]);
+for (const connection of kept) {
+  while (await connection.read(new Uint8Array(4096)));
+  connection.close();
+}
+console.log("closed");

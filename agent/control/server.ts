@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { SteadyServer } from "../kernel/steady_server.ts";
 import type { ControlApi } from "./api.ts";
 import { controlHandler, type HandlerOptions } from "./handler.ts";
@@ -15,9 +16,6 @@ export interface ControlServerOptions extends Omit<HandlerOptions, "closing"> {
   /** How long {@link ControlServer.close} lets requests that are under way finish; 2 s. */
   readonly closeTimeoutMs?: number;
 }
-
-/** Nobody is answered for so long where there is no descriptor for another connection. */
-const LISTEN_AGAIN_MS = 100;
 
 /** A control API that is being served. */
 export interface ControlServer {
@@ -54,7 +52,7 @@ export async function serveControl(options: ControlServerOptions): Promise<Contr
       });
       return next;
     },
-    pause: () => new Promise((resolve) => setTimeout(resolve, LISTEN_AGAIN_MS)),
+    sleep: (ms, signal) => sleep(ms, undefined, { signal }),
   });
   const close = async () => {
     // A followed log never ends by itself, and shutdown waits for every answer.

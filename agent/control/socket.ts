@@ -21,7 +21,7 @@ export const SOCKET_PATH_BYTES_MAX = 103;
 export interface SocketPlace {
   /** Short enough to bind; in a folder that only this user may enter. */
   readonly path: string;
-  /** Removes the socket of a listener that ended, so that another can be bound. */
+  /** Removes the socket of a listener that ended, for another to be bound; throws if one answers. */
   clear(): Promise<void>;
   /** Removes the socket and what was made for it. */
   remove(): Promise<void>;
@@ -38,8 +38,7 @@ export async function prepareSocket(path: string): Promise<SocketPlace> {
     await makePrivate(dirname(path));
     await removeStale(path);
     if (byteLength(path) <= SOCKET_PATH_BYTES_MAX) {
-      const remove = () => removeIfThere(path);
-      return { path, clear: remove, remove };
+      return { path, clear: () => removeStale(path), remove: () => removeIfThere(path) };
     }
     return await linkToShortPath(path);
   } catch (error) {
@@ -101,7 +100,7 @@ async function linkToShortPath(path: string): Promise<SocketPlace> {
     );
   }
   await Deno.symlink(target, path);
-  return { path: target, clear: () => removeIfThere(target), remove };
+  return { path: target, clear: () => removeStale(target), remove };
 }
 
 async function removeStale(path: string): Promise<void> {
@@ -136,8 +135,12 @@ async function removeStale(path: string): Promise<void> {
 
 /** Whether somebody listens; only a refusal says that nobody does. */
 async function answers(path: string): Promise<boolean> {
+  // Where it is this agent, the other end takes a descriptor as well: without one it would end.
+  const spare = Deno.openSync("/dev/null");
+  const connecting = Deno.connect({ transport: "unix", path });
+  spare.close();
   try {
-    (await Deno.connect({ transport: "unix", path })).close();
+    (await connecting).close();
     return true;
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) return false;

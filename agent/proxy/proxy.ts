@@ -34,7 +34,7 @@ import {
   setTraceparent,
   traceparentOf,
 } from "./headers.ts";
-import { type Refusal, RefusedElsewhere, type Slot, Upstream } from "./upstream.ts";
+import { pause, type Refusal, RefusedElsewhere, type Slot, Upstream } from "./upstream.ts";
 
 /** Where a request goes. */
 export interface RouteDecision {
@@ -95,9 +95,6 @@ export interface HandlerOptions extends ServeOptions {
   readonly requestTimeoutMs?: number;
 }
 
-/** Connections are refused for so long where there is no descriptor for them. */
-const LISTEN_AGAIN_MS = 100;
-
 /** A server that listens. */
 export interface ProxyServer {
   readonly hostname: string;
@@ -127,14 +124,14 @@ export function serveProxy(options: ProxyOptions): ProxyServer {
     }
     return forward(request, info, address, head, decision, shared);
   };
-  const serve = (port: number) =>
-    Deno.serve({ hostname: options.hostname, port, onListen: () => {} }, answer);
-  const first = serve(options.port);
+  const serve = ({ hostname, port }: { hostname: string; port: number }) =>
+    Deno.serve({ hostname, port, onListen: () => {} }, answer);
+  const first = serve(options);
   const { hostname, port } = first.addr;
   const server = new SteadyServer({
     first,
-    again: () => serve(port),
-    pause: () => new Promise((resolve) => setTimeout(resolve, LISTEN_AGAIN_MS)),
+    again: () => serve(first.addr), // by its number: no name is looked up
+    sleep: pause,
     ...(options.crowded ? { failed: options.crowded } : {}),
   });
   return {
