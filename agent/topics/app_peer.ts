@@ -18,6 +18,7 @@ import { BUNDLE_PROTOCOL } from "../artifact/peer_bundles.ts";
 import { SNAPSHOT_PROTOCOL } from "../artifact/peer_snapshots.ts";
 import { decodeTopicFrame, TOPIC_HELLO_BYTES_MAX } from "../apps/peering/topic_frame.ts";
 import { LinkStream } from "../net/link_stream.ts";
+import { nodesOf } from "./left_topics.ts";
 import type { LooksAhead } from "./signatures_ahead.ts";
 import { refusalMs, TOPIC_PROTOCOL, TopicCarrier, type TopicNetwork } from "./topic_carrier.ts";
 
@@ -75,9 +76,6 @@ const STREAMS_PER_SEC = 8;
 /** Peers whose streams are counted. */
 const COUNTED_PEERS_MAX = 1024;
 
-/** `app-node/TOPIC/NODE`: a node that takes part. */
-const MET = "app-node/";
-
 /** A stream that has not said its topic yet. */
 interface Waiting {
   readonly peer: string;
@@ -123,7 +121,7 @@ export class AppPeer {
     if (this.#topics.has(id)) {
       throw new RealmError("usage", `Cannot share topic ${id}: it is shared already`);
     }
-    const prefix = `${MET}${id}/`;
+    const prefix = nodesOf(id);
     const met = new Set([...store.keys(prefix)].map((key) => key.slice(prefix.length)));
     const carrier: TopicCarrier = new TopicCarrier({
       ...rest,
@@ -161,7 +159,8 @@ export class AppPeer {
     this.#topics.delete(id);
     carrier.finish();
     const { store } = this.#init;
-    store.write([...store.keys(`${MET}${id}/`)].map((key) => ({ delete: key })));
+    const keys = [...store.keys(nodesOf(id))];
+    if (keys.length > 0) store.write(keys.map((key) => ({ delete: key })));
   }
 
   /** A topic that is shared. */

@@ -648,13 +648,15 @@ export class AppTopic {
     };
   }
 
-  close(): void {
+  /** Ends it; unless its events are kept, those that are not durable yet are not stored any more. */
+  close(isKept = true): void {
     this.#isClosed = true;
     this.snapshots.close();
     this.#dropEarly();
     this.#runner?.close();
     this.#runner = undefined;
     this.#feed?.close();
+    if (!isKept) return;
     try {
       this.log.flush(this.#init.clock.wallMs());
     } catch (error) {

@@ -377,12 +377,12 @@ export class AppsHost {
 
   async #leave({ topic: name, forget }: AppParams<"leave">): Promise<AppAnswer<"leave">> {
     const { store } = this.#init;
-    const left = forget ? findLeft(store, name) : undefined;
     const isOpen = this.#topics.values().some(({ id, record }) =>
       name === id || name === record.name
     );
-    if (left !== undefined && !isOpen && !this.#joining.has(left)) {
-      leaveTopic(store, left, { wrote: leftTopic(store, left)!.wrote });
+    const left = forget && !isOpen ? findLeft(store, name) : undefined;
+    if (left !== undefined && !this.#joining.has(left)) {
+      leaveTopic(store, left, { wrote: leftTopic(store, left)?.wrote ?? [] });
       return { topic: left };
     }
     const topic = this.#find(name);
@@ -403,13 +403,14 @@ export class AppsHost {
         },
       );
     }
-    for (const [session, view] of this.#views) if (view.topic === topic) this.#closeView(session);
-    this.#topics.delete(topic.id);
-    topic.close();
-    this.#init.removed(topic);
     const wrote = topic.wrote(forget);
     const isKept = !forget && wrote.length > 0;
+    // First, since it may fail: then nothing has changed.
     leaveTopic(store, topic.id, { ...isKept && { name: topic.record.name }, wrote });
+    for (const [session, view] of this.#views) if (view.topic === topic) this.#closeView(session);
+    this.#topics.delete(topic.id);
+    topic.close(isKept);
+    this.#init.removed(topic);
     return { topic: topic.id, ...told, ...isKept && { kept: topic.log.topic?.size ?? 0 } };
   }
 

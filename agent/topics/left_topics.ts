@@ -10,8 +10,9 @@
  *
  * @module
  */
+import { CID } from "../kernel/canonical.ts";
+import { RealmError } from "../kernel/error.ts";
 import type { Store, StoreOp } from "../kernel/ports.ts";
-import { clear, namespaced } from "../apps/arbiter/namespace.ts";
 import type { AppLog } from "../apps/topic/app_log.ts";
 
 /** See the module. */
@@ -31,15 +32,26 @@ export function lastOf({ topic, topicId }: AppLog, keys: readonly Uint8Array[]):
     .map(String);
 }
 
+const placeOf = (topic: string) => `app-topic/${topic}/`;
+
 /** Where a topic's record is stored while it is not left. */
 export function recordKey(topic: string): string {
-  return `app-topic/${topic}/record`;
+  return `${placeOf(topic)}record`;
 }
 
-/** Leaves a topic of which this is remembered: where that has no name, its events are deleted. */
+/** Behind it stand the nodes that took part in a topic, until it is left. */
+export function nodesOf(topic: string): string {
+  return `app-node/${topic}/`;
+}
+
+/**
+ * Leaves a topic of which this is remembered: where that has no name, its events are deleted. In one
+ * write, since nobody finds events again that have no record and are not remembered.
+ */
 export function leaveTopic(store: Store, topic: string, left: LeftTopic): void {
-  store.write([{ delete: recordKey(topic) }, leftOp(topic, left)]);
-  if (left.name === undefined) clear(namespaced(store, ["app-topic", topic]));
+  const gone = left.name === undefined ? store.keys(placeOf(topic)) : [recordKey(topic)];
+  const keys = [...gone, ...store.keys(nodesOf(topic))];
+  store.write([...keys.map((key) => ({ delete: key })), leftOp(topic, left)]);
 }
 
 /** What is remembered of a topic that was left. */
@@ -55,11 +67,30 @@ export function leftOp(topic: string, { wrote, ...rest }: LeftTopic): StoreOp {
   return { put: key, value: new TextEncoder().encode(JSON.stringify({ ...rest, wrote })) };
 }
 
-/** A topic whose events are here still, by its CID, or a name that only this one had. */
+/**
+ * A topic that was left and whose events are here still, by its CID, or a name that only this one had.
+ * Throws RealmError `not-found` where several had that.
+ */
 export function findLeft(store: Store, text: string): string | undefined {
-  const kept = [...store.keys(LEFT)].map((key) => key.slice(LEFT.length))
-    .map((topic) => ({ topic, name: leftTopic(store, topic)?.name }))
-    .filter(({ name }) => name !== undefined);
-  const named = kept.filter(({ topic, name }) => topic === text || name === text);
-  return named.length === 1 ? named[0]!.topic : undefined;
+  if (isCid(text)) {
+    // Also where a version of before ended while it deleted them.
+    const hasEvents = store.keys(placeOf(text))[Symbol.iterator]().next().done === false;
+    return hasEvents && store.get(recordKey(text)) === undefined ? text : undefined;
+  }
+  const named = [...store.keys(LEFT)].map((key) => key.slice(LEFT.length))
+    .filter((topic) => leftTopic(store, topic)?.name === text);
+  if (named.length <= 1) return named[0];
+  throw new RealmError(
+    "not-found",
+    `Cannot find topic ${JSON.stringify(text)}: ${named.length} that were left have that name`,
+    { hint: `Name it by its CID: ${named.join(" or ")}` },
+  );
+}
+
+function isCid(text: string): boolean {
+  try {
+    return CID.parse(text).toString() === text;
+  } catch {
+    return false;
+  }
 }

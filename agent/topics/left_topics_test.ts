@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { fixtureBundle, Machine } from "./apps_fake.ts";
 import { until } from "../../tests/until.ts";
+import type { RealmError } from "../kernel/error.ts";
 import { parsePublicKey } from "../kernel/key.ts";
+import type { StoreOp } from "../kernel/ports.ts";
 import { MemoryHub } from "../net/memory_network.ts";
 
 const poll = await fixtureBundle("poll");
@@ -181,4 +183,83 @@ Deno.test("who comes back by an invite that was closed before is told so", async
   const isTold = () => of(ben).alarms.some((each) => /the invite is closed/.test(each));
   await until("he is told", isTold);
   for (const machine of [ann, ben, cem]) await machine[Symbol.asyncDispose]();
+});
+
+Deno.test("a topic is left in one write, and where that fails it is there as before", async () => {
+  const hub = new MemoryHub();
+  const [ann, ben, cem] = await three(hub);
+  const { topic } = of(ben);
+  await until("he remembers who takes part", () => [...ben.store.keys("app-node/")].length > 0);
+  const { store } = ben;
+  const write = store.write.bind(store);
+  const leave = async () => await ben.host.api.leave({ topic: "ours", forget: true });
+  let writes = 0;
+  store.write = () => {
+    writes++;
+    throw new Error("the disk is full");
+  };
+  await assert.rejects(leave, /the disk is full/);
+  assert.equal(writes, 1);
+  store.write = write;
+  await ask(ben, "Tea");
+  await until("all have it", () => agree(ann, ben, cem));
+  // What came and is not stored yet goes with it.
+  const [{ log, person } = assert.fail()] = ben.host.topics;
+  log.append({ type: "create", payload: new Uint8Array(1) }, person);
+  const written: StoreOp[][] = [];
+  store.write = (ops) => {
+    written.push([...ops]);
+    write(ops);
+  };
+  await leave();
+  store.write = write;
+  assert.equal(written.length, 1);
+  const stored = ["app-topic/", "app-node/"].flatMap((place) => [...store.keys(place)]);
+  assert.deepEqual(stored, []);
+  assert.deepEqual([...store.keys("app-left/")], [`app-left/${topic}`]);
+  for (const machine of [ann, ben, cem]) await machine[Symbol.asyncDispose]();
+});
+
+Deno.test("events that a version of before left behind half deleted are deleted by their CID", async () => {
+  await using ann = await Machine.start();
+  await ann.install(poll);
+  const { topic } = await ann.create("poll", { name: "ours" });
+  await ask(ann, "Tea");
+  ann.store.write([{ delete: `app-topic/${topic}/record` }]);
+  await using again = await ann.restarted();
+  const kept = () => [...again.store.keys(`app-topic/${topic}/`)].length;
+  const forget = async (topic: string) => await again.host.api.leave({ topic, forget: true });
+  assert.ok(kept() > 0);
+  await assert.rejects(forget("ours"), { code: "not-found" });
+  for (const text of [`${topic}/log`, topic.slice(0, -1), ""]) {
+    await assert.rejects(forget(text), { code: "not-found" });
+  }
+  assert.ok(kept() > 0);
+  assert.deepEqual(await forget(topic), { topic });
+  assert.equal(kept(), 0);
+});
+
+Deno.test("of several topics of one name that were left each is deleted by its CID", async () => {
+  const hub = new MemoryHub();
+  await using ann = await Machine.start(hub);
+  await using ben = await Machine.start(hub);
+  for (const machine of [ann, ben]) await machine.install(poll);
+  const left: string[] = [];
+  for (const name of ["first", "second"]) {
+    await ann.create("poll", { name });
+    const { topic } = await ben.join(await ann.invite(name), "ours");
+    if (left.length === 0) await ben.dial(ann);
+    await until("he takes part", () => of(ben).role === "member");
+    await ben.host.api.leave({ topic: "ours", forget: false });
+    left.push(topic);
+  }
+  const forget = async (topic: string) => await ben.host.api.leave({ topic, forget: true });
+  await assert.rejects(
+    forget("ours"),
+    (error: RealmError) =>
+      error.code === "not-found" && /2 that were left have that name/.test(error.message) &&
+      left.every((topic) => error.hint!.includes(topic)),
+  );
+  assert.deepEqual(await forget(left[0]!), { topic: left[0] });
+  assert.deepEqual(await forget("ours"), { topic: left[1] });
 });

@@ -44,8 +44,3 @@ export const NOWHERE: Store = {
   write() {},
   close() {},
 };
-
-/** Deletes everything of a namespace. */
-export function clear(namespace: Store): void {
-  namespace.write([...namespace.keys("")].map((key) => ({ delete: key })));
-}

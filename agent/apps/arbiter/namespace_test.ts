@@ -2,7 +2,7 @@ import fc from "fast-check";
 import assert from "node:assert/strict";
 import type { StoreOp } from "../../kernel/ports.ts";
 import { MemoryStore } from "../../store/memory_store.ts";
-import { clear, namespaced } from "./namespace.ts";
+import { namespaced } from "./namespace.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const APPS = ["a", "aa", "a-a", "b"];
@@ -48,17 +48,6 @@ Deno.test("namespaced() keeps apart what apps and topics write, whatever their k
       }
     }),
   );
-});
-
-Deno.test("clear() deletes a namespace and nothing beside it", () => {
-  const store = new MemoryStore();
-  const of = (app: string, topic: string) => namespaced(store, ["app", app, topic]);
-  for (const app of APPS) {
-    for (const topic of TOPICS) of(app, topic).write([{ put: "k", value: bytes("v") }]);
-  }
-  clear(of("a", "t"));
-  assert.deepEqual([...of("a", "t").scan("")], []);
-  assert.equal([...store.scan("")].length, APPS.length * TOPICS.length - 1);
 });
 
 Deno.test("namespaced() takes no name that could reach into another", () => {
