@@ -275,8 +275,7 @@ const revoke = command({
     } else {
       ({ packed } = await readVerified(context, name));
       // The app may have been handed on since: a later bundle says to whom.
-      const later = (await (await installed(context)).list())
-        .find(({ app }) => app === packed.app.toString());
+      const later = await (await installed(context)).of(packed.app.toString());
       const chain = later === undefined ? [] : unpackBundle(await here(later.bundle)).succession;
       const more = chain.slice(packed.succession.length);
       const signer = await publisher(context, flags.key, false);
@@ -311,16 +310,24 @@ const revoke = command({
   },
 });
 
+/** Throws RealmError `corrupt` where there are any, when the others were shown. */
+async function refuseDamaged(files: readonly string[]): Promise<void> {
+  if (files.length === 0) return;
+  const { damagedRecords } = await import("../agent/topics/installed_apps.ts");
+  throw damagedRecords(files);
+}
+
 const ls = command({
   brief: "List the apps of this machine",
   async run(context) {
-    const apps = await (await installed(context)).list();
+    const { apps, damaged } = await (await installed(context)).list();
     context.printTable(apps, [
       { title: "NAME", text: ({ name }) => name },
       { title: "VERSION", text: ({ version }) => version },
       { title: "APP", text: ({ app }) => app },
       { title: "PUBLISHER", text: ({ publisher }) => publisher },
     ]);
+    await refuseDamaged(damaged);
   },
 });
 
@@ -333,7 +340,9 @@ const grants = command({
     if (text === undefined && flags.revoke !== undefined) {
       throw new RealmError("usage", "Cannot revoke a grant: no app is named, wanted APP");
     }
-    const shown = text === undefined ? await apps.list() : [await apps.find(text)];
+    const { apps: shown, damaged } = text === undefined
+      ? await apps.list()
+      : { apps: [await apps.find(text)], damaged: [] };
     if (flags.revoke !== undefined) {
       shown[0] = await apps.revoke(shown[0]!, flags.revoke);
       context.note(`${shown[0].name} may no more: ${meaning(flags.revoke)}`);
@@ -348,6 +357,7 @@ const grants = command({
         { title: "GRANT", text: ({ grant }) => grant },
         { title: "IT MAY", text: ({ grant }) => meaning(grant) },
       ]));
+    await refuseDamaged(damaged);
   },
 });
 

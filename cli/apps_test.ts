@@ -196,6 +196,26 @@ Deno.test("app grants shows what was granted and takes it back; app install asks
   });
 });
 
+Deno.test("app ls and grants show all others where records are damaged, and say which", async () => {
+  await inFolder(async (realm, folder) => {
+    const apps = `${folder}/home/apps`;
+    await Deno.mkdir(apps, { recursive: true });
+    const memo = { app: "c", bundle: "c", name: "memo", version: "1.0.0", publisher: "p" };
+    const record = JSON.stringify({ ...memo, successions: 0, grants: ["clock"] });
+    for (const app of ["a", "b"]) await Deno.writeTextFile(`${apps}/${app}.json`, "{");
+    await Deno.writeTextFile(`${apps}/c.json`, record);
+    for (const command of ["ls", "grants"]) {
+      const { status, stdout, stderr } = await realm("app", command, "--json");
+      assert.deepEqual([status, JSON.parse(stdout)[0].name], [1, "memo"]);
+      const { error } = JSON.parse(stderr);
+      assert.equal(error.code, "corrupt");
+      assert.ok(error.message.includes(`${apps}/a.json, ${apps}/b.json: `), error.message);
+    }
+    assert.equal((await json(realm("app", "grants", "memo", "--json"))).length, 1);
+    await fails(realm("app", "grants", "a"), "corrupt", /a\.json/);
+  });
+});
+
 Deno.test("app install refuses what was changed, and keeps what was there", async () => {
   await inFolder(async (realm, folder) => {
     await realm("app", "new", "memo");

@@ -10,7 +10,7 @@ import { checkAsked } from "../apps/asked.ts";
 import { type PackedBundle, unpackBundle, verifyBundle } from "../apps/bundle.ts";
 import { checkProfile } from "../apps/profile.ts";
 import { nodeBackend } from "../node/crypto_node.ts";
-import { type InstalledApp, InstalledApps, revoked } from "./installed_apps.ts";
+import { damagedRecords, type InstalledApp, InstalledApps, revoked } from "./installed_apps.ts";
 import { RealmError } from "../kernel/error.ts";
 
 /** Name of the folder of installed apps in the data folder. */
@@ -30,15 +30,25 @@ export interface RunnableBundle {
 export class AppBundles {
   readonly installed: InstalledApps;
   readonly #loaded = new Map<string, Promise<RunnableBundle>>();
+  readonly #notice: (text: string) => void;
   #apps: readonly InstalledApp[] = [];
+  /** Records that were told of as damaged. */
+  #damaged: readonly string[] = [];
 
-  constructor(dataFolder: string) {
+  constructor(dataFolder: string, notice: (text: string) => void) {
+    this.#notice = notice;
     this.installed = new InstalledApps(join(dataFolder, APPS_FOLDER));
   }
 
-  /** Looks again what is installed, and with which grants. */
+  /** Looks again what is installed, and with which grants. A record that is damaged is told of, once. */
   async refresh(): Promise<void> {
-    this.#apps = await this.installed.list();
+    const { apps, damaged } = await this.installed.list();
+    this.#apps = apps;
+    for (const file of damaged.filter((each) => !this.#damaged.includes(each))) {
+      const { message, hint } = damagedRecords([file]);
+      this.#notice(`${message}. ${hint}`);
+    }
+    this.#damaged = damaged;
   }
 
   /** What the person granted an app; undefined for one that is not installed. */

@@ -84,7 +84,7 @@ export class AppsHost {
 
   private constructor(init: AppsHostInit) {
     this.#init = init;
-    this.bundles = new AppBundles(init.dataFolder);
+    this.bundles = new AppBundles(init.dataFolder, init.notice);
     this.api = {
       topics: () => ({ topics: this.statuses() }),
       create: (params) => this.#create(params),

@@ -149,6 +149,38 @@ Deno.test("what is not granted, or not installed, does not run; a grant can be t
   assert.equal((await machine.call("counter", "add", "1")).refused, null);
 });
 
+Deno.test("an app whose record is damaged does not run, and is told of once; the others do", async () => {
+  await using first = await Machine.start();
+  for (const bundle of [bundles.counter, bundles.poll]) await first.install(bundle);
+  await first.create("counter");
+  await first.create("poll");
+  const { installed } = first.host.bundles;
+  const { app, bundle } = await installed.find("counter");
+  const file = `${first.folder}/apps/${app}.json`;
+  const record = await Deno.readFile(file);
+  await Deno.writeFile(file, record.subarray(0, record.length >> 1));
+  await using again = await first.restarted();
+  assert.equal(again.status("poll").state, "running");
+  assert.equal(again.status("counter").state, "needs-bundle");
+  await again.host.api.changed({});
+  const told = again.notices.filter((text) => text.includes(file));
+  assert.equal(told.length, 1);
+  assert.match(
+    told[0]!,
+    /^Cannot read app .*: not what realm wrote\. Remove that file and install/,
+  );
+  // What was granted is not known: nothing takes the record's place, and its bundle stays.
+  await assert.rejects(
+    again.host.bundles.installed.before(bundles.counter.packed),
+    code("corrupt"),
+  );
+  await assert.rejects(again.create("counter"), code("corrupt"));
+  assert.deepEqual(await again.host.bundles.bytes(bundle), bundles.counter.bytes);
+  await Deno.remove(file);
+  await again.install(bundles.counter);
+  assert.equal(again.status("counter").state, "running");
+});
+
 Deno.test("a topic of many events, handed on as it is opened, runs and is written to, unless it may not", async () => {
   await using first = await Machine.start();
   await first.install(bundles.counter);

@@ -46,24 +46,47 @@ export class InstalledApps {
     this.#folder = folder;
   }
 
-  /** Sorted by name, then app. Throws RealmError `corrupt` for a record that is damaged. */
-  async list(): Promise<InstalledApp[]> {
+  /**
+   * The apps, sorted by name, then app; and the files of records that are damaged, sorted, whose apps
+   * are not among them.
+   */
+  async list(): Promise<{ readonly apps: InstalledApp[]; readonly damaged: readonly string[] }> {
     const apps: InstalledApp[] = [];
+    const damaged: string[] = [];
     try {
       for await (const { name } of Deno.readDir(this.#folder)) {
-        if (name.endsWith(".json")) apps.push(await this.#read(name));
+        if (!name.endsWith(".json")) continue;
+        const app = await this.#read(name);
+        if (app === undefined) damaged.push(path.join(this.#folder, name));
+        else apps.push(app);
       }
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
     const key = ({ name, app }: InstalledApp) => `${name} ${app}`;
-    return apps.sort((a, b) => key(a) < key(b) ? -1 : 1);
+    return { apps: apps.sort((a, b) => key(a) < key(b) ? -1 : 1), damaged: damaged.sort() };
   }
 
-  /** The app that this names: a CID, or a name that only one has. Throws RealmError `not-found`. */
+  /**
+   * What is installed of the app with that CID; undefined where nothing is. Throws RealmError `corrupt`
+   * where its record is damaged: what was granted is not known.
+   */
+  async of(app: string): Promise<InstalledApp | undefined> {
+    const { apps, damaged } = await this.list();
+    const file = path.join(this.#folder, `${app}.json`);
+    if (damaged.includes(file)) throw damagedRecords([file]);
+    return apps.find((each) => each.app === app);
+  }
+
+  /**
+   * The app that this names: a CID, or a name that only one has. Throws RealmError `not-found`, or
+   * `corrupt` where it may be one whose record is damaged.
+   */
   async find(text: string): Promise<InstalledApp> {
-    const found = (await this.list()).filter(({ app, name }) => app === text || name === text);
+    const { apps, damaged } = await this.list();
+    const found = apps.filter(({ app, name }) => app === text || name === text);
     if (found.length === 1) return found[0]!;
+    if (found.length === 0 && damaged.length > 0) throw damagedRecords(damaged);
     const problem = found.length === 0 ? "not installed" : `${found.length} apps have that name`;
     throw new RealmError("not-found", `Cannot find app ${JSON.stringify(text)}: ${problem}`, {
       hint: found.length === 0
@@ -78,7 +101,7 @@ export class InstalledApps {
    * again.
    */
   async before({ app, first, succession }: PackedBundle): Promise<InstalledApp | undefined> {
-    const there = (await this.list()).find((each) => each.app === app.toString());
+    const there = await this.of(app.toString());
     if (there === undefined) return undefined;
     const number = Math.min(succession.length, there.successions);
     const key = keyOf(number, { first, succession });
@@ -193,7 +216,8 @@ export class InstalledApps {
     await this.#put(`${app.app}.json`, new TextEncoder().encode(text));
   }
 
-  async #read(name: string): Promise<InstalledApp> {
+  /** The record of a file; undefined where it is damaged. */
+  async #read(name: string): Promise<InstalledApp | undefined> {
     const file = path.join(this.#folder, name);
     let record: unknown;
     try {
@@ -201,13 +225,15 @@ export class InstalledApps {
     } catch (cause) {
       if (!(cause instanceof SyntaxError)) throw cause;
     }
-    if (!isRecord(record) || `${record.app}.json` !== name) {
-      throw new RealmError("corrupt", `Cannot read app ${file}: it is not what realm wrote`, {
-        hint: "Install the app again after removing that file",
-      });
-    }
-    return record;
+    return isRecord(record) && `${record.app}.json` === name ? record : undefined;
   }
+}
+
+/** The error for files of {@link InstalledApps.list} that are damaged. */
+export function damagedRecords(files: readonly string[]): RealmError {
+  return new RealmError("corrupt", `Cannot read app ${files.join(", ")}: not what realm wrote`, {
+    hint: "Remove that file and install the app again: realm app install BUNDLE",
+  });
 }
 
 /** Whether a bundle is signed by a key that handed its app on since. */
