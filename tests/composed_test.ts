@@ -75,6 +75,77 @@ const resources = (core: string) =>
       (with "get" (func $a "get"))))
     (export "wasi:cli/run@0.2.0" (instance $b "wasi:cli/run@0.2.0")))`;
 
+/**
+ * One whose `go` is `core` makes a resource of a number, and lends it to one whose `f` is `borrower`;
+ * a third, whose it is, tells the number and takes the resource back.
+ */
+const lends = (borrower: string, core: string) =>
+  `(component
+    (component $A
+      (type $r (resource (rep i32)))
+      (core func $new (canon resource.new $r))
+      (core module $m
+        (import "r" "new" (func $new (param i32) (result i32)))
+        (func (export "make") (param i32) (result i32) (call $new (local.get 0)))
+        (func (export "get") (param i32) (result i32) (local.get 0))
+        (func (export "take") (param i32)))
+      (core instance $i (instantiate $m (with "r" (instance (export "new" (func $new))))))
+      (export $x "r" (type $r))
+      (func (export "make") (param "n" u32) (result (own $x)) (canon lift (core func $i "make")))
+      (func (export "get") (param "r" (borrow $x)) (result u32) (canon lift (core func $i "get")))
+      (func (export "take") (param "r" (own $x)) (canon lift (core func $i "take"))))
+    (component $C
+      (import "r" (type $r (sub resource)))
+      (import "get" (func $get (param "r" (borrow $r)) (result u32)))
+      (import "take" (func $take (param "r" (own $r))))
+      (core func $get' (canon lower (func $get)))
+      (core func $take' (canon lower (func $take)))
+      (core func $drop (canon resource.drop $r))
+      (core module $m
+        (import "a" "get" (func $get (param i32) (result i32)))
+        (import "a" "take" (func $take (param i32)))
+        (import "a" "drop" (func $drop (param i32)))
+        (global $kept (mut i32) (i32.const 0))
+        (func (export "f") (param i32) (result i32) ${borrower})
+        (func (export "both") (param i32 i32) (result i32) (call $drop (local.get 0)) i32.const 0)
+        (func (export "use") (result i32) (call $get (global.get $kept))))
+      (core instance $i (instantiate $m (with "a" (instance
+        (export "get" (func $get')) (export "take" (func $take')) (export "drop" (func $drop))))))
+      (func (export "f") (param "r" (borrow $r)) (result u32) (canon lift (core func $i "f")))
+      (func (export "both") (param "lent" (borrow $r)) (param "given" (own $r)) (result u32)
+        (canon lift (core func $i "both")))
+      (func (export "use") (result u32) (canon lift (core func $i "use"))))
+    (component $B
+      (import "r" (type $r (sub resource)))
+      (import "make" (func $make (param "n" u32) (result (own $r))))
+      (import "f" (func $f (param "r" (borrow $r)) (result u32)))
+      (import "both" (func $both (param "lent" (borrow $r)) (param "given" (own $r)) (result u32)))
+      (import "use" (func $use (result u32)))
+      (core func $make' (canon lower (func $make)))
+      (core func $f' (canon lower (func $f)))
+      (core func $both' (canon lower (func $both)))
+      (core func $use' (canon lower (func $use)))
+      (core func $drop (canon resource.drop $r))
+      (core module $m
+        (import "a" "make" (func $make (param i32) (result i32)))
+        (import "a" "f" (func $f (param i32) (result i32)))
+        (import "a" "both" (func $both (param i32 i32) (result i32)))
+        (import "a" "use" (func $use (result i32)))
+        (import "a" "drop" (func $drop (param i32)))
+        (func (export "go") (result i32) (local $h i32)
+          (local.set $h (call $make (i32.const 4242)))
+          ${core}))
+      (core instance $i (instantiate $m (with "a" (instance
+        (export "make" (func $make')) (export "f" (func $f'))
+        (export "both" (func $both')) (export "use" (func $use')) (export "drop" (func $drop))))))
+      ${RUN})
+    (instance $a (instantiate $A))
+    (instance $c (instantiate $C (with "r" (type $a "r")) (with "get" (func $a "get"))
+      (with "take" (func $a "take"))))
+    (instance $b (instantiate $B (with "r" (type $a "r")) (with "make" (func $a "make"))
+      (with "f" (func $c "f")) (with "both" (func $c "both")) (with "use" (func $c "use"))))
+    (export "wasi:cli/run@0.2.0" (instance $b "wasi:cli/run@0.2.0")))`;
+
 /** How each of these ends: its status, or code and message. */
 async function ends(...components: string[]): Promise<string[]> {
   const engine = createEngine(CACHE_FOLDER);
@@ -150,4 +221,33 @@ Deno.test("handles of a component's own resources are bounded, and nothing is ke
   assert.doesNotMatch(glue, /_createdReps|BORROWS\.push/);
   const passes = (await transpile(await parse(strings(asks(5, 0))))).glue;
   assert.match(passes, /\(from_ptr, len, to_ptr\) \{\s+\$lift\(len\)/);
+});
+
+Deno.test("what is lent is gone by the end of the call, and stays as long as it is lent", async () => {
+  const dropped = "(call $drop (local.get 0))";
+  const got = "(call $get (local.get 0))";
+  const kept = "(global.set $kept (local.get 0))";
+  const tells = (then = "") =>
+    `(if (i32.ne (call $f (local.get $h)) (i32.const 4242)) (then unreachable)) ${then}`;
+  const used = "(call $drop (local.get $h)) (i32.ne (call $use) (i32.const 4242))";
+  const caught = (what: string) => `(block $caught (try_table (catch_all $caught) (drop ${what})))`;
+  assert.deepEqual(
+    await ends(
+      lends(
+        `(drop ${got}) ${got} ${dropped}`,
+        tells(tells(`${dropped.replace("0", "$h")} (i32.const 0)`)),
+      ),
+      lends(`${kept} (i32.const 4242)`, tells(used)),
+      lends(`${kept} (i32.const 4242)`, `${caught("(call $f (local.get $h))")} ${used}`),
+      lends(`(call $take (local.get 0)) (i32.const 4242)`, tells(used)),
+      lends(`${dropped} (i32.const 0)`, "(call $both (local.get $h) (local.get $h))"),
+    ),
+    [
+      "exit 0",
+      "trap: a handle is kept that was lent for a call",
+      "trap: a handle is kept that was lent for a call",
+      "trap: a handle is given away that was only lent",
+      "trap: a handle is given away that is lent",
+    ],
+  );
 });

@@ -9,7 +9,7 @@ import type { World } from "../kernel/ports.ts";
  * Names everything that shapes an artifact besides the component: raise it with each change of
  * the transpiler, its options, the glue or the rewriter.
  */
-export const TOOLCHAIN = "realm-16 form-3 glue-9 jco-transpile-0.12.1";
+export const TOOLCHAIN = "realm-16 form-3 glue-10 jco-transpile-0.12.1";
 
 /**
  * How modules are metered: the last page count and table size that V8 accepts; budgets are enforced
