@@ -32,10 +32,25 @@ said() { echo "$1: $2"; ls -A disk/data; }
 rm disk/filled disk/data/*
 "$realm" init --name shop; said again $?
 
+agent=
+trap '[ -z "$agent" ] || kill -9 $agent' EXIT
+trap 'exit 1' HUP INT TERM
+wait_for() { # for two minutes and what each round takes, and no longer than the agent lives
+  rounds=0
+  until "$@"; do
+    rounds=$((rounds + 1))
+    [ $rounds -lt 1200 ] && kill -0 $agent || return
+    sleep 0.1
+  done
+}
+is_ready() { [ -s ready ]; }
+is_running() { "$realm" status | grep '^hello .* running'; }
+is_in_force() { "$realm" history | grep '^ *2 *in force'; }
+
 start() {
   "$realm" agent --json --name here --http 127.0.0.1:0 "$@" >ready &
   agent=$!
-  while [ ! -s ready ] && kill -0 $agent; do sleep 0.1; done
+  wait_for is_ready
 }
 start --ticket "$("$realm" invite)"
 printf '[nodes.here]\n[components.hello]\nsource = "file:./http-hello.wasm"\nworld = "wasi:http/proxy"\n[routing]\nhere = [{ path = "/...", component = "hello" }]\n' >>realm.toml
@@ -43,13 +58,14 @@ printf '[nodes.here]\n[components.hello]\nsource = "file:./http-hello.wasm"\nwor
 kill -9 $agent; wait $agent
 fill
 : >ready; start
-until "$realm" status | grep '^hello .* running'; do kill -0 $agent || break; sleep 0.1; done
+wait_for is_running
 echo '[nodes.other]' >>realm.toml
 for _ in 1 2; do "$realm" apply realm.toml --yes >/dev/null; echo "apply on full: $?"; done
 rm disk/filled
-until "$realm" history | grep '^ *2 *in force'; do kill -0 $agent || break; sleep 0.1; done
+wait_for is_in_force
 "$realm" apply realm.toml --yes --wait; echo "apply with room: $?"
 kill $agent; wait $agent
+agent=
 `;
 
 Deno.test({
