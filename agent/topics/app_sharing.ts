@@ -47,6 +47,8 @@ const OUTSIDE = "you take no part: your ticket does not let you in. " +
 
 /** See the module. */
 export class AppSharing implements AppNeeds {
+  /** Who is told of something that is to be known before a topic ends here has so long to take it. */
+  toldMs = 5_000;
   readonly protocols = [TOPIC_PROTOCOL, BUNDLE_PROTOCOL, SNAPSHOT_PROTOCOL];
   readonly #init: AppSharingInit;
   readonly #network = new LateNetwork();
@@ -143,7 +145,7 @@ export class AppSharing implements AppNeeds {
       people: () =>
         carrier.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full")
           .map(({ peer, person }) => person ?? peer),
-      told: async () => (await carrier.told()).size,
+      told: async () => (await carrier.told(this.toldMs)).size,
       alarms: () => [
         ...carrier.core.drifts().map(({ person, first }) =>
           `drift: ${person} has the same events and another state` +

@@ -202,8 +202,10 @@ Deno.test("who leaves hears how many took it, not how many were connected", asyn
   for (const machine of [ann, cem]) await ben.dial(machine);
   const arePeers = (name: string) => ben.status(name).peers.length === 2;
   await until("both are linked", () => names.every(arePeers));
+  ben.sharing.toldMs = 120_000;
   assert.equal((await ben.host.api.leave({ topic: "ours", forget: false })).told, 2);
   isLost = true;
+  ben.sharing.toldMs = 100;
   assert.equal((await ben.host.api.leave({ topic: "theirs", forget: false })).told, 0);
   assert.deepEqual(ben.host.statuses(), []);
 });

@@ -47,8 +47,6 @@ const COURTESY_MS = 1_000;
 const OPEN_MS = 10_000;
 /** After the disk failed it is tried again after so long. */
 const FAILED_PAUSE_MS = 1_000;
-/** Who is told of something that is to be known before the topic ends here has so long to take it. */
-const TOLD_MS = 5_000;
 /** Who is cut off waits so long for its end, so that it learns nothing from when that comes. */
 const REFUSED_MIN_MS = 20;
 const REFUSED_MAX_MS = 120;
@@ -194,11 +192,11 @@ export class TopicCarrier {
   }
 
   /**
-   * Waits for peers that are linked to take what was written just before, which says that the person
-   * takes part no more; text forms of the keys of people who did. A peer ends the link by that, or, where
-   * an invite still lets the person in, says that it has the same events.
+   * Waits so long at most for peers that are linked to take what was written just before, which says
+   * that the person takes part no more; text forms of the keys of people who did. A peer ends the link
+   * by that, or, where an invite still lets the person in, says that it has the same events.
    */
-  async told(): Promise<ReadonlySet<string>> {
+  async told(waitMs: number): Promise<ReadonlySet<string>> {
     const { clock, network } = this.#init;
     const done = Promise.withResolvers<void>();
     const asked = this.core.peers().filter(({ isOpen, trust }) => isOpen && trust === "full");
@@ -214,7 +212,7 @@ export class TopicCarrier {
       if (this.#isClosed || same.union(ended).size === asked.length) done.resolve();
     };
     this.#toldLook();
-    await before(clock, TOLD_MS, done.resolve, done.promise);
+    await before(clock, waitMs, done.resolve, done.promise);
     this.#toldLook = undefined;
     // Where the connection ended, too, nobody knows what came of it.
     const connected = new Set(network.connections().map(({ peer }) => peer));
