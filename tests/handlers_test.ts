@@ -282,6 +282,22 @@ onEachEngine(
 );
 
 onEachEngine(
+  "what ends a response after its head is told by its own code, and is no trap where nothing trapped",
+  (withEngine) =>
+    withHandler(withEngine, "http-p3", {
+      limits: { memoryBytesMax: 64 * MIB, epochTimeoutMs: 1_000 },
+    }, async ({ get, text, replica }) => {
+      for (const [path, code] of [["/length", "failed"], ["/spin-late", "epoch-timeout"]]) {
+        const response = await get(path!);
+        assert.ok(response.body instanceof ReadableStream, "its head was sent before");
+        await assert.rejects(new Response(response.body as BodyInit).text(), { code });
+      }
+      assert.equal(replica.usage().traps, 1);
+      await assert.rejects(text("/trap-late"), { code: "trap" });
+    }),
+);
+
+onEachEngine(
   "a response that breaks off in its middle is an error to its reader",
   (withEngine) =>
     withHandler(withEngine, "http-counter", {}, async ({ get, replica }) => {

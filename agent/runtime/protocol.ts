@@ -174,8 +174,8 @@ export type FromWorker =
     readonly type: "response-body";
     readonly id: number;
     readonly bytes: Uint8Array | null;
-    readonly failed?: string;
   }
+  /** Instead of a response, or of the rest of one. */
   | {
     readonly type: "failed";
     readonly id: number;

@@ -364,14 +364,7 @@ export class Requests {
   }
 
   #fail(flight: Flight, error: RealmError): void {
-    if (flight.streaming) {
-      this.#host.outbox.add({
-        type: "response-body",
-        id: flight.id,
-        bytes: null,
-        failed: error.message,
-      });
-    } else this.#host.outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
+    this.#host.outbox.add({ type: "failed", id: flight.id, error: error.toJSON() });
     this.#land(flight);
   }
 }

@@ -270,10 +270,7 @@ export class WorkerReplica implements Replica {
       case "response-body": {
         const flight = this.#flights.get(message.id);
         if (!flight?.body) return;
-        if (message.failed !== undefined) {
-          this.#flights.delete(message.id);
-          flight.body.error(new RealmError("trap", message.failed));
-        } else if (message.bytes === null) {
+        if (message.bytes === null) {
           this.#flights.delete(message.id);
           flight.body.close();
         } else flight.body.enqueue(message.bytes);
@@ -292,7 +289,11 @@ export class WorkerReplica implements Replica {
         return this.#readBody(message.id);
       case "failed": {
         const error = RealmError.fromJSON(message.error);
-        this.#flights.delete(message.id)?.response.reject(error);
+        const flight = this.#flights.get(message.id);
+        this.#flights.delete(message.id);
+        if (flight?.body) flight.body.error(error);
+        else flight?.response.reject(error);
+        flight?.pulled?.();
         return;
       }
       default:

@@ -299,14 +299,19 @@ class GuestHost {
     } catch (error) {
       if (this.#flights.get(id) !== flight) return;
       this.#flights.delete(id);
-      const known = error instanceof RealmError ? error : new RealmError("failed", String(error));
-      this.#tellUsage(); // It has counted the trap.
-      this.#send({
-        type: "failed",
-        id,
-        error: { ...known.toJSON(), message: known.message.slice(0, TEXT_MAX) },
-      });
+      this.#fail(id, error);
     }
+  }
+
+  /** Instead of a response, or of the rest of one. */
+  #fail(id: number, error: unknown): void {
+    const known = error instanceof RealmError ? error : new RealmError("failed", String(error));
+    this.#tellUsage(); // It has counted the trap.
+    this.#send({
+      type: "failed",
+      id,
+      error: { ...known.toJSON(), message: known.message.slice(0, TEXT_MAX) },
+    });
   }
 
   #bodyOf(id: number, flight: Flight): ReadableStream<Uint8Array> {
@@ -355,10 +360,7 @@ class GuestHost {
       flight.rest = piece.length < bytes.length ? bytes.subarray(piece.length) : undefined;
       this.#send({ type: "response-body", id, state: "more" }, piece);
     } catch (error) {
-      if (!this.#flights.delete(id)) return;
-      const message = error instanceof Error ? error.message : String(error);
-      const bytes = new TextEncoder().encode(message.slice(0, TEXT_MAX));
-      this.#send({ type: "response-body", id, state: "failed" }, bytes);
+      if (this.#flights.delete(id)) this.#fail(id, error);
     }
   }
 }

@@ -91,12 +91,8 @@ export type FromProcess =
     /** The bytes of the packet are all of the body, or it follows. */
     readonly body: "none" | "whole" | "stream";
   }
-  | {
-    readonly type: "response-body";
-    readonly id: number;
-    readonly state: "more" | "end" | "failed";
-  }
-  /** Instead of a response. */
+  | { readonly type: "response-body"; readonly id: number; readonly state: "more" | "end" }
+  /** Instead of a response, or of the rest of one. */
   | { readonly type: "failed"; readonly id: number; readonly error: RealmError }
   /** A call to a service of the agent, or what belongs to one. */
   | { readonly type: "call"; readonly message: CallMessage }
@@ -204,7 +200,7 @@ const READERS: { readonly [Type in FromProcess["type"]]: Reader<Type> } = {
   }),
   "response-body": (fields) => ({
     id: id(fields),
-    state: fields.oneOf("state", "more", "end", "failed"),
+    state: fields.oneOf("state", "more", "end"),
   }),
   failed: (fields) => ({ id: id(fields), error: readError(fields.fields("error")) }),
   call: (fields, bytes) => ({

@@ -7,7 +7,6 @@
  *
  * @module
  */
-import { RealmError } from "../../kernel/error.ts";
 import {
   type EnforcedLimits,
   type Exit,
@@ -317,9 +316,10 @@ export class ProcessReplica implements Replica {
         this.#readBody(id, flight);
         return;
       case "failed":
-        if (flight.body) throw new ProtocolError("two answers to one request");
         this.#land(id, flight);
-        flight.response.reject(message.error);
+        if (flight.body) flight.body.error(message.error);
+        else flight.response.reject(message.error);
+        flight.pulled?.();
         return;
       case "response":
         if (flight.body) throw new ProtocolError("two answers to one request");
@@ -332,8 +332,7 @@ export class ProcessReplica implements Replica {
           flight.body.enqueue(bytes);
         } else {
           this.#land(id, flight);
-          if (message.state === "end") flight.body.close();
-          else flight.body.error(new RealmError("trap", new TextDecoder().decode(bytes)));
+          flight.body.close();
         }
         flight.pulled?.();
         delete flight.pulled;
