@@ -1,6 +1,6 @@
 /**
  * Components of WASI 0.2 that are made of others, as `wac plug` makes them: what is in them calls one
- * another as under wasmtime, and ends as any guest does.
+ * another as under wasmtime, but for what docs/differences.md lists, and ends as any guest does.
  *
  * @module
  */
@@ -39,16 +39,19 @@ const strings = (core: string) =>
     (instance $b (instantiate $B (with "f" (func $a "f"))))
     (export "wasi:cli/run@0.2.0" (instance $b "wasi:cli/run@0.2.0")))`;
 
-/** One that makes a resource of a number, and tells the number, to one whose `go` is `core`. */
-const resources = (core: string) =>
-  `(component
-    (component $A
-      (type $r (resource (rep i32)))
+/** The beginning of a component whose resource is made of a number, and tells it. */
+const NUMBERED = `(type $r (resource (rep i32)))
       (core func $new (canon resource.new $r))
       (core module $m
         (import "r" "new" (func $new (param i32) (result i32)))
         (func (export "make") (param i32) (result i32) (call $new (local.get 0)))
-        (func (export "get") (param i32) (result i32) (local.get 0)))
+        (func (export "get") (param i32) (result i32) (local.get 0))`;
+
+/** One that makes a resource of a number, and tells the number, to one whose `go` is `core`. */
+const resources = (core: string) =>
+  `(component
+    (component $A
+      ${NUMBERED})
       (core instance $i (instantiate $m (with "r" (instance (export "new" (func $new))))))
       (export $x "r" (type $r))
       (func $make (param "n" u32) (result (own $x)) (canon lift (core func $i "make")))
@@ -82,12 +85,7 @@ const resources = (core: string) =>
 const lends = (borrower: string, core: string) =>
   `(component
     (component $A
-      (type $r (resource (rep i32)))
-      (core func $new (canon resource.new $r))
-      (core module $m
-        (import "r" "new" (func $new (param i32) (result i32)))
-        (func (export "make") (param i32) (result i32) (call $new (local.get 0)))
-        (func (export "get") (param i32) (result i32) (local.get 0))
+      ${NUMBERED}
         (func (export "take") (param i32)))
       (core instance $i (instantiate $m (with "r" (instance (export "new" (func $new))))))
       (export $x "r" (type $r))

@@ -70,11 +70,10 @@ Deno.test("SteadyServer listens again, however often it takes, until it is shut 
   assert.deepEqual(servers.map((server) => server.isShut()), [false, false, true]);
 });
 
-Deno.test("SteadyServer finds out by itself that nothing listens while a connection is kept", async () => {
-  const [first, second] = [serverOf(), serverOf()];
+/** One whose tries to listen again give these, where there is one: else something listens. */
+function steadyOf(first: Listening, answers: (Listening | undefined)[]) {
   const said: unknown[] = [];
   const { sleep, next } = sleeper();
-  const answers = [undefined, undefined, second];
   const steady = new SteadyServer({
     first,
     again: () => {
@@ -85,6 +84,12 @@ Deno.test("SteadyServer finds out by itself that nothing listens while a connect
     sleep,
     failed: (reason) => said.push(reason),
   });
+  return { steady, said, next, answers };
+}
+
+Deno.test("SteadyServer finds out by itself that nothing listens while a connection is kept", async () => {
+  const [first, second] = [serverOf(), serverOf()];
+  const { steady, said, next, answers } = steadyOf(first, [undefined, undefined, second]);
   while (answers.length > 0) assert.equal(await next(), 5_000);
   assert.deepEqual(said, ["its listener had ended"]);
   await steady.shutdown();
@@ -93,19 +98,7 @@ Deno.test("SteadyServer finds out by itself that nothing listens while a connect
 
 Deno.test("SteadyServer says nothing of a listener whose place was taken when its last connection ends", async () => {
   const [first, second] = [serverOf(), serverOf()];
-  const said: unknown[] = [];
-  const { sleep, next } = sleeper();
-  const answers = [second];
-  const steady = new SteadyServer({
-    first,
-    again: () => {
-      const server = answers.shift();
-      if (!server) throw new Error("in use");
-      return server;
-    },
-    sleep,
-    failed: (reason) => said.push(reason),
-  });
+  const { steady, said, next } = steadyOf(first, [second]);
   await next();
   first.fail("long ago");
   assert.equal(await next(), 5_000);
